@@ -1,0 +1,68 @@
+"""A statistical canary judge: pass, marginal or fail, with reasons, and what is still missing.
+
+Every name here is imported when it is first used, so that `import canary_judge` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from canary_judge._version import __version__
+    from canary_judge.config import JudgeConfig
+    from canary_judge.errors import (
+        CanaryJudgeError,
+        ConfigError,
+        DataError,
+        QueryError,
+        SourceError,
+        SourceUnavailable,
+    )
+    from canary_judge.judging import judge, judge_samples
+    from canary_judge.results import Action, Judgement, MetricResult, Outcome, Verdict
+    from canary_judge.series import MetricSource, Window
+    from canary_judge.sources import compare
+
+__all__ = [
+    "Action",
+    "CanaryJudgeError",
+    "ConfigError",
+    "DataError",
+    "JudgeConfig",
+    "Judgement",
+    "MetricResult",
+    "MetricSource",
+    "Outcome",
+    "QueryError",
+    "SourceError",
+    "SourceUnavailable",
+    "Verdict",
+    "Window",
+    "__version__",
+    "compare",
+    "judge",
+    "judge_samples",
+]
+
+_HOME = {
+    "__version__": "_version",
+    "JudgeConfig": "config",
+    "compare": "sources",
+    "judge": "judging",
+    "judge_samples": "judging",
+    **dict.fromkeys(("MetricSource", "Window"), "series"),
+    **dict.fromkeys(("Action", "Judgement", "MetricResult", "Outcome", "Verdict"), "results"),
+    **dict.fromkeys(
+        ("CanaryJudgeError", "ConfigError", "DataError", "QueryError", "SourceError", "SourceUnavailable"),
+        "errors",
+    ),
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'canary_judge' has no attribute {name!r}")
+    return getattr(import_module(f"canary_judge.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

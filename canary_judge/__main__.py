@@ -1,0 +1,312 @@
+"""The command line: judge, check, presets, schema, demo.
+
+Exit codes of `judge`: 0 pass, 2 fail, 3 marginal, 4 marginal for want of evidence, 1 error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from canary_judge._version import __version__
+from canary_judge.errors import CanaryJudgeError, ConfigError, DataError
+from canary_judge.results import Judgement, Verdict
+from canary_judge.series import MetricSource, Window, parse_duration
+
+if TYPE_CHECKING:
+    from canary_judge.config import JudgeConfig
+
+__all__ = ["main"]
+
+_EXIT_ERROR, _EXIT_INSUFFICIENT = 1, 4
+_EXIT = {Verdict.PASS: 0, Verdict.FAIL: 2, Verdict.MARGINAL: 3}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Usage errors exit with 1: 2 means that the canary failed."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(_EXIT_ERROR, f"{self.prog}: error: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; nothing but a bug ends in a traceback."""
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except CanaryJudgeError as error:
+        print(f"canary-judge: error: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        # the reader of our output has gone; do not complain at shutdown either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        print("canary-judge: interrupted", file=sys.stderr)
+    except Exception as error:
+        if os.environ.get("CANARY_JUDGE_TRACEBACK"):
+            raise
+        print(
+            f"canary-judge: internal error: {type(error).__name__}: {error}\n"
+            "This is a bug. Run again with CANARY_JUDGE_TRACEBACK=1 and report what it prints.",
+            file=sys.stderr,
+        )
+    return _EXIT_ERROR
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="canary-judge", description="A statistical canary judge.")
+    parser.add_argument("--version", action="version", version=f"canary-judge {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    judge = commands.add_parser(
+        "judge", help="judge a finished window", description="Judge a finished window of a canary.",
+        epilog="Exit codes: 0 pass, 2 fail, 3 marginal, 4 not enough evidence, 1 error.",
+    )  # fmt: skip
+    judge.add_argument("config", metavar="CONFIG", help="a YAML or JSON config")
+    where = judge.add_mutually_exclusive_group()
+    where.add_argument("--source", metavar="URL", help="address of a Prometheus, in place of the config's sources")
+    where.add_argument(
+        "--data", metavar="FILE", help="a .csv, .csv.gz or .parquet table, in place of the config's sources"
+    )
+    judge.add_argument(
+        "--align",
+        choices=["time", "start"],
+        default="time",
+        help="for --data: compare two periods with `start`",
+    )
+    judge.add_argument("--last", metavar="DURATION", help="judge the last 30m, 2h ... (ends one interval ago)")
+    judge.add_argument("--start", metavar="TIME", help="start of the window, as 2026-01-31T12:00:00Z")
+    judge.add_argument("--end", metavar="TIME", help="end of the window")
+    judge.add_argument("--format", choices=["text", "json"], default="text")
+    judge.add_argument("--color", choices=["auto", "always", "never"], default="auto")
+    _side_options(judge)
+    judge.set_defaults(run=_judge)
+
+    check = commands.add_parser("check", help="validate a config and show its queries")
+    check.add_argument("config", metavar="CONFIG")
+    _side_options(check)
+    check.set_defaults(run=_check)
+
+    presets = commands.add_parser("presets", help="list the presets, or show one")
+    presets.add_argument("name", nargs="?", metavar="NAME")
+    presets.set_defaults(run=_presets)
+
+    schema = commands.add_parser("schema", help="print the JSON Schema of a config")
+    schema.set_defaults(run=_schema)
+
+    demo = commands.add_parser("demo", help="judge two bundled recordings, without any server")
+    demo.add_argument("--color", choices=["auto", "always", "never"], default="auto")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _side_options(parser: argparse.ArgumentParser) -> None:
+    for side in ("baseline", "canary"):
+        parser.add_argument(
+            f"--{side}",
+            action="append",
+            default=[],
+            metavar="LABEL=VALUE",
+            help=f"a label of the {side}, for ${{LABEL}}",
+        )
+
+
+# --- commands ----------------------------------------------------------------------------------------------------
+
+
+def _judge(options: argparse.Namespace) -> int:
+    from canary_judge.judging import judge  # noqa: PLC0415  (`--help` needs no numpy)
+
+    config = _config(options)
+    sources = _sources(options, config)
+    judgement = judge(config, sources, _window(options, config, sources))
+    if options.format == "json":
+        print(judgement.to_json(indent=2))
+    else:
+        print(judgement.explain(color=_colored(options)))
+    return _exit_code(judgement)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from canary_judge.sources import from_config  # noqa: PLC0415
+
+    config = _config(options)
+    for name, section in config.sources.items():
+        from_config(section, name=name)
+    undefined = sorted({metric.source for metric in config.metrics} - set(config.sources))
+    print(f"{options.config}: valid; config hash {config.hash()[:12]}")
+    for query in config.queries():
+        print(f"\n{query.metric} / {query.part} / {query.side} ({query.reading.value})\n  {query.expression}")
+    if undefined:
+        print(
+            f"\nNote: source {', '.join(map(repr, undefined))} is not in `sources`; pass --source or --data to `judge`."
+        )
+    if not any(metric.business for metric in config.metrics):
+        print("\nNote: no metric is marked `business: true`: a canary that loses orders would not be seen.")
+    return 0
+
+
+def _presets(options: argparse.Namespace) -> int:
+    from canary_judge.presets import presets  # noqa: PLC0415
+
+    known = presets()
+    if options.name is None:
+        width = max(map(len, known))
+        for name, preset in sorted(known.items()):
+            print(f"{name:<{width}}  {preset['about']}\n{'':<{width}}  labels: {', '.join(preset['labels'])}")
+        print("\nUse one with `preset: NAME` in a config; `canary-judge presets NAME` shows its queries.")
+        return 0
+    if options.name not in known:
+        raise ConfigError(f"preset {options.name!r} does not exist; there are {', '.join(sorted(known))}")
+    preset = known[options.name]
+    print(f"{options.name}: {preset['about']}")
+    print(f"labels that both sides define: {', '.join(preset['labels'])}")
+    for what, key in (("errors, events", "bad"), ("errors, total", "total"), ("slow requests", "bucket")):
+        if preset[key]:
+            print(f"{what}:")
+            for side, matchers in sorted(preset["sides"].items()):
+                print(f"  {side:<9} {preset[key].replace('@', matchers)}")
+    if preset["slower_than"]:
+        print(
+            f"slower than: {preset['slower_than']} "
+            f"(change it with `preset: {{name: {options.name}, slower_than: ...}}`)"
+        )
+    return 0
+
+
+def _schema(_: argparse.Namespace) -> int:
+    from canary_judge.config import json_schema  # noqa: PLC0415
+
+    print(json.dumps(json_schema(), indent=2))
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from canary_judge.config import JudgeConfig  # noqa: PLC0415
+    from canary_judge.judging import judge  # noqa: PLC0415
+    from canary_judge.sources import FrameSource  # noqa: PLC0415
+
+    data = resources.files("canary_judge") / "data"
+    config = JudgeConfig.parse((data / "demo.yaml").read_text(encoding="utf-8"), name="demo.yaml")
+    with resources.as_file(data) as folder:
+        healthy = FrameSource(folder / "healthy.csv.gz")
+        regressed = FrameSource(folder / "regressed.csv.gz", align="start")
+    day = healthy.window(config.interval)
+    early = Window(day.start, day.start + timedelta(minutes=12))
+    whole = regressed.window(config.interval)
+    shown = (
+        ("A healthy canary: 5 % of the requests of a shop, drawn at random", healthy, day),
+        ("The same canary after 12 minutes: too early to tell", healthy, early),
+        ("A canary short of CPU: requests before the fault against requests during it", regressed, whole),
+    )
+    for title, source, window in shown:
+        print(f"=== {title}\n")
+        print(judge(config, source, window).explain(color=_colored(options)))
+        print()
+    print(
+        "The recordings are real (Online Boutique, Nezha data set, MIT; see canary_judge/data/NOTICE.md).\n"
+        "What next:\n"
+        "  canary-judge presets                 which meshes and ingresses are known\n"
+        "  canary-judge check my.yaml           validate a config and see its queries\n"
+        "  canary-judge judge my.yaml --source http://localhost:9090 --last 30m"
+    )
+    return 0
+
+
+# --- their parts -------------------------------------------------------------------------------------------------
+
+
+def _config(options: argparse.Namespace) -> JudgeConfig:
+    from canary_judge.config import JudgeConfig  # noqa: PLC0415
+
+    config = JudgeConfig.load(options.config)
+    return config.with_sides(baseline=_labels(options.baseline, "baseline"), canary=_labels(options.canary, "canary"))
+
+
+def _labels(pairs: Sequence[str], side: str) -> dict[str, str]:
+    labels = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"--{side} {pair!r}: write it as LABEL=VALUE, as in --{side} version=1.5.0")
+        labels[name] = value
+    return labels
+
+
+def _sources(options: argparse.Namespace, config: JudgeConfig) -> dict[str, MetricSource]:
+    from canary_judge.sources import FrameSource, PrometheusSource, from_config  # noqa: PLC0415
+
+    used = {metric.source for metric in config.metrics}
+    progress = _progress if sys.stderr.isatty() else None
+    if options.data is not None:
+        return dict.fromkeys(used, FrameSource(Path(options.data), align=options.align))
+    if options.source is not None:
+        return dict.fromkeys(used, PrometheusSource(options.source, progress=progress))
+    if missing := sorted(used - set(config.sources)):
+        raise ConfigError(
+            f"source {missing[0]!r} is nowhere given: add it under `sources:` in the config, "
+            "or pass --source URL or --data FILE"
+        )
+    found = {name: from_config(config.sources[name], name=name) for name in used}
+    for source in found.values():
+        if isinstance(source, PrometheusSource):
+            source.progress = progress
+    return found
+
+
+def _progress(done: int, total: int) -> None:
+    end = "\r\x1b[K" if done == total else ""
+    print(f"\rfetching {done}/{total} queries{end}", end="", file=sys.stderr, flush=True)
+
+
+def _window(options: argparse.Namespace, config: JudgeConfig, sources: dict[str, MetricSource]) -> Window:
+    from canary_judge.sources import FrameSource  # noqa: PLC0415
+
+    if options.last is not None:
+        if options.start or options.end:
+            raise ConfigError("--last and --start/--end exclude each other; give one of them")
+        try:
+            length = parse_duration(options.last)
+        except ValueError as error:
+            raise ConfigError(f"--last: {error}") from error
+        # the last scrapes may still be on their way
+        return Window.last(length, now=datetime.now(UTC) - config.interval)
+    if options.start or options.end:
+        if not (options.start and options.end):
+            raise ConfigError("--start and --end go together; give both, or --last")
+        return Window(_time(options.start, "--start"), _time(options.end, "--end"))
+    first = next(iter(sources.values()))
+    if isinstance(first, FrameSource):
+        return first.window(config.interval)
+    raise ConfigError("which window? give --last 30m, or --start and --end")
+
+
+def _time(text: str, option: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise DataError(f"{option} {text!r} is no time; write it as 2026-01-31T12:00:00Z") from error
+
+
+def _colored(options: argparse.Namespace) -> bool:
+    if options.color != "auto":
+        return bool(options.color == "always")
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def _exit_code(judgement: Judgement) -> int:
+    if judgement.verdict is Verdict.MARGINAL and not judgement.sufficient:
+        return _EXIT_INSUFFICIENT
+    return _EXIT[judgement.verdict]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,329 @@
+"""One metric: from samples to evidence, and to what the evidence may be used for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import special
+
+from canary_judge.metrics import GaugeMetric
+from canary_judge.results import Comparison, Harm, LimitCheck, Outcome, Quality, Shortfall
+from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, Samples
+from canary_judge.shortfalls import count_shortfall, time_shortfall
+from canary_judge.stats.counts import compare_counts, limit_counts
+from canary_judge.stats.dependence import autocorrelation, autocorrelation_time
+from canary_judge.stats.gauges import compare_instances, compare_values, limit_values, series_tau
+from canary_judge.stats.rank import mid_ranks
+from canary_judge.stats.traffic import rank_sample_size, t_sample_size
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from canary_judge.config import JudgeConfig
+    from canary_judge.metrics import Metric
+    from canary_judge.series import Window
+
+    Float = NDArray[np.float64]
+
+__all__ = ["Assessed", "assess", "canary_share"]
+
+_FEWEST_EFFECTIVE = 4.0
+
+
+# Without a record before the window, tau is an estimate from few effective samples: ask for more of them.
+_FEWEST_EFFECTIVE_ALONE = 6.0
+
+
+_FEWEST_INSTANCES = 5
+
+
+# Below this coverage a series says little on the window; and a canary that reports so much less than the baseline
+# may be failing exactly when it is silent.
+_LEAST_COVERAGE = 0.5
+
+
+_WORST_ASYMMETRY = 0.2
+
+
+# Per-interval quantiles and ratios of requests are biased once the sides' traffic differs by more than this factor.
+_MOST_UNEQUAL_TRAFFIC = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessed:
+    """Evidence on a metric before error rates are shared out."""
+
+    metric: Metric
+    quality: Quality | None = None
+    warnings: tuple[str, ...] = ()
+    comparison: Comparison | None = None
+    limit: LimitCheck | None = None
+    # an outcome that the data dictate whatever the evidence says, with its reason
+    settled: tuple[Outcome, str] | None = None
+    # why this metric cannot be found safe, though it may be found regressed
+    no_safety: str | None = None
+    shortfall: Shortfall | None = None
+
+
+def assess(
+    config: JudgeConfig, metric: Metric, samples: MetricSamples, window: Window, share: float | None
+) -> Assessed:
+    """The evidence on one metric; `share` is the canary's share of the requests where it is known."""
+    bare = Assessed(metric=metric, quality=samples.quality, warnings=samples.warnings)
+    if samples.error is not None:
+        return replace(bare, settled=(Outcome.ERROR, samples.error))
+    if samples.data is None:
+        return replace(bare, settled=(Outcome.NO_DATA, _no_data(samples.quality)))
+    quality = samples.quality
+    level = 1 - 2 * max(config.false_alarm_rate, config.false_pass_rate)
+    if isinstance(samples.data, GaugeData):
+        if (biased := _biased_gauge(metric, share)) is not None:
+            refused, text = biased
+            if refused:
+                return replace(bare, settled=(Outcome.ERROR, text))
+            bare = replace(bare, warnings=(*bare.warnings, text))
+        found = _assess_gauge(config, metric, samples.data, bare, window, level)
+    elif isinstance(samples.data, RawData):
+        found = _assess_raw(config, metric, samples.data, bare, window, level)
+    else:
+        found = _assess_counts(config, metric, samples.data, bare, window, level)
+    if found.settled is None and quality is not None and not isinstance(samples.data, RawData):
+        least = min(quality.coverage_baseline, quality.coverage_canary)
+        asymmetry = quality.coverage_baseline - quality.coverage_canary
+        if isinstance(samples.data, GaugeData) and quality.coverage_canary < _LEAST_COVERAGE:
+            text = f"the canary has values in only {quality.coverage_canary:.0%} of the intervals since its first one"
+            found = replace(found, settled=(Outcome.INSUFFICIENT, text))
+        elif least < _LEAST_COVERAGE or asymmetry > _WORST_ASYMMETRY:
+            found = replace(
+                found,
+                no_safety=f"data are missing: {quality.coverage_baseline:.0%} of the baseline's intervals and "
+                f"{quality.coverage_canary:.0%} of the canary's since its first one have values",
+            )
+    if not samples.complete:
+        found = replace(found, no_safety="the source may have left data out")
+    return found
+
+
+def _no_data(quality: Quality | None) -> str:
+    if quality is None or not (quality.series_baseline or quality.series_canary):
+        return "the queries returned nothing for either side; check the selectors and the window"
+    if quality.non_finite:
+        return f"no finite value on {_sides_without(quality)}: {quality.non_finite} points are NaN or infinite"
+    return f"the query returned nothing for {_sides_without(quality)}"
+
+
+def _sides_without(quality: Quality) -> str:
+    empty = [
+        name
+        for name, coverage in (
+            ("the baseline", quality.coverage_baseline),
+            ("the canary", quality.coverage_canary),
+        )
+        if coverage == 0
+    ]
+    return " and ".join(empty) or "one side"
+
+
+def canary_share(config: JudgeConfig, samples: Samples) -> float | None:
+    """The canary's share of the requests, from the metric that counts most of them."""
+    best, most = None, 0.0
+    for metric in config.metrics:
+        one = samples.metrics[metric.name]
+        if metric.is_proportion and isinstance(one.data, CountData) and one.quality is not None:
+            requests = float(one.data.counts.exposure_baseline.sum() + one.data.counts.exposure_canary.sum())
+            if requests > most:
+                best, most = one.quality.canary_share, requests
+    return best
+
+
+def _biased_gauge(metric: Metric, share: float | None) -> tuple[bool, str] | None:
+    """Whether a gauge of requests must be refused (or warned about) because the sides' traffic is unequal."""
+    statistic = metric.request_statistic() if isinstance(metric, GaugeMetric) else "level"
+    if statistic == "level":
+        return None
+    what = {"quantile": "a quantile", "ratio": "a ratio", "mean": "a mean"}[statistic]
+    instead = {
+        "quantile": "use kind: latency with slower_than (the share of slow requests)",
+        "ratio": "use kind: ratio with the two counters",
+        "mean": "use kind: latency with slower_than, or raw samples",
+    }[statistic]
+    if share is None or not 0 < share < 1:
+        return False, (
+            f"each point is {what} of the requests of one interval, which is biased when the sides' traffic differs; "
+            f"their traffic is not known: {instead}"
+        )
+    factor = max(share, 1 - share) / min(share, 1 - share)
+    if factor <= _MOST_UNEQUAL_TRAFFIC:
+        return None
+    return statistic != "mean", (
+        f"each point is {what} of the requests of one interval, and the canary had {share:.1%} of them: such points "
+        f"differ between the sides even when nothing changed; {instead}"
+    )
+
+
+def _assess_gauge(
+    config: JudgeConfig, metric: Metric, data: GaugeData, bare: Assessed, window: Window, level: float
+) -> Assessed:
+    if isinstance(metric, GaugeMetric) and metric.by:
+        return _assess_instances(config, metric, data, bare, level)
+    baseline, canary = data.baseline[0], data.canary[0]
+    tau = series_tau(baseline=baseline, canary=canary, history=data.history)
+    values_b, values_c = baseline[~np.isnan(baseline)], canary[~np.isnan(canary)]
+    least = _FEWEST_EFFECTIVE if data.history.size > baseline.size else _FEWEST_EFFECTIVE_ALONE
+    return _assess_ranked(config, metric, values_b, values_c, tau, least, bare, window, level, needs="intervals")
+
+
+def _assess_raw(
+    config: JudgeConfig, metric: Metric, data: RawData, bare: Assessed, window: Window, level: float
+) -> Assessed:
+    taus = [
+        float(autocorrelation_time(autocorrelation(mid_ranks(side[None, :])[0]), np.array([side.size]))[0])
+        for side in (data.baseline, data.canary)
+    ]
+    weights = 1 / data.baseline.size, 1 / data.canary.size
+    tau = (taus[0] * weights[0] + taus[1] * weights[1]) / sum(weights)
+    return _assess_ranked(
+        config,
+        metric,
+        data.baseline,
+        data.canary,
+        tau,
+        _FEWEST_EFFECTIVE_ALONE,
+        bare,
+        window,
+        level,
+        needs="values per side",
+    )
+
+
+def _assess_ranked(
+    config: JudgeConfig,
+    metric: Metric,
+    baseline: np.ndarray[tuple[int], np.dtype[np.float64]],
+    canary: np.ndarray[tuple[int], np.dtype[np.float64]],
+    tau: float,
+    least: float,
+    bare: Assessed,
+    window: Window,
+    level: float,
+    *,
+    needs: str,
+) -> Assessed:
+    margin, limit = metric.parsed_margin(), metric.parsed_limit()
+    comparison = compare_values(baseline=baseline, canary=canary, tau=tau, harm=metric.harm, margin=margin, level=level)
+    check = None if limit is None else limit_values(canary=canary, tau=tau, limit=limit, harm=metric.harm)
+    warnings = list(bare.warnings)
+    if margin is not None and margin.relative is not None and baseline.min() < 0 < baseline.max():
+        warnings.append(
+            "the baseline has values of both signs, so a relative margin means little; give an absolute one"
+        )
+    found = replace(bare, comparison=comparison, limit=check, warnings=tuple(warnings))
+    have = comparison.n_effective
+    fewest = min(baseline.size, canary.size)
+    planned: float | None = 0.0
+    if margin is not None:
+        directions = [True, False] if metric.harm is Harm.EITHER else [metric.harm is Harm.INCREASE]
+        sizes = [
+            rank_sample_size(
+                baseline=baseline,
+                shifted=margin.shifted(baseline, upward=upward),
+                alpha=config.false_pass_rate,
+                power=config.power,
+            )
+            for upward in directions
+        ]
+        planned = None if None in sizes else max(size for size in sizes if size is not None)
+    if limit is not None and planned is not None:
+        planned = max(planned, _limit_signs(config))
+    shortfall = time_shortfall(config, needs, have, planned, tau, least, fewest, window)
+    found = replace(found, shortfall=shortfall)
+    if fewest < config.min_samples:
+        text = f"{fewest} {needs} on the smaller side, fewer than the {config.min_samples} that a comparison needs"
+        return replace(found, settled=(Outcome.INSUFFICIENT, text))
+    if have < least:
+        text = (
+            f"{fewest} {needs} are worth only {have:.1f} independent ones (autocorrelation time {tau:.1f}), fewer than "
+            f"the {least:g} that a comparison needs"
+        )
+        return replace(found, settled=(Outcome.INSUFFICIENT, text))
+    if margin is not None and margin.amount(comparison.baseline or 0.0) == 0:
+        found = replace(
+            found,
+            no_safety="the baseline's level is 0, of which a relative margin is 0 too; add an absolute margin",
+        )
+    return found
+
+
+def _limit_signs(config: JudgeConfig) -> float:
+    """Independent values with which a sign test tells 80 % below the limit from an even split."""
+    alpha, beta = special.ndtri(1 - config.false_pass_rate), special.ndtri(config.power)
+    return float(((0.5 * alpha + 0.4 * beta) / 0.3) ** 2)
+
+
+def _assess_instances(config: JudgeConfig, metric: Metric, data: GaugeData, bare: Assessed, level: float) -> Assessed:
+    baseline, canary = (side[np.count_nonzero(~np.isnan(side), axis=1) > 0] for side in (data.baseline, data.canary))
+    have = len(baseline) + len(canary)
+    if have < _FEWEST_INSTANCES or len(baseline) < 2:
+        text = (
+            f"{len(baseline)} baseline and {len(canary)} canary instances; "
+            f"a comparison needs {_FEWEST_INSTANCES} in all, two of them baseline"
+        )
+        need = Shortfall(
+            needs="instances",
+            have=have,
+            required=float(_FEWEST_INSTANCES),
+            seconds=None,
+            weight_percent=None,
+            text=f"needs {_FEWEST_INSTANCES} instances in all; more time does not help",
+        )
+        return replace(bare, settled=(Outcome.INSUFFICIENT, text), shortfall=need)
+    margin, limit = metric.parsed_margin(), metric.parsed_limit()
+    comparison = compare_instances(baseline=baseline, canary=canary, harm=metric.harm, margin=margin, level=level)
+    check = None
+    if limit is not None:
+        medians = np.nanmedian(canary, axis=1)
+        check = limit_values(canary=medians, tau=1.0, limit=limit, harm=metric.harm)
+    shortfall = None
+    spread = float(np.nanmedian(baseline, axis=1).std(ddof=1))
+    if margin is not None and spread > 0 and margin.amount(comparison.baseline or 0.0) > 0:
+        required = t_sample_size(
+            margin.amount(comparison.baseline or 0.0),
+            sd=spread,
+            alpha=config.false_pass_rate,
+            power=config.power,
+        )
+        if required > comparison.n_effective:
+            shortfall = Shortfall(
+                needs="instances",
+                have=comparison.n_effective,
+                required=required,
+                seconds=None,
+                weight_percent=None,
+                text=f"needs about {math.ceil(required)} instances per side; more time does not help",
+            )
+    found = replace(bare, comparison=comparison, limit=check, shortfall=shortfall)
+    if margin is not None and margin.amount(comparison.baseline or 0.0) == 0:
+        found = replace(
+            found,
+            no_safety="the baseline's level is 0, of which a relative margin is 0 too; add an absolute margin",
+        )
+    return found
+
+
+def _assess_counts(
+    config: JudgeConfig, metric: Metric, data: CountData, bare: Assessed, window: Window, level: float
+) -> Assessed:
+    margin, limit = metric.parsed_margin(), metric.parsed_limit()
+    proportion = metric.is_proportion
+    comparison = compare_counts(data.counts, harm=metric.harm, margin=margin, level=level, proportion=proportion)
+    if comparison is None:
+        return replace(bare, settled=(Outcome.NO_DATA, "no interval has traffic on both sides"))
+    check = None
+    if limit is not None:
+        check = limit_counts(data.counts, limit=limit, harm=metric.harm, proportion=proportion)
+    found = replace(bare, comparison=comparison, limit=check)
+    shortfall, blocked = count_shortfall(config, metric, comparison, window)
+    return replace(found, shortfall=shortfall, no_safety=blocked)

@@ -1,0 +1,307 @@
+"""What the user writes: a strict config, read from YAML, JSON or Python.
+
+Unknown keys are errors that name the nearest known key. Nothing here talks to a metric store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import ConfigDict, Field, ValidationError, model_validator
+
+from canary_judge.errors import ConfigError
+from canary_judge.metrics import (
+    Duration,
+    GaugeMetric,
+    LatencyMetric,
+    Metric,
+    QueryText,
+    RateMetric,
+    RatioMetric,
+    SamplesMetric,
+    SideQueries,
+    StrictModel,
+)
+from canary_judge.presets import PresetOptions, preset_metrics
+from canary_judge.results import Role, Side
+from canary_judge.series import Query, Reading, format_duration
+from canary_judge.templates import nearest, render
+
+__all__ = ["JudgeConfig", "ScoreThresholds", "json_schema"]
+
+Rate = Annotated[float, Field(gt=0, lt=0.5)]
+
+
+class ScoreThresholds(StrictModel):
+    """From which score a canary may pass, and below which a regressed one fails."""
+
+    pass_: float = Field(default=95.0, alias="pass", ge=0, le=100)
+    marginal: float = Field(default=50.0, ge=0, le=100)
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.marginal > self.pass_:
+            raise ValueError(f"marginal {self.marginal:g} is above pass {self.pass_:g}; swap them")
+        return self
+
+
+class JudgeConfig(StrictModel):
+    """Everything a judgement depends on but the data.
+
+    Raises:
+        ConfigError: From `load`, `parse` and `from_mapping`: the field's path, its value and the remedy.
+
+    Examples:
+        >>> config = JudgeConfig.from_mapping({
+        ...     "name": "shop", "interval": "15s",
+        ...     "metrics": [{"name": "errors", "kind": "ratio", "events": "errors", "total": "requests",
+        ...                  "harm": "increase", "margin": "1.5x or +0.1pp"}]})
+        >>> config.metrics[0].parsed_margin()
+        Margin(relative=0.5, absolute=0.001)
+    """
+
+    name: str = Field(min_length=1)
+    false_alarm_rate: Rate = Field(
+        default=0.01, description="How often a canary within its margins may be failed, over all metrics."
+    )
+    false_pass_rate: Rate = Field(default=0.05, description="How often a metric at its margin may be found safe.")
+    power: float = Field(default=0.8, gt=0.5, lt=1, description="Wanted power of the planned sample size.")
+    score: ScoreThresholds = ScoreThresholds()
+    baseline: dict[str, str] = Field(default_factory=dict, description="Labels of the stable side, for ${label}.")
+    canary: dict[str, str] = Field(default_factory=dict, description="Labels of the new side, for ${label}.")
+    interval: Duration = Field(description="Length of one interval of the grid, at least twice the scrape interval.")
+    history: Duration | None = Field(
+        default=None,
+        description="Length of the baseline-only record before the window: autocorrelation of gauges.",
+    )
+    min_samples: int = Field(default=10, ge=10, description="Fewest intervals (or raw values) per side.")
+    min_events: float = Field(default=5.0, ge=5, description="Fewest expected canary events to find a count safe.")
+    max_samples: int = Field(default=2_000_000, gt=0, description="Most raw points one query may read.")
+    preset: str | PresetOptions | None = Field(default=None, description="Adds the metrics of a mesh or ingress.")
+    metrics: tuple[Metric, ...] = Field(default=(), strict=False)
+    groups: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict,
+        description="Score weight of each group; without it metrics count by themselves.",
+    )
+    sources: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Validated by the sources.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_preset(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or data.get("preset") is None:
+            return data
+        chosen = data["preset"]
+        options = PresetOptions(name=chosen) if isinstance(chosen, str) else PresetOptions.model_validate(chosen)
+        return {**data, "preset": None, "metrics": [*preset_metrics(options), *data.get("metrics", ())]}
+
+    @model_validator(mode="after")
+    def _whole_fits(self) -> Self:
+        names = [metric.name for metric in self.metrics]
+        if not names:
+            raise ValueError("there are no metrics; add `metrics:` or a `preset:`")
+        if (
+            repeated := sorted({name for name in names if names.count(name) > 1})
+            if len(set(names)) < len(names)
+            else []
+        ):
+            raise ValueError(f"two metrics are named {repeated[0]!r}; names must be unique")
+        if not any(metric.role is Role.GATE for metric in self.metrics):
+            raise ValueError("no metric has `role: gate`, so nothing could ever pass; make one a gate")
+        if self.groups:
+            for metric in self.metrics:
+                if metric.group not in self.groups:
+                    raise ValueError(
+                        f"metric {metric.name!r} is in group {metric.group!r}, which has no weight in `groups`"
+                        f"{nearest(metric.group, self.groups)}"
+                    )
+        return self
+
+    @classmethod
+    def load(cls, path: str | Path) -> JudgeConfig:
+        """Read a YAML or JSON file."""
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read: {error}") from error
+        return cls.parse(text, name=str(path))
+
+    @classmethod
+    def parse(cls, text: str, *, name: str = "config") -> JudgeConfig:
+        """Read YAML or JSON text; `name` stands in front of messages."""
+        return cls.from_mapping(_read_yaml(text, name), name=name)
+
+    @classmethod
+    def from_mapping(cls, data: object, *, name: str = "config") -> JudgeConfig:
+        """Validate plain Python data."""
+        if not isinstance(data, Mapping):
+            raise ConfigError(f"{name}: is {type(data).__name__}; it must be a mapping with name, interval and metrics")
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            lines = [f"{name}: {line}" for line in _explain(error, data)]
+            raise ConfigError("\n".join(dict.fromkeys(lines))) from error
+
+    def with_sides(
+        self, *, baseline: Mapping[str, str] | None = None, canary: Mapping[str, str] | None = None
+    ) -> JudgeConfig:
+        """The same config with labels of the sides added or replaced; versions change with every deploy."""
+        return self.model_copy(
+            update={
+                "baseline": {**self.baseline, **(baseline or {})},
+                "canary": {**self.canary, **(canary or {})},
+            }
+        )
+
+    def labels(self, side: Side) -> dict[str, str]:
+        """Labels of one side."""
+        return self.baseline if side is Side.BASELINE else self.canary
+
+    def queries(self) -> Iterator[Query]:
+        """All queries for the judged window; ConfigError when a `${label}` is undefined."""
+        for metric in self.metrics:
+            for part, (reading, text) in metric.texts().items():
+                for side in (Side.BASELINE, Side.CANARY):
+                    yield self._query(metric, part, reading, text, side)
+
+    def history_queries(self) -> Iterator[Query]:
+        """Baseline-only queries for the record before the window: one per gauge of a single series."""
+        for metric in self.metrics:
+            if self.history is not None and isinstance(metric, GaugeMetric) and not metric.by:
+                yield self._query(metric, "history", Reading.LEVEL, metric.query, Side.BASELINE)
+
+    def _query(self, metric: Metric, part: str, reading: Reading, text: QueryText, side: Side) -> Query:
+        template = text if isinstance(text, str) else getattr(text, side.value)
+        labels = {**self.labels(side), "interval": format_duration(self.interval)}
+        try:
+            expression = render(template, labels)
+        except ValueError as error:
+            raise ConfigError(f"metric {metric.name!r}, {part} of the {side}: {error}") from error
+        return Query(
+            metric=metric.name,
+            part=part,
+            side=side,
+            reading=reading,
+            expression=expression,
+            step=self.interval,
+            by=metric.by if isinstance(metric, GaugeMetric) else (),
+            bound=metric.bound() if isinstance(metric, LatencyMetric) else None,
+            max_samples=self.max_samples,
+        )
+
+    def hash(self) -> str:
+        """SHA-256 of all that decides: no sides (they change with every deploy), no sources (they hold secrets)."""
+        data = self.model_dump(mode="json", exclude={"baseline", "canary", "sources"})
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a config file."""
+    schema = JudgeConfig.model_json_schema(by_alias=True)
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "canary_judge config"
+    return schema
+
+
+# --- reading and explaining ---
+
+_TAGS = {"gauge", "ratio", "rate", "samples", "latency", "str", "SideQueries", "PresetOptions"}
+
+
+def _read_yaml(text: str, name: str) -> object:
+    import yaml  # noqa: PLC0415  (a config in Python needs none)
+
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        """Refuses a key that is given twice; plain YAML keeps the last one silently."""
+
+    def mapping(loader: Any, node: Any) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = loader.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                raise ConfigError(
+                    f"{name}: line {key_node.start_mark.line + 1}: key {key!r} is no text; put it in quotes"
+                )
+            if key in seen:
+                raise ConfigError(
+                    f"{name}: line {key_node.start_mark.line + 1}: key {key!r} is given twice; remove one"
+                )
+            seen.add(key)
+        loader.flatten_mapping(node)
+        return {loader.construct_object(k, deep=True): loader.construct_object(v, deep=True) for k, v in node.value}
+
+    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
+    try:
+        return yaml.load(text, Loader=Loader)  # noqa: S506  (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name}: is no valid YAML or JSON: {' '.join(str(error).split())}") from error
+
+
+def _explain(error: ValidationError, data: Mapping[str, Any]) -> Iterator[str]:
+    """One line per problem: path, metric, what is wrong, remedy."""
+    for problem in error.errors(include_url=False):
+        path: list[Any] = []
+        value: Any = data
+        for item in problem["loc"]:
+            inside = item in value if isinstance(value, Mapping) else isinstance(value, list | tuple)
+            if not inside and item in _TAGS:
+                continue  # how pydantic names the member of a union, which the user did not write
+            path.append(item)
+            value = value[item] if inside and (not isinstance(item, int) or item < len(value)) else None
+        place = re.sub(r"\.(\d+)", r"[\1]", ".".join(map(str, path))) or "the config"
+        yield f"{place}{_metric_name(data, path)}: {_message(problem, path)}"
+
+
+def _metric_name(data: Mapping[str, Any], path: list[Any]) -> str:
+    try:
+        return f" ({data['metrics'][path[1]]['name']})" if path[0] == "metrics" else ""
+    except (IndexError, KeyError, TypeError):
+        return ""
+
+
+def _message(problem: Any, path: list[Any]) -> str:
+    shown = repr(problem.get("input"))
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        return f"unknown key{nearest(str(path[-1]), _known_keys())}; see `canary-judge schema` for what there is"
+    if kind == "missing":
+        return f"is missing; {_remedy(str(path[-1]))}"
+    if kind in ("value_error", "assertion_error"):
+        return str(problem["msg"]).removeprefix("Value error, ")
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return "`kind` must be one of gauge, ratio, rate, samples, latency"
+    if kind == "string_type" and not isinstance(problem.get("input"), Mapping | list):
+        return f'is {shown}, which is no text; put it in quotes: "{problem.get("input")}"'
+    return f"is {shown}; {str(problem['msg'])[0].lower()}{str(problem['msg'])[1:]}"
+
+
+def _remedy(key: str) -> str:
+    return {
+        "harm": "say which direction hurts: increase, decrease or either",
+        "interval": "give the length of one interval, as in 15s",
+        "name": "give it a name",
+    }.get(key, "add it")
+
+
+@cache
+def _known_keys() -> tuple[str, ...]:
+    models: list[type[StrictModel]] = [
+        JudgeConfig,
+        ScoreThresholds,
+        PresetOptions,
+        SideQueries,
+        GaugeMetric,
+        RatioMetric,
+        RateMetric,
+        SamplesMetric,
+        LatencyMetric,
+    ]
+    return tuple(sorted({field.alias or name for model in models for name, field in model.model_fields.items()}))

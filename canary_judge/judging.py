@@ -1,0 +1,327 @@
+"""From samples to a verdict: gate, compare, outcome, score, action. Pure, top to bottom.
+
+Each metric is asked three questions against its margin: is it worse at all, worse than the margin, within the margin?
+The first two share `false_alarm_rate` over all metrics that can fail the canary (Holm 1979, family-wise under any
+dependence); "within" is an intersection-union test (Berger 1982), so each metric may use all of `false_pass_rate`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from canary_judge._version import __version__
+from canary_judge.assessing import Assessed, assess, canary_share
+from canary_judge.config import JudgeConfig
+from canary_judge.errors import ConfigError
+from canary_judge.metrics import GaugeMetric, Metric
+from canary_judge.results import Action, Comparison, GroupScore, Judgement, MetricResult, Outcome, Role, Scale, Verdict
+from canary_judge.samples import Samples, collect
+from canary_judge.series import MetricSource, Query, Result, Window
+
+__all__ = ["holm", "judge", "judge_samples"]
+
+_FAILED, _UNDECIDED, _PASSED = 0.0, 0.5, 1.0
+_CREDIT = {Outcome.SAFE: _PASSED, Outcome.TOLERABLE: _PASSED, Outcome.REGRESSED: _FAILED}
+_NOT_ENOUGH = frozenset({Outcome.INSUFFICIENT, Outcome.NO_DATA, Outcome.ERROR})
+
+
+def judge(config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource], window: Window) -> Judgement:
+    """Fetch both sides over a finished window and judge the canary at this one planned look.
+
+    Args:
+        config: What to compare, and what is tolerated.
+        source: Where the metrics are: one source, or one per name used by the metrics' `source:`.
+        window: The span to judge; it is aligned to the config's interval.
+
+    Raises:
+        ConfigError: A `${label}` is undefined, or a metric names a source that is not given.
+        DataError: The window is shorter than an interval.
+        SourceUnavailable: A source gave no answer at all; nothing was judged.
+    """
+    aligned = window.aligned(config.interval)
+    answers = _fetch(config, source, list(config.queries()), aligned)
+    if config.history is not None:
+        past = Window(aligned.start - config.history, aligned.start).aligned(config.interval)
+        answers += _fetch(config, source, list(config.history_queries()), past)
+    return judge_samples(config, collect(config, aligned, answers))
+
+
+def _fetch(
+    config: JudgeConfig,
+    source: MetricSource | Mapping[str, MetricSource],
+    queries: Sequence[Query],
+    window: Window,
+) -> list[tuple[Query, Result]]:
+    sources = source if isinstance(source, Mapping) else {"default": source}
+    names = {metric.name: metric.source for metric in config.metrics}
+    answers: list[tuple[Query, Result]] = []
+    for name in dict.fromkeys(names[query.metric] for query in queries):
+        if name not in sources:
+            raise ConfigError(f"source {name!r} is not given; there are {sorted(sources)}")
+        asked = [query for query in queries if names[query.metric] == name]
+        answers += zip(asked, sources[name].fetch(asked, window), strict=True)
+    return answers
+
+
+def judge_samples(config: JudgeConfig, samples: Samples) -> Judgement:
+    """Judge samples that are already at hand: no I/O, no clock; the same input gives the same bytes.
+
+    Raises:
+        ConfigError: Samples of a metric are missing.
+    """
+    missing = [metric.name for metric in config.metrics if metric.name not in samples.metrics]
+    if missing:
+        raise ConfigError(
+            f"there are no samples of metric {missing[0]!r}; pass MetricSamples(data=None) if it has none"
+        )
+    share = canary_share(config, samples)
+    assessed = [
+        assess(config, metric, samples.metrics[metric.name], samples.window, share) for metric in config.metrics
+    ]
+    worse, beyond = _family_wise(assessed)
+    results = tuple(
+        _conclude(config, one, p_worse, p_beyond)
+        for one, p_worse, p_beyond in zip(assessed, worse, beyond, strict=True)
+    )
+    groups, score = _score(config, results)
+    verdict, reasons, sufficient = _verdict(config, results, score)
+    return Judgement(
+        name=config.name,
+        verdict=verdict,
+        score=score,
+        action={Verdict.PASS: Action.ADVANCE, Verdict.MARGINAL: Action.HOLD, Verdict.FAIL: Action.ROLL_BACK}[verdict],
+        sufficient=sufficient,
+        reasons=reasons,
+        metrics=results,
+        groups=groups,
+        warnings=_warnings(config, results),
+        false_alarm_rate=config.false_alarm_rate,
+        start=samples.window.start,
+        end=samples.window.end,
+        interval_seconds=config.interval.total_seconds(),
+        baseline=dict(config.baseline),
+        canary=dict(config.canary),
+        config_hash=config.hash(),
+        version=__version__,
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted so that rejecting at alpha errs anywhere with probability at most alpha.
+
+    References:
+        Holm, S. (1979), Scandinavian Journal of Statistics 6(2), 65-70.
+
+    Examples:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(p_values, kind="stable")
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[int(index)] = largest
+    return adjusted
+
+
+def _family_wise(assessed: Sequence[Assessed]) -> tuple[list[float], list[float]]:
+    """Adjusted p-values of "worse" and of "beyond the margin or the limit", one per metric.
+
+    The family is fixed by the config: all metrics that can fail the canary, limits included, whether or not there
+    are data. Watched metrics decide nothing and are read at the full rate.
+    """
+    worse, beyond = [1.0] * len(assessed), [1.0] * len(assessed)
+    for wanted in (worse, beyond):
+        owners: list[int] = []
+        p_values: list[float] = []
+        for index, one in enumerate(assessed):
+            usable = one.settled is None
+            p_harm = one.comparison.p_harm if usable and one.comparison else 1.0
+            p_beyond = 1.0
+            if usable and one.comparison and one.comparison.p_beyond_margin is not None:
+                p_beyond = one.comparison.p_beyond_margin
+            first = p_harm if wanted is worse or one.metric.fail_when == "any_harm" else p_beyond
+            candidates = [first] if one.metric.margin is not None or wanted is worse else []
+            if wanted is beyond and one.metric.limit is not None:
+                candidates.append(one.limit.p_beyond_limit if usable and one.limit else 1.0)
+            if one.metric.role is Role.WATCH:
+                wanted[index] = min(candidates, default=1.0)
+                continue
+            owners += [index] * len(candidates)
+            p_values += candidates
+        for index, p_value in zip(owners, holm(p_values), strict=True):
+            wanted[index] = min(wanted[index], p_value)
+    return worse, beyond
+
+
+def _conclude(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: float) -> MetricResult:
+    metric, comparison = one.metric, one.comparison
+    if one.settled is not None:
+        outcome, why = one.settled
+    else:
+        outcome, why = _outcome(config, one, p_worse, p_beyond)
+    undecided = outcome not in _CREDIT and outcome is not Outcome.DEGRADED
+    counts = metric.role is not Role.WATCH and not (metric.role is Role.GUARD and undecided)
+    open_question = outcome in {Outcome.INSUFFICIENT, Outcome.INCONCLUSIVE, Outcome.DEGRADED}
+    return MetricResult(
+        name=metric.name,
+        kind=metric.kind,
+        role=metric.role,
+        group=metric.group,
+        score_weight=metric.score_weight,
+        harm=metric.harm,
+        unit=metric.unit,
+        outcome=outcome,
+        credit=_CREDIT.get(outcome, _UNDECIDED) if counts else None,
+        reason=why,
+        comparison=comparison,
+        limit=one.limit,
+        shortfall=one.shortfall if open_question and metric.role is not Role.WATCH else None,
+        quality=one.quality,
+        warnings=one.warnings,
+    )
+
+
+def _outcome(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: float) -> tuple[Outcome, str]:
+    metric, comparison, check = one.metric, one.comparison, one.limit
+    assert comparison is not None  # noqa: S101  (what has none is settled)
+    alpha, beta = config.false_alarm_rate, config.false_pass_rate
+    facts = _facts(metric, comparison)
+    if p_beyond <= alpha:
+        by_limit = (
+            check is not None
+            and check.p_beyond_limit <= alpha
+            and (comparison.p_beyond_margin is None or check.p_beyond_limit < comparison.p_beyond_margin)
+        )
+        if by_limit and check is not None:
+            return Outcome.REGRESSED, (
+                f"canary at {_number(check.canary, metric)}, beyond the limit of {_number(check.limit, metric)} "
+                f"(p = {check.p_beyond_limit:.2g}, {check.method})"
+            )
+        return Outcome.REGRESSED, f"{facts}; harm beyond the margin is shown (p = {p_beyond:.2g})"
+    if metric.margin is None and check is None:
+        return Outcome.INCONCLUSIVE, f"shown only: {facts}"
+    within = [comparison.p_within_margin] if comparison.p_within_margin is not None else []
+    within += [check.p_within_limit] if check is not None else []
+    bounds = " and ".join(["the margin"] * (metric.margin is not None) + ["the limit"] * (check is not None))
+    p_within = max(within)
+    if metric.margin is not None and p_worse <= alpha:
+        if p_within <= beta and one.no_safety is None:
+            return Outcome.TOLERABLE, f"{facts}; worse, but within {bounds} (p = {p_within:.2g})"
+        return (
+            Outcome.DEGRADED,
+            f"{facts}; worse (p = {p_worse:.2g}), not yet known whether beyond the margin",
+        )
+    if p_within <= beta and one.no_safety is None:
+        return Outcome.SAFE, f"{facts}; harm beyond {bounds} is ruled out (p = {p_within:.2g})"
+    if one.no_safety is not None:
+        return Outcome.INSUFFICIENT, f"{facts}; cannot be found safe: {one.no_safety}"
+    if one.shortfall is not None:
+        return Outcome.INSUFFICIENT, f"{facts}; neither harm nor safety is shown: {one.shortfall.text}"
+    return Outcome.INCONCLUSIVE, (
+        f"{facts}; neither harm nor safety is shown (p within {bounds} = {p_within:.2g}) although the planned amount "
+        "of data is reached: the effect is close to the margin"
+    )
+
+
+def _facts(metric: Metric, comparison: Comparison) -> str:
+    """The measured values in a sentence: effect, interval, margin, sample sizes."""
+    low, high = comparison.interval
+    margin = ""
+    if comparison.scale is Scale.RATIO:
+        effect = f"canary {comparison.effect:.3g}x the baseline" if comparison.effect is not None else "new events"
+        ends = f"{0 if low is None else low:.3g} to " + ("any" if high is None else f"{high:.3g}x")
+        if comparison.margin is not None:
+            margin = f", margin {comparison.margin:.4g}x"
+    else:
+        effect = f"canary {_number(comparison.effect or 0.0, metric, sign=True)} against the baseline"
+        lowest, highest = ("any" if end is None else _number(end, metric, sign=True) for end in (low, high))
+        ends = f"{lowest} to {highest}"
+        if comparison.margin is not None:
+            margin = f", margin {_number(comparison.margin, metric, sign=True)}"
+    return f"{effect} ({comparison.level:.0%} interval {ends}{margin}; {_sizes(comparison)})"
+
+
+def _sizes(comparison: Comparison) -> str:
+    if comparison.events_canary is not None and comparison.events_baseline is not None:
+        clumps = comparison.dispersion is not None and comparison.dispersion > 1
+        return (
+            f"{comparison.events_canary:,.0f} of {comparison.n_canary:,.0f} against "
+            f"{comparison.events_baseline:,.0f} of {comparison.n_baseline:,.0f}"
+            + (f", events clump {comparison.dispersion:.1f}-fold" if clumps else "")
+        )
+    dependent = comparison.tau is not None and comparison.tau > 1
+    return (
+        f"n = {comparison.n_canary:g} and {comparison.n_baseline:g}, worth {comparison.n_effective:.1f} independent"
+        + (f" (tau {comparison.tau:.1f})" if dependent else "")
+    )
+
+
+def _number(value: float, metric: Metric, *, sign: bool = False) -> str:
+    prefix = "+" if sign and value >= 0 else ""
+    if metric.is_proportion:
+        return f"{prefix}{100 * value:.3g} {'pp' if sign else '%'}"
+    return f"{prefix}{value:.4g}" + (f" {metric.unit}" if metric.unit else "")
+
+
+def _score(config: JudgeConfig, results: Sequence[MetricResult]) -> tuple[tuple[GroupScore, ...], float]:
+    groups = []
+    for name in dict.fromkeys(result.group for result in results):
+        counted = [result for result in results if result.group == name and result.credit is not None]
+        weight = config.groups.get(name, sum(result.score_weight for result in counted))
+        groups.append(
+            GroupScore(
+                name=name,
+                weight=weight,
+                score=_weighted([(r.score_weight, 100 * (r.credit or 0.0)) for r in counted]),
+            )
+        )
+    total = _weighted([(group.weight, group.score) for group in groups if group.score is not None])
+    return tuple(groups), 100 * _UNDECIDED if total is None else total
+
+
+def _weighted(items: Sequence[tuple[float, float]]) -> float | None:
+    weight = math.fsum(weight for weight, _ in items)
+    return round(math.fsum(weight * value for weight, value in items) / weight, 6) if weight > 0 else None
+
+
+def _verdict(
+    config: JudgeConfig, results: Sequence[MetricResult], score: float
+) -> tuple[Verdict, tuple[str, ...], bool]:
+    regressed = [r for r in results if r.outcome is Outcome.REGRESSED and r.role is not Role.WATCH]
+    decisive = [r for r in regressed if r.role in {Role.GATE, Role.GUARD}]
+    required = {metric.name for metric in config.metrics if metric.required}
+    holding = [r for r in results if r.role is Role.GATE and r.outcome not in {Outcome.SAFE, Outcome.TOLERABLE}]
+    holding += [r for r in results if r not in holding and r.name in required and r.outcome in _NOT_ENOUGH]
+    if decisive or (regressed and score < config.score.marginal):
+        failing = decisive or regressed
+        return Verdict.FAIL, tuple(f"{r.name}: {r.reason}" for r in failing), True
+    if not holding and score >= config.score.pass_:
+        return Verdict.PASS, ("every gate is shown to be within its margin",), True
+    reasons = [f"{r.name}: {r.reason}" for r in holding]
+    if not holding:
+        reasons = [f"score {score:g} is below the {config.score.pass_:g} that pass needs"]
+        reasons += [f"{r.name}: {r.reason}" for r in regressed]
+    return Verdict.MARGINAL, tuple(reasons), not any(r.outcome in _NOT_ENOUGH for r in holding)
+
+
+def _warnings(config: JudgeConfig, results: Sequence[MetricResult]) -> tuple[str, ...]:
+    found = []
+    if not any(metric.business for metric in config.metrics):
+        found.append("no metric is marked `business: true`: a canary that loses orders would not be seen")
+    averaged = [
+        metric.name
+        for metric, result in zip(config.metrics, results, strict=True)
+        if isinstance(metric, GaugeMetric) and not metric.by and result.comparison is not None
+    ]
+    if averaged:
+        found.append(
+            f"{', '.join(averaged[:5])}{' ...' if len(averaged) > 5 else ''}: one series per side; when few instances "
+            "stand behind it, a lasting difference between healthy instances cannot be told from an effect "
+            "(keep them apart with `by: pod`)"
+        )
+    return tuple(found)

@@ -1,0 +1,349 @@
+"""What the user says of one metric: its kind, its queries, the harm, the margin and the limit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from canary_judge.results import Harm, Role
+from canary_judge.series import Reading, format_duration, parse_duration
+from canary_judge.stats.margins import Margin
+
+__all__ = [
+    "Duration",
+    "GaugeMetric",
+    "LatencyMetric",
+    "Metric",
+    "QueryText",
+    "RateMetric",
+    "RatioMetric",
+    "SamplesMetric",
+    "SideQueries",
+    "StrictModel",
+]
+
+_TIME = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+_SIZE = {"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
+
+
+_NUMBER = r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
+
+
+_MARGIN_PART = re.compile(rf"(?:(?P<relative>\+?{_NUMBER}%|{_NUMBER}x)|\+(?P<absolute>{_NUMBER})\s*(?P<unit>[^\s\d]*))")
+
+
+_LIMIT = re.compile(rf"(?P<number>-?{_NUMBER})\s*(?P<unit>[^\s\d]*)")
+
+
+_MARGIN_HELP = "write it as 10%, 1.5x, +20ms, +0.1pp, or two of them as in 1.5x or +0.1pp"
+
+
+def _to_duration(value: object) -> timedelta:
+    if isinstance(value, timedelta):
+        found = value
+    elif isinstance(value, str):
+        found = parse_duration(value)
+    else:
+        # pydantic turns ValueError, and no other, into one of its own
+        raise ValueError(f"{value!r} is no duration; write it with a unit, as in 15s or 6h")  # noqa: TRY004
+    if found <= timedelta(0):
+        raise ValueError(f"{format_duration(found)} is no positive duration")
+    return found
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_to_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^(\d+(\.\d+)?(ms|s|m|h|d))+$", "examples": ["15s", "6h"]}),
+]
+
+
+class StrictModel(BaseModel):
+    """Frozen; unknown keys, NaN and silent conversions are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class SideQueries(StrictModel):
+    """One query per side, for stores in which the sides differ by more than label values."""
+
+    baseline: str = Field(min_length=1)
+    canary: str = Field(min_length=1)
+
+
+QueryText = Annotated[str, Field(min_length=1)] | SideQueries
+
+
+class _MetricModel(StrictModel):
+    name: str = Field(min_length=1, description="Unique name, shown in the judgement.")
+    harm: Harm = Field(description="The direction in which a change hurts.", strict=False)
+    margin: str | None = Field(
+        default=None,
+        description="Largest tolerated degradation: 10%, 1.5x, +20ms, +0.1pp; of two joined by `or` the larger.",
+        examples=["10%", "1.5x or +0.1pp"],
+    )
+    limit: str | float | None = Field(
+        default=None, description="An absolute bound on the canary's own level, judged with evidence."
+    )
+    unit: str = Field(default="", description="Unit of the values, as in s, ms, bytes; margins are converted to it.")
+    role: Role = Field(default=Role.GATE, description="gate, guard, score or watch.", strict=False)
+    group: str = Field(default="default", min_length=1)
+    score_weight: float = Field(default=1.0, gt=0)
+    required: bool = Field(default=False, description="Without data on this metric the canary cannot pass.")
+    fail_when: Literal["beyond_margin", "any_harm"] = "beyond_margin"
+    business: bool = Field(default=False, description="This metric measures what the business wants.")
+    source: str = Field(default="default", description="Name of the source that answers its queries.")
+
+    @field_validator("margin", mode="before")
+    @classmethod
+    def _margin_is_readable(cls, value: object) -> object:
+        if value is None:
+            return None
+        parts = value.split(" or ") if isinstance(value, str) else []
+        if not 1 <= len(parts) <= 2 or not all(_MARGIN_PART.fullmatch(part.strip()) for part in parts):
+            raise ValueError(f"{value!r} is no margin; {_MARGIN_HELP}")
+        return value
+
+    @model_validator(mode="after")
+    def _bounds_fit(self) -> Self:
+        if self.margin is None and self.limit is None and self.role is not Role.WATCH:
+            raise ValueError(f"needs `margin` (what degradation is tolerated?) or `limit`; {_MARGIN_HELP}")
+        if self.limit is not None and self.harm is Harm.EITHER:
+            raise ValueError("`limit` needs `harm: increase` (an upper bound) or `harm: decrease` (a lower one)")
+        self.parsed_margin()
+        self.parsed_limit()
+        return self
+
+    def parsed_margin(self) -> Margin | None:
+        """The margin in the metric's own unit."""
+        if self.margin is None:
+            return None
+        relative = absolute = None
+        for part in self.margin.split(" or "):
+            found = _MARGIN_PART.fullmatch(part.strip())
+            assert found is not None  # noqa: S101  (validated above)
+            if text := found["relative"]:
+                if relative is not None:
+                    raise ValueError(f"margin {self.margin!r} has two relative parts; give one relative, one absolute")
+                relative = self._relative(text)
+            else:
+                if absolute is not None:
+                    raise ValueError(f"margin {self.margin!r} has two absolute parts; give one relative, one absolute")
+                absolute = self._absolute(float(found["absolute"]), found["unit"], "margin")
+        try:
+            return Margin(relative=relative, absolute=absolute)
+        except ValueError as error:
+            raise ValueError(f"margin {self.margin!r}: {error}; {_MARGIN_HELP}") from error
+
+    def _relative(self, text: str) -> float:
+        number = float(text.strip("+%x"))
+        if text.endswith("%"):
+            if self.harm is Harm.DECREASE and number >= 100:
+                raise ValueError(
+                    f"margin {text} of a metric that must not decrease tolerates everything; use less than 100%"
+                )
+            return number / 100
+        if self.harm is Harm.EITHER:
+            raise ValueError(f"margin {text} has one direction but `harm: either` two; write a percentage")
+        if self.harm is Harm.INCREASE and number <= 1:
+            raise ValueError(f"margin {text} tolerates no increase; write more than 1x, as in 1.5x, or a percentage")
+        if self.harm is Harm.DECREASE and not 0 < number < 1:
+            raise ValueError(f"margin {text} tolerates no decrease; write less than 1x, as in 0.9x, or a percentage")
+        return round(abs(number - 1), 12)
+
+    def _absolute(self, number: float, unit: str, what: str) -> float:
+        if unit == "pp":
+            raise ValueError(
+                f"{what} +{number:g}pp is for shares (kinds ratio and latency); give {what} in the unit of the metric"
+            )
+        if not unit:
+            return number
+        if not self.unit:
+            raise ValueError(
+                f"{what} has the unit {unit!r} but the metric has none; set `unit:` to the unit of its values"
+            )
+        for table in (_TIME, _SIZE):
+            units = {**table, "seconds": 1.0, "milliseconds": 1e-3} if table is _TIME else {**table, "bytes": 1.0}
+            if unit in units and self.unit in units:
+                return number * units[unit] / units[self.unit]
+        if unit == self.unit:
+            return number
+        raise ValueError(f"{what} is in {unit!r} but the metric in {self.unit!r}; these cannot be converted")
+
+    def parsed_limit(self) -> float | None:
+        """The limit in the metric's own unit."""
+        if self.limit is None or isinstance(self.limit, float | int):
+            return None if self.limit is None else float(self.limit)
+        found = _LIMIT.fullmatch(self.limit.strip())
+        if not found:
+            raise ValueError(f"limit {self.limit!r} is no number with a unit; write it as 5%, 300ms or 12")
+        return self._absolute(float(found["number"]), found["unit"], "limit")
+
+    def texts(self) -> Mapping[str, tuple[Reading, QueryText]]:
+        """Query text by part."""
+        raise NotImplementedError
+
+    @property
+    def is_proportion(self) -> bool:
+        """Each unit of exposure is an event or not."""
+        return False
+
+
+class _ShareModel(_MetricModel):
+    def _absolute(self, number: float, unit: str, what: str) -> float:
+        if what == "margin" and unit != "pp":
+            raise ValueError(f"margin +{number:g}{unit} of a share must be in percentage points, as in +0.1pp")
+        if what == "limit" and unit != "%":
+            raise ValueError(f"limit {number:g}{unit} of a share must be a percentage, as in 5%")
+        return number / 100
+
+    @model_validator(mode="after")
+    def _limit_is_a_share(self) -> Self:
+        limit = self.parsed_limit()
+        if limit is not None and not 0 < limit < 1:
+            raise ValueError(f"limit {self.limit!r} must be a share between 0% and 100%")
+        return self
+
+    @property
+    def is_proportion(self) -> bool:
+        return True
+
+
+class GaugeMetric(_MetricModel):
+    """One value per interval and side, or per interval and instance."""
+
+    kind: Literal["gauge"]
+    query: QueryText
+    by: Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)] = Field(
+        default=(), strict=False, description="Labels that keep instances apart, as in `by: pod`."
+    )
+    statistic: Literal["level", "mean", "quantile", "ratio"] | None = Field(
+        default=None,
+        description="What one point is of the requests behind it; read off the PromQL when it can be.",
+    )
+
+    def texts(self) -> Mapping[str, tuple[Reading, QueryText]]:
+        """Query text by part."""
+        return {"value": (Reading.LEVEL, self.query)}
+
+    def request_statistic(self) -> str:
+        """What each point is: quantile and ratio are biased when the sides have unequal traffic."""
+        if self.statistic is not None:
+            return self.statistic
+        text = self.query if isinstance(self.query, str) else self.query.canary
+        if re.search(r"\b(histogram_quantile|quantile|quantile_over_time)\b|\bquantile\s*=", text):
+            return "quantile"
+        if re.search(r"\b(rate|increase|irate)\b.*/.*\b(rate|increase|irate)\b", text, re.DOTALL):
+            if re.search(r"_sum\b.*/.*_count\b", text, re.DOTALL):
+                return "mean"
+            return "ratio"
+        return "level"
+
+
+class RatioMetric(_ShareModel):
+    """Events out of a total: errors of requests, orders of sessions."""
+
+    kind: Literal["ratio"]
+    events: QueryText
+    total: QueryText
+    absent_is_zero: bool = Field(
+        default=False,
+        description="No event series on either side means no events; else it may be a misspelt selector.",
+    )
+
+    def texts(self) -> Mapping[str, tuple[Reading, QueryText]]:
+        """Query text by part."""
+        return {"events": (Reading.COUNTS, self.events), "total": (Reading.COUNTS, self.total)}
+
+
+class RateMetric(_MetricModel):
+    """Events per exposure: restarts per hour, messages per batch."""
+
+    kind: Literal["rate"]
+    events: QueryText
+    exposure: QueryText | None = Field(default=None, description="A counter; observed time when left out.")
+    absent_is_zero: bool = Field(default=False, description="As for `ratio`.")
+
+    @model_validator(mode="after")
+    def _margin_is_relative(self) -> Self:
+        margin = self.parsed_margin()
+        if margin is not None and margin.absolute is not None:
+            raise ValueError(f"margin {self.margin!r} of a rate must be relative, as in 1.5x; use `limit` for a bound")
+        return self
+
+    def texts(self) -> Mapping[str, tuple[Reading, QueryText]]:
+        """Query text by part."""
+        parts: dict[str, tuple[Reading, QueryText]] = {"events": (Reading.COUNTS, self.events)}
+        if self.exposure is not None:
+            parts["exposure"] = (Reading.COUNTS, self.exposure)
+        return parts
+
+
+class SamplesMetric(_MetricModel):
+    """Raw values, as the latency of every request."""
+
+    kind: Literal["samples"]
+    query: QueryText
+
+    def texts(self) -> Mapping[str, tuple[Reading, QueryText]]:
+        """Query text by part."""
+        return {"value": (Reading.SAMPLES, self.query)}
+
+
+class LatencyMetric(_ShareModel):
+    """The share of requests slower than a bound, read off a histogram (or raw latencies)."""
+
+    kind: Literal["latency"]
+    histogram: QueryText
+    slower_than: Duration = Field(description="Must be a bucket bound of the histogram.")
+    harm: Harm = Field(default=Harm.INCREASE, strict=False)
+
+    @field_validator("harm")
+    @classmethod
+    def _slow_hurts(cls, value: Harm) -> Harm:
+        if value is not Harm.INCREASE:
+            raise ValueError(f"is {value.value!r}; more slow requests are what hurts: leave `harm` out")
+        return value
+
+    @model_validator(mode="after")
+    def _unit_is_known(self) -> Self:
+        self.bound()
+        return self
+
+    def bound(self) -> float:
+        """The threshold in the histogram's unit."""
+        text = self.histogram if isinstance(self.histogram, str) else self.histogram.canary
+        unit = self.unit
+        if not unit:
+            name = re.match(r"[\w:]*", text.strip())
+            found = re.search(r"_(seconds|milliseconds|ms)(_bucket)?$", name[0] if name else "")
+            if not found:
+                raise ValueError("`unit` is needed (s or ms): the histogram's name does not end in _seconds or _ms")
+            unit = "s" if found[1] == "seconds" else "ms"
+        seconds = {**_TIME, "seconds": 1.0, "milliseconds": 1e-3}.get(unit)
+        if seconds is None:
+            raise ValueError(f"unit {unit!r} of a histogram of latencies must be a unit of time, as s or ms")
+        return float(f"{self.slower_than.total_seconds() / seconds:.12g}")
+
+    def texts(self) -> Mapping[str, tuple[Reading, QueryText]]:
+        """Query text by part."""
+        return {"histogram": (Reading.HISTOGRAM, self.histogram)}
+
+
+Metric = Annotated[GaugeMetric | RatioMetric | RateMetric | SamplesMetric | LatencyMetric, Field(discriminator="kind")]

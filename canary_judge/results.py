@@ -1,0 +1,321 @@
+"""What a judgement says: frozen values and the closed sets they use.
+
+Nothing here computes. Display methods import `canary_judge.report` when they are called, so that reading a
+verdict in a controller costs no pandas.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "Action",
+    "Comparison",
+    "GroupScore",
+    "Harm",
+    "Judgement",
+    "LimitCheck",
+    "MetricResult",
+    "Outcome",
+    "Quality",
+    "Role",
+    "Scale",
+    "Shortfall",
+    "Side",
+    "Verdict",
+]
+
+
+class Side(StrEnum):
+    """The stable version or the new one."""
+
+    BASELINE = "baseline"
+    CANARY = "canary"
+
+
+class Harm(StrEnum):
+    """The direction in which a change hurts."""
+
+    INCREASE = "increase"
+    DECREASE = "decrease"
+    EITHER = "either"
+
+
+class Role(StrEnum):
+    """What a metric may decide.
+
+    A gate fails the canary and must be shown within its margin to pass it; a guard only fails it; a score
+    metric only moves the score; a watched metric is only shown.
+    """
+
+    GATE = "gate"
+    GUARD = "guard"
+    SCORE = "score"
+    WATCH = "watch"
+
+
+class Outcome(StrEnum):
+    """What the data say about one metric."""
+
+    SAFE = "safe"
+    TOLERABLE = "tolerable"
+    DEGRADED = "degraded"
+    REGRESSED = "regressed"
+    INCONCLUSIVE = "inconclusive"
+    INSUFFICIENT = "insufficient"
+    NO_DATA = "no_data"
+    ERROR = "error"
+
+
+class Verdict(StrEnum):
+    """What is said about the canary."""
+
+    PASS = "pass"  # noqa: S105
+    MARGINAL = "marginal"
+    FAIL = "fail"
+
+
+class Action(StrEnum):
+    """What to do with the traffic."""
+
+    ADVANCE = "advance"
+    HOLD = "hold"
+    ROLL_BACK = "roll_back"
+
+
+class Scale(StrEnum):
+    """How an effect is expressed: canary / baseline, or canary - baseline in the metric's unit."""
+
+    RATIO = "ratio"
+    DIFFERENCE = "difference"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """The evidence that compares the canary with the baseline.
+
+    Attributes:
+        method: The procedure, by name.
+        scale: Whether `effect`, `interval` and `margin` are ratios or differences.
+        effect: Estimated effect; None when it has no finite value (a ratio to zero events).
+        interval: Confidence interval of the effect; None marks an end without bound.
+        level: Confidence level of `interval`, two-sided.
+        margin: Largest tolerated effect, on the same scale; None when nothing is tolerated or judged.
+        baseline: Level of the baseline (median, or rate), in the metric's unit.
+        canary: Level of the canary.
+        p_harm: One-sided p-value of "no harm".
+        p_beyond_margin: One-sided p-value of "harm at most the margin"; None without a margin.
+        p_within_margin: One-sided p-value of "harm at least the margin"; None without a margin.
+        n_baseline: Samples of the baseline: intervals, events' exposure, raw values or instances.
+        n_canary: Samples of the canary.
+        n_effective: Samples per side that independent data would need to carry as much information.
+        tau: Integrated autocorrelation time, in samples (1 = independent); None for counts.
+        dispersion: Variance of the counts over that of independent events (1 = independent); None otherwise.
+        events_baseline: Events of the baseline, for counts.
+        events_canary: Events of the canary, for counts.
+    """
+
+    method: str
+    scale: Scale
+    effect: float | None
+    interval: tuple[float | None, float | None]
+    level: float
+    margin: float | None
+    baseline: float | None
+    canary: float | None
+    p_harm: float
+    p_beyond_margin: float | None
+    p_within_margin: float | None
+    n_baseline: float
+    n_canary: float
+    n_effective: float
+    tau: float | None = None
+    dispersion: float | None = None
+    events_baseline: float | None = None
+    events_canary: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitCheck:
+    """The evidence on an absolute bound of the canary's own level.
+
+    Attributes:
+        method: The procedure, by name.
+        limit: The bound, in the metric's unit.
+        canary: The canary's level.
+        p_beyond_limit: One-sided p-value of "the canary keeps the limit".
+        p_within_limit: One-sided p-value of "the canary breaks the limit".
+    """
+
+    method: str
+    limit: float
+    canary: float
+    p_beyond_limit: float
+    p_within_limit: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortfall:
+    """What an undecided metric still needs.
+
+    Attributes:
+        needs: What is counted: "intervals", "canary events", "canary requests" or "instances".
+        have: How many there are, in effective terms.
+        required: How many would show safety at the margin with the configured power.
+        seconds: More time at this weight, None when it cannot be told or no time would do.
+        weight_percent: The canary's traffic share that would do in the same time, None when none would.
+        text: The same for a person.
+    """
+
+    needs: str
+    have: float
+    required: float | None
+    seconds: float | None
+    weight_percent: float | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """What was wrong with the data of one metric, or that nothing was.
+
+    Attributes:
+        coverage_baseline: Share of the window's intervals with a usable baseline sample.
+        coverage_canary: The same for the canary, counted from its first sample.
+        resets: Counter resets, both sides.
+        births: Counter series that appeared inside the window and were counted from zero.
+        births_dropped: Series that appeared without proof that they began at zero; first value dropped.
+        non_finite: NaN and infinite points dropped, both sides.
+        canary_share: The canary's share of the exposure (requests), None where it cannot be known.
+        series_baseline: Series read for the baseline.
+        series_canary: Series read for the canary.
+    """
+
+    coverage_baseline: float
+    coverage_canary: float
+    resets: int = 0
+    births: int = 0
+    births_dropped: int = 0
+    non_finite: int = 0
+    canary_share: float | None = None
+    series_baseline: int = 0
+    series_canary: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricResult:
+    """One metric's outcome, why, and every number behind it.
+
+    `credit` is its share of its score weight (0, 0.5 or 1), None where it does not count in the score.
+    """
+
+    name: str
+    kind: str
+    role: Role
+    group: str
+    score_weight: float
+    harm: Harm
+    unit: str
+    outcome: Outcome
+    credit: float | None
+    reason: str
+    comparison: Comparison | None = None
+    limit: LimitCheck | None = None
+    shortfall: Shortfall | None = None
+    quality: Quality | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupScore:
+    """The score of one group of metrics, 0 to 100; None while no metric of it counts."""
+
+    name: str
+    weight: float
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """The scored verdict on a canary, with its reasons.
+
+    Attributes:
+        name: The config's name.
+        verdict: pass, marginal or fail.
+        score: 0 to 100.
+        action: advance, hold or roll_back.
+        sufficient: False when metrics without enough evidence kept the canary from passing.
+        reasons: Why, in order of weight, for a person.
+        metrics: One result per metric, in the config's order.
+        groups: One score per group.
+        warnings: What is wrong with the config or the data as a whole.
+        false_alarm_rate: The promise that was kept.
+        start: Start of the judged window, UTC.
+        end: End of the judged window, UTC.
+        interval_seconds: Length of one interval of the grid.
+        baseline: Labels of the baseline.
+        canary: Labels of the canary.
+        config_hash: SHA-256 of the config without its sides and sources.
+        version: The version of this library.
+    """
+
+    name: str
+    verdict: Verdict
+    score: float
+    action: Action
+    sufficient: bool
+    reasons: tuple[str, ...]
+    metrics: tuple[MetricResult, ...]
+    groups: tuple[GroupScore, ...]
+    warnings: tuple[str, ...]
+    false_alarm_rate: float
+    start: datetime
+    end: datetime
+    interval_seconds: float
+    baseline: dict[str, str]
+    canary: dict[str, str]
+    config_hash: str
+    version: str
+
+    def __getitem__(self, name: str) -> MetricResult:
+        """The result of one metric, by name; KeyError lists the names there are."""
+        for metric in self.metrics:
+            if metric.name == name:
+                return metric
+        raise KeyError(f"{name!r} is no metric of this judgement; there are {[m.name for m in self.metrics]}")
+
+    def explain(self, *, color: bool = False) -> str:
+        """The judgement as text: verdict, reasons, a line per metric, what is missing."""
+        from canary_judge import report  # noqa: PLC0415
+
+        return report.to_text(self, color=color)
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """The judgement as JSON; `from_json` gives an equal judgement back."""
+        from canary_judge import report  # noqa: PLC0415
+
+        return report.to_json(self, indent=indent)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Judgement:
+        """The judgement that `to_json` wrote; ValueError names what does not fit."""
+        from canary_judge import report  # noqa: PLC0415
+
+        return report.from_json(text)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per metric, every number a column."""
+        from canary_judge import report  # noqa: PLC0415
+
+        return report.to_frame(self)
+
+    def _repr_html_(self) -> str:
+        from canary_judge import report  # noqa: PLC0415
+
+        return report.to_html(self)

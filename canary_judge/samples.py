@@ -1,0 +1,486 @@
+"""From raw series to what is compared: one grid for both sides, exact counts, and what had to be dropped.
+
+Both sides are put on the same intervals. Gaps stay gaps. A counter becomes events per interval by its differences: a
+decrease is a reset, a series that appears inside the window counts from zero only where that is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from canary_judge.config import JudgeConfig
+from canary_judge.metrics import GaugeMetric, LatencyMetric, RateMetric, RatioMetric, SamplesMetric
+from canary_judge.results import Quality, Side
+from canary_judge.series import Form, Query, Result, Series, Window
+from canary_judge.stats.counts import Counts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from canary_judge.metrics import Metric
+
+    Float = NDArray[np.float64]
+    Int = NDArray[np.int64]
+
+__all__ = ["CountData", "GaugeData", "MetricSamples", "RawData", "Samples", "collect"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GaugeData:
+    """Values on the grid: shape (instances, intervals), NaN for gaps; history has shape (h,)."""
+
+    baseline: Float
+    canary: Float
+    history: Float = field(default_factory=lambda: np.empty(0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CountData:
+    """Events and exposure on the grid, shape (intervals,)."""
+
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RawData:
+    """Raw values in order of time, shape (n,) each."""
+
+    baseline: Float
+    canary: Float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MetricSamples:
+    """All that is known of one metric.
+
+    Attributes:
+        data: What is compared; None when there is nothing, or `error` says why not.
+        quality: What had to be dropped.
+        warnings: What a reader should know.
+        complete: False when the source may have left something out.
+        error: Why the metric cannot be judged.
+    """
+
+    data: GaugeData | CountData | RawData | None
+    quality: Quality | None = None
+    warnings: tuple[str, ...] = ()
+    complete: bool = True
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Samples:
+    """Samples of all metrics over one aligned window."""
+
+    window: Window
+    metrics: Mapping[str, MetricSamples]
+
+
+class _Unusable(Exception):  # noqa: N818
+    """The metric cannot be judged; the message says why and what to do."""
+
+
+@dataclass(slots=True)
+class _Side:
+    """What one side's counters gave, while it is being added up."""
+
+    increments: Float
+    covered: NDArray[np.bool_]
+    series: int = 0
+    resets: int = 0
+    births: int = 0
+    dropped: int = 0
+    non_finite: int = 0
+
+
+def collect(config: JudgeConfig, window: Window, answers: Iterable[tuple[Query, Result]]) -> Samples:
+    """Put the answers to `config.queries()` (and `history_queries()`) on the window's grid.
+
+    Args:
+        config: The config that made the queries.
+        window: Aligned to the config's interval.
+        answers: Each query with its result.
+    """
+    found: dict[str, dict[tuple[str, Side], Result]] = {metric.name: {} for metric in config.metrics}
+    for query, result in answers:
+        found[query.metric][query.part, query.side] = result
+    edges = window.edges(config.interval)
+    metrics = {}
+    for metric in config.metrics:
+        parts = found[metric.name]
+        warnings = tuple(dict.fromkeys(text for result in parts.values() for text in result.warnings))
+        complete = all(result.complete for result in parts.values())
+        try:
+            refused = [
+                f"{side} {part}: {r.error}" for (part, side), r in parts.items() if r.error and part != "history"
+            ]
+            if refused:
+                raise _Unusable(refused[0])
+            samples = _metric_samples(metric, parts, edges)
+        except _Unusable as error:
+            samples = MetricSamples(data=None, error=str(error))
+        metrics[metric.name] = replace(
+            samples, warnings=(*warnings, *samples.warnings), complete=complete and samples.complete
+        )
+    return Samples(window=window, metrics=metrics)
+
+
+def _metric_samples(metric: Metric, parts: Mapping[tuple[str, Side], Result], edges: Int) -> MetricSamples:
+    for (part, side), result in parts.items():
+        for series in result.series:
+            _check_order(series, result.form, f"{side} {part}")
+    if isinstance(metric, GaugeMetric):
+        return _gauge(metric, parts, edges)
+    if isinstance(metric, SamplesMetric):
+        return _raw(parts, edges)
+    return _counts(metric, parts, edges)
+
+
+def _check_order(series: Series, form: Form, where: str) -> None:
+    steps = np.diff(series.timestamps)
+    if (steps < 0).any():
+        raise _Unusable(f"{where}: the source returned points out of order; it must sort them by time")
+    if form is not Form.SAMPLES and (steps == 0).any():
+        when = np.datetime64(int(series.timestamps[1:][steps == 0][0]), "ns")
+        raise _Unusable(f"{where}: the source returned two points of one series at {when}Z; keep one")
+
+
+# --- gauges and raw values ---------------------------------------------------------------------------------------
+
+
+def _gauge(metric: GaugeMetric, parts: Mapping[tuple[str, Side], Result], edges: Int) -> MetricSamples:
+    matrices: dict[Side, Float] = {}
+    non_finite = 0
+    for side in Side:
+        result = parts.get(("value", side), Result())
+        if result.form is not Form.LEVEL:
+            raise _Unusable(f"{side}: the source answered with {result.form.value}, but a gauge needs levels")
+        matrices[side], bad = _levels(result.series, metric.by, edges, side)
+        non_finite += bad
+    baseline, canary = matrices[Side.BASELINE], matrices[Side.CANARY]
+    past = parts.get(("history", Side.BASELINE), Result())
+    history = np.empty(0)
+    warnings: list[str] = []
+    if past.error:
+        warnings.append(f"history of the baseline could not be read: {past.error}")
+    elif len(past.series) == 1:
+        step = int(edges[1] - edges[0])
+        times = past.series[0].timestamps
+        if times.size:
+            count = max(int(np.ceil((edges[0] - times[0]) / step)), 1)
+            history = _levels(past.series, (), edges[0] - step * np.arange(count, -1, -1), Side.BASELINE)[0][0]
+    if not baseline.size and not canary.size:
+        return MetricSamples(data=None, warnings=tuple(warnings))
+    present = {side: np.logical_or.reduce(~np.isnan(matrix), axis=0) for side, matrix in matrices.items()}
+    quality = Quality(
+        coverage_baseline=_coverage(present[Side.BASELINE], from_first=False),
+        coverage_canary=_coverage(present[Side.CANARY], from_first=True),
+        non_finite=non_finite,
+        series_baseline=len(baseline),
+        series_canary=len(canary),
+    )
+    if not all(matrix.size and (~np.isnan(matrix)).any() for matrix in matrices.values()):
+        return MetricSamples(data=None, quality=quality, warnings=tuple(warnings))
+    if not metric.by:
+        both = present[Side.BASELINE] & present[Side.CANARY]
+        # only intervals that both sides saw are compared: what one side alone lived through is no effect
+        baseline, canary = (np.where(both, matrix, np.nan) for matrix in (baseline, canary))
+        if not both.any():
+            raise _Unusable(
+                "the sides have no interval in common; to compare two periods, shift one onto the other "
+                "(FrameSource: align='start')"
+            )
+    return MetricSamples(
+        data=GaugeData(baseline=baseline, canary=canary, history=history),
+        quality=quality,
+        warnings=tuple(warnings),
+    )
+
+
+def _levels(series: Sequence[Series], by: tuple[str, ...], edges: Int, side: Side) -> tuple[Float, int]:
+    """Mean of the finite points per interval, one row per series; and how many points were not finite."""
+    if by:
+        keys = [tuple(one.labels.get(label, "") for label in by) for one in series]
+        if len(set(keys)) < len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            shown = ", ".join(f'{label}="{value}"' for label, value in zip(by, twice, strict=True))
+            raise _Unusable(
+                f"{side}: two series have {shown}; aggregate the query by ({', '.join(by)}) or name more labels in `by`"
+            )
+    elif len(series) > 1:
+        shown = "; ".join(_selector(one.labels) for one in series[:3])
+        raise _Unusable(
+            f"{side}: {len(series)} series where one was expected ({shown}{'; ...' if len(series) > 3 else ''}); "
+            "aggregate the query, as in avg(...), or keep instances apart with `by: pod`"
+        )
+    rows = np.full((len(series), edges.size - 1), np.nan)
+    bad = 0
+    for row, one in zip(rows, series, strict=True):
+        interval, inside = _intervals(one.timestamps, edges)
+        finite = np.isfinite(one.values)
+        bad += int((inside & ~finite).sum())
+        used = inside & finite
+        count = np.bincount(interval[used], minlength=row.size)
+        # the largest magnitude is divided out so that sums of huge values stay finite
+        scale = float(np.abs(one.values[used]).max(initial=0.0)) or 1.0
+        total = np.bincount(interval[used], weights=one.values[used] / scale, minlength=row.size)
+        single = count == 1
+        np.divide(total * scale, count, out=row, where=count > 0)
+        if single.any():  # one point per interval is the rule: keep its value to the last bit
+            exact = np.zeros(row.size)
+            exact[interval[used]] = one.values[used]
+            row[single] = exact[single]
+    return rows, bad
+
+
+def _raw(parts: Mapping[tuple[str, Side], Result], edges: Int) -> MetricSamples:
+    values: dict[Side, Float] = {}
+    covered: dict[Side, NDArray[np.bool_]] = {}
+    bad = 0
+    for side in Side:
+        result = parts.get(("value", side), Result())
+        times = np.concatenate([one.timestamps for one in result.series] or [np.empty(0, dtype=np.int64)])
+        points = np.concatenate([one.values for one in result.series] or [np.empty(0)])
+        order = np.argsort(times, kind="stable")
+        interval, inside = _intervals(times[order], edges)
+        finite = np.isfinite(points[order])
+        bad += int((inside & ~finite).sum())
+        values[side] = points[order][inside & finite]
+        covered[side] = np.bincount(interval[inside & finite], minlength=edges.size - 1) > 0
+    total = values[Side.BASELINE].size + values[Side.CANARY].size
+    quality = Quality(
+        coverage_baseline=_coverage(covered[Side.BASELINE], from_first=False),
+        coverage_canary=_coverage(covered[Side.CANARY], from_first=True),
+        non_finite=bad,
+        canary_share=values[Side.CANARY].size / total if total else None,
+        series_baseline=len(parts.get(("value", Side.BASELINE), Result()).series),
+        series_canary=len(parts.get(("value", Side.CANARY), Result()).series),
+    )
+    if not (values[Side.BASELINE].size and values[Side.CANARY].size):
+        return MetricSamples(data=None, quality=quality)
+    return MetricSamples(data=RawData(baseline=values[Side.BASELINE], canary=values[Side.CANARY]), quality=quality)
+
+
+# --- counts ------------------------------------------------------------------------------------------------------
+
+
+def _counts(
+    metric: RatioMetric | RateMetric | LatencyMetric, parts: Mapping[tuple[str, Side], Result], edges: Int
+) -> MetricSamples:
+    events: dict[Side, _Side] = {}
+    exposure: dict[Side, _Side] = {}
+    warnings: list[str] = []
+    for side in Side:
+        if isinstance(metric, LatencyMetric):
+            result = parts.get(("histogram", side), Result())
+            events[side], exposure[side] = _slower(result, metric.bound(), edges, side)
+            continue
+        first = _first_samples(parts, side)
+        events[side] = _increments(parts.get(("events", side), Result()), edges, first, f"{side} events")
+        if isinstance(metric, RateMetric) and metric.exposure is None:
+            seconds = float(edges[1] - edges[0]) / 1e9
+            time = np.where(events[side].covered, seconds, 0.0)
+            exposure[side] = _Side(increments=time, covered=events[side].covered, series=events[side].series)
+        else:
+            part = "total" if isinstance(metric, RatioMetric) else "exposure"
+            exposure[side] = _increments(parts.get((part, side), Result()), edges, first, f"{side} {part}")
+    _refuse_shared_series(parts)
+    shared = [exposure[side] for side in Side] + [events[side] for side in Side]
+    total = {side: float(exposure[side].increments.sum()) for side in Side}
+    if isinstance(metric, RatioMetric):
+        for side in Side:
+            have = float(events[side].increments.sum())
+            if have > total[side] * (1 + 1e-9) and have > 0:
+                raise _Unusable(
+                    f"{side}: {have:g} events out of a total of {total[side]:g}; `events` must be a part of `total`"
+                )
+    # rows that are events themselves have no gaps: an interval without one had no traffic
+    by_row = any(result.form is Form.SAMPLES for result in parts.values())
+    quality = Quality(
+        coverage_baseline=1.0 if by_row else _coverage(exposure[Side.BASELINE].covered, from_first=False),
+        coverage_canary=1.0 if by_row else _coverage(exposure[Side.CANARY].covered, from_first=True),
+        resets=sum(side.resets for side in shared),
+        births=sum(side.births for side in shared),
+        births_dropped=sum(side.dropped for side in shared),
+        non_finite=sum(side.non_finite for side in shared),
+        canary_share=total[Side.CANARY] / sum(total.values()) if sum(total.values()) else None,
+        series_baseline=exposure[Side.BASELINE].series,
+        series_canary=exposure[Side.CANARY].series,
+    )
+    if quality.births_dropped:
+        warnings.append(
+            f"{quality.births_dropped} counter series appeared inside the window without proof that they began at "
+            "zero (no `up` or process_start_time_seconds of their target); their first value is left out"
+        )
+    if not all(exposure[side].series for side in Side):
+        return MetricSamples(data=None, quality=quality, warnings=tuple(warnings))
+    complete = True
+    absent = not isinstance(metric, LatencyMetric) and not any(events[side].series for side in Side)
+    if absent and not metric.absent_is_zero:  # type: ignore[union-attr]
+        complete = False
+        warnings.append(
+            "no event series on either side: no events, or a misspelt selector? Create the series at start-up, "
+            "or set `absent_is_zero: true` if the selector is right"
+        )
+    proportion = metric.is_proportion
+    counts = Counts(
+        events_baseline=events[Side.BASELINE].increments,
+        exposure_baseline=_at_least(exposure, events, Side.BASELINE, proportion=proportion),
+        events_canary=events[Side.CANARY].increments,
+        exposure_canary=_at_least(exposure, events, Side.CANARY, proportion=proportion),
+    )
+    return MetricSamples(data=CountData(counts=counts), quality=quality, warnings=tuple(warnings), complete=complete)
+
+
+def _at_least(exposure: dict[Side, _Side], events: dict[Side, _Side], side: Side, *, proportion: bool) -> Float:
+    """Exposure per interval, never fewer requests than events: a dropped birth may have taken requests away."""
+    values = exposure[side].increments
+    return np.maximum(values, events[side].increments) if proportion else values
+
+
+def _slower(result: Result, bound: float, edges: Int, side: Side) -> tuple[_Side, _Side]:
+    """Requests slower than the bound, and all requests."""
+    if result.form is Form.SAMPLES:
+        exposure = _increments(_as_counts(result, np.ones_like), edges, {}, str(side))
+        events = _increments(_as_counts(result, lambda values: (values > bound).astype(float)), edges, {}, str(side))
+        return events, exposure
+    buckets: dict[float, list[Series]] = {}
+    for one in result.series:
+        try:
+            buckets.setdefault(float(one.labels["le"]), []).append(one)
+        except (KeyError, ValueError):
+            raise _Unusable(
+                f"{side}: the series {_selector(one.labels)} has no bucket bound `le`; give a ..._bucket selector"
+            ) from None
+    if not buckets:
+        return _nothing(edges), _nothing(edges)
+    fits = [le for le in buckets if np.isclose(le, bound, rtol=1e-9, atol=0)]
+    if not fits or np.inf not in buckets:
+        raise _Unusable(
+            f"{side}: {bound:g} is no bucket bound of the histogram; its bounds are "
+            f"{', '.join(f'{le:g}' for le in sorted(buckets))} (in the histogram's unit)"
+        )
+    first: dict[tuple[str, str], int] = {}
+    _note_first(result, first)
+    exposure = _increments(replace(result, series=tuple(buckets[np.inf])), edges, first, f"{side} histogram")
+    faster = _increments(replace(result, series=tuple(buckets[fits[0]])), edges, first, f"{side} histogram")
+    slow = np.maximum(exposure.increments - faster.increments, 0.0)
+    return _Side(increments=slow, covered=exposure.covered, series=faster.series), exposure
+
+
+def _as_counts(result: Result, count: Callable[[Float], Float]) -> Result:
+    series = tuple(
+        replace(one, values=np.where(np.isfinite(one.values), count(one.values), np.nan)) for one in result.series
+    )
+    return replace(result, series=series, form=Form.COUNTS)
+
+
+def _nothing(edges: Int) -> _Side:
+    return _Side(increments=np.zeros(edges.size - 1), covered=np.zeros(edges.size - 1, dtype=bool))
+
+
+def _increments(result: Result, edges: Int, first: Mapping[tuple[str, str], int], where: str) -> _Side:
+    """Events per interval over all series of a result."""
+    side = _nothing(edges)
+    if result.form not in (Form.COUNTER, Form.COUNTS):
+        if not result.series:
+            return side
+        raise _Unusable(f"{where}: the source answered with {result.form.value}, but counts are needed")
+    for one in result.series:
+        times, values, zero_at = one.timestamps, one.values, one.zero_at
+        finite = np.isfinite(values)
+        in_window = _intervals(times, edges)[1]
+        side.non_finite += int((in_window & ~finite).sum())
+        times, values = times[finite], values[finite]
+        if not in_window.any():
+            continue
+        side.series += 1
+        if (values < 0).any():
+            raise _Unusable(f"{where}: a count of {values.min():g} is negative; give a counter, or use kind: gauge")
+        if result.form is Form.COUNTER:
+            times, values = _differences(times, values, edges, _zero_before(one, zero_at, first, times), side)
+        interval, inside = _intervals(times, edges)
+        side.increments += np.bincount(interval[inside], weights=values[inside], minlength=edges.size - 1)
+        seen, inside = _intervals(one.timestamps[finite], edges)
+        side.covered[seen[inside]] = True
+    return side
+
+
+def _differences(times: Int, values: Float, edges: Int, zero: bool, side: _Side) -> tuple[Int, Float]:  # noqa: FBT001
+    steps = np.diff(values)
+    reset = steps < 0
+    in_window = times[1:] > edges[0]
+    side.resets += int((reset & in_window).sum())
+    steps = np.where(reset, values[1:], steps)
+    if times.size and times[0] > edges[0]:  # born inside the window
+        if zero:
+            side.births += 1
+            return times, np.concatenate([values[:1], steps])
+        side.dropped += 1
+    return times[1:], steps
+
+
+def _zero_before(one: Series, zero_at: int | None, first: Mapping[tuple[str, str], int], times: Int) -> bool:
+    """Whether a series that appears inside the window is known to have been zero before its first point."""
+    if not times.size:
+        return False
+    if zero_at is not None:
+        return bool(zero_at <= times[0])
+    target = _target(one.labels)
+    return target is not None and bool(first.get(target, int(times[0])) < int(times[0]))
+
+
+def _first_samples(parts: Mapping[tuple[str, Side], Result], side: Side) -> dict[tuple[str, str], int]:
+    """The earliest point of any series of each target: when a label set is born later, it was zero until then."""
+    first: dict[tuple[str, str], int] = {}
+    for (_, of), result in parts.items():
+        if of is side:
+            _note_first(result, first)
+    return first
+
+
+def _note_first(result: Result, first: dict[tuple[str, str], int]) -> None:
+    for one in result.series:
+        target = _target(one.labels)
+        if target is not None and one.timestamps.size:
+            first[target] = min(first.get(target, int(one.timestamps[0])), int(one.timestamps[0]))
+
+
+def _target(labels: Mapping[str, str]) -> tuple[str, str] | None:
+    return (labels.get("job", ""), labels["instance"]) if "instance" in labels else None
+
+
+def _refuse_shared_series(parts: Mapping[tuple[str, Side], Result]) -> None:
+    """A baseline selector that also matches the canary's series would dilute every difference."""
+    seen: dict[tuple[str, frozenset[tuple[str, str]]], Side] = {}
+    for (part, side), result in parts.items():
+        for one in result.series if result.form is Form.COUNTER else ():
+            key = (part, frozenset(one.labels.items()))
+            if one.labels and seen.setdefault(key, side) is not side:
+                raise _Unusable(
+                    f"baseline and canary both select the series {_selector(one.labels)}; make the selectors exclusive"
+                )
+
+
+# --- shared ------------------------------------------------------------------------------------------------------
+
+
+def _intervals(times: Int, edges: Int) -> tuple[Int, NDArray[np.bool_]]:
+    """Index of the interval (edge, next edge] of each time, and whether it lies on the grid."""
+    index = np.searchsorted(edges, times, side="left") - 1
+    return index, (index >= 0) & (index < edges.size - 1)
+
+
+def _coverage(present: NDArray[np.bool_], *, from_first: bool) -> float:
+    if not present.any():
+        return 0.0
+    start = int(np.argmax(present)) if from_first else 0
+    return float(present[start:].mean())
+
+
+def _selector(labels: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f'{name}="{value}"' for name, value in sorted(labels.items())) + "}"

@@ -1,0 +1,241 @@
+"""What is asked of a metric store, and what it answers: windows, queries, raw series, and the Protocol of a source.
+
+A source is a dumb reader. It returns raw points with their timestamps; grids, counter arithmetic and everything
+that could turn missing data into good news happen in `canary_judge.samples`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+
+from canary_judge.errors import DataError
+from canary_judge.results import Side
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "Form",
+    "MetricSource",
+    "Query",
+    "Reading",
+    "Result",
+    "Series",
+    "Window",
+    "format_duration",
+    "nanoseconds",
+    "parse_duration",
+]
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read `15s`, `500ms`, `6h` or `1h30m`; ValueError says what is allowed.
+
+    Examples:
+        >>> parse_duration("1h30m")
+        datetime.timedelta(seconds=5400)
+    """
+    if not _DURATION.fullmatch(text):
+        raise ValueError(f"{text!r} is no duration; write a number and a unit (ms, s, m, h, d), as in 15s or 6h")
+    parts = re.findall(r"([\d.]+)(ms|s|m|h|d)", text)
+    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+
+
+def format_duration(duration: timedelta) -> str:
+    """Write a duration as `parse_duration` reads it.
+
+    Examples:
+        >>> format_duration(timedelta(minutes=90)), format_duration(timedelta(seconds=0.25))
+        ('1h30m', '250ms')
+    """
+    rest = round(duration.total_seconds() * 1000)
+    text = ""
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
+        count, rest = divmod(rest, size)
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
+
+
+def nanoseconds(moment: datetime) -> int:
+    """Nanoseconds since the epoch of an aware datetime, exact to the microsecond."""
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A span of time, in UTC.
+
+    Raises:
+        DataError: An end is naive (its time zone would be guessed), or the end is not after the start.
+
+    Examples:
+        >>> noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+        >>> Window.last("30m", now=noon).start.isoformat()
+        '2026-01-01T11:30:00+00:00'
+    """
+
+    start: datetime
+    end: datetime
+
+    def __post_init__(self) -> None:
+        """Convert to UTC; refuse naive times."""
+        for name in ("start", "end"):
+            moment = getattr(self, name)
+            if not isinstance(moment, datetime):
+                raise DataError(f"window {name} is {moment!r}; pass a datetime with a time zone")
+            if moment.tzinfo is None or moment.utcoffset() is None:
+                raise DataError(
+                    f"window {name} is {moment.isoformat()}, which has no time zone; add one, "
+                    f"as in {moment.isoformat()}+00:00 or tzinfo=datetime.UTC"
+                )
+            object.__setattr__(self, name, moment.astimezone(UTC))
+        if self.end <= self.start:
+            raise DataError(
+                f"window end {self.end.isoformat()} is not after its start {self.start.isoformat()}; "
+                "swap them or give a later end"
+            )
+
+    @classmethod
+    def last(cls, duration: str | timedelta, *, now: datetime | None = None) -> Window:
+        """The window of this length that ends now (or at `now`)."""
+        length = parse_duration(duration) if isinstance(duration, str) else duration
+        end = datetime.now(UTC) if now is None else now
+        return cls(end - length, end)
+
+    @property
+    def duration(self) -> timedelta:
+        """Length of the window."""
+        return self.end - self.start
+
+    def aligned(self, step: timedelta) -> Window:
+        """Both ends moved back to multiples of the step since the epoch, so that every look has the same grid.
+
+        Raises:
+            DataError: Not one whole interval is left.
+        """
+        epoch = datetime(1970, 1, 1, tzinfo=UTC)
+        start, end = (epoch + (moment - epoch) // step * step for moment in (self.start, self.end))
+        if end <= start:
+            raise DataError(
+                f"window of {format_duration(self.duration)} holds no whole interval of {format_duration(step)}; "
+                "give a longer window or a shorter `interval`"
+            )
+        return Window(start, end)
+
+    def edges(self, step: timedelta) -> NDArray[np.int64]:
+        """Edges of the intervals in nanoseconds, shape (n + 1,); interval k is (edge k, edge k + 1]."""
+        count = self.duration // step
+        size = step // timedelta(microseconds=1) * 1000
+        return nanoseconds(self.start) + size * np.arange(count + 1, dtype=np.int64)
+
+
+class Reading(StrEnum):
+    """What a query is read for."""
+
+    LEVEL = "level"
+    COUNTS = "counts"
+    SAMPLES = "samples"
+    HISTOGRAM = "histogram"
+
+
+class Form(StrEnum):
+    """What the values of a result are.
+
+    LEVEL: the quantity itself at that time. COUNTER: a cumulative count since the process started. COUNTS: events
+    since the previous point. SAMPLES: raw observations, of which several may share a timestamp.
+    """
+
+    LEVEL = "level"
+    COUNTER = "counter"
+    COUNTS = "counts"
+    SAMPLES = "samples"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """One question to a source.
+
+    Attributes:
+        metric: Name of the metric it serves, for messages.
+        part: Its part: value, events, total, exposure, histogram or history.
+        side: Baseline or canary.
+        reading: What it is read for.
+        expression: In the source's own language: PromQL, or the name of a column.
+        step: Length of one interval of the grid.
+        by: Labels that keep instances apart.
+        bound: For histograms, the threshold in the histogram's unit.
+        max_samples: Most raw points this query may read.
+    """
+
+    metric: str
+    part: str
+    side: Side
+    reading: Reading
+    expression: str
+    step: timedelta
+    by: tuple[str, ...] = ()
+    bound: float | None = None
+    max_samples: int = 2_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Series:
+    """One series of raw points.
+
+    Attributes:
+        timestamps: Nanoseconds since the epoch, int64, shape (n,), increasing (strictly, but for SAMPLES).
+        values: float64, shape (n,). NaN is a point that is present but undefined; absence is no point at all.
+        labels: Its labels.
+        zero_at: For counters: a time in nanoseconds at which the counter is known to have been zero.
+    """
+
+    timestamps: NDArray[np.int64]
+    values: NDArray[np.float64]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    zero_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Result:
+    """The answer to one query.
+
+    Attributes:
+        series: What was found; empty when nothing matched.
+        form: What the values are.
+        warnings: What the store said about its answer.
+        complete: False when the store may have left something out; then the metric cannot be found safe.
+        error: The store refused this query, and why; the other queries are still judged.
+        provenance: The rendered query and where it was sent, without secrets.
+    """
+
+    series: tuple[Series, ...] = ()
+    form: Form = Form.LEVEL
+    warnings: tuple[str, ...] = ()
+    complete: bool = True
+    error: str | None = None
+    provenance: str = ""
+
+
+@runtime_checkable
+class MetricSource(Protocol):
+    """Whatever can answer queries: one method."""
+
+    def fetch(self, queries: Sequence[Query], window: Window) -> Sequence[Result]:
+        """Answer every query, in order, for (start, end] of an aligned window.
+
+        Counters also return their last point at or before the start, which is the base of the first interval.
+
+        Raises:
+            SourceUnavailable: The store gives no answer at all. A refused query is a `Result` with `error`.
+        """
+        ...

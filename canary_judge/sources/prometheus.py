@@ -1,0 +1,384 @@
+"""Prometheus (and Thanos, Mimir, Cortex, VictoriaMetrics) as a source, through prometheus-api-client.
+
+The only file that knows the client. Of it, only `custom_query` and `custom_query_range` are used: its other helpers
+freeze default times at import, fail on NaN, or forget the time zone. Its HTTP habits (no timeout, retried time-outs,
+lost error texts and warnings, parameters of a POST in the URL) are repaired in the session that it is handed.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import numpy as np
+from prometheus_api_client import PrometheusConnect
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from requests.auth import AuthBase, HTTPBasicAuth
+
+from canary_judge.errors import ConfigError, QueryError, SourceError, SourceUnavailable
+from canary_judge.series import Form, Query, Reading, Result, Series, Window, nanoseconds
+from canary_judge.sources.session import Bearer, Session, TooMuchError
+
+__all__ = ["PrometheusSource"]
+
+_MOST_POINTS = 11_000
+# A sample older than this is not the base of a counter: Prometheus itself looks back as far.
+_LOOK_BACK = timedelta(minutes=5)
+
+
+_MOST_TARGETS = 500
+_SELECTOR = re.compile(r"""[a-zA-Z_:][\w:]*\s*(\{(?:[^{}"'`]|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`)*\})?""")
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: str = Field(min_length=1)
+    timeout: float = Field(default=30.0, gt=0)
+    deadline: float = Field(default=120.0, gt=0)
+    workers: int = Field(default=8, gt=0, le=64)
+    tenant: str | None = None
+    headers: dict[str, SecretStr] = Field(default_factory=dict)
+    username: str | None = None
+    password: SecretStr | None = None
+    bearer_token: SecretStr | None = None
+    ca: str | None = None
+    insecure: bool = False
+
+
+class PrometheusSource:
+    """Answers queries from a Prometheus HTTP API.
+
+    A bare counter selector is read as raw samples, because `increase()` loses the first events of a label that is
+    born at its first event; any other expression is evaluated once per interval.
+
+    Args:
+        url: Base address, with a path prefix where there is one (Mimir: .../prometheus).
+        timeout: Seconds that one query may take in all, retries included.
+        deadline: Seconds that one `fetch` may take in all.
+        workers: Queries at a time.
+        tenant: Sent as X-Scope-OrgID.
+        headers: More headers; their values are never shown.
+        auth: Any `requests` auth object, or (user, password).
+        bearer_token: Sent as Authorization: Bearer.
+        ca: Path of a CA bundle.
+        insecure: Do not verify the server's certificate.
+        progress: Called with (queries done, queries in all).
+
+    Raises:
+        ConfigError: The address is no http(s) address.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float = 30.0,
+        deadline: float = 120.0,
+        workers: int = 8,
+        tenant: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        auth: AuthBase | tuple[str, str] | None = None,
+        bearer_token: str | None = None,
+        ca: str | None = None,
+        insecure: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(f"url: {_without_secrets(url)!r} is no address; write it as http://localhost:9090")
+        if parts.username is not None and auth is None:
+            auth = (parts.username, parts.password or "")
+        self.url = _without_secrets(url)
+        self.progress = progress
+        self._timeout, self._deadline, self._workers = timeout, deadline, workers
+        session = Session(timeout=timeout, workers=workers)
+        session.verify = ca if ca is not None else not insecure
+        session.headers.update({**(headers or {}), **({"X-Scope-OrgID": tenant} if tenant else {})})
+        if bearer_token is not None:
+            auth = Bearer(bearer_token)
+        session.auth = HTTPBasicAuth(*auth) if isinstance(auth, tuple) else auth
+        self._session = session
+        self._client = PrometheusConnect(self.url, session=session, method="POST")
+
+    def __repr__(self) -> str:
+        return f"PrometheusSource({self.url!r})"
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> PrometheusSource:
+        """Build it from a config's `sources:` section; keys as the arguments, with `username` and `password`."""
+        try:
+            read = _Options.model_validate(dict(options))
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            known = ", ".join(_Options.model_fields)
+            raise ConfigError(
+                f"{'.'.join(map(str, first['loc']))}: {first['msg']}; the keys are type, {known}"
+            ) from None
+        password = read.password.get_secret_value() if read.password else ""
+        return cls(
+            read.url,
+            timeout=read.timeout,
+            deadline=read.deadline,
+            workers=read.workers,
+            tenant=read.tenant,
+            headers={name: value.get_secret_value() for name, value in read.headers.items()},
+            auth=(read.username, password) if read.username is not None else None,
+            bearer_token=read.bearer_token.get_secret_value() if read.bearer_token else None,
+            ca=read.ca,
+            insecure=read.insecure,
+        )
+
+    def fetch(self, queries: Sequence[Query], window: Window) -> list[Result]:
+        """Answer every query for an aligned window.
+
+        A refused query becomes a result with an error, so that the other metrics are still judged.
+
+        Raises:
+            SourceUnavailable: The server cannot be reached, or no query got an answer.
+        """
+        if not queries:
+            return []
+        until = time.monotonic() + self._deadline
+        results: list[Result | SourceError] = []
+        pool = ThreadPoolExecutor(min(self._workers, len(queries)), thread_name_prefix="prometheus")
+        try:
+            waiting: list[Future[Result]] = [pool.submit(self._answer, query, window, until) for query in queries]
+            for done, future in enumerate(waiting, 1):
+                try:
+                    results.append(future.result())
+                except SourceError as error:
+                    results.append(error)
+                if self.progress is not None:
+                    self.progress(done, len(queries))
+        finally:
+            pool.shutdown(cancel_futures=True)
+        failures = [one for one in results if isinstance(one, SourceUnavailable)]
+        if len(failures) == len(queries):
+            raise failures[0]
+        answers = [self._failed(query, one) for query, one in zip(queries, results, strict=True)]
+        return self._with_origins(answers, window, until)
+
+    def _failed(self, query: Query, one: Result | SourceError) -> Result:
+        if isinstance(one, Result):
+            return one
+        return Result(error=str(one), complete=False, provenance=f"{query.expression} at {self.url}")
+
+    # --- one query ---
+
+    def _answer(self, query: Query, window: Window, until: float) -> Result:
+        if time.monotonic() > until:
+            raise SourceUnavailable(f"{self.url}: not asked, for the deadline of {self._deadline:g} s has passed")
+        bare = _SELECTOR.fullmatch(query.expression.strip()) is not None
+        provenance = f"{query.expression} at {self.url}"
+        with self._session.listening() as warnings:
+            if query.reading is Reading.HISTOGRAM:
+                series, form = self._histogram(query, window, bare=bare), Form.COUNTER
+            elif query.reading is Reading.LEVEL or not bare:
+                series = self._range(query.expression, window, query.step)
+                form = {Reading.LEVEL: Form.LEVEL, Reading.SAMPLES: Form.SAMPLES}.get(query.reading, Form.COUNTS)
+            else:
+                series = self._raw(query, query.expression, window)
+                form = Form.COUNTER if query.reading is Reading.COUNTS else Form.SAMPLES
+        said = list(dict.fromkeys(warnings))
+        complete = not any("partial" in text.lower() for text in said)
+        if form is Form.COUNTS:
+            said.append(
+                f"{query.part}: {query.expression} is no bare counter selector, so it is evaluated per interval; "
+                "increase() loses the first events of a new label: give the counter itself"
+            )
+        return Result(series=tuple(series), form=form, warnings=tuple(said), complete=complete, provenance=provenance)
+
+    def _histogram(self, query: Query, window: Window, *, bare: bool) -> list[Series]:
+        selector = query.expression.strip()
+        if not bare:
+            raise QueryError(f"{selector} must be a bare selector of ..._bucket series, without functions")
+        span = window.duration + _LOOK_BACK
+        found = self._instant(f"count by (le) (count_over_time({selector}[{_promql(span)}]))", window.end)
+        bounds = [item["metric"]["le"] for item in found if "le" in item["metric"]]
+        if found and not bounds:
+            raise QueryError(f"{selector} has no label `le`; give the ..._bucket series of a histogram")
+        if not bounds:
+            return []
+        wanted = [le for le in bounds if np.isclose(float(le), query.bound or 0.0, rtol=1e-9, atol=0)]
+        if not wanted:
+            shown = ", ".join(sorted(bounds, key=float))
+            raise QueryError(f"{query.bound:g} is no bucket bound of {selector}; its bounds are {shown}")
+        alternatives = "|".join(re.escape(le).replace("\\", "\\\\") for le in (*wanted, "+Inf"))
+        matcher = f'le=~"{alternatives}"'
+        opened = selector.endswith("}")
+        inner = selector[selector.index("{") + 1 : -1].strip().rstrip(",") if opened else ""
+        name = selector[: selector.index("{")] if opened else selector
+        return self._raw(query, f"{name}{{{inner + ',' if inner else ''}{matcher}}}", window)
+
+    def _raw(self, query: Query, selector: str, window: Window) -> list[Series]:
+        """The scraped samples themselves, by a range vector through the instant endpoint."""
+        span = _promql(window.duration + _LOOK_BACK)
+        counted = self._instant(f"sum(count_over_time({selector}[{span}]))", window.end)
+        points = float(counted[0]["value"][1]) if counted else 0.0
+        if points > query.max_samples:
+            raise QueryError(
+                f"{selector} has {points:,.0f} raw samples in the window, more than max_samples "
+                f"= {query.max_samples:,}; "
+                "shorten the window, narrow the selector, or use a recording rule that sums the instances"
+            )
+        found = self._instant(f"{selector}[{span}]", window.end) if points else []
+        return [_series(item) for item in found]
+
+    def _instant(self, expression: str, moment: datetime) -> list[dict[str, Any]]:
+        found: Any = self._call(lambda: self._client.custom_query(expression, {"time": _seconds(moment)}), expression)
+        if not isinstance(found, list) or (found and not isinstance(found[0], dict)):
+            raise QueryError(f"{expression} gave a single number; write a query that returns series")
+        return found
+
+    def _range(self, expression: str, window: Window, step: timedelta) -> list[Series]:
+        """Evaluated at the end of every interval; in pieces where the server's limit of points asks for it."""
+        count = window.duration // step
+        pieces: dict[tuple[tuple[str, str], ...], list[Series]] = {}
+        for first in range(0, count, _MOST_POINTS):
+            last = min(first + _MOST_POINTS, count)
+            for one in self._piece(expression, window.start, first + 1, last, step):
+                pieces.setdefault(tuple(sorted(one.labels.items())), []).append(one)
+        return [
+            replace(
+                parts[0],
+                timestamps=np.concatenate([part.timestamps for part in parts]),
+                values=np.concatenate([part.values for part in parts]),
+            )
+            for parts in pieces.values()
+        ]
+
+    def _piece(self, expression: str, origin: datetime, first: int, last: int, step: timedelta) -> list[Series]:
+        """Grid points first to last; halved when the server says that it is too much."""
+        times = {"start": _seconds(origin + first * step), "end": _seconds(origin + last * step)}
+        width = f"{step.total_seconds():.3f}"
+        try:
+            found: Any = self._call(
+                # the client rounds its own times to whole seconds; ours replace them
+                lambda: self._client.custom_query_range(expression, origin, origin, width, times),
+                expression,
+            )
+        except TooMuchError:
+            if last - first < 2:
+                raise
+            middle = (first + last) // 2
+            return [
+                *self._piece(expression, origin, first, middle, step),
+                *self._piece(expression, origin, middle + 1, last, step),
+            ]
+        return [_series(item) for item in found]
+
+    def _call(self, request: Callable[[], Any], expression: str) -> Any:
+        try:
+            return request()
+        except TooMuchError as error:
+            raise type(error)(f"{error} (query: {expression})") from error
+        except SourceUnavailable as error:
+            raise SourceUnavailable(f"{self.url}: {error} (query: {expression})") from error
+        except QueryError as error:
+            raise QueryError(_with_position(str(error), expression)) from error
+
+    # --- where new counters began ---
+
+    def _with_origins(self, answers: list[Result], window: Window, until: float) -> list[Result]:
+        """Counters that appear inside the window, with the time at which they are known to have been zero.
+
+        Known means: their target was scraped before without them, or its process started in the window. A counter
+        without such proof may be old and only newly scraped.
+        """
+        start = nanoseconds(window.start)
+        new = [
+            one.labels["instance"]
+            for result in answers
+            for one in result.series
+            if result.form is Form.COUNTER
+            and one.timestamps.size
+            and one.timestamps[0] > start
+            and "instance" in one.labels
+        ]
+        targets = sorted(set(new))
+        if not targets or len(targets) > _MOST_TARGETS or time.monotonic() > until:
+            return answers
+        pattern = "|".join(re.escape(target) for target in targets).replace("\\", "\\\\").replace('"', '\\"')
+        span = _promql(window.duration + _LOOK_BACK)
+        try:
+            up = self._instant(f'up{{instance=~"{pattern}"}}[{span}]', window.end)
+            begun = self._instant(f'process_start_time_seconds{{instance=~"{pattern}"}}[{span}]', window.end)
+        except SourceError as error:
+            note = f"it could not be told when new counters began: {error}"
+            return [replace(answer, warnings=(*answer.warnings, note)) for answer in answers]
+        scraped = {_target(item): one.timestamps[one.values == 1] for item in up for one in [_series(item)]}
+        started = {_target(item): np.rint(one.values * 1e9) for item in begun for one in [_series(item)]}
+
+        def origin(one: Series) -> Series:
+            if not one.timestamps.size or one.timestamps[0] <= start or "instance" not in one.labels:
+                return one
+            target = (one.labels.get("job", ""), one.labels["instance"])
+            seen = scraped.get(target, np.empty(0))
+            before = seen[seen < one.timestamps[0]]
+            if before.size:
+                return replace(one, zero_at=int(before[-1]))
+            births = started.get(target, np.empty(0))
+            inside = births[(births > start) & (births <= one.timestamps[0])]
+            return replace(one, zero_at=int(inside[-1])) if inside.size else one
+
+        return [
+            replace(answer, series=tuple(origin(one) for one in answer.series))
+            if answer.form is Form.COUNTER
+            else answer
+            for answer in answers
+        ]
+
+
+def _with_position(message: str, expression: str) -> str:
+    """Turn `1:34: parse error: ...` into the place in the query."""
+    found = re.search(r"(\d+):(\d+): (.*)", message)
+    if not found or "\n" in expression:
+        return f"{message} (query: {expression})"
+    column = int(found[2])
+    rest = expression[column - 1 :] or "its end"
+    return f"{message[: found.start()]}{found[3]} at character {column}, before {rest!r} (query: {expression})"
+
+
+def _series(item: Mapping[str, Any]) -> Series:
+    labels = {name: str(value) for name, value in item["metric"].items() if name != "__name__"}
+    pairs = item.get("values")
+    if pairs is None:
+        if "histograms" in item:
+            raise QueryError("native histograms cannot be judged yet; select classic ..._bucket series")
+        pairs = [item["value"]]
+    times = np.array([pair[0] for pair in pairs], dtype=float)
+    return Series(
+        timestamps=np.rint(times * 1e3).astype(np.int64) * 1_000_000,
+        values=np.array([pair[1] for pair in pairs], dtype=float),
+        labels=labels,
+    )
+
+
+def _target(item: Mapping[str, Any]) -> tuple[str, str]:
+    return item["metric"].get("job", ""), item["metric"].get("instance", "")
+
+
+def _seconds(moment: datetime) -> str:
+    return f"{(moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(seconds=1):.3f}"
+
+
+def _promql(duration: timedelta) -> str:
+    return f"{duration // timedelta(milliseconds=1)}ms"
+
+
+def _without_secrets(url: str) -> str:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    try:
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        port = ""
+    return urlunsplit((parts.scheme, f"{host}{port}", parts.path.rstrip("/"), "", ""))

@@ -1,0 +1,200 @@
+"""The HTTP session that prometheus-api-client is handed: deadlines, few retries, error texts and warnings kept."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.auth import AuthBase
+
+from canary_judge.errors import QueryError, SourceUnavailable
+
+__all__ = ["Bearer", "Session", "TooMuchError"]
+
+_ATTEMPTS = 3
+
+
+_RETRIED = frozenset({429, 502, 504})
+
+
+class TooMuchError(QueryError):
+    """The server cannot answer so much at once: less may do."""
+
+
+class Bearer(AuthBase):
+    """Sends a bearer token and never shows it."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Add the header."""
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class Session(requests.Session):
+    """What the client sends its requests through: deadlines, few retries, error texts and warnings kept."""
+
+    def __init__(self, *, timeout: float, workers: int) -> None:
+        super().__init__()
+        adapter = HTTPAdapter(pool_connections=workers, pool_maxsize=workers, pool_block=True, max_retries=0)
+        for prefix in ("http://", "https://"):
+            super().mount(prefix, adapter)
+        self.headers["Accept-Encoding"] = "identity"
+        self._seconds = timeout
+        self._heard = threading.local()
+        self._refuses_post = False
+
+    def mount(self, prefix: str | bytes, adapter: Any) -> None:
+        """Keep our adapter: the client would put its own, with other retries and a smaller pool, in its place."""
+
+    def listening(self) -> _Ear:
+        """A context in which the warnings of this thread's answers are collected."""
+        return _Ear(self._heard)
+
+    def request(  # type: ignore[override]
+        self, method: str, url: str, params: Any = None, **options: Any
+    ) -> requests.Response:
+        """Send the client's request: tried again only where that can help, and within the deadline.
+
+        Raises:
+            QueryError: The server refused the query.
+            SourceUnavailable: There is no answer that can be trusted.
+        """
+        until = time.monotonic() + self._seconds
+        options = {name: options[name] for name in ("verify", "cert") if name in options}
+        for attempt in range(1, _ATTEMPTS + 1):
+            response, wait = self._attempt(method, url, params, options, until, attempt)
+            if response is not None:
+                return response
+            time.sleep(max(0.0, min(wait, until - time.monotonic())))
+        raise AssertionError("unreachable: the last attempt answers or raises")
+
+    def _attempt(
+        self, method: str, url: str, params: Any, options: Mapping[str, Any], until: float, attempt: int
+    ) -> tuple[requests.Response | None, float]:
+        """One try: an answer, or how long to wait before the next."""
+        left = until - time.monotonic()
+        last = attempt == _ATTEMPTS or left <= 0
+        backoff = 0.1 * 2**attempt
+        post = method == "POST" and not self._refuses_post
+        sent: dict[str, Any] = {"data": params} if post else {"params": params}
+        try:
+            response = super().request(
+                "POST" if post else "GET",
+                url,
+                timeout=(min(3.0, max(left, 0.001)), max(left, 0.001)),
+                stream=True,
+                **sent,
+                **options,
+            )
+            body = _read_until(response, until)
+        except requests.exceptions.SSLError as error:
+            raise SourceUnavailable(f"its certificate was not accepted: {_short(error)}; set `ca`") from error
+        except requests.exceptions.ConnectTimeout as error:
+            raise SourceUnavailable("cannot be reached: no connection in time") from error
+        except (requests.exceptions.ReadTimeout, TimeoutError) as error:
+            raise SourceUnavailable(f"no answer within {self._seconds:g} s") from error
+        except requests.exceptions.ConnectionError as error:
+            if "timed out" in str(error).lower():
+                raise SourceUnavailable(f"no answer within {self._seconds:g} s") from error
+            if last:
+                raise SourceUnavailable(f"cannot be reached: {_short(error)}") from error
+            return None, backoff
+        except requests.exceptions.RequestException as error:
+            raise SourceUnavailable(f"the request failed: {_short(error)}") from error
+        if response.status_code == 405 and post:
+            self._refuses_post = True
+            return self._attempt(method, url, params, options, until, attempt)
+        if response.status_code in _RETRIED and not last:
+            asked = response.headers.get("Retry-After", "")
+            return None, float(asked) if asked.isdigit() else backoff
+        return self._understood(response, body), 0.0
+
+    def _understood(self, response: requests.Response, body: bytes) -> requests.Response:
+        """The response with its JSON checked and read once; anything but success is raised with the server's text."""
+        status = response.status_code
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            text = body[:200].decode("utf-8", "replace").strip()
+            if text[:1] == "<":
+                what = "answered with a web page, no Prometheus API: a login, a proxy, or a missing path prefix?"
+            else:
+                what = f"answered with no JSON (HTTP {status}): {text or 'nothing'}"
+            raise SourceUnavailable(what) from None
+        if not isinstance(answer, dict) or answer.get("status") != "success":
+            said = answer if isinstance(answer, dict) else {}
+            text = f"{said.get('errorType', 'error')}: {said.get('error', said or answer)}"
+            self._refuse(status, str(said.get("errorType")), text)
+        data = answer.get("data")
+        if not isinstance(data, dict) or "result" not in data:
+            raise SourceUnavailable(f"answered with success but without data.result (HTTP {status})")
+        heard = getattr(self._heard, "warnings", None)
+        if heard is not None:
+            heard += [f"warning of the server: {text}" for text in answer.get("warnings") or ()]
+            heard += [f"note of the server: {text}" for text in answer.get("infos") or ()]
+        response.json = lambda **_: answer  # type: ignore[method-assign]
+        return response
+
+    def _refuse(self, status: int, kind: str, text: str) -> None:
+        if status in (401, 403):
+            raise SourceUnavailable(f"refused access (HTTP {status}): {text}; check the token, user or tenant")
+        if kind == "timeout" or "too many samples" in text:
+            raise TooMuchError(f"HTTP {status}, {text}")
+        if kind in ("bad_data", "execution", "bad_response") or status in (400, 422):
+            raise QueryError(f"HTTP {status}, {text}")
+        raise SourceUnavailable(f"HTTP {status}, {text}")
+
+
+class _Ear:
+    """Collects this thread's warnings while it is open."""
+
+    def __init__(self, heard: threading.local) -> None:
+        self._heard = heard
+
+    def __enter__(self) -> list[str]:
+        warnings: list[str] = []
+        self._heard.warnings = warnings
+        return warnings
+
+    def __exit__(self, *_: object) -> None:
+        self._heard.warnings = None
+
+
+def _read_until(response: requests.Response, until: float) -> bytes:
+    """The body, read piece by piece, so that a server that drips bytes cannot outlast the deadline."""
+    raw = response.raw
+    read = getattr(raw, "read1", raw.read)
+    pieces = []
+    with response:
+        try:
+            while piece := read(65536, decode_content=True):
+                pieces.append(piece)
+                if time.monotonic() > until:
+                    raise TimeoutError
+        except Exception as error:
+            if "timed out" in str(error).lower():
+                raise TimeoutError from error
+            if isinstance(error, TimeoutError):
+                raise
+            raise requests.exceptions.ConnectionError(str(error)) from error
+    return b"".join(pieces)
+
+
+def _short(error: BaseException) -> str:
+    """The innermost cause of a client error, without the tower of wrappers around it."""
+    text = str(error)
+    found = re.search(
+        r"(Connection refused|Name or service not known|No route to host|Connection reset by peer|"
+        r"Temporary failure in name resolution|certificate verify failed[^)']*)",
+        text,
+    )
+    return found[1].lower() if found else text[:200]

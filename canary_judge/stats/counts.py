@@ -1,0 +1,270 @@
+"""Events out of an exposure, canary against baseline: one planned look.
+
+Rare events use the exact test that is conditional on all events, which needs no common rate over time; frequent
+events of a proportion use the score test, because the conditional test wastes what the upper bound of a proportion
+tells; absolute margins use Farrington-Manning.
+
+References:
+    McCullagh, P. & Nelder, J. A. (1989), *Generalized Linear Models*, section 4.5 (dispersion).
+    See `canary_judge.stats.exact` and `canary_judge.stats.score` for the tests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import special
+
+from canary_judge.results import Comparison, Harm, LimitCheck, Scale
+from canary_judge.stats.exact import deflated, rate_ratio_estimate, rate_ratio_interval, rate_ratio_p_values
+from canary_judge.stats.margins import ask
+from canary_judge.stats.score import difference_interval, score_p_values, score_ratio_interval
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from canary_judge.stats.margins import Margin
+
+    Float = NDArray[np.float64]
+
+__all__ = ["Counts", "compare_counts", "dispersion", "limit_counts", "strata"]
+
+# Above this share of events the conditional test is needlessly wide and the score test takes its place.
+_FREQUENT = 0.1
+
+
+# Exposure shares within this factor (of the odds) form one stratum.
+_STRATUM_WIDTH = np.log(1.25)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Events and exposure of both sides, one entry per interval or stratum, all of shape (n,)."""
+
+    events_baseline: Float
+    exposure_baseline: Float
+    events_canary: Float
+    exposure_canary: Float
+
+    def __post_init__(self) -> None:
+        """Refuse what is no count."""
+        for name in ("events_baseline", "exposure_baseline", "events_canary", "exposure_canary"):
+            values = getattr(self, name)
+            if not (np.isfinite(values).all() and (values >= 0).all()):
+                raise ValueError(f"{name} must be finite and not negative; it is {values}")
+
+    def total(self) -> Counts:
+        """All entries as one."""
+        return self.by(np.zeros(self.events_baseline.size, dtype=np.int64))
+
+    def by(self, labels: NDArray[np.int64]) -> Counts:
+        """Entries with the same label added up."""
+        sums = (np.bincount(labels, weights=values).astype(np.float64) for values in self._arrays())
+        return Counts(**dict(zip(self.__slots__, sums, strict=True)))
+
+    def select(self, keep: NDArray[np.bool_]) -> Counts:
+        """The entries to keep."""
+        kept = (values[keep] for values in self._arrays())
+        return Counts(**dict(zip(self.__slots__, kept, strict=True)))
+
+    def _arrays(self) -> tuple[Float, Float, Float, Float]:
+        return self.events_baseline, self.exposure_baseline, self.events_canary, self.exposure_canary
+
+
+def strata(counts: Counts) -> Counts:
+    """Merge intervals whose exposure is shared alike, so that a change of traffic weight stays apart.
+
+    Pooling over a change of weight while the error rate moves with the hour is Simpson's paradox. Neighbouring
+    intervals are joined first until the canary has a twentieth of its exposure, else the noise of single
+    requests would look like changing weights; then runs with the same share (within 25 % of the odds) are
+    added up. Intervals in which a side had no exposure say nothing on the ratio and are left out.
+
+    Examples:
+        >>> n = np.array([90.0, 90.0, 50.0]), np.array([10.0, 10.0, 50.0])
+        >>> zero = np.zeros(3)
+        >>> merged = strata(Counts(events_baseline=zero, exposure_baseline=n[0],
+        ...                        events_canary=zero, exposure_canary=n[1]))
+        >>> merged.exposure_canary.tolist()
+        [20.0, 50.0]
+    """
+    exposure = counts.exposure_canary
+    if exposure.sum() == 0:
+        return counts.select(np.zeros(exposure.size, dtype=bool))
+    run = np.floor((np.cumsum(exposure) - exposure / 2) / exposure.sum() * 20).astype(np.int64)
+    runs = counts.by(np.unique(run, return_inverse=True)[1])
+    usable = (runs.exposure_canary > 0) & (runs.exposure_baseline > 0)
+    runs = runs.select(usable)
+    if not usable.any():
+        return runs
+    odds = np.log(runs.exposure_canary / runs.exposure_baseline)
+    order = np.argsort(odds, kind="stable")
+    label = np.empty(odds.size, dtype=np.int64)
+    start, current = odds[order[0]], 0
+    for index in order:
+        if odds[index] - start > _STRATUM_WIDTH:
+            start, current = odds[index], current + 1
+        label[index] = current
+    return runs.by(label)
+
+
+def dispersion(counts: Counts) -> float:
+    """Variance of the split of events between the sides, over that of independent events; at least 1.
+
+    Pearson's chi-square over its degrees of freedom, of each interval's canary events given all its events:
+    a rate that both sides share may move as it likes, only clumps that hit one side show. It is used only
+    where it is significantly (5 %) above 1, for else its noise would cost power on healthy data.
+
+    Examples:
+        >>> steady = np.full(30, 5.0)
+        >>> dispersion(Counts(events_baseline=steady, exposure_baseline=steady * 100,
+        ...                   events_canary=steady, exposure_canary=steady * 100))
+        1.0
+    """
+    events = counts.events_canary + counts.events_baseline
+    used = counts.select((events > 0) & (counts.exposure_canary > 0) & (counts.exposure_baseline > 0))
+    ratio = rate_ratio_estimate(used) if used.events_canary.size > 1 else None
+    if not ratio:
+        return 1.0
+    odds = used.exposure_canary / used.exposure_baseline * ratio
+    share = odds / (1 + odds)
+    events = used.events_canary + used.events_baseline
+    spread = events * share * (1 - share)
+    chi_square = float(((used.events_canary - events * share) ** 2 / spread).sum())
+    df = events.size - 1
+    variance = 2 * df + float(((1 - 6 * share * (1 - share)) / spread).sum())
+    if chi_square - df <= 1.645 * np.sqrt(max(variance, 0.0)):
+        return 1.0
+    return max(chi_square / df, 1.0)
+
+
+def compare_counts(
+    counts: Counts, *, harm: Harm, margin: Margin | None, level: float, proportion: bool
+) -> Comparison | None:
+    """Compare the canary's rate (or proportion) of events with the baseline's at one planned look.
+
+    Args:
+        counts: One entry per interval, shape (n,).
+        harm: The harmful direction.
+        margin: Largest tolerated degradation; None: only "worse at all" is asked.
+        level: Two-sided confidence level of the interval.
+        proportion: The exposure counts trials of which each is an event or not; else it is any exposure.
+
+    Returns:
+        The evidence; None when no interval had exposure on both sides.
+    """
+    grouped = strata(counts)
+    if grouped.events_canary.size == 0:
+        return None
+    phi = dispersion(counts)
+    total = grouped.total()
+    events_b, exposure_b = float(total.events_baseline[0]), float(total.exposure_baseline[0])
+    events_c, exposure_c = float(total.events_canary[0]), float(total.exposure_canary[0])
+    rate_b, rate_c = events_b / exposure_b, events_c / exposure_c
+    frequent = proportion and (events_b + events_c) / (exposure_b + exposure_c) > _FREQUENT
+
+    def against(ratio: float) -> tuple[float, float]:
+        if frequent:
+            return score_p_values(grouped, ratio=ratio, phi=phi)
+        return rate_ratio_p_values(grouped, ratio=ratio, phi=phi)
+
+    relative = margin.relative if margin else None
+    absolute = margin.absolute if margin and proportion else None
+    # which part of "1.5x or +0.1pp" is the larger one is read off the baseline, which has most of the traffic
+    use_absolute = absolute is not None and (relative is None or absolute > relative * rate_b)
+
+    def questions(*, upward: bool) -> tuple[float, float | None, float | None]:
+        worse, better = (0, 1) if upward else (1, 0)
+        p_harm = against(1.0)[worse]
+        found: list[tuple[float, float]] = []
+        if relative is not None:
+            both = against(1 + relative if upward else 1 - relative)
+            found.append((both[worse], both[better]))
+        if absolute is not None:
+            both = score_p_values(grouped, difference=absolute if upward else -absolute, phi=phi)
+            found.append((both[worse], both[better]))
+        if not found:
+            return p_harm, None, None
+        return p_harm, max(p for p, _ in found), found[-1 if use_absolute else 0][1]
+
+    p_harm, p_beyond, p_within = ask(questions, harm)
+    if use_absolute:
+        method = "Farrington-Manning score test"
+        effect: float | None = rate_c - rate_b
+        interval: tuple[float | None, float | None] = difference_interval(grouped, level=level, phi=phi)
+    elif frequent:
+        method = "score test of the ratio of proportions"
+        effect = rate_ratio_estimate(grouped)
+        interval = score_ratio_interval(grouped, level=level, phi=phi)
+    else:
+        method = "exact conditional binomial test"
+        effect, interval = rate_ratio_interval(grouped, level=level, phi=phi)
+    return Comparison(
+        method=method + (" by strata of the traffic split" if grouped.events_canary.size > 1 else ""),
+        scale=Scale.DIFFERENCE if use_absolute else Scale.RATIO,
+        effect=effect,
+        interval=interval,
+        level=level,
+        margin=_shown_margin(margin, harm, use_absolute=use_absolute),
+        baseline=rate_b,
+        canary=rate_c,
+        p_harm=p_harm,
+        p_beyond_margin=p_beyond,
+        p_within_margin=p_within,
+        n_baseline=exposure_b,
+        n_canary=exposure_c,
+        n_effective=(events_b + events_c) / phi,
+        dispersion=phi,
+        events_baseline=events_b,
+        events_canary=events_c,
+    )
+
+
+def _shown_margin(margin: Margin | None, harm: Harm, *, use_absolute: bool) -> float | None:
+    if margin is None:
+        return None
+    sign = -1.0 if harm is Harm.DECREASE else 1.0
+    if use_absolute:
+        return sign * margin.absolute if margin.absolute is not None else None
+    return 1 + sign * margin.relative if margin.relative is not None else None
+
+
+def limit_counts(counts: Counts, *, limit: float, harm: Harm, proportion: bool) -> LimitCheck | None:
+    """Judge the canary's own rate (or proportion) against an absolute bound, exactly.
+
+    Args:
+        counts: One entry per interval.
+        limit: The bound on the canary's rate, as a fraction or per unit of exposure.
+        harm: `INCREASE`: the bound is an upper one; `DECREASE`: a lower one.
+        proportion: As in `compare_counts`.
+
+    Returns:
+        The evidence; None when the canary had no exposure.
+
+    Examples:
+        >>> c = Counts(events_baseline=np.array([0.0]), exposure_baseline=np.array([0.0]),
+        ...            events_canary=np.array([9.0]), exposure_canary=np.array([100.0]))
+        >>> check = limit_counts(c, limit=0.05, harm=Harm.INCREASE, proportion=True)
+        >>> round(check.p_beyond_limit, 4), round(check.p_within_limit, 4)
+        (0.0631, 0.9718)
+    """
+    events, exposure = float(counts.events_canary.sum()), float(counts.exposure_canary.sum())
+    if exposure == 0:
+        return None
+    phi = dispersion(counts)
+    if proportion:
+        at_least = float(special.betainc(events, exposure - events + 1, limit)) if events > 0 else 1.0
+        rest = exposure - events
+        at_most = float(special.betainc(rest, events + 1, 1 - limit)) if rest > 0 else 1.0
+    else:
+        at_least = float(special.gammainc(events, limit * exposure)) if events > 0 else 1.0
+        at_most = float(special.gammaincc(events + 1, limit * exposure))
+    beyond, within = (at_least, at_most) if harm is Harm.INCREASE else (at_most, at_least)
+    return LimitCheck(
+        method="exact binomial test" if proportion else "exact Poisson test",
+        limit=limit,
+        canary=events / exposure,
+        p_beyond_limit=deflated(beyond, phi),
+        p_within_limit=deflated(within, phi),
+    )

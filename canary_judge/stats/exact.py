@@ -1,0 +1,190 @@
+"""Exact tests of a rate ratio, conditional on all events: their split between the sides is binomial.
+
+References:
+    Przyborowski, J. & Wilenski, H. (1940), doi:10.1093/biomet/31.3-4.313 (conditional binomial test).
+    Clopper, C. J. & Pearson, E. S. (1934), doi:10.1093/biomet/26.4.404 (interval).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import special
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from canary_judge.stats.counts import Counts
+
+    Float = NDArray[np.float64]
+
+__all__ = ["crossing", "deflated", "rate_ratio_estimate", "rate_ratio_interval", "rate_ratio_p_values", "ratio_where"]
+
+# Convolved tails cannot be trusted below this: they are differences of rounded sums.
+_SMALLEST_CONVOLVED = 1e-14
+
+
+_LOG_RATIO_BOUND = 40.0
+
+
+def rate_ratio_p_values(counts: Counts, *, ratio: float = 1.0, phi: float = 1.0) -> tuple[float, float]:
+    """Exact p-values of "rate ratio at most `ratio`" and "at least `ratio`", conditional on each stratum's events.
+
+    Args:
+        counts: Strata.
+        ratio: Rate ratio canary / baseline under the null.
+        phi: Dispersion; the evidence in normal scores is divided by its square root.
+
+    Returns:
+        (p against at most, p against at least), each 1 when there was no event.
+
+    Examples:
+        >>> from canary_judge.stats.counts import Counts
+        >>> one = Counts(events_baseline=np.array([5.0]), exposure_baseline=np.array([900.0]),
+        ...              events_canary=np.array([5.0]), exposure_canary=np.array([100.0]))
+        >>> round(rate_ratio_p_values(one)[0], 10)
+        0.0016349374
+    """
+    odds = counts.exposure_canary / counts.exposure_baseline * ratio
+    share = odds / (1 + odds)
+    canary = float(counts.events_canary.sum())
+    events = counts.events_canary + counts.events_baseline
+    total = float(events.sum())
+    if total == 0:
+        return 1.0, 1.0
+    if share.size == 1:
+        at_least = float(special.betainc(canary, total - canary + 1, share[0])) if canary > 0 else 1.0
+        at_most = float(special.betainc(total - canary, canary + 1, 1 - share[0])) if canary < total else 1.0
+    else:
+        # counts read off increase() are not whole, and a convolution needs whole ones
+        whole = np.rint(counts.events_canary), np.rint(counts.events_baseline)
+        at_least, at_most = _sum_of_binomials_tails(whole[0] + whole[1], share, float(whole[0].sum()))
+    return deflated(at_least, phi), deflated(at_most, phi)
+
+
+def _sum_of_binomials_tails(trials: Float, share: Float, value: float) -> tuple[float, float]:
+    """P(sum >= value) and P(sum <= value) for independent binomials, by convolution."""
+    offset, mass = 0, np.ones(1)
+    for n, p in zip(trials, share, strict=True):
+        k = np.arange(int(n) + 1)
+        log_mass = (
+            special.gammaln(n + 1)
+            - special.gammaln(k + 1)
+            - special.gammaln(n - k + 1)
+            + special.xlogy(k, p)
+            + special.xlog1py(n - k, -p)
+        )
+        kept = np.flatnonzero(log_mass > log_mass.max() - 60)  # e^-60: far below what is reported
+        mass = np.convolve(mass, np.exp(log_mass[kept[0] : kept[-1] + 1]))
+        offset += int(kept[0])
+    position = offset + np.arange(mass.size)
+    mass /= mass.sum()
+    upper = float(mass[position >= value].sum())
+    lower = float(mass[position <= value].sum())
+    return (min(max(tail, _SMALLEST_CONVOLVED), 1.0) for tail in (upper, lower))  # type: ignore[return-value]
+
+
+def deflated(p: float, phi: float) -> float:
+    """The p-value after its normal score is divided by the square root of the dispersion."""
+    return p if phi == 1.0 else float(special.ndtr(special.ndtri(p) / np.sqrt(phi)))
+
+
+def rate_ratio_interval(
+    counts: Counts, *, level: float, phi: float = 1.0
+) -> tuple[float | None, tuple[float | None, float | None]]:
+    """Rate ratio canary / baseline and its exact interval.
+
+    Returns:
+        The estimate (None without baseline events) and the interval; None marks an end without bound.
+
+    Examples:
+        >>> from canary_judge.stats.counts import Counts
+        >>> one = Counts(events_baseline=np.array([20.0]), exposure_baseline=np.array([50.0]),
+        ...              events_canary=np.array([0.0]), exposure_canary=np.array([50.0]))
+        >>> ratio, (low, high) = rate_ratio_interval(one, level=0.95)
+        >>> ratio, low, round(high, 6)
+        (0.0, 0.0, 0.20255)
+    """
+    tail = (1 - level) / 2
+    canary, baseline = float(counts.events_canary.sum()), float(counts.events_baseline.sum())
+    if counts.events_canary.size == 1 and phi == 1.0:
+        odds = float(counts.exposure_canary[0] / counts.exposure_baseline[0])
+        low_share = special.betaincinv(canary, baseline + 1, tail) if canary > 0 else 0.0
+        low = float(low_share / (1 - low_share) / odds)
+        # the complement keeps the digits when the share is close to 1
+        rest = special.betaincinv(baseline, canary + 1, tail) if baseline > 0 else 0.0
+        high = float((1 - rest) / rest / odds) if rest > 0 else None
+    else:
+        low = ratio_where(lambda r: rate_ratio_p_values(counts, ratio=r, phi=phi)[0], tail) if canary else 0.0
+        high = (
+            ratio_where(lambda r: 1 - rate_ratio_p_values(counts, ratio=r, phi=phi)[1], 1 - tail) if baseline else None
+        )
+    return rate_ratio_estimate(counts), (low, high)
+
+
+def rate_ratio_estimate(counts: Counts) -> float | None:
+    """Maximum likelihood of the common rate ratio over strata; None when the baseline had no event."""
+    canary, baseline = float(counts.events_canary.sum()), float(counts.events_baseline.sum())
+    if baseline == 0:
+        return None
+    odds = counts.exposure_canary / counts.exposure_baseline
+    if canary == 0 or odds.size == 1:
+        return canary / baseline / float(odds[0]) if odds.size == 1 else 0.0
+    events = counts.events_canary + counts.events_baseline
+
+    total = canary + baseline
+
+    def expected_share(ratio: float) -> float:
+        return float((events * odds * ratio / (1 + odds * ratio)).sum()) / total
+
+    return ratio_where(expected_share, canary / total)
+
+
+def ratio_where(p_value: Callable[[float], float], target: float) -> float:
+    """The ratio at which a p-value that rises with it reaches the target."""
+    limits = -_LOG_RATIO_BOUND, _LOG_RATIO_BOUND
+    return math.exp(crossing(lambda log_ratio: p_value(math.exp(log_ratio)), target, -0.5, 0.5, limits))
+
+
+def crossing(
+    p_value: Callable[[float], float], target: float, low: float, high: float, limits: tuple[float, float]
+) -> float:
+    """Where a rising p-value reaches the target: the bracket is widened, then false position (the Illinois rule).
+
+    It works on normal scores, which are nearly linear in a log ratio or a difference.
+    """
+    wanted = float(special.ndtri(target))
+
+    def distance(at: float) -> float:
+        return float(special.ndtri(min(max(p_value(at), 1e-15), 1 - 1e-15))) - wanted
+
+    width = high - low
+    f_low, f_high = distance(low), distance(high)
+    while f_low > 0 and low > limits[0]:
+        high, f_high, width = low, f_low, 2 * width
+        low = max(low - width, limits[0])
+        f_low = distance(low)
+    while f_high < 0 and high < limits[1]:
+        low, f_low, width = high, f_high, 2 * width
+        high = min(high + width, limits[1])
+        f_high = distance(high)
+    side = 0
+    for _ in range(200):
+        if high - low < 1e-11 or f_high == f_low:
+            break
+        middle = (low * f_high - high * f_low) / (f_high - f_low)
+        if not low < middle < high:
+            middle = (low + high) / 2
+        f_middle = distance(middle)
+        if abs(f_middle) < 1e-12:
+            return middle
+        if f_middle < 0:
+            low, f_low = middle, f_middle
+            f_high, side = (f_high / 2, -1) if side == -1 else (f_high, -1)
+        else:
+            high, f_high = middle, f_middle
+            f_low, side = (f_low / 2, 1) if side == 1 else (f_low, 1)
+    return (low + high) / 2

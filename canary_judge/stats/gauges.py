@@ -1,0 +1,207 @@
+"""One number per interval and side, or raw values: ranks on n / tau effective samples, at one planned look.
+
+References:
+    Mann & Whitney (1947) and Hodges & Lehmann (1963), see `canary_judge.stats.rank`.
+    Crawford, J. R. & Howell, D. C. (1998), doi:10.1076/clin.12.4.482.7241 (a case against a small sample).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import special
+
+from canary_judge.results import Comparison, Harm, LimitCheck, Scale
+from canary_judge.stats.dependence import rank_autocorrelation_time
+from canary_judge.stats.margins import ask
+from canary_judge.stats.rank import mann_whitney, shift_interval
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from canary_judge.stats.margins import Margin
+
+    Float = NDArray[np.float64]
+
+__all__ = ["compare_instances", "compare_values", "effective_samples", "limit_values", "series_tau"]
+
+
+def effective_samples(n_baseline: float, n_canary: float, tau: float) -> float:
+    """Independent samples per side that carry as much information: harmonic mean of the sides, over tau."""
+    return 2 * n_baseline * n_canary / (n_baseline + n_canary) / tau
+
+
+def compare_values(
+    *, baseline: Float, canary: Float, tau: float, harm: Harm, margin: Margin | None, level: float
+) -> Comparison:
+    """Compare two series (or two samples of raw values) by ranks.
+
+    The margin is put to the test by making the baseline worse by it and ranking the canary against the result,
+    so it is relative to the baseline and never to the estimated shift. Student's t with 2 n_eff - 2 degrees of
+    freedom stands for the normal distribution, because tau is estimated.
+
+    Args:
+        baseline: Shape (n_b,), finite, not empty.
+        canary: Shape (n_c,), finite, not empty.
+        tau: Integrated autocorrelation time of the ranks, in samples.
+        harm: The harmful direction.
+        margin: Largest tolerated degradation; None: only "worse at all" is asked.
+        level: Two-sided confidence level of the interval.
+
+    Returns:
+        The evidence. The effect is a ratio when the margin is relative and all values are positive, else a
+        difference in the unit of the values.
+
+    Examples:
+        >>> from canary_judge.stats.margins import Margin
+        >>> b = np.arange(100.0, 160.0)
+        >>> c = compare_values(baseline=b, canary=b + 100, tau=1.0, harm=Harm.INCREASE,
+        ...                    margin=Margin(relative=0.1), level=0.9)
+        >>> round(c.effect, 2), c.p_beyond_margin < 1e-6
+        (1.77, True)
+    """
+    n_effective = effective_samples(baseline.size, canary.size, tau)
+    df = max(2 * n_effective - 2, 1.0)
+
+    def tails(reference: Float) -> tuple[float, float]:
+        z = float(mann_whitney(baseline=reference[None, :], canary=canary[None, :]).z[0]) / np.sqrt(tau)
+        return float(special.stdtr(df, -z)), float(special.stdtr(df, z))
+
+    def questions(*, upward: bool) -> tuple[float, float | None, float | None]:
+        worse, better = (0, 1) if upward else (1, 0)
+        p_harm = tails(baseline)[worse]
+        if margin is None:
+            return p_harm, None, None
+        at_margin = tails(margin.shifted(baseline, upward=upward))
+        return p_harm, at_margin[worse], at_margin[better]
+
+    p_harm, p_beyond, p_within = ask(questions, harm)
+    usual = float(np.median(baseline))
+    as_ratio = margin is not None and margin.absolute is None and float(baseline.min()) > 0 and float(canary.min()) > 0
+    quantile = float(special.stdtrit(df, 1 - (1 - level) / 2))
+    # the untied deviation: ties at one shift are none at the next, and it is the wider one
+    sigma = np.sqrt(baseline.size * canary.size * (baseline.size + canary.size + 1) / 12)
+    half_width = float(quantile * np.sqrt(tau) * sigma)
+    transform: Callable[[Float], Float] = np.log if as_ratio else np.asarray
+    effect, ends = shift_interval(baseline=transform(baseline), canary=transform(canary), half_width=half_width)
+    sign = -1.0 if harm is Harm.DECREASE else 1.0
+    shown: float | None
+    if as_ratio:
+        effect = float(np.exp(effect))
+        ends = tuple(None if end is None else float(np.exp(end)) for end in ends)  # type: ignore[assignment]
+        shown = 1 + sign * (margin.relative or 0.0) if margin else None
+    else:
+        shown = sign * margin.amount(usual) if margin else None
+    return Comparison(
+        method="Mann-Whitney on n/tau effective samples" if tau > 1 else "Mann-Whitney",
+        scale=Scale.RATIO if as_ratio else Scale.DIFFERENCE,
+        effect=effect,
+        interval=ends,
+        level=level,
+        margin=shown,
+        baseline=usual,
+        canary=float(np.median(canary)),
+        p_harm=p_harm,
+        p_beyond_margin=p_beyond,
+        p_within_margin=p_within,
+        n_baseline=baseline.size,
+        n_canary=canary.size,
+        n_effective=n_effective,
+        tau=tau,
+    )
+
+
+def compare_instances(*, baseline: Float, canary: Float, harm: Harm, margin: Margin | None, level: float) -> Comparison:
+    """Compare instances by their medians over the window: the instance is the unit of replication.
+
+    No correction for time can tell an effect from the difference that two healthy pods keep for good; the
+    spread between instances can. One canary instance is Crawford & Howell's case against a small sample.
+
+    Args:
+        baseline: Shape (k_b, n), one row per instance, NaN for gaps; k_b + k_c at least 3.
+        canary: Shape (k_c, n).
+        harm: The harmful direction.
+        margin: Largest tolerated degradation.
+        level: Two-sided confidence level of the interval.
+
+    Returns:
+        The evidence; the effect is a difference of means of the instances' medians.
+    """
+    b, c = np.nanmedian(baseline, axis=1), np.nanmedian(canary, axis=1)
+    df = b.size + c.size - 2
+    usual = float(b.mean())
+    squares = float(((b - usual) ** 2).sum() + ((c - c.mean()) ** 2).sum())
+    error = float(np.sqrt(squares / df * (1 / b.size + 1 / c.size)))
+    effect = float(c.mean()) - usual
+
+    def tails(null: float) -> tuple[float, float]:
+        distance = effect - null
+        if error == 0:
+            return (0.5, 0.5) if distance == 0 else (0.0, 1.0) if distance > 0 else (1.0, 0.0)
+        return float(special.stdtr(df, -distance / error)), float(special.stdtr(df, distance / error))
+
+    def questions(*, upward: bool) -> tuple[float, float | None, float | None]:
+        worse, better = (0, 1) if upward else (1, 0)
+        p_harm = tails(0.0)[worse]
+        if margin is None:
+            return p_harm, None, None
+        at_margin = tails(margin.amount(usual) if upward else -margin.amount(usual))
+        return p_harm, at_margin[worse], at_margin[better]
+
+    p_harm, p_beyond, p_within = ask(questions, harm)
+    half_width = float(special.stdtrit(df, 1 - (1 - level) / 2)) * error
+    sign = -1.0 if harm is Harm.DECREASE else 1.0
+    return Comparison(
+        method="t test between instances",
+        scale=Scale.DIFFERENCE,
+        effect=effect,
+        interval=(effect - half_width, effect + half_width),
+        level=level,
+        margin=sign * margin.amount(usual) if margin else None,
+        baseline=usual,
+        canary=float(c.mean()),
+        p_harm=p_harm,
+        p_beyond_margin=p_beyond,
+        p_within_margin=p_within,
+        n_baseline=b.size,
+        n_canary=c.size,
+        n_effective=effective_samples(b.size, c.size, 1.0),
+    )
+
+
+def limit_values(*, canary: Float, tau: float, limit: float, harm: Harm) -> LimitCheck:
+    """Judge the canary's own median against an absolute bound, by signs on n / tau effective samples.
+
+    Mann-Whitney against a constant is the sign test. Values equal to the bound count half.
+
+    Args:
+        canary: Shape (n,), finite, not empty.
+        tau: Integrated autocorrelation time of the canary, in samples.
+        limit: The bound, in the unit of the values.
+        harm: `INCREASE`: the bound is an upper one; `DECREASE`: a lower one.
+
+    Examples:
+        >>> check = limit_values(canary=np.full(12, 3.0), tau=1.0, limit=2.0, harm=Harm.INCREASE)
+        >>> round(check.p_beyond_limit, 6)
+        0.000244
+    """
+    n = canary.size / tau
+    above = (np.count_nonzero(canary > limit) + 0.5 * np.count_nonzero(canary == limit)) / tau
+    at_least = float(special.betainc(above, n - above + 1, 0.5)) if above > 0 else 1.0
+    at_most = float(special.betainc(n - above, above + 1, 0.5)) if above < n else 1.0
+    beyond, within = (at_least, at_most) if harm is Harm.INCREASE else (at_most, at_least)
+    return LimitCheck(
+        method="sign test on n/tau effective samples",
+        limit=limit,
+        canary=float(np.median(canary)),
+        p_beyond_limit=beyond,
+        p_within_limit=within,
+    )
+
+
+def series_tau(*, baseline: Float, canary: Float, history: Float | None) -> float:
+    """Tau of the rank comparison of two series of shape (n,), NaN for gaps."""
+    past = None if history is None or history.size == 0 else history[None, :]
+    return float(rank_autocorrelation_time(baseline=baseline[None, :], canary=canary[None, :], history=past)[0])

@@ -1,0 +1,99 @@
+"""Score tests of two proportions against a margin, combined over strata.
+
+References:
+    Farrington, C. P. & Manning, G. (1990), doi:10.1002/sim.4780091208 (score tests against a margin).
+    Miettinen, O. & Nurminen, M. (1985), doi:10.1002/sim.4780040211 (score test of a ratio).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import special
+
+from canary_judge.stats.exact import crossing, ratio_where
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from canary_judge.stats.counts import Counts
+
+    Float = NDArray[np.float64]
+
+__all__ = ["difference_interval", "score_p_values", "score_ratio_interval"]
+
+
+def score_p_values(
+    counts: Counts, *, ratio: float = 1.0, difference: float = 0.0, phi: float = 1.0
+) -> tuple[float, float]:
+    """Score-test p-values of "p_canary <= ratio * p_baseline + difference" and of ">=".
+
+    One of `ratio` and `difference` is at its neutral value. Strata are combined with Mantel-Haenszel weights.
+
+    Returns:
+        (p against at most, p against at least).
+
+    Examples:
+        >>> from canary_judge.stats.counts import Counts
+        >>> one = Counts(events_baseline=np.array([9.0]), exposure_baseline=np.array([1000.0]),
+        ...              events_canary=np.array([10.0]), exposure_canary=np.array([1000.0]))
+        >>> round(score_p_values(one, difference=0.01)[1], 6)
+        0.029118
+    """
+    x_1, n_1 = counts.events_canary, counts.exposure_canary
+    x_0, n_0 = counts.events_baseline, counts.exposure_baseline
+    p_1, p_0 = _constrained_proportions(x_1, n_1, x_0, n_0, ratio=ratio, difference=difference)
+    weight = n_1 * n_0 / (n_1 + n_0)
+    distance = float((weight * (x_1 / n_1 - ratio * x_0 / n_0 - difference)).sum())
+    variance = float((weight**2 * (p_1 * (1 - p_1) / n_1 + ratio**2 * p_0 * (1 - p_0) / n_0)).sum())
+    if variance <= 0:
+        return (1.0, 1.0) if distance == 0 else (0.0, 1.0) if distance > 0 else (1.0, 0.0)
+    z = distance / np.sqrt(variance * phi)
+    return float(special.ndtr(-z)), float(special.ndtr(z))
+
+
+def _constrained_proportions(
+    x_1: Float, n_1: Float, x_0: Float, n_0: Float, *, ratio: float, difference: float
+) -> tuple[Float, Float]:
+    """Maximum likelihood of both proportions under the null (Farrington & Manning 1990, appendix)."""
+    if difference == 0.0:
+        a = (n_1 + n_0) * ratio
+        b = -(n_1 * ratio + x_1 + n_0 + x_0 * ratio)
+        c = x_1 + x_0
+        p_0 = (-b - np.sqrt(np.maximum(b * b - 4 * a * c, 0.0))) / (2 * a)
+        return np.clip(p_0 * ratio, 0.0, 1.0), np.clip(p_0, 0.0, 1.0)
+    theta = n_0 / n_1
+    p_1, p_0 = x_1 / n_1, x_0 / n_0
+    a = 1 + theta
+    b = -(1 + theta + p_1 + theta * p_0 + difference * (theta + 2))
+    c = difference**2 + difference * (2 * p_1 + theta + 1) + p_1 + theta * p_0
+    d = -p_1 * difference * (1 + difference)
+    v = (b / (3 * a)) ** 3 - b * c / (6 * a**2) + d / (2 * a)
+    u = np.where(v >= 0, 1.0, -1.0) * np.sqrt(np.maximum((b / (3 * a)) ** 2 - c / (3 * a), 0.0))
+    cosine = np.divide(v, u**3, out=np.zeros_like(v), where=u != 0)
+    w = (np.pi + np.arccos(np.clip(cosine, -1.0, 1.0))) / 3
+    canary = np.clip(2 * u * np.cos(w) - b / (3 * a), max(difference, 0.0), min(1.0, 1 + difference))
+    return canary, np.clip(canary - difference, 0.0, 1.0)
+
+
+def difference_interval(counts: Counts, *, level: float, phi: float) -> tuple[float, float]:
+    """Interval of p_canary - p_baseline: the differences that the score test does not reject."""
+    tail = (1 - level) / 2
+    limits = -1 + 1e-9, 1 - 1e-9
+
+    def p_values(difference: float) -> tuple[float, float]:
+        # exactly 0 would select the null of the ratio
+        return score_p_values(counts, difference=difference or 1e-15, phi=phi)
+
+    low = crossing(lambda d: p_values(d)[0], tail, -1e-3, 1e-3, limits)
+    high = crossing(lambda d: 1 - p_values(d)[1], 1 - tail, -1e-3, 1e-3, limits)
+    return low, high
+
+
+def score_ratio_interval(counts: Counts, *, level: float, phi: float) -> tuple[float | None, float | None]:
+    """Interval of p_canary / p_baseline; None marks an end without bound."""
+    tail = (1 - level) / 2
+    low = ratio_where(lambda r: score_p_values(counts, ratio=r, phi=phi)[0], tail)
+    high = ratio_where(lambda r: 1 - score_p_values(counts, ratio=r, phi=phi)[1], 1 - tail)
+    return low, high if counts.events_baseline.sum() > 0 else None

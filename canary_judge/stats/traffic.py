@@ -1,0 +1,106 @@
+"""How many samples a comparison needs: planned sample sizes, each for one side test.
+
+References:
+    Happ, M., Bathke, A. C. & Brunner, E. (2019), doi:10.1002/sim.7983 (rank tests).
+    Fleiss, J. L. (1981), *Statistical Methods for Rates and Proportions*, section 3.2.
+    Noether, G. E. (1987), doi:10.1080/01621459.1987.10478478.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import special
+
+from canary_judge.stats.rank import mid_ranks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+
+__all__ = ["proportions_sample_size", "rank_sample_size", "rate_ratio_events", "t_sample_size"]
+
+
+def rank_sample_size(*, baseline: Float, shifted: Float, alpha: float, power: float) -> float | None:
+    """Values per side with which a one-sided rank test tells `shifted` from `baseline`.
+
+    Args:
+        baseline: Shape (n,), a sample of the baseline.
+        shifted: Shape (m,), the baseline as it would look at the margin.
+        alpha: One-sided level.
+        power: Wanted power.
+
+    Returns:
+        Values per side, not rounded; None when the two cannot be told apart by ranks at any size.
+
+    Examples:
+        >>> scores = special.ndtri((np.arange(200) + 0.5) / 200)
+        >>> round(rank_sample_size(baseline=scores, shifted=scores + 1, alpha=0.02, power=0.8), 3)
+        18.516
+    """
+    n, m = baseline.size, shifted.size
+    if n < 2 or m < 2:
+        return None
+    pooled, _ = mid_ranks(np.concatenate([shifted, baseline])[None, :])
+    own_shifted, _ = mid_ranks(shifted[None, :])
+    own_baseline, _ = mid_ranks(baseline[None, :])
+    place_shifted = pooled[0, :m] - own_shifted[0]
+    place_baseline = pooled[0, m:] - own_baseline[0]
+    effect = place_shifted.mean() / n
+    if abs(effect - 0.5) < 1e-9:
+        return None
+    overall = np.sqrt(((pooled[0] - (n + m + 1) / 2) ** 2).sum() / (n + m) ** 3)
+    variance = (place_shifted.var() / n**2 + place_baseline.var() / m**2) / 2
+    quantiles = overall * special.ndtri(1 - alpha) + special.ndtri(power) * np.sqrt(variance)
+    return float(quantiles**2 / (0.25 * (effect - 0.5) ** 2)) / 2
+
+
+def proportions_sample_size(p_1: float, p_2: float, *, alpha: float, power: float) -> float:
+    """Trials per side with which a one-sided test tells two proportions apart.
+
+    Examples:
+        >>> round(proportions_sample_size(0.1, 0.2, alpha=0.05, power=0.9), 2)
+        216.5
+    """
+    middle = (p_1 + p_2) / 2
+    null = special.ndtri(1 - alpha) * np.sqrt(2 * middle * (1 - middle))
+    alternative = special.ndtri(power) * np.sqrt(p_1 * (1 - p_1) + p_2 * (1 - p_2))
+    return float(((null + alternative) / (p_1 - p_2)) ** 2)
+
+
+def t_sample_size(delta: float, *, sd: float, alpha: float, power: float) -> float:
+    """Values per side with which a one-sided t test sees a difference `delta` of means.
+
+    Examples:
+        >>> round(t_sample_size(1.5, sd=1.0, alpha=0.025, power=0.9), 3)
+        10.401
+    """
+
+    def power_at(n: float) -> float:
+        df = 2 * (n - 1)
+        return 1 - float(special.nctdtr(df, np.sqrt(n / 2) * delta / sd, special.stdtrit(df, 1 - alpha)))
+
+    low, high = 1 + 1e-6, 2.0
+    while power_at(high) < power:
+        high *= 2
+        if high > 1e7:
+            return high
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if power_at(middle) < power else (low, middle)
+    return (low + high) / 2
+
+
+def rate_ratio_events(ratio: float, *, canary_share: float, alpha: float, power: float) -> float:
+    """Canary events with which a one-sided test rules out (or shows) a rate ratio when the truth is 1.
+
+    The variance of the log ratio is 1/canary events + 1/baseline events.
+
+    Examples:
+        >>> round(rate_ratio_events(1.5, canary_share=0.0, alpha=0.05, power=0.8))
+        38
+    """
+    quantiles = special.ndtri(1 - alpha) + special.ndtri(power)
+    return float((quantiles / np.log(ratio)) ** 2 / (1 - canary_share))

@@ -1,0 +1,78 @@
+"""Label values into queries, escaped for the place in which they stand."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+
+__all__ = ["nearest", "render"]
+
+
+def render(template: str, labels: Mapping[str, str]) -> str:
+    r"""Put label values into a query, escaped for PromQL where they stand.
+
+    Inside a quoted string, quotes and backslashes are escaped; in the string of `=~` or `!~` the characters that mean
+    something in a regular expression too; outside of strings a value must be a plain name or duration.
+
+    Raises:
+        ValueError: A name is undefined, or a value cannot stand where it is asked for.
+
+    Examples:
+        >>> print(render('up{version="${v}"}', {"v": 'a"b'}))
+        up{version="a\"b"}
+        >>> print(render('up{pod=~"${v}-.+"}', {"v": "web.1"}))
+        up{pod=~"web\\.1-.+"}
+    """
+    result: list[str] = []
+    quote, regex, position = "", False, 0
+    while position < len(template):
+        character = template[position]
+        if template.startswith("${", position):
+            end = template.find("}", position)
+            if end < 0:
+                raise ValueError(f"`${{` at character {position + 1} of {template!r} is not closed with `}}`")
+            name = template[position + 2 : end]
+            result.append(_escaped(name, labels, quote, regex=regex))
+            position = end + 1
+            continue
+        if quote:
+            if character == "\\" and quote != "`":
+                result.append(template[position : position + 2])
+                position += 2
+                continue
+            if character == quote:
+                quote = ""
+        elif character in "\"'`":
+            quote, regex = character, bool(re.search(r"[=!]~\s*$", template[:position]))
+        result.append(character)
+        position += 1
+    return "".join(result)
+
+
+def _escaped(name: str, labels: Mapping[str, str], quote: str, *, regex: bool) -> str:
+    if name.startswith("env:"):
+        raise ValueError(f"`${{{name}}}` is allowed under `sources` only, so that no secret enters a query")
+    if name not in labels:
+        raise ValueError(
+            f"`${{{name}}}` is not defined; the labels of this side are {sorted(set(labels) - {'interval'})}"
+            f"{nearest(name, labels)}"
+        )
+    value = labels[name]
+    if not quote:
+        if not re.fullmatch(r"[\w:]+", value):
+            raise ValueError(f"`${{{name}}}` is {value!r}, which cannot stand outside of quotes; quote it")
+        return value
+    if regex:
+        value = re.sub(r"([\\.+*?()|\[\]{}^$])", r"\\\1", value)
+    if quote == "`":
+        if "`" in value:
+            raise ValueError(f"`${{{name}}}` is {value!r}, which cannot stand in backquotes; use double quotes")
+        return value
+    return value.replace("\\", "\\\\").replace(quote, "\\" + quote).replace("\n", "\\n")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint at the known name that is nearest to a word, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
