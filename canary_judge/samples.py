@@ -291,13 +291,6 @@ def _counts(
     _refuse_shared_series(parts)
     shared = [exposure[side] for side in Side] + [events[side] for side in Side]
     total = {side: float(exposure[side].increments.sum()) for side in Side}
-    if isinstance(metric, RatioMetric):
-        for side in Side:
-            have = float(events[side].increments.sum())
-            if have > total[side] * (1 + 1e-9) and have > 0:
-                raise _Unusable(
-                    f"{side}: {have:g} events out of a total of {total[side]:g}; `events` must be a part of `total`"
-                )
     # rows that are events themselves have no gaps: an interval without one had no traffic
     by_row = any(result.form is Form.SAMPLES for result in parts.values())
     quality = Quality(
@@ -318,6 +311,13 @@ def _counts(
         )
     if not all(exposure[side].series for side in Side):
         return MetricSamples(data=None, quality=quality, warnings=tuple(warnings))
+    if isinstance(metric, RatioMetric):
+        for side in Side:
+            have = float(events[side].increments.sum())
+            if have > total[side] * (1 + 1e-9) and have > 0:
+                raise _Unusable(
+                    f"{side}: {have:g} events out of a total of {total[side]:g}; `events` must be a part of `total`"
+                )
     complete = True
     absent = not isinstance(metric, LatencyMetric) and not any(events[side].series for side in Side)
     if absent and not metric.absent_is_zero:  # type: ignore[union-attr]

@@ -1,0 +1,223 @@
+"""Tables: three shapes, and every malformed one refused with the row and the remedy."""
+
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from canary_judge import compare
+from canary_judge.config import JudgeConfig
+from canary_judge.errors import DataError
+from canary_judge.judging import judge
+from canary_judge.results import Outcome, Verdict
+from canary_judge.sources import FrameSource
+
+TIMES = pd.date_range("2026-01-01", periods=60, freq="1min", tz="UTC")
+RNG = np.random.default_rng(0)
+
+
+def wide(**columns):
+    return pd.concat(
+        [
+            pd.DataFrame({"timestamp": TIMES, "side": side, **{k: np.asarray(v(side)) for k, v in columns.items()}})
+            for side in ("baseline", "canary")
+        ]
+    )
+
+
+def heap(side):
+    return np.random.default_rng(len(side)).normal(100, 5, 60)
+
+
+CONFIG = JudgeConfig.parse(
+    "{name: c, interval: 1m, metrics: [{name: heap, kind: gauge, query: heap, harm: increase, margin: 10%}]}"
+)
+COUNTS = JudgeConfig.parse(
+    "{name: c, interval: 1m, metrics: [{name: e, kind: ratio, events: errors, total: requests, harm: increase, margin: 1.5x or +1pp}]}"
+)
+
+
+def judged(table, config=CONFIG, **options):
+    source = FrameSource(table, **options)
+    return judge(config, source, source.window(config.interval))
+
+
+def test_wide_long_csv_and_parquet_give_the_same_judgement(tmp_path):
+    table = wide(heap=heap)
+    long = table.rename(columns={"heap": "value"}).assign(metric="heap")
+    table.to_csv(tmp_path / "a.csv", index=False)
+    table.to_csv(tmp_path / "a.csv.gz", index=False)
+    table.to_parquet(tmp_path / "a.parquet")
+    expected = judged(table)
+    assert expected.verdict is Verdict.PASS
+    for other in (
+        long,
+        tmp_path / "a.csv",
+        tmp_path / "a.csv.gz",
+        tmp_path / "a.parquet",
+        table.sample(frac=1, random_state=1),
+    ):
+        assert judged(other).metrics == expected.metrics
+
+
+def test_epoch_seconds_and_other_zones_are_times_too():
+    table = wide(heap=heap)
+    seconds = table.assign(
+        timestamp=table["timestamp"].astype("int64") // (10**9 if table["timestamp"].dt.unit == "ns" else 10**6)
+    )
+    assert judged(seconds) == judged(table)
+    assert judged(table.assign(timestamp=table["timestamp"].dt.tz_convert("Asia/Tokyo"))) == judged(table)
+
+
+def test_counts_per_row_are_added_up():
+    table = wide(requests=lambda side: [950 if side == "baseline" else 500] * 60, errors=lambda _: [5] * 60)
+    comparison = judged(table, COUNTS).metrics[0].comparison
+    assert (comparison.events_canary, comparison.n_canary, comparison.n_baseline) == (300, 30_000, 57_000)
+
+
+def test_cumulative_columns_are_counters_when_told_so():
+    table = wide(requests=lambda _: np.cumsum([100] * 60), errors=lambda _: np.cumsum([1] * 60))
+    comparison = judged(table, COUNTS, counters=["requests", "errors"]).metrics[0].comparison
+    assert (comparison.events_canary, comparison.n_canary) == (59, 5900)
+
+
+def requests(n=20_000, share=0.1, rate=0.02, slow=1.0, seed=0):
+    rng = np.random.default_rng(seed)
+    side = np.where(rng.random(n) < share, "canary", "baseline")
+    latency = rng.lognormal(-2, 0.5, n) * np.where(side == "canary", slow, 1.0)
+    return pd.DataFrame(
+        {
+            "timestamp": 1767225600 + np.sort(rng.uniform(0, 3600, n)),
+            "side": side,
+            "ok": rng.random(n) >= rate,
+            "latency": latency,
+        }
+    )
+
+
+REQUESTS = JudgeConfig.parse(
+    """
+    name: c
+    interval: 1m
+    metrics:
+      - {name: errors, kind: ratio, events: errors, total: requests, harm: increase, margin: 1.5x or +1pp}
+      - {name: slow, kind: latency, histogram: latency, unit: s, slower_than: 250ms, margin: 1.25x or +2pp}
+      - {name: latency, kind: samples, query: latency, unit: s, harm: increase, margin: 10%}
+    """
+)
+
+
+def test_request_rows_give_errors_slow_requests_and_latencies():
+    table = requests()
+    judgement = judged(table, REQUESTS)
+    canary = table[table["side"] == "canary"]
+    errors, slow, latency = (metric.comparison for metric in judgement.metrics)
+    assert (errors.events_canary, errors.n_canary) == ((~canary["ok"]).sum(), len(canary))
+    assert slow.events_canary == (canary["latency"] > 0.25).sum()
+    assert latency.n_canary == len(canary)
+    assert judgement.verdict is Verdict.PASS
+    assert judged(requests(slow=1.5), REQUESTS)["latency"].outcome is Outcome.REGRESSED
+
+
+def test_a_label_column_keeps_instances_apart():
+    table = pd.concat([wide(heap=lambda s, k=k: heap(s) + k).assign(pod=f"pod-{k}") for k in range(4)])
+    assert judged(table).metrics[0].outcome is Outcome.ERROR
+    by_pod = JudgeConfig.from_mapping({**CONFIG.model_dump(mode="json", by_alias=True), "metrics": [
+        {"name": "heap", "kind": "gauge", "query": "heap", "harm": "increase", "margin": "10%", "by": "pod"}]})  # fmt: skip
+    assert judged(table, by_pod).metrics[0].comparison.n_canary == 4
+
+
+def test_two_periods_are_compared_when_shifted_onto_each_other():
+    table = wide(heap=heap)
+    table.loc[table["side"] == "baseline", "timestamp"] -= pd.Timedelta("1D")
+    apart = judged(table)
+    assert apart.metrics[0].outcome is Outcome.NO_DATA
+    assert judged(table, align="start").verdict is Verdict.PASS
+
+
+def test_repeated_rows_are_dropped_and_said():
+    table = wide(heap=heap)
+    twice = pd.concat([table, table.head(3)])
+    result = judged(twice)
+    assert result.metrics[0].comparison == judged(table).metrics[0].comparison
+    assert "3 repeated rows" in result.metrics[0].warnings[0]
+
+
+def test_an_unknown_name_is_an_error_of_that_metric_with_the_nearest():
+    table = wide(heep=heap)
+    result = judged(table).metrics[0]
+    assert result.outcome is Outcome.ERROR
+    assert "did you mean 'heep'" in result.reason
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.drop(columns="timestamp"), "no column 'timestamp'"),
+        (lambda t: t.drop(columns="side"), "no column 'side'"),
+        (lambda t: t.assign(side="control"), "'control'; it must be 'baseline' or 'canary'"),
+        (lambda t: t.assign(timestamp=t["timestamp"].dt.tz_localize(None)), "has no time zone"),
+        (lambda t: t.assign(timestamp=t["timestamp"].dt.tz_localize(None).astype(str)), "has no time zone"),
+        (lambda t: t.assign(timestamp="yesterday-ish"), "cannot be read as times"),
+        (lambda t: t.assign(timestamp=1.7e12), "divide milliseconds by 1000"),
+        (lambda t: t.assign(timestamp=np.nan), "is not a number"),
+        (lambda t: t.assign(metric="heap", value="x"), "column 'value' has 'x' in row 0, which is no number"),
+        (lambda t: t.assign(ok="maybe"), "column 'ok' has 'maybe' in row 0"),
+        (lambda t: t[t["side"] == "baseline"], "no row whose side is 'canary'"),
+    ],
+)
+def test_malformed_tables_name_the_column_and_the_remedy(change, message):
+    with pytest.raises(DataError, match=message):
+        judged(change(wide(heap=heap)))
+
+
+def test_two_values_at_one_time_are_refused():
+    table = pd.concat([wide(heap=heap), wide(heap=lambda s: heap(s) + 1)])
+    with pytest.raises(DataError, match="has two values at 2026-01-01T00:00:00"):
+        judged(table)
+
+
+@pytest.mark.parametrize(("name", "message"), [("x.csv", "cannot be read"), ("x.xlsx", r"give a \.csv")])
+def test_unreadable_files_are_named(name, message, tmp_path):
+    with pytest.raises(DataError, match=message):
+        FrameSource(tmp_path / name)
+
+
+def test_one_sided_gaps_are_missing_data_and_never_a_pass():
+    table = wide(heap=heap)
+    table.loc[(table["side"] == "canary") & (table["timestamp"] >= TIMES[30]), "heap"] = np.nan
+    result = judged(table)
+    assert result.metrics[0].outcome is Outcome.INSUFFICIENT
+    assert "data are missing" in result.metrics[0].reason
+    mostly = wide(heap=heap)
+    mostly.loc[(mostly["side"] == "canary") & (np.arange(len(mostly)) % 4 > 0), "heap"] = np.nan
+    assert judged(mostly).metrics[0].outcome is Outcome.INSUFFICIENT
+
+
+def test_infinite_values_are_dropped_and_counted():
+    table = wide(heap=heap)
+    table.loc[table["side"] == "canary", "heap"] = np.inf
+    result = judged(table).metrics[0]
+    assert result.outcome is Outcome.NO_DATA
+    assert result.quality.non_finite == 60
+
+
+def test_compare_judges_two_frames_without_a_config():
+    before, after = (pd.DataFrame({"timestamp": TIMES, "heap": heap(side)}) for side in ("baseline", "canary"))
+    metric = {"name": "heap", "kind": "gauge", "query": "heap", "harm": "increase", "margin": "10%"}
+    assert compare(baseline=before, canary=after, metrics=[metric]).verdict is Verdict.PASS
+    worse = after.assign(heap=after["heap"] * 2)
+    judgement = compare(baseline=before, canary=worse, metrics=[metric], false_alarm_rate=0.001)
+    assert judgement.verdict is Verdict.FAIL
+    assert judgement.interval_seconds == 60
+    with pytest.raises(DataError, match="fewer than two timestamps"):
+        compare(baseline=before.head(1), canary=after.head(1), metrics=[metric])
+
+
+def test_the_window_begins_with_the_canary():
+    table = wide(heap=heap)
+    late = table[(table["side"] == "baseline") | (table["timestamp"] >= TIMES[20])]
+    window = FrameSource(late).window(timedelta(minutes=1))
+    assert window.start == TIMES[19].to_pydatetime()
+    assert window.end == TIMES[59].to_pydatetime()

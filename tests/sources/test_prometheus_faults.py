@@ -1,0 +1,266 @@
+"""What a Prometheus in trouble does to us: an error or a metric without evidence, never a pass, never a hang."""
+
+import socket
+import time
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+import requests
+
+from canary_judge.config import JudgeConfig
+from canary_judge.errors import ConfigError, SourceUnavailable
+from canary_judge.judging import judge
+from canary_judge.results import Outcome, Side, Verdict
+from canary_judge.series import Query, Reading, Window
+from canary_judge.sources import PrometheusSource, from_config
+from tests.sources.fault_server import Answer, serving, success
+
+START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+STEP = timedelta(seconds=15)
+WINDOW = Window(START, START + 40 * STEP)
+
+
+def query(expression="up", reading=Reading.LEVEL, side=Side.CANARY, **more):
+    return Query(metric="m", part="value", side=side, reading=reading, expression=expression, step=STEP, **more)
+
+
+def grid(request, value=1.0):
+    start, end, step = (float(request.params[key]) for key in ("start", "end", "step"))
+    return [[start + k * step, str(value)] for k in range(round((end - start) / step) + 1)]
+
+
+def fetch_one(url, expression="up", reading=Reading.LEVEL, **options):
+    return PrometheusSource(url, **options).fetch([query(expression, reading)], WINDOW)[0]
+
+
+def test_an_unreachable_server_is_named_at_once():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(SourceUnavailable, match=rf"127\.0\.0\.1:{port}: cannot be reached: connection refused"):
+        fetch_one(f"http://127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("answer", [Answer("{}", delay=5.0), Answer("x" * 400, drip=0.05)], ids=["hangs", "drips"])
+def test_a_hanging_server_costs_no_more_than_the_deadline(answer):
+    with serving(lambda _: answer) as (url, seen):
+        begin = time.monotonic()
+        with pytest.raises(SourceUnavailable, match="no answer within 0.5 s"):
+            fetch_one(url, timeout=0.5)
+        assert time.monotonic() - begin < 2.0
+        assert len(seen) == 1, "a read time-out must not be tried again"
+
+
+def test_a_web_page_in_place_of_json_is_recognised():
+    with serving(lambda _: Answer("<html>Please log in</html>", kind="text/html")) as (url, _):  # noqa: SIM117
+        with pytest.raises(SourceUnavailable, match="a web page, no Prometheus API: a login"):
+            fetch_one(url)
+
+
+def test_status_error_with_http_200_is_an_error():
+    with serving(lambda _: Answer({"status": "error", "errorType": "internal", "error": "boom"})) as (url, _):  # noqa: SIM117
+        with pytest.raises(SourceUnavailable, match="internal: boom"):
+            fetch_one(url)
+
+
+@pytest.mark.parametrize("body", ["[]", '{"status": "success"}', "nonsense", ""])
+def test_answers_without_a_result_are_errors(body):
+    with serving(lambda _: Answer(body)) as (url, _):  # noqa: SIM117
+        with pytest.raises(SourceUnavailable):
+            fetch_one(url)
+
+
+def test_bad_promql_is_an_error_of_that_query_with_its_position():
+    text = '1:3: parse error: unexpected "}"'
+    with serving(lambda _: Answer({"status": "error", "errorType": "bad_data", "error": text}, 400)) as (url, seen):
+        result = fetch_one(url, "up}")
+    assert "at character 3, before '}' (query: up})" in result.error
+    assert len(seen) == 1, "a refused query must not be tried again"
+
+
+@pytest.mark.parametrize("status", [429, 502, 504])
+def test_a_busy_server_is_asked_again_and_the_error_text_kept(status):
+    def respond(_):
+        return Answer({"status": "error", "errorType": "unavailable", "error": "too busy"}, status)
+
+    with serving(respond) as (url, seen):
+        with pytest.raises(SourceUnavailable, match="too busy"):
+            fetch_one(url)
+        assert len(seen) == 3
+
+
+def test_a_server_that_recovers_is_not_an_error():
+    left = [2]
+
+    def respond(request):
+        left[0] -= 1
+        return Answer("busy", 502) if left[0] >= 0 else success([{"metric": {}, "values": grid(request)}])
+
+    with serving(respond) as (url, _):
+        assert len(fetch_one(url).series) == 1
+
+
+def test_retry_after_is_not_waited_for_past_the_deadline():
+    busy = Answer("busy", 429, headers={"Retry-After": "3600"})
+    with serving(lambda _: busy) as (url, _):
+        begin = time.monotonic()
+        with pytest.raises(SourceUnavailable):
+            fetch_one(url, timeout=0.5)
+        assert time.monotonic() - begin < 2.0
+
+
+def test_a_query_timeout_is_tried_in_halves_and_its_text_kept():
+    def respond(request):
+        points = grid(request)
+        if len(points) > 20:
+            return Answer({"status": "error", "errorType": "timeout", "error": "query timed out"}, 503)
+        return success([{"metric": {"a": "b"}, "values": points}])
+
+    with serving(respond) as (url, seen):
+        result = fetch_one(url)
+        assert len(seen) == 3
+    assert result.series[0].values.size == 40
+    assert (np.diff(result.series[0].timestamps) == 15e9).all()
+
+
+def test_a_query_that_always_times_out_is_an_error_not_a_pass():
+    timeout = Answer({"status": "error", "errorType": "timeout", "error": "query timed out"}, 503)
+    with serving(lambda _: timeout) as (url, _):
+        result = fetch_one(url)
+    assert "query timed out" in result.error
+    assert not result.complete
+
+
+def test_more_points_than_a_server_allows_are_asked_for_in_pieces():
+    window = Window(START, START + 25_000 * STEP)
+
+    def respond(request):
+        points = grid(request)
+        assert len(points) <= 11_000
+        return success([{"metric": {"a": "b"}, "values": points}])
+
+    with serving(respond) as (url, seen):
+        result = PrometheusSource(url).fetch([query()], window)[0]
+        assert len(seen) == 3
+    assert result.series[0].values.size == 25_000
+    assert (np.diff(result.series[0].timestamps) == 15e9).all()
+
+
+def test_parameters_travel_in_the_body_and_fall_back_to_get():
+    def respond(request):
+        return Answer("no", 405) if request.method == "POST" else success([{"metric": {}, "values": grid(request)}])
+
+    with serving(respond) as (url, seen):
+        source = PrometheusSource(url)
+        source.fetch([query()], WINDOW)
+        source.fetch([query()], WINDOW)
+    assert [request.method for request in seen] == ["POST", "GET", "GET"]
+    assert seen[0].in_body
+
+
+def test_tenant_headers_and_credentials_are_sent_and_never_shown(monkeypatch):
+    monkeypatch.setenv("SECRET", "s3cret")
+    with serving(lambda r: success([{"metric": {}, "values": grid(r)}])) as (url, seen):
+        options = {"type": "prometheus", "url": url, "tenant": "shop", "bearer_token": "${env:SECRET}",
+                   "headers": {"X-More": "${env:SECRET}"}}  # fmt: skip
+        source = from_config(options)
+        result = source.fetch([query()], WINDOW)[0]
+        PrometheusSource(url.replace("//", "//me:s3cret@")).fetch([query()], WINDOW)
+    assert seen[0].headers["X-Scope-OrgID"] == "shop"
+    assert seen[0].headers["Authorization"] == "Bearer s3cret"
+    assert seen[0].headers["X-More"] == "s3cret"
+    assert seen[1].headers["Authorization"].startswith("Basic ")
+    assert "s3cret" not in f"{source!r} {result.provenance} {vars(source)}"
+
+
+def test_any_requests_auth_object_signs_the_request():
+    class Signature(requests.auth.AuthBase):
+        def __call__(self, request):
+            request.headers["X-Signature"] = "signed"
+            return request
+
+    with serving(lambda r: success([{"metric": {}, "values": grid(r)}])) as (url, seen):
+        fetch_one(url, auth=Signature())
+    assert seen[0].headers["X-Signature"] == "signed"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_refused_access_names_the_credentials(status):
+    with serving(lambda _: Answer({"status": "error", "error": "who?"}, status)) as (url, _):  # noqa: SIM117
+        with pytest.raises(SourceUnavailable, match="check the token"):
+            fetch_one(url)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"type": "prometeus"}, "did you mean 'prometheus'"),
+        ({"type": "prometheus"}, "url: Field required"),
+        ({"type": "prometheus", "url": "localhost:9090"}, "write it as http://localhost:9090"),
+        ({"type": "prometheus", "url": "http://x", "timout": 3}, "timout: Extra inputs"),
+        ({"type": "prometheus", "url": "${env:NOT_SET_ANYWHERE}"}, "NOT_SET_ANYWHERE is not set"),
+        ({"type": "frame", "pth": "x"}, "pth: unknown key; did you mean 'path'"),
+        ({"type": "frame", "path": "no.csv", "align": "end"}, "cannot be read"),
+    ],
+)
+def test_a_wrong_source_section_is_explained(options, message):
+    with pytest.raises(ValueError, match=message):
+        from_config(options)
+
+
+def test_a_wrong_password_is_not_printed_in_the_error():
+    with pytest.raises(ConfigError) as caught:
+        from_config({"type": "prometheus", "url": "http://x", "password": ["s3cret"]})
+    assert "s3cret" not in str(caught.value)
+
+
+CONFIG = JudgeConfig.parse(
+    """
+    name: shop
+    interval: 15s
+    metrics: [{name: heap, kind: gauge, query: 'heap{v="${v}"}', harm: increase, margin: 10%}]
+    baseline: {v: old}
+    canary: {v: new}
+    """
+)
+
+
+def heap(request, factor=1.0):
+    rng = np.random.default_rng(len(request.params["query"]) + ("new" in request.params["query"]))
+    return [[when, str(100 * factor + rng.normal())] for when, _ in grid(request)]
+
+
+def test_a_partial_answer_prevents_a_pass_and_a_complete_one_does_not():
+    for warnings, verdict in ((), Verdict.PASS), (("partial response: store gateway gone",), Verdict.MARGINAL):
+        with serving(lambda r, w=warnings: success([{"metric": {}, "values": heap(r)}], warnings=w)) as (url, _):
+            judgement = judge(CONFIG, PrometheusSource(url), WINDOW)
+        assert judgement.verdict is verdict
+        assert judgement.sufficient is (verdict is Verdict.PASS)
+    assert "partial response: store gateway gone" in judgement.explain()
+
+
+def test_a_query_that_fails_on_one_side_only_leaves_an_error_of_that_metric():
+    def respond(request):
+        if "new" in request.params["query"]:
+            return Answer({"status": "error", "errorType": "internal", "error": "shard lost"}, 500)
+        return success([{"metric": {}, "values": heap(request)}])
+
+    with serving(respond) as (url, _):
+        judgement = judge(CONFIG, PrometheusSource(url), WINDOW)
+    assert judgement.metrics[0].outcome is Outcome.ERROR
+    assert "shard lost" in judgement.metrics[0].reason
+    assert judgement.verdict is Verdict.MARGINAL
+
+
+def test_a_scalar_answer_is_an_error_that_says_so():
+    with serving(lambda _: success([1700000000.0, "1"], kind="scalar")) as (url, _):
+        result = PrometheusSource(url).fetch([query("up", Reading.COUNTS)], WINDOW)[0]
+    assert "single number" in result.error
+
+
+def test_progress_is_reported():
+    told = []
+    with serving(lambda r: success([{"metric": {}, "values": grid(r)}])) as (url, _):
+        PrometheusSource(url, progress=lambda done, total: told.append((done, total))).fetch([query()] * 3, WINDOW)
+    assert told == [(1, 3), (2, 3), (3, 3)]

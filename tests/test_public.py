@@ -1,0 +1,67 @@
+"""The front door: what it offers, what it does not drag in."""
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import canary_judge
+
+MODULES = [
+    name
+    for _, name, _ in pkgutil.walk_packages(canary_judge.__path__, "canary_judge.")
+    if not name.endswith("__main__")
+]
+
+
+def test_all_is_what_can_be_imported():
+    assert list(canary_judge.__all__) == sorted(canary_judge.__all__)
+    for name in canary_judge.__all__:
+        assert getattr(canary_judge, name) is not None
+    assert dir(canary_judge) == canary_judge.__all__
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        canary_judge.nonsense  # noqa: B018
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_keeps_its_promises(name):
+    module = importlib.import_module(name)
+    assert module.__doc__
+    for public in getattr(module, "__all__", ()):
+        assert hasattr(module, public)
+    lines = Path(module.__file__).read_text().count("\n")
+    assert lines <= 500, f"{name} has {lines} lines: two ideas in one file?"
+
+
+def loaded_after(code):
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print('|'.join(sys.modules))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(done.stdout.strip().split("\n")[-1].split("|"))
+
+
+def test_importing_the_package_costs_nothing():
+    loaded = loaded_after("import canary_judge")
+    assert not loaded & {"numpy", "scipy", "pandas", "pydantic", "requests", "yaml"}
+
+
+def test_judging_needs_neither_pandas_nor_scipy_stats():
+    loaded = loaded_after(
+        "from canary_judge import judge, JudgeConfig, Window; from canary_judge.judging import judge_samples"
+    )
+    assert not loaded & {"pandas", "scipy.stats", "requests", "prometheus_api_client"}
+
+
+def test_the_prometheus_source_needs_no_pandas():
+    assert "pandas" not in loaded_after("from canary_judge.sources import PrometheusSource")
+
+
+def test_statistics_stand_alone():
+    loaded = loaded_after("import canary_judge.stats.counts, canary_judge.stats.gauges, canary_judge.stats.traffic")
+    assert not loaded & {"pandas", "pydantic", "scipy.stats", "canary_judge.config"}

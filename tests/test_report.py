@@ -1,0 +1,101 @@
+"""What a person reads: text, HTML, DataFrame, JSON."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from canary_judge import Judgement, compare
+from canary_judge.results import Outcome
+
+TIMES = pd.date_range("2026-01-01", periods=60, freq="1min", tz="UTC")
+
+
+@pytest.fixture(scope="module")
+def judgement():
+    rng = np.random.default_rng(0)
+    frames = [
+        pd.DataFrame(
+            {
+                "timestamp": TIMES,
+                "heap": rng.normal(100 * f, 4, 60),
+                "errors": rng.poisson(e, 60),
+                "requests": 1000.0,
+                "zero": 0.0,
+            }
+        )
+        for f, e in ((1, 10), (1.5, 10))
+    ]
+    metrics = [
+        {"name": "heap <b>", "kind": "gauge", "query": "heap", "harm": "increase", "margin": "10%", "unit": "MB"},
+        {
+            "name": "errors",
+            "kind": "ratio",
+            "events": "errors",
+            "total": "requests",
+            "harm": "increase",
+            "margin": "1.5x",
+        },
+        {
+            "name": "new",
+            "kind": "ratio",
+            "events": "zero",
+            "total": "requests",
+            "harm": "increase",
+            "margin": "1.5x",
+            "role": "guard",
+        },
+        {
+            "name": "gone",
+            "kind": "gauge",
+            "query": "nothing",
+            "harm": "increase",
+            "margin": "10%",
+            "role": "score",
+            "group": "other",
+        },
+    ]
+    return compare(baseline=frames[0], canary=frames[1], metrics=metrics)
+
+
+def test_text_says_verdict_reason_table_and_what_is_missing(judgement):
+    text = judgement.explain()
+    assert text.splitlines()[0].startswith("FAIL  score ")
+    assert "roll back" in text.splitlines()[0]
+    assert "harm beyond the margin is shown" in text
+    assert "Still missing:" in text
+    assert "Groups:" in text
+    assert max(len(line) for line in text.splitlines() if line.startswith(("metric", "heap"))) < 140
+
+
+def test_html_is_escaped_and_has_a_picture_per_effect(judgement):
+    page = judgement._repr_html_()
+    assert "heap &lt;b&gt;" in page
+    assert "heap <b>" not in page
+    assert page.count("<svg") == 2  # an effect without a value has none
+    assert "nan" not in page.lower().replace("finance", "")
+
+
+def test_the_frame_has_a_row_per_metric_and_no_object_left(judgement):
+    frame = judgement.to_frame()
+    assert list(frame.index) == ["heap <b>", "errors", "new", "gone"]
+    assert frame.loc["errors", "events_canary"] == 10 * 60 or frame.loc["errors", "events_canary"] > 0
+    assert frame.loc["heap <b>", "outcome"] == "regressed"
+    assert not any(isinstance(value, dict | list) for value in frame.to_numpy().ravel())
+
+
+def test_json_survives_without_loss(judgement):
+    assert Judgement.from_json(judgement.to_json(indent=1)) == judgement
+    assert Judgement.from_json(judgement.to_json().encode()) == judgement
+
+
+def test_every_reason_names_the_numbers_that_decided(judgement):
+    heap, errors, new, gone = judgement.metrics
+    assert heap.outcome is Outcome.REGRESSED
+    for word in ("1.5", "90% interval", "margin 1.1x", "n = 60", "p = "):
+        assert word in heap.reason
+    assert " of 60,000 against " in errors.reason
+    assert new.outcome is Outcome.INSUFFICIENT
+    assert gone.outcome is Outcome.ERROR
+    assert all(math.isfinite(metric.score_weight) for metric in judgement.metrics)
