@@ -402,7 +402,7 @@ def _increments(result: Result, edges: Int, first: Mapping[tuple[str, str], int]
         if (values < 0).any():
             raise _Unusable(f"{where}: a count of {values.min():g} is negative; give a counter, or use kind: gauge")
         if result.form is Form.COUNTER:
-            times, values = _differences(times, values, edges, _zero_before(one, zero_at, first, times), side)
+            times, values = _differences(times, values, edges, _zero_before(one, zero_at, first, times, values), side)
         interval, inside = _intervals(times, edges)
         side.increments += np.bincount(interval[inside], weights=values[inside], minlength=edges.size - 1)
         seen, inside = _intervals(one.timestamps[finite], edges)
@@ -424,10 +424,14 @@ def _differences(times: Int, values: Float, edges: Int, zero: bool, side: _Side)
     return times[1:], steps
 
 
-def _zero_before(one: Series, zero_at: int | None, first: Mapping[tuple[str, str], int], times: Int) -> bool:
+def _zero_before(
+    one: Series, zero_at: int | None, first: Mapping[tuple[str, str], int], times: Int, values: Float
+) -> bool:
     """Whether a series that appears inside the window is known to have been zero before its first point."""
     if not times.size:
         return False
+    if values[0] == 0:
+        return True
     if zero_at is not None:
         return bool(zero_at <= times[0])
     target = _target(one.labels)

@@ -1,0 +1,141 @@
+"""The real thing: two versions of an app, a Prometheus scraping them every second, traffic split 95/5."""
+
+from __future__ import annotations
+
+import http.client
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from canary_judge import JudgeConfig, Window, judge
+from canary_judge.results import Outcome, Verdict
+from canary_judge.sources import PrometheusSource
+from tests.real_prometheus import running
+
+pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.timeout(240)]
+
+CONFIG = JudgeConfig.parse(
+    """
+    name: live shop
+    interval: 3s
+    baseline: {version: v1}
+    canary: {version: v2}
+    metrics:
+      - name: errors
+        kind: ratio
+        events: http_requests_total{version="${version}",code=~"5.."}
+        total: http_requests_total{version="${version}"}
+        harm: increase
+        margin: 1.5x or +1pp
+        business: true
+      - name: slow requests
+        kind: latency
+        histogram: http_request_duration_seconds_bucket{version="${version}"}
+        slower_than: 50ms
+        margin: 1.5x or +5pp
+      - name: memory
+        kind: gauge
+        query: process_resident_memory_bytes{version="${version}"}
+        harm: increase
+        margin: 20%
+        role: watch
+    """
+)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def app(stack, error_rate, median, seed):
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.live_app", str(port), str(error_rate), str(median), str(seed)]
+    )
+
+    def stop():
+        process.terminate()
+        process.wait()
+
+    stack.callback(stop)
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return port
+        time.sleep(0.05)
+    raise RuntimeError("the app did not start")
+
+
+def traffic(ports, stop, seed, sent):
+    """About 20 requests a second on one connection to each version, 5 % of them to the canary."""
+    rng = random.Random(seed)
+    connections = {side: http.client.HTTPConnection("127.0.0.1", port, timeout=5) for side, port in ports.items()}
+    while not stop.is_set():
+        side = "canary" if rng.random() < 0.05 else "baseline"
+        connections[side].request("GET", "/")
+        response = connections[side].getresponse()
+        response.read()
+        sent.append((side, response.status))
+        stop.wait(rng.expovariate(20))
+    for connection in connections.values():
+        connection.close()
+
+
+def scrape_config(ports):
+    jobs = "".join(
+        f"  - targets: ['127.0.0.1:{port}']\n    labels: {{version: {version}}}\n"
+        for version, port in zip(("v1", "v2"), ports.values(), strict=True)
+    )
+    return (
+        "global: {scrape_interval: 1s, scrape_timeout: 900ms}\n"
+        f"scrape_configs:\n- job_name: shop\n  static_configs:\n{jobs}"
+    )
+
+
+def run(binaries, canary_error_rate, seconds):
+    with ExitStack() as stack:
+        ports = {"baseline": app(stack, 0.02, 0.01, 1), "canary": app(stack, canary_error_rate, 0.01, 2)}
+        url = stack.enter_context(running(binaries, config=scrape_config(ports)))
+        time.sleep(8)  # Prometheus waits about 5 s before its first scrape
+        stop, sent = threading.Event(), []
+        threads = [threading.Thread(target=traffic, args=(ports, stop, seed, sent)) for seed in range(8)]
+        stack.callback(lambda: [thread.join() for thread in threads])
+        stack.callback(stop.set)
+        begin = datetime.now(UTC)
+        for thread in threads:
+            thread.start()
+        time.sleep(seconds)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        time.sleep(4)  # the last scrape must have happened
+        window = Window(begin - timedelta(seconds=3), datetime.now(UTC) - timedelta(seconds=1))
+        return judge(CONFIG, PrometheusSource(url), window), sent
+
+
+def test_a_canary_with_more_errors_is_rolled_back_and_the_counts_are_exact(prometheus_binaries):
+    judgement, sent = run(prometheus_binaries, 0.30, 45)
+    print(judgement.explain())
+    assert judgement.verdict is Verdict.FAIL
+    errors = judgement["errors"].comparison
+    canary = [status for side, status in sent if side == "canary"]
+    # traffic stopped before the last scrape, so every request that was answered must have been counted
+    assert errors.n_canary == len(canary)
+    assert errors.events_canary == canary.count(500)
+    assert judgement["errors"].quality.canary_share == pytest.approx(0.05, abs=0.02)
+
+
+def test_a_healthy_canary_is_not_rolled_back(prometheus_binaries):
+    judgement, _ = run(prometheus_binaries, 0.02, 45)
+    print(judgement.explain())
+    assert judgement.verdict is not Verdict.FAIL
+    assert judgement["errors"].outcome in {Outcome.INSUFFICIENT, Outcome.SAFE, Outcome.INCONCLUSIVE}
