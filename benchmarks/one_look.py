@@ -108,14 +108,18 @@ def staged(rng: np.random.Generator) -> MetricSamples:
     return _counted(rng.binomial(n_b, rate), n_b, rng.binomial(n_c, rate), n_c)
 
 
-def clumped(rng: np.random.Generator) -> MetricSamples:
+def clumped(ratio: float) -> Callable[[np.random.Generator], MetricSamples]:
     """Errors that come in clumps of five on average."""
-    n_c, n_b = rng.poisson(50, 60), rng.poisson(950, 60)
 
-    def errors(n: np.ndarray) -> np.ndarray:
-        return np.minimum([rng.geometric(0.2, k).sum() for k in rng.poisson(n * 0.001)], n)
+    def make(rng: np.random.Generator) -> MetricSamples:
+        n_c, n_b = rng.poisson(50, 60), rng.poisson(950, 60)
 
-    return _counted(errors(n_b), n_b, errors(n_c), n_c)
+        def errors(n: np.ndarray, rate: float) -> np.ndarray:
+            return np.minimum([rng.geometric(0.2, k).sum() for k in rng.poisson(n * rate)], n)
+
+        return _counted(errors(n_b, 0.001), n_b, errors(n_c, 0.001 * ratio), n_c)
+
+    return make
 
 
 def _counted(e_b: np.ndarray, n_b: np.ndarray, e_c: np.ndarray, n_c: np.ndarray) -> MetricSamples:
@@ -186,10 +190,11 @@ COUNT_CASES: dict[str, Callable[[np.random.Generator], MetricSamples]] = {
     "nothing changed, 5 % of the traffic": counts(),
     "nothing changed, 50 % of the traffic": counts(share=0.5),
     "nothing changed, staged weights and a rate that moves": staged,
-    "nothing changed, errors in clumps of 5": clumped,
+    "nothing changed, errors in clumps of 5": clumped(1.0),
     "nothing changed, 30 % of requests are events": counts(rate=0.3),
     "exactly at the margin (1.5x)": counts(ratio=1.5),
     "exactly at the margin, 10,000 requests": counts(ratio=1.5, requests=10_000),
+    "exactly at the margin, errors in clumps of 5": clumped(1.5),
     "2x, 5 % of the traffic": counts(ratio=2),
     "3x, 5 % of the traffic": counts(ratio=3),
     "5x, 5 % of the traffic": counts(ratio=5),

@@ -13,8 +13,8 @@
 # %% [markdown]
 # # Judging a past canary
 #
-# Two recordings of real requests to a shop (Online Boutique, Nezha data set, MIT) come with the package: a canary in which
-# nothing differs, and a time of CPU contention. Both are judged as one planned look at a finished window.
+# Two recordings of real requests to a shop (Online Boutique, Nezha data set, MIT) come with the package: a canary in
+# which nothing differs, and a time of CPU contention. Both are judged as one planned look at a finished window.
 
 # %%
 from datetime import timedelta

@@ -379,6 +379,26 @@ def test_clumped_errors_are_noticed():
     assert "clump" in result.reason
 
 
+def test_ratios_have_directions_and_limits():
+    fewer = counts([100] * 60, [950] * 60, [3] * 60, [50] * 60)
+    assert outcome(RATIO, fewer) is Outcome.SAFE
+    assert outcome({**RATIO, "harm": "decrease", "margin": "10%"}, fewer) is Outcome.REGRESSED
+    assert outcome({**RATIO, "harm": "either", "margin": "10%"}, fewer) is Outcome.REGRESSED
+    steady = counts([100] * 60, [950] * 60, [5] * 60, [50] * 60)
+    assert outcome({**RATIO, "limit": "5%"}, steady) is Outcome.REGRESSED
+    assert outcome({**RATIO, "limit": "20%"}, steady) is Outcome.SAFE
+    assert outcome({**RATIO, "harm": "decrease", "margin": "20%", "limit": "20%"}, steady) is Outcome.REGRESSED
+
+
+def test_rates_are_events_per_exposure():
+    metric = {"name": "m", "kind": "rate", "events": "e", "harm": "increase", "margin": "1.5x"}
+    steady = counts([20] * 60, [15] * 60, [20] * 60, [15] * 60)
+    assert outcome(metric, steady) is Outcome.SAFE
+    assert outcome(metric, counts([20] * 60, [15] * 60, [60] * 60, [15] * 60)) is Outcome.REGRESSED
+    assert outcome({**metric, "limit": 1.0}, steady) is Outcome.REGRESSED
+    assert outcome({**metric, "limit": 2.0}, steady) is Outcome.SAFE
+
+
 # --- unequal traffic ---------------------------------------------------------------------------------------------
 
 

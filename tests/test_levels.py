@@ -39,9 +39,7 @@ def test_power_of_gauges(rho, shift, least):
     assert rates(config(TWO_SIDED, 0.05), gauge(rho, 120, shift=shift), N, 13, 120).found >= least
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in COUNT_CASES if name.startswith("nothing changed") and "clumps" not in name]
-)
+@pytest.mark.parametrize("name", [name for name in COUNT_CASES if name.startswith("nothing changed")])
 def test_false_alarms_of_counts_keep_the_declared_rate(name):
     found = rates(config(RATIO, 0.05), COUNT_CASES[name], N, 14, 60)
     assert found.found <= found.bound(0.05)

@@ -112,9 +112,10 @@ def strata(counts: Counts) -> Counts:
 def dispersion(counts: Counts) -> float:
     """Variance of the split of events between the sides, over that of independent events; at least 1.
 
-    Pearson's chi-square over its degrees of freedom, of each interval's canary events given all its events:
-    a rate that both sides share may move as it likes, only clumps that hit one side show. It is used only
-    where it is significantly (5 %) above 1, for else its noise would cost power on healthy data.
+    Squared deviations of each interval's canary events from their share of all its events, added up and divided by
+    the sum of their binomial variances: the ratio by which the variance of the canary's total is larger. A rate that
+    both sides share may move as it likes, only clumps that hit one side show. It is used only where it is
+    significantly (5 %) above 1, for else its noise would cost power on healthy data.
 
     Examples:
         >>> steady = np.full(30, 5.0)
@@ -131,12 +132,12 @@ def dispersion(counts: Counts) -> float:
     share = odds / (1 + odds)
     events = used.events_canary + used.events_baseline
     spread = events * share * (1 - share)
-    chi_square = float(((used.events_canary - events * share) ** 2 / spread).sum())
-    df = events.size - 1
-    variance = 2 * df + float(((1 - 6 * share * (1 - share)) / spread).sum())
-    if chi_square - df <= 1.645 * np.sqrt(max(variance, 0.0)):
+    expected = float(spread.sum()) * (events.size - 1) / events.size  # one degree of freedom went into the ratio
+    observed = float(((used.events_canary - events * share) ** 2).sum())
+    noise = float((2 * spread**2 + spread * (1 - 6 * share * (1 - share))).sum())
+    if observed - expected <= 1.645 * np.sqrt(max(noise, 0.0)):
         return 1.0
-    return max(chi_square / df, 1.0)
+    return max(observed / expected, 1.0)
 
 
 def compare_counts(
