@@ -177,12 +177,18 @@ def report(n: int) -> str:
         "",
         "## Counts: 60 intervals of 1,000 requests, 0.5 % errors, margin 1.5x, nominal 5 % (spec tables 4.4 and 4.5)",
         "",
-        "| case | harm found | regressed | safe |",
-        "|---|---|---|---|",
+        "| case | harm found | regressed | safe | within the bound |",
+        "|---|---|---|---|---|",
     ]
     for name, make in COUNT_CASES.items():
         found = rates(config(RATIO, 0.05), make, n, 4, 60)
-        lines.append(f"| {name} | {found.found:.2%} | {found.regressed:.2%} | {found.safe:.2%} |")
+        promised = {"nothing": [found.found], "exactly": [found.regressed, found.safe]}.get(name.split()[0])
+        kept = "-" if promised is None else "yes" if max(promised) <= found.bound(0.05) else "**no**"
+        lines.append(f"| {name} | {found.found:.2%} | {found.regressed:.2%} | {found.safe:.2%} | {kept} |")
+    lines += [
+        "",
+        "In clumps of 5 the canary's errors at the margin are 4.5 clumps: too few to learn from them how large clumps are.",
+    ]
     return "\n".join([*lines, ""])
 
 

@@ -1,0 +1,99 @@
+"""Exact tests over several strata: convolution against one binomial, saddlepoint against convolution."""
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from scipy import special
+
+from canary_judge.stats import exact
+from canary_judge.stats.counts import Counts, strata
+from canary_judge.stats.exact import (
+    _saddlepoint_tail,
+    _sum_of_binomials_tails,
+    rate_ratio_interval,
+    rate_ratio_p_values,
+)
+
+
+def counts(rows):
+    e_b, n_b, e_c, n_c = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+    return Counts(events_baseline=e_b, exposure_baseline=n_b, events_canary=e_c, exposure_canary=n_c)
+
+
+quick = settings(max_examples=80, deadline=None, derandomize=True)
+
+
+@quick
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=6), st.floats(0.01, 0.99), st.integers(0, 200))
+def test_binomials_with_one_share_add_up_to_one_binomial(trials, share, value):
+    n = sum(trials)
+    value = min(value, n)
+    upper, lower = _sum_of_binomials_tails(np.array(trials, dtype=float), np.full(len(trials), share), value)
+    assert lower == pytest.approx(max(special.bdtr(value, n, share), 1e-14), rel=1e-9, abs=1e-13)
+    assert upper == pytest.approx(
+        max(special.bdtrc(value - 1, n, share), 1e-14) if value > 0 else 1.0, rel=1e-9, abs=1e-13
+    )
+
+
+@quick
+@given(st.floats(-6.5, 6.5), st.floats(0.02, 0.5), st.floats(1.3, 4.0))
+@example(z=0.0, share=0.125, factor=2.0)
+def test_the_saddlepoint_agrees_with_the_convolution(z, share, factor):
+    trials = np.array([9_000.0, 20_000.0, 4_000.0])
+    shares = np.array([share / factor, share, min(share * factor, 0.9)])
+    mean, sd = (trials * shares).sum(), np.sqrt((trials * shares * (1 - shares)).sum())
+    value = float(np.round(mean + z * sd))
+    allowed = exact._MOST_CONVOLVED_VARIANCE
+    try:
+        exact._MOST_CONVOLVED_VARIANCE = np.inf
+        upper, lower = _sum_of_binomials_tails(trials, shares, value)
+    finally:
+        exact._MOST_CONVOLVED_VARIANCE = allowed
+    assert _saddlepoint_tail(trials, shares, value) == pytest.approx(upper, rel=1e-3)
+    assert _saddlepoint_tail(trials, 1 - shares, trials.sum() - value) == pytest.approx(lower, rel=1e-3)
+
+
+@quick
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 30), st.integers(50, 500), st.integers(0, 30), st.integers(50, 500)),
+        min_size=2,
+        max_size=5,
+    )
+)
+def test_the_interval_over_strata_inverts_the_test(rows):
+    made = counts(rows)
+    _, (low, high) = rate_ratio_interval(made, level=0.9)
+    if made.events_canary.sum() > 0:
+        assert rate_ratio_p_values(made, ratio=low)[0] == pytest.approx(0.05, rel=1e-6)
+    if made.events_baseline.sum() > 0:
+        assert rate_ratio_p_values(made, ratio=high)[1] == pytest.approx(0.05, rel=1e-6)
+
+
+def test_a_billion_requests_in_several_strata_are_judged_in_bounded_memory():
+    made = counts([(1e6, 9e8, 1e5, 9e7), (2e6, 5e8, 2e6, 5e8)])
+    p = rate_ratio_p_values(made)
+    assert sum(p) == pytest.approx(1.0, abs=0.01)
+    ratio, (low, high) = rate_ratio_interval(made, level=0.9)
+    assert low < ratio < high
+    assert ratio == pytest.approx(1.0, abs=1e-9)
+
+
+@quick
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5), st.integers(0, 500), st.integers(0, 5), st.integers(0, 50)),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_strata_lose_nothing_that_both_sides_saw(rows):
+    made = counts(rows)
+    grouped = strata(made)
+    assert (grouped.exposure_canary > 0).all()
+    assert (grouped.exposure_baseline > 0).all()
+    assert grouped.events_canary.sum() <= made.events_canary.sum()
+    if (made.exposure_canary > 0).all() and (made.exposure_baseline > 0).all():
+        assert grouped.events_canary.sum() == made.events_canary.sum()
+        assert grouped.exposure_baseline.sum() == made.exposure_baseline.sum()
