@@ -224,7 +224,7 @@ def _assess_ranked(
     have = comparison.n_effective
     fewest = min(baseline.size, canary.size)
     planned: float | None = 0.0
-    if margin is not None:
+    if margin is not None and fewest >= config.min_samples:  # fewer cannot tell how many it takes
         directions = [True, False] if metric.harm is Harm.EITHER else [metric.harm is Harm.INCREASE]
         sizes = [
             rank_sample_size(

@@ -118,10 +118,14 @@ class FrameSource:
     def _answer(self, query: Query, table: pd.DataFrame, window: Window) -> Result:
         name = query.expression
         provenance = f"column {name!r} of the {query.side} in a table of {len(self._table)} rows"
+        if name in self._labels and not self._long:
+            column = self._table[name]
+            text = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()].iloc[0]
+            return Result(error=f"column {name!r} is no numbers: it has {text!r}", provenance=provenance)
         if name not in self._names:
             near = difflib.get_close_matches(name, self._names, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            shown = ", ".join(self._names[:20])
+            shown = ", ".join(self._names[:20]) or "no numbers in it"
             return Result(error=f"the table has no {name!r}{hint}; there are {shown}", provenance=provenance)
         if self._requests:
             return self._from_requests(query, table, window, provenance)

@@ -151,6 +151,14 @@ def test_an_unknown_name_is_an_error_of_that_metric_with_the_nearest():
     assert "did you mean 'heep'" in result.reason
 
 
+def test_a_column_with_text_in_it_is_named_with_the_text():
+    table = wide(heap=heap).astype({"heap": object})
+    table.iloc[3, table.columns.get_loc("heap")] = "abc"
+    result = judged(table).metrics[0]
+    assert result.outcome is Outcome.ERROR
+    assert "column 'heap' is no numbers: it has 'abc'" in result.reason
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
