@@ -119,8 +119,8 @@ class FrameSource:
         name = query.expression
         provenance = f"column {name!r} of the {query.side} in a table of {len(self._table)} rows"
         if name in self._labels and not self._long:
-            column = self._table[name]
-            text = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()].iloc[0]
+            given = self._table[name]
+            text = given[pd.to_numeric(given, errors="coerce").isna() & given.notna()].iloc[0]
             return Result(error=f"column {name!r} is no numbers: it has {text!r}", provenance=provenance)
         if name not in self._names:
             near = difflib.get_close_matches(name, self._names, n=1)

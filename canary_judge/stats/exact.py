@@ -117,9 +117,12 @@ def _saddlepoint_tail(trials: Float, share: Float, value: float) -> float:
     curvature = float((trials * tilted * (1 - tilted)).sum())
     generating = float((trials * np.log1p(share * np.expm1(tilt))).sum())
     if abs(tilt) * math.sqrt(variance) < 1e-4:  # at the mean the formula is 0/0: its limit
-        skewness = float((trials * share * (1 - share) * (1 - 2 * share)).sum()) / variance**1.5
-        return float(special.ndtr((mean - point) / math.sqrt(variance))) - skewness / (6 * math.sqrt(2 * math.pi))
+        skewness = float((trials * share * (1 - share) * (1 - 2 * share)).sum()) / math.pow(variance, 1.5)
+        near_half = float(special.ndtr((mean - point) / math.sqrt(variance)))
+        return near_half - skewness / (6 * math.sqrt(2 * math.pi))
     w = math.copysign(math.sqrt(max(2 * (tilt * point - generating), 0.0)), tilt)
+    if abs(w) > 30:  # nothing left to correct
+        return float(special.ndtr(-w))
     u = 2 * math.sinh(tilt / 2) * math.sqrt(curvature)
     density = math.exp(-w * w / 2) / math.sqrt(2 * math.pi)
     return float(special.ndtr(-w)) + density * (1 / u - 1 / w)

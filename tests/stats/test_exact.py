@@ -97,3 +97,14 @@ def test_strata_lose_nothing_that_both_sides_saw(rows):
     if (made.exposure_canary > 0).all() and (made.exposure_baseline > 0).all():
         assert grouped.events_canary.sum() == made.events_canary.sum()
         assert grouped.exposure_baseline.sum() == made.exposure_baseline.sum()
+
+
+@pytest.mark.parametrize("events", [(0.0, 1e6), (1e6, 0.0), (1e6, 1.0), (5e5, 5e5)])
+def test_the_extremes_of_large_strata_are_numbers(events):
+    made = counts([(events[0], 9e6, events[1], 9e6), (events[0], 5e6, events[1], 2e6)])
+    for p in (
+        *rate_ratio_p_values(made),
+        *rate_ratio_p_values(made, ratio=1e-9),
+        *rate_ratio_p_values(made, ratio=1e9),
+    ):
+        assert 0 <= p <= 1
