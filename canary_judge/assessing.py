@@ -31,23 +31,13 @@ if TYPE_CHECKING:
 __all__ = ["Assessed", "assess", "canary_share"]
 
 _FEWEST_EFFECTIVE = 4.0
-
-
 # Without a record before the window, tau is an estimate from few effective samples: ask for more of them.
 _FEWEST_EFFECTIVE_ALONE = 6.0
-
-
 _FEWEST_INSTANCES = 5
-
-
 # Below this coverage a series says little on the window; and a canary that reports so much less than the baseline
 # may be failing exactly when it is silent.
 _LEAST_COVERAGE = 0.5
-
-
 _WORST_ASYMMETRY = 0.2
-
-
 # Per-interval quantiles and ratios of requests are biased once the sides' traffic differs by more than this factor.
 _MOST_UNEQUAL_TRAFFIC = 2.0
 
@@ -93,15 +83,14 @@ def assess(
     if found.settled is None and quality is not None and not isinstance(samples.data, RawData):
         least = min(quality.coverage_baseline, quality.coverage_canary)
         asymmetry = quality.coverage_baseline - quality.coverage_canary
-        if isinstance(samples.data, GaugeData) and quality.coverage_canary < _LEAST_COVERAGE:
-            text = f"the canary has values in only {quality.coverage_canary:.0%} of the intervals since its first one"
-            found = replace(found, settled=(Outcome.INSUFFICIENT, text))
+        text = (
+            f"{quality.coverage_baseline:.0%} of the baseline's intervals and {quality.coverage_canary:.0%} of the "
+            "canary's, each since its first one, have values"
+        )
+        if isinstance(samples.data, GaugeData) and least < _LEAST_COVERAGE:
+            found = replace(found, settled=(Outcome.INSUFFICIENT, f"data are missing: only {text}"))
         elif least < _LEAST_COVERAGE or asymmetry > _WORST_ASYMMETRY:
-            found = replace(
-                found,
-                no_safety=f"data are missing: {quality.coverage_baseline:.0%} of the baseline's intervals and "
-                f"{quality.coverage_canary:.0%} of the canary's since its first one have values",
-            )
+            found = replace(found, no_safety=f"data are missing: {text}")
     if not samples.complete:
         found = replace(found, no_safety="the source may have left data out")
     return found
@@ -264,12 +253,16 @@ def _limit_signs(config: JudgeConfig) -> float:
 
 
 def _assess_instances(config: JudgeConfig, metric: Metric, data: GaugeData, bare: Assessed, level: float) -> Assessed:
-    baseline, canary = (side[np.count_nonzero(~np.isnan(side), axis=1) > 0] for side in (data.baseline, data.canary))
+    long_enough = [
+        np.count_nonzero(~np.isnan(side), axis=1) >= config.min_samples for side in (data.baseline, data.canary)
+    ]
+    baseline, canary = data.baseline[long_enough[0]], data.canary[long_enough[1]]
+    left_out = len(data.canary) - len(canary)
     have = len(baseline) + len(canary)
-    if have < _FEWEST_INSTANCES or len(baseline) < 2:
+    if have < _FEWEST_INSTANCES or len(baseline) < 2 or not len(canary):
         text = (
-            f"{len(baseline)} baseline and {len(canary)} canary instances; "
-            f"a comparison needs {_FEWEST_INSTANCES} in all, two of them baseline"
+            f"{len(baseline)} baseline and {len(canary)} canary instances have {config.min_samples} intervals or more; "
+            f"a comparison needs {_FEWEST_INSTANCES} of them in all, two baseline and one canary"
         )
         need = Shortfall(
             needs="instances",
@@ -277,7 +270,7 @@ def _assess_instances(config: JudgeConfig, metric: Metric, data: GaugeData, bare
             required=float(_FEWEST_INSTANCES),
             seconds=None,
             weight_percent=None,
-            text=f"needs {_FEWEST_INSTANCES} instances in all; more time does not help",
+            text=f"needs {_FEWEST_INSTANCES} instances with {config.min_samples} intervals, has {have}",
         )
         return replace(bare, settled=(Outcome.INSUFFICIENT, text), shortfall=need)
     margin, limit = metric.parsed_margin(), metric.parsed_limit()
@@ -305,6 +298,9 @@ def _assess_instances(config: JudgeConfig, metric: Metric, data: GaugeData, bare
                 text=f"needs about {math.ceil(required)} instances per side; more time does not help",
             )
     found = replace(bare, comparison=comparison, limit=check, shortfall=shortfall)
+    if left_out:
+        text = f"{left_out} of the canary's instances have fewer than {config.min_samples} intervals with values"
+        found = replace(found, no_safety=text)
     if margin is not None and margin.amount(comparison.baseline or 0.0) == 0:
         found = replace(
             found,

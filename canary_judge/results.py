@@ -186,8 +186,8 @@ class Quality:
     """What was wrong with the data of one metric, or that nothing was.
 
     Attributes:
-        coverage_baseline: Share of the window's intervals with a usable baseline sample.
-        coverage_canary: The same for the canary, counted from its first sample.
+        coverage_baseline: Share of the intervals since the baseline's first sample that have a usable one.
+        coverage_canary: The same for the canary.
         resets: Counter resets, both sides.
         births: Counter series that appeared inside the window and were counted from zero.
         births_dropped: Series that appeared without proof that they began at zero; first value dropped.

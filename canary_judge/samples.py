@@ -177,8 +177,8 @@ def _gauge(metric: GaugeMetric, parts: Mapping[tuple[str, Side], Result], edges:
         return MetricSamples(data=None, warnings=tuple(warnings))
     present = {side: np.logical_or.reduce(~np.isnan(matrix), axis=0) for side, matrix in matrices.items()}
     quality = Quality(
-        coverage_baseline=_coverage(present[Side.BASELINE], from_first=False),
-        coverage_canary=_coverage(present[Side.CANARY], from_first=True),
+        coverage_baseline=_coverage(present[Side.BASELINE]),
+        coverage_canary=_coverage(present[Side.CANARY]),
         non_finite=non_finite,
         series_baseline=len(baseline),
         series_canary=len(canary),
@@ -253,8 +253,8 @@ def _raw(parts: Mapping[tuple[str, Side], Result], edges: Int) -> MetricSamples:
         covered[side] = np.bincount(interval[inside & finite], minlength=edges.size - 1) > 0
     total = values[Side.BASELINE].size + values[Side.CANARY].size
     quality = Quality(
-        coverage_baseline=_coverage(covered[Side.BASELINE], from_first=False),
-        coverage_canary=_coverage(covered[Side.CANARY], from_first=True),
+        coverage_baseline=_coverage(covered[Side.BASELINE]),
+        coverage_canary=_coverage(covered[Side.CANARY]),
         non_finite=bad,
         canary_share=values[Side.CANARY].size / total if total else None,
         series_baseline=len(parts.get(("value", Side.BASELINE), Result()).series),
@@ -294,8 +294,8 @@ def _counts(
     # rows that are events themselves have no gaps: an interval without one had no traffic
     by_row = any(result.form is Form.SAMPLES for result in parts.values())
     quality = Quality(
-        coverage_baseline=1.0 if by_row else _coverage(exposure[Side.BASELINE].covered, from_first=False),
-        coverage_canary=1.0 if by_row else _coverage(exposure[Side.CANARY].covered, from_first=True),
+        coverage_baseline=1.0 if by_row else _coverage(exposure[Side.BASELINE].covered),
+        coverage_canary=1.0 if by_row else _coverage(exposure[Side.CANARY].covered),
         resets=sum(side.resets for side in shared),
         births=sum(side.births for side in shared),
         births_dropped=sum(side.dropped for side in shared),
@@ -479,11 +479,9 @@ def _intervals(times: Int, edges: Int) -> tuple[Int, NDArray[np.bool_]]:
     return index, (index >= 0) & (index < edges.size - 1)
 
 
-def _coverage(present: NDArray[np.bool_], *, from_first: bool) -> float:
-    if not present.any():
-        return 0.0
-    start = int(np.argmax(present)) if from_first else 0
-    return float(present[start:].mean())
+def _coverage(present: NDArray[np.bool_]) -> float:
+    """Share of the intervals with a value, from the first one with any: a side may be younger than the window."""
+    return float(present[int(np.argmax(present)) :].mean()) if present.any() else 0.0
 
 
 def _selector(labels: Mapping[str, str]) -> str:

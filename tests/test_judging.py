@@ -298,6 +298,16 @@ def test_few_instances_say_how_many_are_needed():
     assert outcome({"by": "pod"}, gauge(pods(1, 8, 1), pods(2, 2, 1, level=200))) is Outcome.REGRESSED
 
 
+def test_instances_that_hardly_reported_are_left_out_and_block_a_pass():
+    canary = pods(2, 4, 1)
+    assert outcome({"by": "pod"}, gauge(pods(1, 8, 1), canary)) is Outcome.SAFE
+    canary[3, 5:] = np.nan
+    result = judged(config({**GAUGE, "by": "pod"}), gauge(pods(1, 8, 1), canary)).metrics[0]
+    assert result.outcome is Outcome.INSUFFICIENT
+    assert "1 of the canary's instances" in result.reason
+    assert outcome({"by": "pod"}, gauge(pods(1, 8, 1)[:, :5], pods(2, 8, 50)[:, :5])) is Outcome.INSUFFICIENT
+
+
 # --- raw values --------------------------------------------------------------------------------------------------
 
 

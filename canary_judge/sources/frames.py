@@ -19,6 +19,8 @@ from canary_judge.series import Form, Query, Reading, Result, Series, Window, fo
 
 __all__ = ["FrameSource", "compare"]
 
+# pandas 3 reads floats to the last digit by itself, and warns when told to
+_EXACT_FLOATS: dict[str, Any] = {} if int(pd.__version__.split(".")[0]) >= 3 else {"float_precision": "round_trip"}
 _OPTIONS = {"path", "align", "counters"}
 
 
@@ -252,7 +254,8 @@ def _usual_spacing(source: FrameSource) -> str:
 def _read(path: Path) -> pd.DataFrame:
     try:
         if path.name.endswith((".csv", ".csv.gz")):
-            return pd.read_csv(path)
+            table: pd.DataFrame = pd.read_csv(path, **_EXACT_FLOATS)
+            return table
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
     except ImportError as error:
