@@ -147,7 +147,7 @@ class JudgeConfig(StrictModel):
             return cls.model_validate(data)
         except ValidationError as error:
             lines = [f"{name}: {line}" for line in _explain(error, data)]
-            raise ConfigError("\n".join(dict.fromkeys(lines))) from error
+            raise ConfigError("\n".join(dict.fromkeys(lines))) from None  # the cause shows all input, secrets too
 
     def with_sides(
         self, *, baseline: Mapping[str, str] | None = None, canary: Mapping[str, str] | None = None
@@ -269,6 +269,8 @@ def _metric_name(data: Mapping[str, Any], path: list[Any]) -> str:
 def _message(problem: Any, path: list[Any]) -> str:
     shown = repr(problem.get("input"))
     shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    if path[:1] == ["sources"]:
+        shown = "of the wrong kind"  # it may be a secret
     kind = problem["type"]
     if kind == "extra_forbidden":
         return f"unknown key{nearest(str(path[-1]), _known_keys())}; see `canary-judge schema` for what there is"

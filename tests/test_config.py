@@ -147,6 +147,12 @@ def test_bad_yaml_is_one_line(text, message):
     assert "\n" not in str(caught.value)
 
 
+def test_what_stands_under_sources_is_never_shown():
+    with pytest.raises(ConfigError, match=r"sources\.default: is of the wrong kind") as caught:
+        config(GAUGE, sources={"default": "http://me:s3cret@prometheus"})
+    assert "s3cret" not in str(caught.value)
+
+
 def test_a_missing_file_is_named():
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read"):
         JudgeConfig.load("nowhere.yaml")
