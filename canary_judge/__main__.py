@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     schema = commands.add_parser("schema", help="print the JSON Schema of a config")
     schema.set_defaults(run=_schema)
 
-    demo = commands.add_parser("demo", help="judge two bundled recordings, without any server")
+    demo = commands.add_parser("demo", help="judge bundled real recordings, without any server")
     demo.add_argument("--color", choices=["auto", "always", "never"], default="auto")
     demo.set_defaults(run=_demo)
     return parser
@@ -244,13 +244,13 @@ def _labels(pairs: Sequence[str], side: str) -> dict[str, str]:
 def _sources(options: argparse.Namespace, config: JudgeConfig) -> dict[str, MetricSource]:
     from canary_judge.sources import FrameSource, PrometheusSource, from_config  # noqa: PLC0415
 
-    used = {metric.source for metric in config.metrics}
+    used = list(dict.fromkeys(metric.source for metric in config.metrics))
     progress = _progress if sys.stderr.isatty() else None
     if options.data is not None:
         return dict.fromkeys(used, FrameSource(Path(options.data), align=options.align))
     if options.source is not None:
         return dict.fromkeys(used, PrometheusSource(options.source, progress=progress))
-    if missing := sorted(used - set(config.sources)):
+    if missing := sorted(set(used) - set(config.sources)):
         raise ConfigError(
             f"source {missing[0]!r} is nowhere given: add it under `sources:` in the config, "
             "or pass --source URL or --data FILE"
@@ -283,9 +283,9 @@ def _window(options: argparse.Namespace, config: JudgeConfig, sources: dict[str,
         if not (options.start and options.end):
             raise ConfigError("--start and --end go together; give both, or --last")
         return Window(_time(options.start, "--start"), _time(options.end, "--end"))
-    first = next(iter(sources.values()))
-    if isinstance(first, FrameSource):
-        return first.window(config.interval)
+    tables = [source for source in sources.values() if isinstance(source, FrameSource)]
+    if len(tables) == len(sources):
+        return tables[0].window(config.interval)
     raise ConfigError("which window? give --last 30m, or --start and --end")
 
 

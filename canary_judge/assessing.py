@@ -91,9 +91,29 @@ def assess(
             found = replace(found, settled=(Outcome.INSUFFICIENT, f"data are missing: only {text}"))
         elif least < _LEAST_COVERAGE or asymmetry > _WORST_ASYMMETRY:
             found = replace(found, no_safety=f"data are missing: {text}")
+    if found.settled is None and quality is not None and _fell_silent(samples, quality, config, window):
+        what = "traffic" if isinstance(samples.data, CountData) else "value"
+        text = f"the canary has no {what} in the last {quality.silent_canary} intervals, the baseline has"
+        found = replace(found, no_safety=text)
     if not samples.complete:
         found = replace(found, no_safety="the source may have left data out")
     return found
+
+
+def _fell_silent(samples: MetricSamples, quality: Quality, config: JudgeConfig, window: Window) -> bool:
+    """Whether the canary stopped reporting before the end: it may have died, and the dead make no errors."""
+    intervals = window.duration // config.interval
+    silent = quality.silent_canary - quality.silent_baseline
+    if silent <= max(2, 0.05 * intervals):
+        return False
+    if isinstance(samples.data, RawData):
+        values: float = samples.data.canary.size
+    elif isinstance(samples.data, CountData):
+        values = float(samples.data.counts.exposure_canary.sum())
+    else:
+        return True
+    # a thin stream of requests has pauses: only one in which many were to be expected counts
+    return values / max(intervals - quality.silent_canary, 1) * silent >= 10
 
 
 def _no_data(quality: Quality | None) -> str:

@@ -91,7 +91,9 @@ class JudgeConfig(StrictModel):
         default_factory=dict,
         description="Score weight of each group; without it metrics count by themselves.",
     )
-    sources: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Validated by the sources.")
+    sources: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, repr=False, description="Validated by the sources."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -100,7 +102,7 @@ class JudgeConfig(StrictModel):
             return data
         chosen = data["preset"]
         options = PresetOptions(name=chosen) if isinstance(chosen, str) else PresetOptions.model_validate(chosen)
-        return {**data, "preset": None, "metrics": [*preset_metrics(options), *data.get("metrics", ())]}
+        return {**data, "preset": None, "metrics": [*preset_metrics(options), *(data.get("metrics") or ())]}
 
     @model_validator(mode="after")
     def _whole_fits(self) -> Self:
@@ -224,6 +226,8 @@ def _read_yaml(text: str, name: str) -> object:
     def mapping(loader: Any, node: Any) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = loader.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise ConfigError(
@@ -238,9 +242,13 @@ def _read_yaml(text: str, name: str) -> object:
         return {loader.construct_object(k, deep=True): loader.construct_object(v, deep=True) for k, v in node.value}
 
     Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
+    if re.search(r"(?:[\[{]\s*){100}", text):  # the C parser would overflow its stack
+        raise ConfigError(f"{name}: is nested more than 100 deep, as no config is")
     try:
         return yaml.load(text, Loader=Loader)  # noqa: S506  (a SafeLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError(f"{name}: is no valid YAML or JSON: {' '.join(str(error).split())}") from error
 
 
@@ -281,7 +289,7 @@ def _message(problem: Any, path: list[Any]) -> str:
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return "`kind` must be one of gauge, ratio, rate, samples, latency"
     if kind == "string_type" and not isinstance(problem.get("input"), Mapping | list):
-        return f'is {shown}, which is no text; put it in quotes: "{problem.get("input")}"'
+        return f"is {shown}, which is no text; put quotes around it as you wrote it"
     return f"is {shown}; {str(problem['msg'])[0].lower()}{str(problem['msg'])[1:]}"
 
 

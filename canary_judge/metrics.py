@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -193,7 +194,10 @@ class _MetricModel(StrictModel):
         found = _LIMIT.fullmatch(self.limit.strip())
         if not found:
             raise ValueError(f"limit {self.limit!r} is no number with a unit; write it as 5%, 300ms or 12")
-        return self._absolute(float(found["number"]), found["unit"], "limit")
+        limit = self._absolute(float(found["number"]), found["unit"], "limit")
+        if not math.isfinite(limit):
+            raise ValueError(f"limit {self.limit!r} is not finite")
+        return limit
 
     def texts(self) -> Mapping[str, tuple[Reading, QueryText]]:
         """Query text by part."""

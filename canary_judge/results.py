@@ -188,6 +188,8 @@ class Quality:
     Attributes:
         coverage_baseline: Share of the intervals since the baseline's first sample that have a usable one.
         coverage_canary: The same for the canary.
+        silent_baseline: Intervals without a value (for counts: without traffic) at the end of the window.
+        silent_canary: The same for the canary.
         resets: Counter resets, both sides.
         births: Counter series that appeared inside the window and were counted from zero.
         births_dropped: Series that appeared without proof that they began at zero; first value dropped.
@@ -199,6 +201,8 @@ class Quality:
 
     coverage_baseline: float
     coverage_canary: float
+    silent_baseline: int = 0
+    silent_canary: int = 0
     resets: int = 0
     births: int = 0
     births_dropped: int = 0

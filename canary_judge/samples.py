@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from canary_judge.config import JudgeConfig
+from canary_judge.counters import CountedSide, Unusable, first_samples, increments, intervals, note_first, nothing
 from canary_judge.metrics import GaugeMetric, LatencyMetric, RateMetric, RatioMetric, SamplesMetric
 from canary_judge.results import Quality, Side
 from canary_judge.series import Form, Query, Result, Series, Window
@@ -80,21 +81,10 @@ class Samples:
     metrics: Mapping[str, MetricSamples]
 
 
-class _Unusable(Exception):  # noqa: N818
-    """The metric cannot be judged; the message says why and what to do."""
-
-
-@dataclass(slots=True)
-class _Side:
-    """What one side's counters gave, while it is being added up."""
-
-    increments: Float
-    covered: NDArray[np.bool_]
-    series: int = 0
-    resets: int = 0
-    births: int = 0
-    dropped: int = 0
-    non_finite: int = 0
+# More undefined raw values than this may hide the worst ones (time-outs have no latency).
+_MOST_UNDEFINED = 0.01
+# Where so many events are expected, none at all is less likely than a wrong selector.
+_MANY_EVENTS = 10.0
 
 
 def collect(config: JudgeConfig, window: Window, answers: Iterable[tuple[Query, Result]]) -> Samples:
@@ -119,9 +109,9 @@ def collect(config: JudgeConfig, window: Window, answers: Iterable[tuple[Query, 
                 f"{side} {part}: {r.error}" for (part, side), r in parts.items() if r.error and part != "history"
             ]
             if refused:
-                raise _Unusable(refused[0])
+                raise Unusable(refused[0])
             samples = _metric_samples(metric, parts, edges)
-        except _Unusable as error:
+        except Unusable as error:
             samples = MetricSamples(data=None, error=str(error))
         metrics[metric.name] = replace(
             samples, warnings=(*warnings, *samples.warnings), complete=complete and samples.complete
@@ -143,10 +133,10 @@ def _metric_samples(metric: Metric, parts: Mapping[tuple[str, Side], Result], ed
 def _check_order(series: Series, form: Form, where: str) -> None:
     steps = np.diff(series.timestamps)
     if (steps < 0).any():
-        raise _Unusable(f"{where}: the source returned points out of order; it must sort them by time")
+        raise Unusable(f"{where}: the source returned points out of order; it must sort them by time")
     if form is not Form.SAMPLES and (steps == 0).any():
         when = np.datetime64(int(series.timestamps[1:][steps == 0][0]), "ns")
-        raise _Unusable(f"{where}: the source returned two points of one series at {when}Z; keep one")
+        raise Unusable(f"{where}: the source returned two points of one series at {when}Z; keep one")
 
 
 # --- gauges and raw values ---------------------------------------------------------------------------------------
@@ -158,7 +148,7 @@ def _gauge(metric: GaugeMetric, parts: Mapping[tuple[str, Side], Result], edges:
     for side in Side:
         result = parts.get(("value", side), Result())
         if result.form is not Form.LEVEL:
-            raise _Unusable(f"{side}: the source answered with {result.form.value}, but a gauge needs levels")
+            raise Unusable(f"{side}: the source answered with {result.form.value}, but a gauge needs levels")
         matrices[side], bad = _levels(result.series, metric.by, edges, side)
         non_finite += bad
     baseline, canary = matrices[Side.BASELINE], matrices[Side.CANARY]
@@ -179,6 +169,8 @@ def _gauge(metric: GaugeMetric, parts: Mapping[tuple[str, Side], Result], edges:
     quality = Quality(
         coverage_baseline=_coverage(present[Side.BASELINE]),
         coverage_canary=_coverage(present[Side.CANARY]),
+        silent_baseline=_silence(present[Side.BASELINE]),
+        silent_canary=_silence(present[Side.CANARY]),
         non_finite=non_finite,
         series_baseline=len(baseline),
         series_canary=len(canary),
@@ -190,7 +182,7 @@ def _gauge(metric: GaugeMetric, parts: Mapping[tuple[str, Side], Result], edges:
         # only intervals that both sides saw are compared: what one side alone lived through is no effect
         baseline, canary = (np.where(both, matrix, np.nan) for matrix in (baseline, canary))
         if not both.any():
-            raise _Unusable(
+            raise Unusable(
                 "the sides have no interval in common; to compare two periods, shift one onto the other "
                 "(FrameSource: align='start')"
             )
@@ -208,19 +200,19 @@ def _levels(series: Sequence[Series], by: tuple[str, ...], edges: Int, side: Sid
         if len(set(keys)) < len(keys):
             twice = next(key for key in keys if keys.count(key) > 1)
             shown = ", ".join(f'{label}="{value}"' for label, value in zip(by, twice, strict=True))
-            raise _Unusable(
+            raise Unusable(
                 f"{side}: two series have {shown}; aggregate the query by ({', '.join(by)}) or name more labels in `by`"
             )
     elif len(series) > 1:
         shown = "; ".join(_selector(one.labels) for one in series[:3])
-        raise _Unusable(
+        raise Unusable(
             f"{side}: {len(series)} series where one was expected ({shown}{'; ...' if len(series) > 3 else ''}); "
             "aggregate the query, as in avg(...), or keep instances apart with `by: pod`"
         )
     rows = np.full((len(series), edges.size - 1), np.nan)
     bad = 0
     for row, one in zip(rows, series, strict=True):
-        interval, inside = _intervals(one.timestamps, edges)
+        interval, inside = intervals(one.timestamps, edges)
         finite = np.isfinite(one.values)
         bad += int((inside & ~finite).sum())
         used = inside & finite
@@ -246,7 +238,7 @@ def _raw(parts: Mapping[tuple[str, Side], Result], edges: Int) -> MetricSamples:
         times = np.concatenate([one.timestamps for one in result.series] or [np.empty(0, dtype=np.int64)])
         points = np.concatenate([one.values for one in result.series] or [np.empty(0)])
         order = np.argsort(times, kind="stable")
-        interval, inside = _intervals(times[order], edges)
+        interval, inside = intervals(times[order], edges)
         finite = np.isfinite(points[order])
         bad += int((inside & ~finite).sum())
         values[side] = points[order][inside & finite]
@@ -255,6 +247,8 @@ def _raw(parts: Mapping[tuple[str, Side], Result], edges: Int) -> MetricSamples:
     quality = Quality(
         coverage_baseline=_coverage(covered[Side.BASELINE]),
         coverage_canary=_coverage(covered[Side.CANARY]),
+        silent_baseline=_silence(covered[Side.BASELINE]),
+        silent_canary=_silence(covered[Side.CANARY]),
         non_finite=bad,
         canary_share=values[Side.CANARY].size / total if total else None,
         series_baseline=len(parts.get(("value", Side.BASELINE), Result()).series),
@@ -262,7 +256,15 @@ def _raw(parts: Mapping[tuple[str, Side], Result], edges: Int) -> MetricSamples:
     )
     if not (values[Side.BASELINE].size and values[Side.CANARY].size):
         return MetricSamples(data=None, quality=quality)
-    return MetricSamples(data=RawData(baseline=values[Side.BASELINE], canary=values[Side.CANARY]), quality=quality)
+    undefined = bad / (bad + total)
+    hidden = undefined > _MOST_UNDEFINED
+    said = f"{bad} values are NaN or infinite, {undefined:.1%} of all: they may be the worst ones"
+    return MetricSamples(
+        data=RawData(baseline=values[Side.BASELINE], canary=values[Side.CANARY]),
+        quality=quality,
+        warnings=(said,) if hidden else (),
+        complete=not hidden,
+    )
 
 
 # --- counts ------------------------------------------------------------------------------------------------------
@@ -271,24 +273,30 @@ def _raw(parts: Mapping[tuple[str, Side], Result], edges: Int) -> MetricSamples:
 def _counts(
     metric: RatioMetric | RateMetric | LatencyMetric, parts: Mapping[tuple[str, Side], Result], edges: Int
 ) -> MetricSamples:
-    events: dict[Side, _Side] = {}
-    exposure: dict[Side, _Side] = {}
+    events: dict[Side, CountedSide] = {}
+    exposure: dict[Side, CountedSide] = {}
     warnings: list[str] = []
     for side in Side:
         if isinstance(metric, LatencyMetric):
             result = parts.get(("histogram", side), Result())
             events[side], exposure[side] = _slower(result, metric.bound(), edges, side)
             continue
-        first = _first_samples(parts, side)
-        events[side] = _increments(parts.get(("events", side), Result()), edges, first, f"{side} events")
+        first = first_samples(parts, side)
+        events[side] = increments(parts.get(("events", side), Result()), edges, first, f"{side} events")
         if isinstance(metric, RateMetric) and metric.exposure is None:
             seconds = float(edges[1] - edges[0]) / 1e9
             time = np.where(events[side].covered, seconds, 0.0)
-            exposure[side] = _Side(increments=time, covered=events[side].covered, series=events[side].series)
+            exposure[side] = CountedSide(increments=time, covered=events[side].covered, series=events[side].series)
         else:
             part = "total" if isinstance(metric, RatioMetric) else "exposure"
-            exposure[side] = _increments(parts.get((part, side), Result()), edges, first, f"{side} {part}")
+            exposure[side] = increments(parts.get((part, side), Result()), edges, first, f"{side} {part}")
     _refuse_shared_series(parts)
+    for side in Side:
+        for one in (events[side], exposure[side]):
+            if one.unobserved is not None:
+                for other in (events[side], exposure[side]):
+                    other.increments = np.where(one.unobserved, 0.0, other.increments)
+                    other.covered = other.covered & ~one.unobserved
     shared = [exposure[side] for side in Side] + [events[side] for side in Side]
     total = {side: float(exposure[side].increments.sum()) for side in Side}
     # rows that are events themselves have no gaps: an interval without one had no traffic
@@ -296,6 +304,8 @@ def _counts(
     quality = Quality(
         coverage_baseline=1.0 if by_row else _coverage(exposure[Side.BASELINE].covered),
         coverage_canary=1.0 if by_row else _coverage(exposure[Side.CANARY].covered),
+        silent_baseline=_silence(exposure[Side.BASELINE].increments > 0),
+        silent_canary=_silence(exposure[Side.CANARY].increments > 0),
         resets=sum(side.resets for side in shared),
         births=sum(side.births for side in shared),
         births_dropped=sum(side.dropped for side in shared),
@@ -315,10 +325,14 @@ def _counts(
         for side in Side:
             have = float(events[side].increments.sum())
             if have > total[side] * (1 + 1e-9) and have > 0:
-                raise _Unusable(
+                raise Unusable(
                     f"{side}: {have:g} events out of a total of {total[side]:g}; `events` must be a part of `total`"
                 )
     complete = True
+    undefined = quality.non_finite / max(int(total[Side.BASELINE] + total[Side.CANARY]), 1)
+    if by_row and undefined > _MOST_UNDEFINED:
+        complete = False
+        warnings.append(f"{quality.non_finite} values are NaN, {undefined:.1%} of all: they may be the slow ones")
     absent = not isinstance(metric, LatencyMetric) and not any(events[side].series for side in Side)
     if absent and not metric.absent_is_zero:  # type: ignore[union-attr]
         complete = False
@@ -326,6 +340,14 @@ def _counts(
             "no event series on either side: no events, or a misspelt selector? Create the series at start-up, "
             "or set `absent_is_zero: true` if the selector is right"
         )
+    if not isinstance(metric, LatencyMetric) and events[Side.BASELINE].series and not events[Side.CANARY].series:
+        expected = float(events[Side.BASELINE].increments.sum()) / total[Side.BASELINE] * total[Side.CANARY]
+        if expected >= _MANY_EVENTS and not metric.absent_is_zero:
+            complete = False
+            warnings.append(
+                f"the canary has no event series at all where {expected:.0f} events were to be expected: a misspelt "
+                "selector? Set `absent_is_zero: true` if the selector is right"
+            )
     proportion = metric.is_proportion
     counts = Counts(
         events_baseline=events[Side.BASELINE].increments,
@@ -336,126 +358,56 @@ def _counts(
     return MetricSamples(data=CountData(counts=counts), quality=quality, warnings=tuple(warnings), complete=complete)
 
 
-def _at_least(exposure: dict[Side, _Side], events: dict[Side, _Side], side: Side, *, proportion: bool) -> Float:
+def _at_least(
+    exposure: dict[Side, CountedSide], events: dict[Side, CountedSide], side: Side, *, proportion: bool
+) -> Float:
     """Exposure per interval, never fewer requests than events: a dropped birth may have taken requests away."""
     values = exposure[side].increments
     return np.maximum(values, events[side].increments) if proportion else values
 
 
-def _slower(result: Result, bound: float, edges: Int, side: Side) -> tuple[_Side, _Side]:
+def _slower(result: Result, bound: float, edges: Int, side: Side) -> tuple[CountedSide, CountedSide]:
     """Requests slower than the bound, and all requests."""
     if result.form is Form.SAMPLES:
-        exposure = _increments(_as_counts(result, np.ones_like), edges, {}, str(side))
-        events = _increments(_as_counts(result, lambda values: (values > bound).astype(float)), edges, {}, str(side))
+        exposure = increments(_as_counts(result, np.ones_like), edges, {}, str(side))
+        events = increments(_as_counts(result, lambda values: (values > bound).astype(float)), edges, {}, str(side))
         return events, exposure
     buckets: dict[float, list[Series]] = {}
     for one in result.series:
         try:
             buckets.setdefault(float(one.labels["le"]), []).append(one)
         except (KeyError, ValueError):
-            raise _Unusable(
+            raise Unusable(
                 f"{side}: the series {_selector(one.labels)} has no bucket bound `le`; give a ..._bucket selector"
             ) from None
     if not buckets:
-        return _nothing(edges), _nothing(edges)
+        return nothing(edges), nothing(edges)
     fits = [le for le in buckets if np.isclose(le, bound, rtol=1e-9, atol=0)]
     if not fits or np.inf not in buckets:
-        raise _Unusable(
+        raise Unusable(
             f"{side}: {bound:g} is no bucket bound of the histogram; its bounds are "
             f"{', '.join(f'{le:g}' for le in sorted(buckets))} (in the histogram's unit)"
         )
+    instances = [
+        {frozenset((name, value) for name, value in one.labels.items() if name != "le") for one in buckets[le]}
+        for le in (fits[0], np.inf)
+    ]
+    if instances[0] != instances[1]:
+        lacking = _selector(dict(min(instances[0] ^ instances[1], key=sorted)))
+        raise Unusable(f"{side}: {lacking} has not the bucket {bound:g}; all instances need the same bounds")
     first: dict[tuple[str, str], int] = {}
-    _note_first(result, first)
-    exposure = _increments(replace(result, series=tuple(buckets[np.inf])), edges, first, f"{side} histogram")
-    faster = _increments(replace(result, series=tuple(buckets[fits[0]])), edges, first, f"{side} histogram")
+    note_first(result, first)
+    exposure = increments(replace(result, series=tuple(buckets[np.inf])), edges, first, f"{side} histogram")
+    faster = increments(replace(result, series=tuple(buckets[fits[0]])), edges, first, f"{side} histogram")
     slow = np.maximum(exposure.increments - faster.increments, 0.0)
-    return _Side(increments=slow, covered=exposure.covered, series=faster.series), exposure
+    return CountedSide(increments=slow, covered=exposure.covered, series=faster.series), exposure
 
 
 def _as_counts(result: Result, count: Callable[[Float], Float]) -> Result:
     series = tuple(
-        replace(one, values=np.where(np.isfinite(one.values), count(one.values), np.nan)) for one in result.series
+        replace(one, values=np.where(np.isnan(one.values), np.nan, count(one.values))) for one in result.series
     )
     return replace(result, series=series, form=Form.COUNTS)
-
-
-def _nothing(edges: Int) -> _Side:
-    return _Side(increments=np.zeros(edges.size - 1), covered=np.zeros(edges.size - 1, dtype=bool))
-
-
-def _increments(result: Result, edges: Int, first: Mapping[tuple[str, str], int], where: str) -> _Side:
-    """Events per interval over all series of a result."""
-    side = _nothing(edges)
-    if result.form not in (Form.COUNTER, Form.COUNTS):
-        if not result.series:
-            return side
-        raise _Unusable(f"{where}: the source answered with {result.form.value}, but counts are needed")
-    for one in result.series:
-        times, values, zero_at = one.timestamps, one.values, one.zero_at
-        finite = np.isfinite(values)
-        in_window = _intervals(times, edges)[1]
-        side.non_finite += int((in_window & ~finite).sum())
-        times, values = times[finite], values[finite]
-        if not in_window.any():
-            continue
-        side.series += 1
-        if (values < 0).any():
-            raise _Unusable(f"{where}: a count of {values.min():g} is negative; give a counter, or use kind: gauge")
-        if result.form is Form.COUNTER:
-            times, values = _differences(times, values, edges, _zero_before(one, zero_at, first, times, values), side)
-        interval, inside = _intervals(times, edges)
-        side.increments += np.bincount(interval[inside], weights=values[inside], minlength=edges.size - 1)
-        seen, inside = _intervals(one.timestamps[finite], edges)
-        side.covered[seen[inside]] = True
-    return side
-
-
-def _differences(times: Int, values: Float, edges: Int, zero: bool, side: _Side) -> tuple[Int, Float]:  # noqa: FBT001
-    steps = np.diff(values)
-    reset = steps < 0
-    in_window = times[1:] > edges[0]
-    side.resets += int((reset & in_window).sum())
-    steps = np.where(reset, values[1:], steps)
-    if times.size and times[0] > edges[0]:  # born inside the window
-        if zero:
-            side.births += 1
-            return times, np.concatenate([values[:1], steps])
-        side.dropped += 1
-    return times[1:], steps
-
-
-def _zero_before(
-    one: Series, zero_at: int | None, first: Mapping[tuple[str, str], int], times: Int, values: Float
-) -> bool:
-    """Whether a series that appears inside the window is known to have been zero before its first point."""
-    if not times.size:
-        return False
-    if values[0] == 0:
-        return True
-    if zero_at is not None:
-        return bool(zero_at <= times[0])
-    target = _target(one.labels)
-    return target is not None and bool(first.get(target, int(times[0])) < int(times[0]))
-
-
-def _first_samples(parts: Mapping[tuple[str, Side], Result], side: Side) -> dict[tuple[str, str], int]:
-    """The earliest point of any series of each target: when a label set is born later, it was zero until then."""
-    first: dict[tuple[str, str], int] = {}
-    for (_, of), result in parts.items():
-        if of is side:
-            _note_first(result, first)
-    return first
-
-
-def _note_first(result: Result, first: dict[tuple[str, str], int]) -> None:
-    for one in result.series:
-        target = _target(one.labels)
-        if target is not None and one.timestamps.size:
-            first[target] = min(first.get(target, int(one.timestamps[0])), int(one.timestamps[0]))
-
-
-def _target(labels: Mapping[str, str]) -> tuple[str, str] | None:
-    return (labels.get("job", ""), labels["instance"]) if "instance" in labels else None
 
 
 def _refuse_shared_series(parts: Mapping[tuple[str, Side], Result]) -> None:
@@ -465,7 +417,7 @@ def _refuse_shared_series(parts: Mapping[tuple[str, Side], Result]) -> None:
         for one in result.series if result.form is Form.COUNTER else ():
             key = (part, frozenset(one.labels.items()))
             if one.labels and seen.setdefault(key, side) is not side:
-                raise _Unusable(
+                raise Unusable(
                     f"baseline and canary both select the series {_selector(one.labels)}; make the selectors exclusive"
                 )
 
@@ -473,15 +425,14 @@ def _refuse_shared_series(parts: Mapping[tuple[str, Side], Result]) -> None:
 # --- shared ------------------------------------------------------------------------------------------------------
 
 
-def _intervals(times: Int, edges: Int) -> tuple[Int, NDArray[np.bool_]]:
-    """Index of the interval (edge, next edge] of each time, and whether it lies on the grid."""
-    index = np.searchsorted(edges, times, side="left") - 1
-    return index, (index >= 0) & (index < edges.size - 1)
-
-
 def _coverage(present: NDArray[np.bool_]) -> float:
     """Share of the intervals with a value, from the first one with any: a side may be younger than the window."""
     return float(present[int(np.argmax(present)) :].mean()) if present.any() else 0.0
+
+
+def _silence(present: NDArray[np.bool_]) -> int:
+    """Intervals without a value at the end of the window."""
+    return int(np.argmax(present[::-1])) if present.any() else present.size
 
 
 def _selector(labels: Mapping[str, str]) -> str:

@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_MOST_INTERVALS = 1_000_000
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 
 
@@ -48,7 +49,10 @@ def parse_duration(text: str) -> timedelta:
     if not _DURATION.fullmatch(text):
         raise ValueError(f"{text!r} is no duration; write a number and a unit (ms, s, m, h, d), as in 15s or 6h")
     parts = re.findall(r"([\d.]+)(ms|s|m|h|d)", text)
-    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if seconds > 3650 * 86400:
+        raise ValueError(f"{text!r} is more than ten years")
+    return timedelta(seconds=seconds)
 
 
 def format_duration(duration: timedelta) -> str:
@@ -98,6 +102,8 @@ class Window:
                     f"window {name} is {moment.isoformat()}, which has no time zone; add one, "
                     f"as in {moment.isoformat()}+00:00 or tzinfo=datetime.UTC"
                 )
+            if not 1970 <= moment.year <= 2200:
+                raise DataError(f"window {name} is {moment.isoformat()}; give a time between 1970 and 2200")
             object.__setattr__(self, name, moment.astimezone(UTC))
         if self.end <= self.start:
             raise DataError(
@@ -129,6 +135,11 @@ class Window:
             raise DataError(
                 f"window of {format_duration(self.duration)} holds no whole interval of {format_duration(step)}; "
                 "give a longer window or a shorter `interval`"
+            )
+        if (end - start) // step > _MOST_INTERVALS:
+            raise DataError(
+                f"window of {format_duration(end - start)} has more than {_MOST_INTERVALS:,} intervals of "
+                f"{format_duration(step)}; give a shorter window or a longer `interval`"
             )
         return Window(start, end)
 

@@ -43,6 +43,12 @@ def render(template: str, labels: Mapping[str, str]) -> str:
                 continue
             if character == quote:
                 quote = ""
+        elif character == "#":  # a comment; its apostrophes are no quotes
+            end = template.find("\n", position)
+            end = len(template) if end < 0 else end
+            result.append(template[position:end])
+            position = end
+            continue
         elif character in "\"'`":
             quote, regex = character, bool(re.search(r"[=!]~\s*$", template[:position]))
         result.append(character)

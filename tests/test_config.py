@@ -111,13 +111,16 @@ def test_percentage_points_are_for_shares():
         ({"interval": 15}, "interval: 15 is no duration"),
         ({"interval": "15 seconds"}, "is no duration"),
         ({"interval": "0s"}, "no positive duration"),
+        ({"interval": "99999999999d"}, "more than ten years"),
+        ({"metrics": [{**GAUGE, "limit": "1e999"}]}, "is not finite"),
+        ({"metrics": None}, "metrics"),
         ({"false_alarm_rate": 0.9}, "false_alarm_rate: is 0.9; input should be less than 0.5"),
         ({"false_alarm_rate": float("nan")}, "false_alarm_rate"),
         ({"false_alarm_rate": "1%"}, "false_alarm_rate: is '1%'"),
         ({"min_samples": 2}, "greater than or equal to 10"),
         ({"score": {"pass": 40, "marginal": 60}}, "above pass"),
         ({"score": {"pas": 40}}, "did you mean 'pass'"),
-        ({"baseline": {"version": 1.1}}, 'put it in quotes: "1.1"'),
+        ({"baseline": {"version": 1.1}}, "put quotes around it as you wrote it"),
         ({"preset": "istoi"}, "did you mean 'istio'"),
         ({"preset": {"name": "istio", "slower": "1s"}}, "slower"),
         ({"intervall": "15s"}, "intervall: unknown key; did you mean 'interval'"),
@@ -138,6 +141,8 @@ def test_what_is_wrong_is_named_with_its_place_and_remedy(change, message):
         ("", "is NoneType; it must be a mapping"),
         ("1: 2", "key 1 is no text"),
         ("name: !!python/object:os.system x", "no valid YAML"),
+        ("version: 2024-02-30", "no valid YAML"),
+        ("[" * 1000, "nested more than 100 deep"),
     ],
 )
 def test_bad_yaml_is_one_line(text, message):
@@ -151,6 +156,19 @@ def test_what_stands_under_sources_is_never_shown():
     with pytest.raises(ConfigError, match=r"sources\.default: is of the wrong kind") as caught:
         config(GAUGE, sources={"default": "http://me:s3cret@prometheus"})
     assert "s3cret" not in str(caught.value)
+
+
+def test_yaml_merge_keys_work():
+    made = JudgeConfig.parse(
+        """
+        name: c
+        interval: 15s
+        metrics:
+          - &heap {name: a, kind: gauge, query: q, harm: increase, margin: 10%}
+          - {<<: *heap, name: b}
+        """
+    )
+    assert [metric.name for metric in made.metrics] == ["a", "b"]
 
 
 def test_a_missing_file_is_named():
@@ -198,6 +216,7 @@ def test_the_json_schema_in_docs_is_in_step():
         ('up{p=~"${v}-.+"}', {"v": "web.1"}, r'up{p=~"web\\.1-.+"}'),
         ('up{p!~ "${v}"}', {"v": "a|b"}, r'up{p!~ "a\\|b"}'),
         ('up{a=~"x",v="${v}"}', {"v": "1.4"}, 'up{a=~"x",v="1.4"}'),
+        ('# don\'t\nup{v="${v}"}', {"v": 'a"b'}, '# don\'t\nup{v="a\\"b"}'),
         ('up{v="${v}"}', {"v": "two\nlines"}, 'up{v="two\\nlines"}'),
         (
             'rate(${name}_total{a="\\"${v}"}[${interval}])',

@@ -30,6 +30,13 @@ def test_a_window_shorter_than_an_interval_is_refused():
         Window(NOON + timedelta(seconds=1), NOON + timedelta(seconds=9)).aligned(STEP)
 
 
+def test_absurd_times_and_windows_are_refused():
+    with pytest.raises(DataError, match="between 1970 and 2200"):
+        Window(datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))), NOON)
+    with pytest.raises(DataError, match="more than 1,000,000 intervals"):
+        Window(NOON, datetime(2199, 1, 1, tzinfo=UTC)).aligned(STEP)
+
+
 def test_other_zones_are_converted():
     berlin = timezone(timedelta(hours=1))
     assert Window(datetime(2026, 1, 1, 13, tzinfo=berlin), NOON + STEP).start == NOON

@@ -51,7 +51,7 @@ def from_config(options: Mapping[str, Any], *, name: str = "default") -> MetricS
     place = f"sources.{name}"
     kind = options.get("type")
     points = {point.name: point for point in entry_points(group=GROUP)}
-    if kind not in points:
+    if not isinstance(kind, str) or kind not in points:
         near = difflib.get_close_matches(str(kind), list(points), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"{place}.type: {kind!r} is no source{hint}; there are {', '.join(sorted(points))}")
@@ -67,6 +67,8 @@ def from_config(options: Mapping[str, Any], *, name: str = "default") -> MetricS
 def _from_environment(value: Any, place: str) -> Any:
     if isinstance(value, Mapping):
         return {key: _from_environment(inner, f"{place}.{key}") for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_from_environment(inner, place) for inner in value]
     if not isinstance(value, str):
         return value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -69,6 +70,11 @@ class FrameSource:
         self._requests = "ok" in self._table.columns and "metric" not in self._table.columns
         self._long = {"metric", "value"} <= set(self._table.columns)
         self._names, self._labels = self._columns()
+        if isinstance(counters, str) or (strange := sorted(self._counters - set(self._names))):
+            what = counters if isinstance(counters, str) else strange[0]
+            raise ConfigError(
+                f"counters: {what!r} is no list of names of this table; there are {', '.join(self._names)}"
+            )
 
     def __repr__(self) -> str:
         return f"FrameSource({len(self._table)} rows, {', '.join(self._names[:8])})"
@@ -82,7 +88,10 @@ class FrameSource:
             raise ConfigError(f"{unknown[0]}: unknown key{f'; did you mean {near[0]!r}?' if near else ''}")
         if not isinstance(options.get("path"), str):
             raise ConfigError(f"path: is {options.get('path')!r}; give the path of a .csv or .parquet file")
-        return cls(options["path"], align=options.get("align", "time"), counters=options.get("counters", ()))
+        counters = options.get("counters", [])
+        if not isinstance(counters, list) or not all(isinstance(name, str) for name in counters):
+            raise ConfigError(f"counters: is {counters!r}; give a list of names, as in [requests_total]")
+        return cls(options["path"], align=options.get("align", "time"), counters=counters)
 
     def window(self, interval: timedelta) -> Window:
         """From the canary's first row to the last row of either side, on the grid of the interval."""
@@ -122,8 +131,9 @@ class FrameSource:
         provenance = f"column {name!r} of the {query.side} in a table of {len(self._table)} rows"
         if name in self._labels and not self._long:
             given = self._table[name]
-            text = given[pd.to_numeric(given, errors="coerce").isna() & given.notna()].iloc[0]
-            return Result(error=f"column {name!r} is no numbers: it has {text!r}", provenance=provenance)
+            texts = given[pd.to_numeric(given, errors="coerce").isna() & given.notna()]
+            what = repr(texts.iloc[0]) if len(texts) else f"the type {given.dtype}"
+            return Result(error=f"column {name!r} is no numbers: it has {what}", provenance=provenance)
         if name not in self._names:
             near = difflib.get_close_matches(name, self._names, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -260,7 +270,7 @@ def _read(path: Path) -> pd.DataFrame:
             return pd.read_parquet(path)
     except ImportError as error:
         raise DataError(f"{path}: Parquet needs pyarrow; pip install 'canary-judge[parquet]'") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
     raise DataError(f"{path}: ends in {path.suffix!r}; give a .csv, .csv.gz or .parquet file")
 
@@ -269,7 +279,9 @@ def _checked(frame: pd.DataFrame, align: str) -> pd.DataFrame:
     for name in ("timestamp", "side"):
         if name not in frame.columns:
             raise DataError(f"the table has no column {name!r}; its columns are {', '.join(map(str, frame.columns))}")
-    table = frame.reset_index(drop=True)
+    if repeated := sorted(map(str, frame.columns[frame.columns.duplicated()])):
+        raise DataError(f"the table has two columns {repeated[0]!r}; rename or drop one")
+    table = frame.reset_index(drop=True).rename(columns=str)
     sides = {side.value for side in Side}
     strange = [value for value in table["side"].unique() if value not in sides]
     if strange:
@@ -306,19 +318,22 @@ def _times(column: pd.Series[Any]) -> Any:
     try:
         # ISO texts with differing offsets need utc=True, which would also accept naive ones: look first
         if not pd.api.types.is_datetime64_any_dtype(column):
+            if column.isna().any():
+                raise DataError(f"timestamp in row {int(column.isna().to_numpy().argmax())} is missing; drop such rows")
             naive = [text for text in column.astype(str).head(1000) if pd.Timestamp(text).tzinfo is None]
             if naive:
                 raise DataError(f"timestamp {naive[0]!r} has no time zone; write it as {naive[0]}+00:00")
         elif getattr(column.dt, "tz", None) is None:
             raise DataError("column 'timestamp' has no time zone; use .dt.tz_localize('UTC')")
-        stamps = pd.to_datetime(column, utc=True)
+        iso = {} if pd.api.types.is_datetime64_any_dtype(column) else {"format": "ISO8601"}
+        stamps = pd.to_datetime(column, utc=True, **iso).dt.as_unit("ns")  # type: ignore[call-overload]
     except (ValueError, TypeError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"column 'timestamp' cannot be read as times: {error}") from error
     if stamps.isna().any():
         raise DataError(f"timestamp in row {int(stamps.isna().to_numpy().argmax())} is missing; drop such rows")
-    return stamps.dt.as_unit("ns").astype("int64").to_numpy()
+    return stamps.astype("int64").to_numpy()
 
 
 def _numbers(column: pd.Series[Any], name: str) -> Any:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import numpy as np
 from prometheus_api_client import PrometheusConnect
@@ -22,7 +24,18 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from canary_judge.errors import ConfigError, QueryError, SourceError, SourceUnavailable
-from canary_judge.series import Form, Query, Reading, Result, Series, Window, nanoseconds
+from canary_judge.results import Side
+from canary_judge.series import (
+    Form,
+    Query,
+    Reading,
+    Result,
+    Series,
+    Window,
+    format_duration,
+    nanoseconds,
+    parse_duration,
+)
 from canary_judge.sources.session import Bearer, Session, TooMuchError
 
 __all__ = ["PrometheusSource"]
@@ -33,7 +46,9 @@ _LOOK_BACK = timedelta(minutes=5)
 
 
 _MOST_TARGETS = 500
-_SELECTOR = re.compile(r"""[a-zA-Z_:][\w:]*\s*(\{(?:[^{}"'`]|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`)*\})?""")
+_SELECTOR = re.compile(
+    r"""(?=[\w:{])(?:[a-zA-Z_:][\w:]*)?\s*(\{(?:[^{}"'`]|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`)*\})?"""
+)
 
 
 class _Options(BaseModel):
@@ -90,17 +105,26 @@ class PrometheusSource:
         insecure: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise ConfigError(f"url: is no address ({error}); write it as http://localhost:9090") from None
+        if parts.query or parts.fragment:
+            raise ConfigError("url: has a `?` or `#` part, which would be lost; give the base address only")
+        if ca is not None and not Path(ca).exists():
+            raise ConfigError(f"ca: {ca!r} does not exist; give the path of a CA bundle")
+        bearer_token = None if bearer_token is None else _header("bearer_token", bearer_token)
+        headers = {name: _header(f"headers.{name}", value) for name, value in (headers or {}).items()}
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigError(f"url: {_without_secrets(url)!r} is no address; write it as http://localhost:9090")
         if parts.username is not None and auth is None:
-            auth = (parts.username, parts.password or "")
+            auth = (unquote(parts.username), unquote(parts.password or ""))
         self.url = _without_secrets(url)
         self.progress = progress
         self._timeout, self._deadline, self._workers = timeout, deadline, workers
         session = Session(timeout=timeout, workers=workers)
         session.verify = ca if ca is not None else not insecure
-        session.headers.update({**(headers or {}), **({"X-Scope-OrgID": tenant} if tenant else {})})
+        session.headers.update({**headers, **({"X-Scope-OrgID": tenant} if tenant else {})})
         if bearer_token is not None:
             auth = Bearer(bearer_token)
         session.auth = HTTPBasicAuth(*auth) if isinstance(auth, tuple) else auth
@@ -121,6 +145,8 @@ class PrometheusSource:
             raise ConfigError(
                 f"{'.'.join(map(str, first['loc']))}: {first['msg']}; the keys are type, {known}"
             ) from None
+        if read.password is not None and read.username is None:
+            raise ConfigError("password: stands without a `username`; add it")
         password = read.password.get_secret_value() if read.password else ""
         return cls(
             read.url,
@@ -152,18 +178,24 @@ class PrometheusSource:
             waiting: list[Future[Result]] = [pool.submit(self._answer, query, window, until) for query in queries]
             for done, future in enumerate(waiting, 1):
                 try:
-                    results.append(future.result())
+                    results.append(future.result(timeout=max(until - time.monotonic(), 0.0)))
                 except SourceError as error:
                     results.append(error)
+                except TimeoutError:
+                    results.append(
+                        SourceUnavailable(f"{self.url}: no answer within the deadline of {self._deadline:g} s")
+                    )
                 if self.progress is not None:
                     self.progress(done, len(queries))
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
         failures = [one for one in results if isinstance(one, SourceUnavailable)]
         if len(failures) == len(queries):
             raise failures[0]
         answers = [self._failed(query, one) for query, one in zip(queries, results, strict=True)]
-        return self._with_origins(answers, window, until)
+        answers = _without_twins(queries, answers)
+        with self._session.listening(until):
+            return self._with_origins(answers, window, until)
 
     def _failed(self, query: Query, one: Result | SourceError) -> Result:
         if isinstance(one, Result):
@@ -177,7 +209,10 @@ class PrometheusSource:
             raise SourceUnavailable(f"{self.url}: not asked, for the deadline of {self._deadline:g} s has passed")
         bare = _SELECTOR.fullmatch(query.expression.strip()) is not None
         provenance = f"{query.expression} at {self.url}"
-        with self._session.listening() as warnings:
+        own = min(until, time.monotonic() + self._timeout)
+        with self._session.listening(own) as warnings, _understanding(query.expression):
+            if query.reading is Reading.COUNTS and not bare:
+                _refuse_unless_per_interval(query)
             if query.reading is Reading.HISTOGRAM:
                 series, form = self._histogram(query, window, bare=bare), Form.COUNTER
             elif query.reading is Reading.LEVEL or not bare:
@@ -187,7 +222,8 @@ class PrometheusSource:
                 series = self._raw(query, query.expression, window)
                 form = Form.COUNTER if query.reading is Reading.COUNTS else Form.SAMPLES
         said = list(dict.fromkeys(warnings))
-        complete = not any("partial" in text.lower() for text in said)
+        # Prometheus' own hints begin with PromQL; any other warning means that something may be missing
+        complete = not any(text.startswith("warning") and "PromQL" not in text for text in said)
         if form is Form.COUNTS:
             said.append(
                 f"{query.part}: {query.expression} is no bare counter selector, so it is evaluated per interval; "
@@ -313,20 +349,23 @@ class PrometheusSource:
         except SourceError as error:
             note = f"it could not be told when new counters began: {error}"
             return [replace(answer, warnings=(*answer.warnings, note)) for answer in answers]
-        scraped = {_target(item): one.timestamps[one.values == 1] for item in up for one in [_series(item)]}
-        started = {_target(item): np.rint(one.values * 1e9) for item in begun for one in [_series(item)]}
+        scraped = [(one.labels.items(), one.timestamps[one.values == 1]) for one in map(_series, up)]
+        started = [(one.labels.items(), np.rint(one.values * 1e9)) for one in map(_series, begun)]
 
         def origin(one: Series) -> Series:
             if not one.timestamps.size or one.timestamps[0] <= start or "instance" not in one.labels:
                 return one
-            target = (one.labels.get("job", ""), one.labels["instance"])
-            seen = scraped.get(target, np.empty(0))
-            before = seen[seen < one.timestamps[0]]
-            if before.size:
-                return replace(one, zero_at=int(before[-1]))
-            births = started.get(target, np.empty(0))
-            inside = births[(births > start) & (births <= one.timestamps[0])]
-            return replace(one, zero_at=int(inside[-1])) if inside.size else one
+            # all labels of the target must agree: a pod that was relabelled has another past
+            mine = one.labels.items()
+            for labels, seen in scraped:
+                before = seen[seen < one.timestamps[0]]
+                if labels <= mine and before.size:
+                    return replace(one, zero_at=int(before[-1]))
+            for labels, births in started:
+                inside = births[(births > start) & (births <= one.timestamps[0])]
+                if labels <= mine and inside.size:
+                    return replace(one, zero_at=int(inside[-1]))
+            return one
 
         return [
             replace(answer, series=tuple(origin(one) for one in answer.series))
@@ -346,6 +385,45 @@ def _with_position(message: str, expression: str) -> str:
     return f"{message[: found.start()]}{found[3]} at character {column}, before {rest!r} (query: {expression})"
 
 
+@contextmanager
+def _understanding(expression: str) -> Iterator[None]:
+    """An answer of another shape than Prometheus gives is an error of its query, not a crash."""
+    try:
+        yield
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise QueryError(f"the answer to {expression} has a shape that Prometheus does not give: {error!r}") from error
+
+
+def _refuse_unless_per_interval(query: Query) -> None:
+    """Counts by an expression must be events of one interval: anything else counts events many times, or a level."""
+    ranges = re.findall(r"\[([^\]]*)\]", query.expression)
+    step = query.step // timedelta(milliseconds=1)
+    try:
+        fit = bool(ranges) and all(parse_duration(text) // timedelta(milliseconds=1) == step for text in ranges)
+    except ValueError:
+        fit = False
+    if not (fit and re.search(r"\b(increase|count_over_time|sum_over_time)\s*\(", query.expression)):
+        raise QueryError(
+            f"{query.expression} is no bare counter selector and no increase(...[{format_duration(query.step)}]) over "
+            "exactly one interval; give the counter itself, or use [${interval}]"
+        )
+
+
+def _without_twins(queries: Sequence[Query], answers: Sequence[Result]) -> list[Result]:
+    """Refuse what asks the same of both sides: a forgotten ${label} would compare the baseline with itself."""
+    sides: dict[tuple[str, str, str], set[Side]] = {}
+    for query in queries:
+        sides.setdefault((query.metric, query.part, query.expression), set()).add(query.side)
+    return [
+        replace(
+            answer, series=(), error=f"both sides ask {query.expression}; tell them apart with a label, as ${{version}}"
+        )
+        if len(sides[query.metric, query.part, query.expression]) > 1
+        else answer
+        for query, answer in zip(queries, answers, strict=True)
+    ]
+
+
 def _series(item: Mapping[str, Any]) -> Series:
     labels = {name: str(value) for name, value in item["metric"].items() if name != "__name__"}
     pairs = item.get("values")
@@ -361,10 +439,6 @@ def _series(item: Mapping[str, Any]) -> Series:
     )
 
 
-def _target(item: Mapping[str, Any]) -> tuple[str, str]:
-    return item["metric"].get("job", ""), item["metric"].get("instance", "")
-
-
 def _seconds(moment: datetime) -> str:
     return f"{(moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(seconds=1):.3f}"
 
@@ -373,7 +447,17 @@ def _promql(duration: timedelta) -> str:
     return f"{duration // timedelta(milliseconds=1)}ms"
 
 
+def _header(name: str, value: str) -> str:
+    """A header's value without the newline that files end with; the value itself is never shown."""
+    value = value.strip()
+    if not value.isascii() or not value.isprintable():
+        raise ConfigError(f"{name}: has characters that no HTTP header can carry; check where it comes from")
+    return value
+
+
 def _without_secrets(url: str) -> str:
+    if "://" not in url:
+        return url.rsplit("@", 1)[-1]
     parts = urlsplit(url)
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host

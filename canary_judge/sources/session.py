@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import threading
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -55,9 +57,9 @@ class Session(requests.Session):
     def mount(self, prefix: str | bytes, adapter: Any) -> None:
         """Keep our adapter: the client would put its own, with other retries and a smaller pool, in its place."""
 
-    def listening(self) -> _Ear:
-        """A context in which the warnings of this thread's answers are collected."""
-        return _Ear(self._heard)
+    def listening(self, until: float) -> _Ear:
+        """A context in which this thread's warnings are collected, and its requests end by `until` (monotonic)."""
+        return _Ear(self._heard, until)
 
     def request(  # type: ignore[override]
         self, method: str, url: str, params: Any = None, **options: Any
@@ -68,7 +70,9 @@ class Session(requests.Session):
             QueryError: The server refused the query.
             SourceUnavailable: There is no answer that can be trusted.
         """
-        until = time.monotonic() + self._seconds
+        until = min(time.monotonic() + self._seconds, getattr(self._heard, "until", math.inf))
+        if time.monotonic() > until:
+            raise SourceUnavailable("not asked any more: the time for this query has passed")
         options = {name: options[name] for name in ("verify", "cert") if name in options}
         for attempt in range(1, _ATTEMPTS + 1):
             response, wait = self._attempt(method, url, params, options, until, attempt)
@@ -92,6 +96,7 @@ class Session(requests.Session):
                 url,
                 timeout=(min(3.0, max(left, 0.001)), max(left, 0.001)),
                 stream=True,
+                allow_redirects=False,
                 **sent,
                 **options,
             )
@@ -113,9 +118,16 @@ class Session(requests.Session):
         if response.status_code == 405 and post:
             self._refuses_post = True
             return self._attempt(method, url, params, options, until, attempt)
+        if response.is_redirect:
+            where = urlsplit(response.headers.get("Location", ""))
+            raise SourceUnavailable(
+                f"sends us on to {where.scheme}://{where.hostname}{where.path}; use that address if it is the right one"
+            )
         if response.status_code in _RETRIED and not last:
             asked = response.headers.get("Retry-After", "")
-            return None, float(asked) if asked.isdigit() else backoff
+            wait = float(asked) if asked.isdigit() else backoff
+            if wait < until - time.monotonic():
+                return None, wait
         return self._understood(response, body), 0.0
 
     def _understood(self, response: requests.Response, body: bytes) -> requests.Response:
@@ -140,6 +152,8 @@ class Session(requests.Session):
         heard = getattr(self._heard, "warnings", None)
         if heard is not None:
             heard += [f"warning of the server: {text}" for text in answer.get("warnings") or ()]
+            if answer.get("isPartial") is True:
+                heard.append("warning of the server: isPartial, its answer is not complete")
             heard += [f"note of the server: {text}" for text in answer.get("infos") or ()]
         response.json = lambda **_: answer  # type: ignore[method-assign]
         return response
@@ -157,16 +171,16 @@ class Session(requests.Session):
 class _Ear:
     """Collects this thread's warnings while it is open."""
 
-    def __init__(self, heard: threading.local) -> None:
-        self._heard = heard
+    def __init__(self, heard: threading.local, until: float) -> None:
+        self._heard, self._until = heard, until
 
     def __enter__(self) -> list[str]:
         warnings: list[str] = []
-        self._heard.warnings = warnings
+        self._heard.warnings, self._heard.until = warnings, self._until
         return warnings
 
     def __exit__(self, *_: object) -> None:
-        self._heard.warnings = None
+        self._heard.warnings, self._heard.until = None, math.inf
 
 
 def _read_until(response: requests.Response, until: float) -> bytes:

@@ -197,7 +197,7 @@ def test_one_sided_gaps_are_missing_data_and_never_a_pass():
     table.loc[(table["side"] == "canary") & (table["timestamp"] >= TIMES[30]), "heap"] = np.nan
     result = judged(table)
     assert result.metrics[0].outcome is Outcome.INSUFFICIENT
-    assert "data are missing" in result.metrics[0].reason
+    assert "no value in the last 30 intervals" in result.metrics[0].reason
     mostly = wide(heap=heap)
     mostly.loc[(mostly["side"] == "canary") & (np.arange(len(mostly)) % 4 > 0), "heap"] = np.nan
     assert judged(mostly).metrics[0].outcome is Outcome.INSUFFICIENT
@@ -229,3 +229,73 @@ def test_the_window_begins_with_the_canary():
     window = FrameSource(late).window(timedelta(minutes=1))
     assert window.start == TIMES[19].to_pydatetime()
     assert window.end == TIMES[59].to_pydatetime()
+
+
+# --- what must never read as healthy -----------------------------------------------------------------------------
+
+
+def worse_errors(**change):
+    """The canary has five times the errors; some of its rows are changed."""
+    table = wide(
+        requests=lambda side: [9000.0 if side == "baseline" else 1000.0] * 60,
+        errors=lambda side: [90.0 if side == "baseline" else 50.0] * 60,
+    ).reset_index(drop=True)
+    canary = table["side"] == "canary"
+    for rows, value in change.values():
+        table.loc[canary & rows(table), "errors"] = value
+    return table
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_errors_that_are_no_numbers_are_not_zero_errors(value):
+    hidden = judged(worse_errors(all=(lambda t: t["errors"] > 0, value)), COUNTS)
+    assert hidden.verdict is not Verdict.PASS
+    partly = judged(worse_errors(most=(lambda t: np.arange(len(t)) % 4 > 0, value)), COUNTS)
+    assert partly.verdict is not Verdict.PASS
+
+
+def test_error_rows_that_stop_are_not_zero_errors():
+    table = worse_errors()
+    errors = table[["timestamp", "side", "errors"]].rename(columns={"errors": "value"}).assign(metric="errors")
+    requests = table[["timestamp", "side", "requests"]].rename(columns={"requests": "value"}).assign(metric="requests")
+    kept = errors[(errors["side"] == "baseline") | (errors["timestamp"] < TIMES[6])]
+    assert judged(pd.concat([kept, requests]), COUNTS).verdict is not Verdict.PASS
+    none = errors[errors["side"] == "baseline"]
+    assert judged(pd.concat([none, requests]), COUNTS).verdict is not Verdict.PASS
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_slow_requests_without_a_latency_are_not_fast_ones(value):
+    table = requests()
+    slow = (table["side"] == "canary") & (table["latency"] > 0.2)
+    table.loc[slow, "latency"] = value
+    judgement = judged(table, REQUESTS)
+    assert judgement.verdict is not Verdict.PASS
+    assert judgement["latency"].outcome is not Outcome.SAFE
+
+
+def test_a_canary_that_fell_silent_does_not_pass():
+    table = wide(heap=heap)
+    dead = table[(table["side"] == "baseline") | (table["timestamp"] < TIMES[50])]
+    assert judged(dead).verdict is not Verdict.PASS
+    rows = requests()
+    late = rows[(rows["side"] == "baseline") | (rows["timestamp"] < rows["timestamp"].min() + 600)]
+    source = FrameSource(late)
+    result = judge(REQUESTS, source, source.window(REQUESTS.interval))
+    assert {metric.outcome for metric in result.metrics} & {Outcome.SAFE, Outcome.TOLERABLE} == set()
+
+
+@pytest.mark.parametrize("counters", ["errors", ["erors"]])
+def test_counters_that_are_no_names_are_refused(counters):
+    with pytest.raises(ValueError, match="is no list of names of this table"):
+        FrameSource(wide(errors=lambda _: [1.0] * 60), counters=counters)
+
+
+def test_truncated_files_and_repeated_columns_are_named(tmp_path):
+    path = tmp_path / "a.csv.gz"
+    wide(heap=heap).to_csv(path, index=False)
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(DataError, match="cannot be read"):
+        FrameSource(path)
+    with pytest.raises(DataError, match="two columns 'heap'"):
+        FrameSource(pd.concat([wide(heap=heap), wide(heap=heap)[["heap"]]], axis=1))

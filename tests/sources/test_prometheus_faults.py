@@ -264,3 +264,102 @@ def test_progress_is_reported():
     with serving(lambda r: success([{"metric": {}, "values": grid(r)}])) as (url, _):
         PrometheusSource(url, progress=lambda done, total: told.append((done, total))).fetch([query()] * 3, WINDOW)
     assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+@pytest.mark.parametrize(
+    "warning",
+    ["receive series from Addr: rpc error: code = Unavailable", "remote_read: remote server returned HTTP status 503"],
+)
+def test_any_warning_but_a_hint_on_the_query_prevents_a_pass(warning):
+    with serving(lambda r: success([{"metric": {}, "values": heap(r)}], warnings=[warning])) as (url, _):
+        assert judge(CONFIG, PrometheusSource(url), WINDOW).verdict is Verdict.MARGINAL
+    hint = "PromQL info: metric might not be a counter"
+    with serving(lambda r: success([{"metric": {}, "values": heap(r)}], warnings=[hint])) as (url, _):
+        assert judge(CONFIG, PrometheusSource(url), WINDOW).verdict is Verdict.PASS
+
+
+def test_a_partial_answer_of_victoriametrics_prevents_a_pass():
+    def respond(request):
+        answer = {"status": "success", "isPartial": True, "data": {"resultType": "matrix"}}
+        answer["data"]["result"] = [{"metric": {}, "values": heap(request)}]
+        return Answer(answer)
+
+    with serving(respond) as (url, _):
+        assert judge(CONFIG, PrometheusSource(url), WINDOW).verdict is Verdict.MARGINAL
+
+
+def test_a_forgotten_label_is_not_a_comparison_of_the_baseline_with_itself():
+    same = JudgeConfig.from_mapping(
+        {"name": "c", "interval": "15s", "metrics": [
+            {"name": "heap", "kind": "gauge", "query": "heap", "harm": "increase", "margin": "10%"}]}
+    )  # fmt: skip
+    with serving(lambda r: success([{"metric": {}, "values": heap(r)}])) as (url, _):
+        result = judge(same, PrometheusSource(url), WINDOW)
+    assert result.metrics[0].outcome is Outcome.ERROR
+    assert "both sides ask heap" in result.metrics[0].reason
+
+
+@pytest.mark.parametrize(
+    "expression", ["sum(requests_total)", "rate(requests_total[1m])", "sum(increase(requests_total[5m]))"]
+)
+def test_counts_must_be_counters_or_increases_of_one_interval(expression):
+    with serving(lambda r: success([{"metric": {}, "values": grid(r)}])) as (url, seen):
+        source = PrometheusSource(url)
+        refused = source.fetch([query(expression, Reading.COUNTS)], WINDOW)[0]
+        assert "no bare counter selector" in refused.error
+        assert not seen
+        assert source.fetch([query("sum(increase(requests_total[15s]))", Reading.COUNTS)], WINDOW)[0].error is None
+
+
+@pytest.mark.parametrize("result", [None, "text", [{}], [{"metric": {}, "values": [[1, "abc"]]}], [{"values": 5}]])
+def test_an_answer_of_another_shape_is_an_error_of_its_query(result):
+    with serving(lambda _: success(result)) as (url, _):
+        assert "shape that Prometheus does not give" in fetch_one(url).error
+
+
+def test_a_redirect_is_named_and_not_followed():
+    def respond(request):
+        return Answer("", 302, headers={"Location": "http://elsewhere.example/prom?token=s3cret"})
+
+    with serving(respond) as (url, seen):
+        with pytest.raises(SourceUnavailable, match="sends us on to http://elsewhere.example/prom") as caught:
+            fetch_one(url, headers={"X-Api-Key": "s3cret"})
+        assert "s3cret" not in str(caught.value)
+        assert len(seen) == 1
+
+
+def test_the_deadline_holds_for_halved_queries():
+    timeout = Answer({"status": "error", "errorType": "timeout", "error": "query timed out"}, 503, delay=0.2)
+    with serving(lambda _: timeout) as (url, _):
+        begin = time.monotonic()
+        with pytest.raises(SourceUnavailable):
+            PrometheusSource(url, timeout=1.0).fetch([query()], WINDOW)
+        assert time.monotonic() - begin < 3.0
+
+
+def test_tokens_lose_their_newline_and_broken_ones_are_not_shown():
+    with serving(lambda r: success([{"metric": {}, "values": grid(r)}])) as (url, seen):
+        fetch_one(url, bearer_token="s3cret\n")
+    assert seen[0].headers["Authorization"] == "Bearer s3cret"
+    for options in ({"bearer_token": "s3\ncret"}, {"headers": {"X": "s3\ncret"}}):
+        with pytest.raises(ConfigError, match="no HTTP header can carry") as caught:
+            PrometheusSource("http://x", **options)
+        assert "cret" not in str(caught.value)
+    with pytest.raises(ConfigError) as caught:
+        PrometheusSource("admin:s3cret@prom:9090")
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"url": "http://x/p?tenant=a"}, "which would be lost"),
+        ({"url": "http://[::1"}, "is no address"),
+        ({"url": "http://x", "ca": "/nowhere.pem"}, "does not exist"),
+        ({"url": "http://x", "password": "p"}, "without a `username`"),
+        ({"url": ["http://x"]}, "url"),
+    ],
+)
+def test_options_that_would_be_lost_or_fail_later_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        from_config({"type": "prometheus", **options})

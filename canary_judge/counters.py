@@ -1,0 +1,133 @@
+"""Counters into events per interval: differences, resets, births, and what was not observed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from canary_judge.results import Side
+from canary_judge.series import Form, Result, Series
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+    Int = NDArray[np.int64]
+
+__all__ = ["CountedSide", "Unusable", "first_samples", "increments", "intervals", "note_first", "nothing"]
+
+
+class Unusable(Exception):  # noqa: N818
+    """The metric cannot be judged; the message says why and what to do."""
+
+
+@dataclass(slots=True)
+class CountedSide:
+    """What one side's counters gave, while it is being added up."""
+
+    increments: Float
+    covered: NDArray[np.bool_]
+    series: int = 0
+    resets: int = 0
+    births: int = 0
+    dropped: int = 0
+    non_finite: int = 0
+    # counts without a cumulative record: an interval without a point, or with one that is no number, was not observed
+    unobserved: NDArray[np.bool_] | None = None
+
+
+def nothing(edges: Int) -> CountedSide:
+    """A side on which nothing was counted yet."""
+    return CountedSide(increments=np.zeros(edges.size - 1), covered=np.zeros(edges.size - 1, dtype=bool))
+
+
+def increments(result: Result, edges: Int, first: Mapping[tuple[str, str], int], where: str) -> CountedSide:
+    """Events per interval over all series of a result."""
+    side = nothing(edges)
+    if result.form not in (Form.COUNTER, Form.COUNTS):
+        if not result.series:
+            return side
+        raise Unusable(f"{where}: the source answered with {result.form.value}, but counts are needed")
+    for one in result.series:
+        times, values, zero_at = one.timestamps, one.values, one.zero_at
+        finite = np.isfinite(values)
+        in_window = intervals(times, edges)[1]
+        side.non_finite += int((in_window & ~finite).sum())
+        times, values = times[finite], values[finite]
+        if not (in_window & finite).any():
+            continue
+        side.series += 1
+        if (values < 0).any():
+            raise Unusable(f"{where}: a count of {values.min():g} is negative; give a counter, or use kind: gauge")
+        if result.form is Form.COUNTER:
+            times, values = _differences(times, values, edges, _zero_before(one, zero_at, first, times, values), side)
+        interval, inside = intervals(times, edges)
+        side.increments += np.bincount(interval[inside], weights=values[inside], minlength=edges.size - 1)
+        seen, inside = intervals(one.timestamps[finite], edges)
+        side.covered[seen[inside]] = True
+        if result.form is Form.COUNTS:
+            broken = np.zeros(edges.size - 1, dtype=bool)
+            at, on_grid = intervals(one.timestamps[~finite], edges)
+            broken[at[on_grid]] = True
+            side.unobserved = broken if side.unobserved is None else side.unobserved | broken
+    if side.unobserved is not None:
+        side.unobserved |= ~side.covered
+    return side
+
+
+def _differences(times: Int, values: Float, edges: Int, zero: bool, side: CountedSide) -> tuple[Int, Float]:  # noqa: FBT001
+    steps = np.diff(values)
+    reset = steps < 0
+    in_window = times[1:] > edges[0]
+    side.resets += int((reset & in_window).sum())
+    steps = np.where(reset, values[1:], steps)
+    if times.size and times[0] > edges[0]:  # born inside the window
+        if zero:
+            side.births += 1
+            return times, np.concatenate([values[:1], steps])
+        side.dropped += 1
+    return times[1:], steps
+
+
+def _zero_before(
+    one: Series, zero_at: int | None, first: Mapping[tuple[str, str], int], times: Int, values: Float
+) -> bool:
+    """Whether a series that appears inside the window is known to have been zero before its first point."""
+    if not times.size:
+        return False
+    if values[0] == 0:
+        return True
+    if zero_at is not None:
+        return bool(zero_at <= times[0])
+    target = _target(one.labels)
+    return target is not None and bool(first.get(target, int(times[0])) < int(times[0]))
+
+
+def first_samples(parts: Mapping[tuple[str, Side], Result], side: Side) -> dict[tuple[str, str], int]:
+    """The earliest point of any series of each target: when a label set is born later, it was zero until then."""
+    first: dict[tuple[str, str], int] = {}
+    for (_, of), result in parts.items():
+        if of is side:
+            note_first(result, first)
+    return first
+
+
+def note_first(result: Result, first: dict[tuple[str, str], int]) -> None:
+    """Note the earliest point of each target of a result."""
+    for one in result.series:
+        target = _target(one.labels)
+        if target is not None and one.timestamps.size:
+            first[target] = min(first.get(target, int(one.timestamps[0])), int(one.timestamps[0]))
+
+
+def _target(labels: Mapping[str, str]) -> tuple[str, str] | None:
+    return (labels.get("job", ""), labels["instance"]) if "instance" in labels else None
+
+
+def intervals(times: Int, edges: Int) -> tuple[Int, NDArray[np.bool_]]:
+    """Index of the interval (edge, next edge] of each time, and whether it lies on the grid."""
+    index = np.searchsorted(edges, times, side="left") - 1
+    return index, (index >= 0) & (index < edges.size - 1)
