@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from canary_judge.errors import DataError
-from canary_judge.metrics import RatioMetric
+from canary_judge.metrics import LatencyMetric, RatioMetric
 from canary_judge.results import Side
 from canary_judge.samples import _metric_samples
 from canary_judge.series import Form, Result, Series, Window, nanoseconds
@@ -140,3 +140,16 @@ def test_more_events_than_requests_are_refused():
 def test_levels_cannot_serve_as_counts():
     with pytest.raises(Exception, match="counts are needed"):
         counted(series([(10, 1)], instance="x"), form=Form.LEVEL)
+
+
+# --- histograms --------------------------------------------------------------------------------------------------
+
+
+def test_instances_with_other_buckets_are_refused():
+    """Else the instance without the bucket would count all of its requests as slow, or none."""
+    metric = LatencyMetric(name="m", kind="latency", histogram="d_seconds_bucket", slower_than="300ms", margin="1.5x")
+    buckets = [(instance, le) for instance in "ab" for le in ("0.3", "+Inf") if (instance, le) != ("b", "0.3")]
+    found = tuple(series([(0, 0), (60, 600)], instance=instance, le=le) for instance, le in buckets)
+    parts = {("histogram", side): Result(series=found, form=Form.COUNTER) for side in Side}
+    with pytest.raises(Exception, match=r'instance="b"} has not the bucket 0.3'):
+        _metric_samples(metric, parts, EDGES)

@@ -121,6 +121,15 @@ def world():
         )
     )
     add("young old", "young_total", {"version": "old", "instance": "a:1"}, 3, 45)
+    # a pod that ran for long and was relabelled at 900 s: its earlier scrapes carry another label
+    made, _ = counter(
+        "moved_total", {"job": "web", "version": "new", "instance": "e:1", "track": "canary"}, 3, 46, born=900
+    )
+    samples.append((made[0], made[1], [(t, v + 1e6) for t, v in made[2]]))
+    for track, ours in (("stable", LIFE < 900), ("canary", LIFE >= 900)):
+        labels = {"job": "web", "instance": "e:1", "track": track}
+        samples.append(("up", labels, [(T0 + t, 1.0) for t in LIFE[ours]]))
+    add("moved old", "moved_total", {"version": "old", "instance": "a:1"}, 3, 47)
     for version in ("old", "new"):
         samples.append(
             ("nan_gauge", {"version": version}, [(T0 + t, float("nan") if version == "new" else 1.0) for t in HISTORY])
@@ -197,6 +206,12 @@ def test_an_old_counter_that_is_only_newly_scraped_is_not_counted_from_zero(url)
     assert totals(found)["canary"][0] < 1e6
     assert found.quality.births_dropped == 2
     assert any("without proof that they began at zero" in text for text in found.warnings)
+
+
+def test_a_relabelled_pod_is_not_counted_from_zero(url):
+    found = samples_of(url, config(ratio("moved_total", "moved_total")))
+    assert totals(found)["canary"][0] < 1e6
+    assert found.quality.births_dropped == 2
 
 
 def test_a_process_that_started_inside_the_window_is_counted_from_zero(url):
