@@ -16,7 +16,8 @@ from scipy import special
 from canary_judge.results import Comparison, Harm, LimitCheck, Scale
 from canary_judge.stats.dependence import rank_autocorrelation_time
 from canary_judge.stats.margins import ask
-from canary_judge.stats.rank import mann_whitney, shift_interval
+from canary_judge.stats.rank import mann_whitney
+from canary_judge.stats.shift import shift_interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,9 +1,13 @@
-"""Mann-Whitney's rank statistic and the Hodges-Lehmann shift, one row per metric.
+"""Mann-Whitney's rank statistic and its p-values, one row per metric.
+
+One sort does the work: each value becomes an order-preserving integer with its side in the lowest bit, so that the
+sorted integers say where the canary stands and what is tied. Values whose images would not fit are ranked by
+`mid_ranks` instead; both give the same numbers.
 
 References:
     Mann, H. B. & Whitney, D. R. (1947), doi:10.1214/aoms/1177730491.
-    Hodges, J. L. & Lehmann, E. L. (1963), doi:10.1214/aoms/1177704172.
-    Lehmann, E. L. (1975), *Nonparametrics*, sections 1.4 (ties) and 2.3-2.5 (interval).
+    Lehmann, E. L. (1975), *Nonparametrics*, section 1.4 (ties).
+    Streitberg, B. & Röhmel, J. (1986), Statistical Software Newsletter 12(1), 10-17 (exact distribution with ties).
 """
 
 from __future__ import annotations
@@ -12,16 +16,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import special
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Float = NDArray[np.float64]
+    Keys = NDArray[np.uint64]
 
-__all__ = ["RankTest", "difference_order_statistics", "mann_whitney", "mid_ranks", "shift_interval"]
+__all__ = ["RankTest", "mann_whitney", "mann_whitney_p_values", "mid_ranks"]
 
-# Below this many differences they are listed; above, the wanted ones are selected without listing all.
-_LISTED_DIFFERENCES = 1_000_000
+# Values of one chunk of rows: its keys stay in the second-level cache.
+_CHUNK = 1 << 16
+# Tied blocks of one long row are counted in pieces of this many values, which bounds the memory.
+_PIECE = 1 << 21
+# Most samples of both sides together for which every assignment of ranks is counted.
+_EXACT = 50
+
+_MAGNITUDE = np.int64(2**63 - 1)
+# Bit patterns of 2^-511 and 2^512: non-zero magnitudes between them leave the bits for sign and side free.
+_SMALLEST, _LARGEST = np.int64(512 << 52), np.int64(1535 << 52)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +55,183 @@ class RankTest:
     z: Float
     n_baseline: NDArray[np.int64]
     n_canary: NDArray[np.int64]
+
+
+def mann_whitney(*, baseline: Float, canary: Float) -> RankTest:
+    """Compare canary and baseline by ranks, row by row.
+
+    Args:
+        baseline: Shape (m, n_b); NaN marks a missing value, so rows may be ragged.
+        canary: Shape (m, n_c).
+
+    Returns:
+        The statistic without continuity correction. A one-sided p-value of "not higher" is the upper tail
+        of `z`, divided by the square root of the autocorrelation time when the values depend on each other.
+
+    Examples:
+        >>> test = mann_whitney(baseline=np.array([[1.0, 2.0, 3.0]]), canary=np.array([[2.0, 4.0, 5.0]]))
+        >>> float(test.u[0])
+        7.5
+    """
+    rows, n, m = baseline.shape[0], baseline.shape[1], canary.shape[1]
+    doubled, ties = np.zeros(rows), np.zeros(rows)
+    n_baseline, n_canary = np.full(rows, n), np.full(rows, m)
+    step = max(1, _CHUNK // max(n + m, 1))
+    for first in range(0, rows if n + m else 0, step):
+        part = slice(first, first + step)
+        b, c = (np.ascontiguousarray(side[part], dtype=float) for side in (baseline, canary))
+        # the minimum is NaN where a value is: one pass tells missing values and signs
+        low = np.minimum(b.min(initial=np.inf), c.min(initial=np.inf))
+        missing = None
+        if np.isnan(low):
+            gaps_b, gaps_c = np.isnan(b), np.isnan(c)
+            missing = np.count_nonzero(gaps_b, axis=1), np.count_nonzero(gaps_c, axis=1)
+            b, c = np.where(gaps_b, np.nan, b), np.where(gaps_c, np.nan, c)  # one bit pattern for all that is missing
+            n_baseline[part] -= missing[0]
+            n_canary[part] -= missing[1]
+        keys = _keys(b, c, mixed=not low >= 0)
+        if keys is None:
+            ranks, ties[part] = mid_ranks(np.concatenate([c, b], axis=1))
+            doubled[part] = 2 * np.nansum(ranks[:, :m], axis=1)
+        else:
+            keys.sort(axis=1)
+            doubled[part], ties[part] = _doubled_rank_sums(keys, m, missing)
+    u = doubled / 2 - n_canary * (n_canary + 1) / 2
+    pairs = n_canary.astype(float) * n_baseline
+    total = (n_canary + n_baseline).astype(float)
+    tied = np.divide(ties, total * (total - 1), out=np.zeros_like(total), where=total > 1)
+    sigma = np.sqrt(np.maximum(pairs / 12 * (total + 1 - tied), 0.0))
+    z = np.divide(u - pairs / 2, sigma, out=np.zeros_like(u), where=sigma > 0)
+    return RankTest(u=u, sigma=sigma, z=z, n_baseline=n_baseline, n_canary=n_canary)
+
+
+def _keys(baseline: Float, canary: Float, *, mixed: bool) -> Keys | None:
+    """Integers in the order of the values, canary + 1; None where magnitudes are too small or large to be packed."""
+    m = canary.shape[1]
+    keys: Keys = np.empty((canary.shape[0], m + baseline.shape[1]), dtype=np.uint64)
+    for side, out in ((canary, keys[:, :m]), (baseline, keys[:, m:])):
+        bits = _signed(side) if mixed else side.view(np.uint64)
+        if bits is None:
+            return None
+        np.left_shift(bits, np.uint64(1), out=out)  # the sign of values >= 0, and of NaN, falls off
+    np.bitwise_or(keys[:, :m], np.uint64(1), out=keys[:, :m])
+    return keys
+
+
+def _signed(values: Float) -> Keys | None:
+    """63-bit integers in the order of values of both signs; NaN stands last."""
+    bits = values.view(np.int64)
+    magnitude = bits & _MAGNITUDE
+    missing = np.isnan(values)
+    nonzero = magnitude[(magnitude != 0) & ~missing]
+    if nonzero.size and not (nonzero.min() >= _SMALLEST and nonzero.max() < _LARGEST):
+        return None
+    magnitude = np.maximum(magnitude - (_SMALLEST - 1), 0)
+    sign = bits >> np.int64(63)
+    packed = ((magnitude ^ sign) - sign).view(np.uint64) + np.uint64(2**62)
+    return np.where(missing, np.uint64(2**63 - 1), packed)
+
+
+def _doubled_rank_sums(
+    keys: Keys, m: int, missing: tuple[NDArray[np.int64], NDArray[np.int64]] | None
+) -> tuple[Float, Float]:
+    """Twice the canary's mid-rank sum and the sum of t^3 - t by row, from sorted keys."""
+    rows, width = keys.shape
+    if rows == 1 and width > 2 * _PIECE:
+        doubled, ties = _in_pieces(keys[0])
+    else:
+        doubled, ties = _blocks(keys, m if missing is None else None)
+    if missing is not None:  # the missing values are the last block of their row
+        gap = (missing[0] + missing[1]).astype(float)
+        doubled -= missing[1] * (2 * (width - gap) + gap + 1)
+        ties -= gap * (gap * gap - 1)
+    return doubled, ties
+
+
+def _blocks(keys: Keys, m: int | None) -> tuple[Float, Float]:
+    """The same for rows that fit the cache; m is None where the rows do not all have m canary values."""
+    rows, width = keys.shape
+    flat = keys.ravel()
+    labels = (flat & np.uint64(1)).view(np.int64).astype(bool)
+    starts_block = np.empty(flat.size, dtype=bool)
+    np.greater(flat[1:] ^ flat[:-1], np.uint64(1), out=starts_block[1:])
+    starts_block[::width] = True
+    if m is not None and starts_block.all():  # no ties: the positions are the ranks
+        position = np.flatnonzero(labels).reshape(rows, m).sum(axis=1)
+        return 2.0 * (position - np.arange(rows) * (width * m) + m), np.zeros(rows)
+    starts = np.flatnonzero(starts_block)
+    size = np.diff(starts, append=flat.size)
+    before = np.cumsum(labels, dtype=np.int32)
+    canary = np.diff(before[starts] - labels[starts], append=before[-1])
+    row = np.arange(rows) * width
+    first = np.searchsorted(starts, row)
+    # a block's doubled mid-rank is (first rank) + (last rank)
+    doubled = np.add.reduceat(canary * (2 * starts + size + 1), first) - 2 * row * np.add.reduceat(canary, first)
+    t = size.astype(float)
+    return doubled.astype(float), np.add.reduceat(t * (t * t - 1), first)
+
+
+def _in_pieces(keys: Keys) -> tuple[Float, Float]:
+    """The same for one long row, cut where no block of ties is."""
+    doubled, ties = np.zeros(1), np.zeros(1)
+    begin = 0
+    while begin < keys.size:
+        last = keys[min(begin + _PIECE, keys.size) - 1]
+        end = int(np.searchsorted(keys, last | np.uint64(1), side="right"))
+        piece = keys[None, begin:end]
+        part, tied = _blocks(piece, None)
+        doubled += part + 2.0 * begin * np.count_nonzero(piece & np.uint64(1))
+        ties += tied
+        begin = end
+    return doubled, ties
+
+
+def mann_whitney_p_values(*, baseline: Float, canary: Float, continuity: bool = True) -> tuple[Float, Float]:
+    """One-sided p-values of independent samples: canary higher, canary lower.
+
+    Rows of at most 50 values are counted exactly, given their ties; longer ones use the normal distribution.
+
+    Args:
+        baseline: Shape (m, n_b); NaN marks a missing value.
+        canary: Shape (m, n_c).
+        continuity: Move `u` by 1/2 towards its mean in the normal approximation.
+
+    Returns:
+        Two arrays of shape (m,); 1 where a side is empty.
+
+    Examples:
+        >>> higher, lower = mann_whitney_p_values(baseline=np.array([[1.0, 2.0, 3.0]]),
+        ...                                       canary=np.array([[4.0, 5.0, 6.0]]))
+        >>> float(higher[0]), float(lower[0])
+        (0.05, 1.0)
+    """
+    test = mann_whitney(baseline=baseline, canary=canary)
+    excess = test.u - test.n_baseline * test.n_canary / 2
+    half = 0.5 if continuity else 0.0
+    known = test.sigma > 0
+    scale = np.where(known, test.sigma, 1.0)
+    higher = np.where(known, special.ndtr(-(excess - half) / scale), 1.0)
+    lower = np.where(known, special.ndtr((excess + half) / scale), 1.0)
+    for row in np.flatnonzero((test.n_baseline + test.n_canary <= _EXACT) & known):
+        b, c = (side[row][~np.isnan(side[row])] for side in (baseline, canary))
+        higher[row], lower[row] = _exact_tails(b, c)
+    return higher, lower
+
+
+def _exact_tails(baseline: Float, canary: Float) -> tuple[float, float]:
+    """P(rank sum >= the observed one), P(<=), over all assignments of the pooled mid-ranks to the sides."""
+    small, n = (canary, canary.size) if canary.size <= baseline.size else (baseline, baseline.size)
+    ranks, _ = mid_ranks(np.concatenate([canary, baseline])[None, :])
+    doubled = np.rint(2 * ranks[0]).astype(int)
+    observed = int(doubled[: canary.size].sum() if small is canary else doubled[canary.size :].sum())
+    # ways[k, s]: subsets of k values whose doubled ranks sum to s; at most C(50, 25) < 2^53, so all are exact
+    ways = np.zeros((n + 1, int(np.sort(doubled)[-n:].sum()) + 1))
+    ways[0, 0] = 1
+    for rank in doubled:
+        for k in range(n, 0, -1):
+            ways[k, rank:] += ways[k - 1, : ways.shape[1] - rank]
+    at_least, at_most = ways[n, observed:].sum() / ways[n].sum(), ways[n, : observed + 1].sum() / ways[n].sum()
+    return (float(at_least), float(at_most)) if small is canary else (float(at_most), float(at_least))
 
 
 def mid_ranks(values: Float) -> tuple[Float, Float]:
@@ -75,99 +266,3 @@ def mid_ranks(values: Float) -> tuple[Float, Float]:
     ranks = np.empty((rows, width))
     np.put_along_axis(ranks, order, np.where(missing, np.nan, (first + last) / 2 + 1), axis=1)
     return ranks, ties
-
-
-def mann_whitney(*, baseline: Float, canary: Float) -> RankTest:
-    """Compare canary and baseline by ranks, row by row.
-
-    Args:
-        baseline: Shape (m, n_b); NaN marks a missing value, so rows may be ragged.
-        canary: Shape (m, n_c).
-
-    Returns:
-        The statistic without continuity correction. A one-sided p-value of "not higher" is the upper tail
-        of `z`, divided by the square root of the autocorrelation time when the values depend on each other.
-
-    Examples:
-        >>> test = mann_whitney(baseline=np.array([[1.0, 2.0, 3.0]]), canary=np.array([[2.0, 4.0, 5.0]]))
-        >>> float(test.u[0])
-        7.5
-    """
-    ranks, ties = mid_ranks(np.concatenate([canary, baseline], axis=1))
-    n_canary = np.count_nonzero(~np.isnan(canary), axis=1)
-    n_baseline = np.count_nonzero(~np.isnan(baseline), axis=1)
-    u = np.nansum(ranks[:, : canary.shape[1]], axis=1) - n_canary * (n_canary + 1) / 2
-    pairs = n_canary.astype(float) * n_baseline
-    total = (n_canary + n_baseline).astype(float)
-    tied = np.divide(ties, total * (total - 1), out=np.zeros_like(total), where=total > 1)
-    sigma = np.sqrt(np.maximum(pairs / 12 * (total + 1 - tied), 0.0))
-    z = np.divide(u - pairs / 2, sigma, out=np.zeros_like(u), where=sigma > 0)
-    return RankTest(u=u, sigma=sigma, z=z, n_baseline=n_baseline, n_canary=n_canary)
-
-
-def shift_interval(
-    *, baseline: Float, canary: Float, half_width: float
-) -> tuple[float, tuple[float | None, float | None]]:
-    """Hodges-Lehmann shift canary - baseline, and its interval.
-
-    The interval inverts the rank test: it holds every shift at which `u` is within `half_width` of its mean.
-
-    Args:
-        baseline: Shape (n_b,), finite, not empty.
-        canary: Shape (n_c,), finite, not empty.
-        half_width: Quantile of the test times the standard deviation of `u`.
-
-    Returns:
-        The median of all n_b * n_c differences, and the interval; an end is None where the sample is too
-        small to bound the shift at this level.
-
-    Examples:
-        >>> shift_interval(baseline=np.array([1.0, 2, 3]), canary=np.array([4.0, 5, 7]), half_width=3.5)
-        (3.0, (1.0, 6.0))
-    """
-    pairs = baseline.size * canary.size
-    depth = int(np.floor(pairs / 2 - half_width))
-    middle = [(pairs - 1) // 2, pairs // 2]
-    ends = [depth - 1, pairs - depth] if depth >= 1 else []
-    found = difference_order_statistics(canary, baseline, middle + ends)
-    estimate = float(found[0] + found[1]) / 2 if middle[0] != middle[1] else float(found[0])
-    return estimate, (float(found[2]), float(found[3])) if ends else (None, None)
-
-
-def difference_order_statistics(x: Float, y: Float, ranks: list[int]) -> Float:
-    """The differences x_i - y_j with the given 0-based ranks, without n * m memory.
-
-    Examples:
-        >>> difference_order_statistics(np.array([1.0, 5.0]), np.array([0.0, 3.0]), [0, 3]).tolist()
-        [-2.0, 5.0]
-    """
-    if x.size * y.size <= _LISTED_DIFFERENCES:
-        differences = np.subtract.outer(x, y).ravel()
-        return np.asarray(np.partition(differences, sorted(set(ranks)))[ranks])
-    x, y = np.sort(x), np.sort(y)
-    return np.array([_select_difference(x, y, rank) for rank in ranks])
-
-
-def _select_difference(x: Float, y: Float, rank: int) -> float:
-    """One order statistic of the differences of sorted x and y: halve a bracket of values, then list it."""
-    low, high = float(np.nextafter(x[0] - y[-1], -np.inf)), float(x[-1] - y[0])
-    below, above = 0, x.size * y.size  # differences <= low, and <= high
-    while above - below > _LISTED_DIFFERENCES:
-        middle = low + (high - low) / 2
-        if not low < middle < high:
-            return high  # the bracket holds one value only: ties
-        count = _count_up_to(x, y, middle)
-        if count > rank:
-            high, above = middle, count
-        else:
-            low, below = middle, count
-    first = np.searchsorted(y, x - high, side="left")
-    stop = np.searchsorted(y, x - low, side="left")
-    lengths = stop - first
-    offsets = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    listed = np.repeat(x, lengths) - y[np.repeat(first, lengths) + offsets]
-    return float(np.partition(listed, rank - below)[rank - below])
-
-
-def _count_up_to(x: Float, y: Float, bound: float) -> int:
-    return int(x.size * y.size - np.searchsorted(y, x - bound, side="left").sum())
