@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -150,6 +151,19 @@ class JudgeConfig(StrictModel):
         except ValidationError as error:
             lines = [f"{name}: {line}" for line in _explain(error, data)]
             raise ConfigError("\n".join(dict.fromkeys(lines))) from None  # the cause shows all input, secrets too
+
+    @classmethod
+    def from_kayenta(cls, data: object, *, interval: str = "1m") -> JudgeConfig:
+        """Carry a Kayenta canary config over; a warning says what was not carried over.
+
+        `canary_judge.kayenta.to_config` gives the same config with the list of notes.
+        """
+        from canary_judge import kayenta  # noqa: PLC0415
+
+        conversion = kayenta.to_config(data, interval=interval)
+        if conversion.notes:
+            warnings.warn("; ".join(conversion.notes), stacklevel=2)
+        return conversion.config
 
     def with_sides(
         self, *, baseline: Mapping[str, str] | None = None, canary: Mapping[str, str] | None = None

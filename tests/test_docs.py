@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from canary_judge.__main__ import _parser
+from canary_judge.__main__ import _parser, main
 from canary_judge.config import JudgeConfig
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +38,21 @@ def test_yaml_blocks_are_valid_configs(page):
 def test_commands_exist(page):
     for line in re.findall(r"^canary-judge (.*)$", page.read_text(), re.MULTILINE):
         _parser().parse_args(shlex.split(line.split("#")[0]))
+
+
+SHOWN = [
+    (page, *block.removeprefix("$ canary-judge ").split("\n", 1))
+    for page in PAGES
+    for block in blocks(page, "")
+    if block.startswith("$ canary-judge ")
+]
+
+
+@pytest.mark.parametrize(("page", "command", "output"), SHOWN, ids=[command for _, command, _ in SHOWN])
+def test_shown_output_is_what_is_printed(page, command, output, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    main(shlex.split(command))
+    assert capsys.readouterr().out == output
 
 
 def test_the_readme_has_its_two_commands_of_one_line_each():

@@ -20,7 +20,7 @@ import numpy as np
 
 from canary_judge.errors import DataError
 from canary_judge.kayenta.documents import MetricClassification, MetricConfig, MetricSetPair, SideStatistics
-from canary_judge.kayenta.interval import shift_estimate
+from canary_judge.kayenta.interval import ShiftEstimate, shift_estimate
 from canary_judge.stats.rank import mann_whitney
 
 if TYPE_CHECKING:
@@ -101,20 +101,32 @@ def classify(config: MetricConfig, pair: MetricSetPair, rng: np.random.Generator
         raise DataError(f"metric {config.name!r}: groups is missing, which Kayenta cannot judge; add `groups: []`")
     baseline, canary = (_preprocessed(values, settings) for values in (pair.baseline, pair.canary))
     with np.errstate(all="ignore"):  # infinite values reach the means, as they do in Kayenta
-        label, reason, ratio, critical = _label(config.name, settings, baseline=baseline, canary=canary, rng=rng)
+        found = _label(config.name, settings, baseline=baseline, canary=canary, rng=rng)
         return MetricClassification(
             name=pair.name,
             id=pair.id,
             tags=dict(pair.tags),
-            classification=label,
-            reason=reason,
+            classification=found.label,
+            reason=found.reason,
             groups=config.groups,
             baseline=_statistics(baseline),
             canary=_statistics(canary),
-            ratio=ratio,
-            critical=critical,
+            ratio=found.ratio,
+            critical=found.critical,
             muted=settings.muted,
+            shift=found.shift,
+            effect=found.effect,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    label: str
+    reason: str | None = None
+    ratio: float | None = 1.0
+    critical: bool = False
+    shift: ShiftEstimate | None = None
+    effect: float | None = None
 
 
 def _preprocessed(values: Float, settings: Settings) -> Float:
@@ -141,26 +153,23 @@ def _percentile(ordered: Float, p: float) -> np.float64:
         return np.float64(ordered[whole - 1] + (position - whole) * (ordered[whole] - ordered[whole - 1]))
 
 
-def _label(
-    name: str, settings: Settings, *, baseline: Float, canary: Float, rng: np.random.Generator
-) -> tuple[str, str | None, float | None, bool]:
-    """Label, reason, ratio, critical."""
+def _label(name: str, settings: Settings, *, baseline: Float, canary: Float, rng: np.random.Generator) -> _Label:
     if not baseline.size or not canary.size:
         if settings.replace_nan:
-            return "Pass", None, 1.0, False
+            return _Label("Pass")
         if settings.must_have_data and not settings.critical:
-            return "NodataFailMetric", f"Missing data for {name}", 1.0, False
-        return "Nodata", f"Missing data for {name}", 1.0, settings.critical
+            return _Label("NodataFailMetric", f"Missing data for {name}")
+        return _Label("Nodata", f"Missing data for {name}", critical=settings.critical)
     if baseline.size == canary.size and np.array_equal(np.sort(baseline), np.sort(canary)):
-        return "Pass", "The Canary and Baseline data are identical", 1.0, False
+        return _Label("Pass", "The Canary and Baseline data are identical")
     constant = bool((baseline == baseline[0]).all() and (canary == canary[0]).all())
     if constant and baseline[0] == canary[0]:
-        return "Pass", None, 1.0, False
+        return _Label("Pass")
     if constant:
         baseline, canary = (_noisy(values, rng) for values in (baseline, canary))
     found = shift_estimate(baseline=baseline, canary=canary)
     if found is None:
-        return "Error", "Metric Classification Failed", None, False
+        return _Label("Error", "Metric Classification Failed", ratio=None)
     ratio = _mean_ratio(baseline=baseline, canary=canary)
     effect = ratio if settings.measure == "meanRatio" else _cles(baseline=baseline, canary=canary)
     bound = _TOLERANCE * abs(found.estimate)
@@ -169,10 +178,12 @@ def _label(
     elif settings.direction != "increase" and found.upper < -bound and not effect > settings.allowed_decrease:
         label, critical = "Low", not effect > settings.critical_decrease
     else:
-        return "Pass", None, ratio, False
-    if settings.critical and critical:
-        return label, f"The metric {name} was classified as {label} (Critical)", ratio, True
-    return label, f"{name} was classified as {label}", ratio, False
+        return _Label("Pass", ratio=ratio, shift=found, effect=effect)
+    critical = critical and settings.critical
+    reason = (
+        f"The metric {name} was classified as {label} (Critical)" if critical else f"{name} was classified as {label}"
+    )
+    return _Label(label, reason, ratio, critical, found, effect)
 
 
 def _noisy(values: Float, rng: np.random.Generator) -> Float:

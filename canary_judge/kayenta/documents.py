@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from canary_judge.errors import DataError
+from canary_judge.kayenta.interval import ShiftEstimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -231,6 +232,8 @@ class MetricClassification:
         ratio: mean(canary) / mean(baseline), NaN if either is 0; None for Error.
         critical: It fails the canary by itself, here and now.
         muted: It is shown only.
+        shift: The interval behind the label, which Kayenta does not return; None where none was needed.
+        effect: The effect size that decided; None likewise.
     """
 
     name: str
@@ -244,6 +247,8 @@ class MetricClassification:
     ratio: float | None
     critical: bool
     muted: bool
+    shift: ShiftEstimate | None = None
+    effect: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -368,13 +373,12 @@ def _statistics(side: SideStatistics) -> dict[str, Any]:
 
 def _classification(data: object, what: str) -> MetricClassification:
     fields = _mapping(data, what)
-    sides = {}
-    for side, key in (("baseline", "controlMetadata"), ("canary", "experimentMetadata")):
+
+    def side(key: str) -> SideStatistics:
         stats = _mapping(_mapping(fields.get(key), f"{what}.{key}").get("stats"), f"{what}.{key}.stats")
-        sides[side] = SideStatistics(
-            count=int(_number(stats, "count", what)),
-            **{name: _number(stats, name, what) for name in ("mean", "min", "max", "std")},
-        )
+        numbers = {name: _number(stats, name, what) for name in ("mean", "min", "max", "std")}
+        return SideStatistics(count=int(_number(stats, "count", what)), **numbers)
+
     metadata = fields.get("resultMetadata")
     reason = fields.get("classificationReason")
     return MetricClassification(
@@ -387,7 +391,8 @@ def _classification(data: object, what: str) -> MetricClassification:
         ratio=None if metadata is None else _number(_mapping(metadata, what), "ratio", what),
         critical=fields.get("critical") is True,
         muted=fields.get("muted") is True,
-        **sides,
+        baseline=side("controlMetadata"),
+        canary=side("experimentMetadata"),
     )
 
 
