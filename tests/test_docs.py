@@ -43,7 +43,7 @@ def test_commands_exist(page):
 SHOWN = [
     (page, *block.removeprefix("$ canary-judge ").split("\n", 1))
     for page in PAGES
-    for block in blocks(page, "")
+    for block in blocks(page, "console")
     if block.startswith("$ canary-judge ")
 ]
 
