@@ -339,22 +339,22 @@ def _labels(pairs: Sequence[str], side: str) -> dict[str, str]:
 
 
 def _sources(options: argparse.Namespace, config: JudgeConfig) -> dict[str, MetricSource]:
-    from canary_judge.sources import FrameSource, PrometheusSource, from_config  # noqa: PLC0415
+    from canary_judge import sources  # noqa: PLC0415  (each source is imported when it is used)
 
     used = list(dict.fromkeys(metric.source for metric in config.metrics))
     progress = _progress if sys.stderr.isatty() else None
     if options.data is not None:
-        return dict.fromkeys(used, FrameSource(Path(options.data), align=options.align))
+        return dict.fromkeys(used, sources.FrameSource(Path(options.data), align=options.align))
     if options.source is not None:
-        return dict.fromkeys(used, PrometheusSource(options.source, progress=progress))
+        return dict.fromkeys(used, sources.PrometheusSource(options.source, progress=progress))
     if missing := sorted(set(used) - set(config.sources)):
         raise ConfigError(
             f"source {missing[0]!r} is nowhere given: add it under `sources:` in the config, "
             "or pass --source URL or --data FILE"
         )
-    found = {name: from_config(config.sources[name], name=name) for name in used}
+    found = {name: sources.from_config(config.sources[name], name=name) for name in used}
     for source in found.values():
-        if isinstance(source, PrometheusSource):
+        if hasattr(source, "progress"):
             source.progress = progress
     return found
 

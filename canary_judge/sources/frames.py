@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import difflib
-import zlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from canary_judge.config import JudgeConfig
 from canary_judge.errors import ConfigError, DataError
 from canary_judge.judging import judge
 from canary_judge.results import Judgement, Side
 from canary_judge.series import Form, Query, Reading, Result, Series, Window, format_duration, nanoseconds
+from canary_judge.sources.tables import Align, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    Rows = NDArray[np.int64]
 
 __all__ = ["FrameSource", "compare"]
 
-# pandas 3 reads floats to the last digit by itself, and warns when told to
-_EXACT_FLOATS: dict[str, Any] = {} if int(pd.__version__.split(".")[0]) >= 3 else {"float_precision": "round_trip"}
 _OPTIONS = {"path", "align", "counters"}
 
 
@@ -47,6 +50,7 @@ class FrameSource:
         DataError: The table is malformed; the message names the column, the row and the remedy.
 
     Examples:
+        >>> import pandas as pd
         >>> times = pd.date_range("2026-01-01", periods=30, freq="1min", tz="UTC")
         >>> table = pd.concat([
         ...     pd.DataFrame({"timestamp": times, "side": side, "heap": np.arange(30.0) + 100})
@@ -56,19 +60,13 @@ class FrameSource:
     """
 
     def __init__(
-        self,
-        data: pd.DataFrame | str | Path,
-        *,
-        align: Literal["time", "start"] = "time",
-        counters: Collection[str] = (),
+        self, data: pd.DataFrame | str | Path, *, align: Align = "time", counters: Collection[str] = ()
     ) -> None:
-        frame = _read(Path(data)) if isinstance(data, str | Path) else data
-        if align not in ("time", "start"):
-            raise ConfigError(f"align is {align!r}; it must be 'time' or 'start'")
         self._counters = frozenset(counters)
-        self._table = _checked(frame, align)
-        self._requests = "ok" in self._table.columns and "metric" not in self._table.columns
-        self._long = {"metric", "value"} <= set(self._table.columns)
+        self._table = Table.of(data, align)
+        columns = {*self._table.numbers, *self._table.texts}
+        self._requests = "ok" in columns and "metric" not in columns
+        self._long = {"metric", "value"} <= columns
         self._names, self._labels = self._columns()
         if isinstance(counters, str) or (strange := sorted(self._counters - set(self._names))):
             what = counters if isinstance(counters, str) else strange[0]
@@ -95,8 +93,8 @@ class FrameSource:
 
     def window(self, interval: timedelta) -> Window:
         """From the canary's first row to the last row of either side, on the grid of the interval."""
-        times = self._table["timestamp"].to_numpy()
-        canary = times[(self._table["side"] == Side.CANARY.value).to_numpy()]
+        times = self._table.times
+        canary = times[self._table.canary]
         if not canary.size:
             raise DataError("the table has no row whose side is 'canary'")
         step = interval // timedelta(microseconds=1) * 1000
@@ -106,33 +104,37 @@ class FrameSource:
             *(datetime.fromtimestamp(moment // 1000 / 1e6, UTC) for moment in (start, max(end, start + step)))
         )
 
+    def usual_spacing(self) -> timedelta:
+        """The median distance between two different timestamps; DataError when there are fewer than two."""
+        times = np.unique(self._table.times)
+        if times.size < 2:
+            raise DataError("the tables have fewer than two timestamps, so no interval can be told; pass interval='1m'")
+        return timedelta(milliseconds=max(float(np.median(np.diff(times))) // 1e6, 1.0))
+
     def fetch(self, queries: Sequence[Query], window: Window) -> list[Result]:
         """Answer every query from the table; an unknown name is an error of that query alone."""
-        start, end = nanoseconds(window.start), nanoseconds(window.end)
-        times = self._table["timestamp"].to_numpy()
-        by_side = {
-            side: self._table[(times > start) & (times <= end) & (self._table["side"] == side.value).to_numpy()]
-            for side in Side
-        }
+        first, last = np.searchsorted(
+            self._table.times, [nanoseconds(window.start), nanoseconds(window.end)], side="right"
+        )
+        by_side = {side: first + np.flatnonzero(self._table.side(side)[first:last]) for side in Side}
         return [self._answer(query, by_side[query.side], window) for query in queries]
 
     def _columns(self) -> tuple[list[str], list[str]]:
         table = self._table
-        rest = [name for name in table.columns if name not in ("timestamp", "side")]
+        texts = [name for name in table.texts if name not in ("ok", "metric", "value", "latency")]
         if self._requests:
-            return ["requests", "errors", *(["latency"] if "latency" in rest else [])], []
+            return ["requests", "errors", *(["latency"] if "latency" in table.numbers else [])], []
         if self._long:
-            return sorted(table["metric"].unique()), [n for n in rest if n not in ("metric", "value")]
-        numeric = [name for name in rest if pd.api.types.is_numeric_dtype(table[name])]
-        return numeric, [name for name in rest if name not in numeric]
+            return sorted({str(name) for name in table.texts["metric"]}), [
+                *texts, *(name for name in table.numbers if name != "value")
+            ]  # fmt: skip
+        return list(table.numbers), texts
 
-    def _answer(self, query: Query, table: pd.DataFrame, window: Window) -> Result:
+    def _answer(self, query: Query, rows: Rows, window: Window) -> Result:
         name = query.expression
         provenance = f"column {name!r} of the {query.side} in a table of {len(self._table)} rows"
         if name in self._labels and not self._long:
-            given = self._table[name]
-            texts = given[pd.to_numeric(given, errors="coerce").isna() & given.notna()]
-            what = repr(texts.iloc[0]) if len(texts) else f"the type {given.dtype}"
+            what = next((repr(value) for value in self._table.texts[name] if not _is_number(value)), "no numbers")
             return Result(error=f"column {name!r} is no numbers: it has {what}", provenance=provenance)
         if name not in self._names:
             near = difflib.get_close_matches(name, self._names, n=1)
@@ -140,65 +142,51 @@ class FrameSource:
             shown = ", ".join(self._names[:20]) or "no numbers in it"
             return Result(error=f"the table has no {name!r}{hint}; there are {shown}", provenance=provenance)
         if self._requests:
-            return self._from_requests(query, table, window, provenance)
-        if self._long:
-            table = table[table["metric"] == name]
-        column = "value" if self._long else name
+            return self._from_requests(query, rows, window, provenance)
         raw = query.reading in (Reading.SAMPLES, Reading.HISTOGRAM)
-        series, warnings = [], []
-        for labels, part in self._split(table):
-            times, values = part["timestamp"].to_numpy(), part[column].to_numpy(dtype=float)
-            present = ~part[column].isna().to_numpy() | (not self._long and not self._labels)
-            times, values = times[present], values[present]
-            if not raw:
-                times, values, repeated = _without_repeats(times, values, name, query.side)
-                if repeated:
-                    warnings.append(f"{repeated} repeated rows of {name!r} were dropped")
-            if times.size:
-                series.append(Series(timestamps=times, values=values, labels=labels))
         if raw:
             form = Form.SAMPLES
         elif query.reading is Reading.LEVEL:
             form = Form.LEVEL
         else:
             form = Form.COUNTER if name in self._counters else Form.COUNTS
-        if form is Form.COUNTER:
-            series = self._with_base(query, series, window, column)
+        series, warnings = [], []
+        base = self._last_before(query, window) if form is Form.COUNTER else {}
+        values_of = self._table.numbers["value" if self._long else name]
+        for labels, own in self._split(self._of_metric(name, rows)):
+            times, values = self._table.times[own], values_of[own]
+            present = ~np.isnan(values) | (not self._long and not self._labels)
+            times, values = times[present], values[present]
+            if not raw:
+                times, values, repeated = _without_repeats(times, values, name, query.side)
+                if repeated:
+                    warnings.append(f"{repeated} repeated rows of {name!r} were dropped")
+            if not times.size:
+                continue
+            if (row := base.get(tuple(labels.items()))) is not None:
+                times = np.concatenate([self._table.times[[row]], times])
+                values = np.concatenate([values_of[[row]], values])
+            series.append(Series(timestamps=times, values=values, labels=labels))
         return Result(series=tuple(series), form=form, warnings=tuple(warnings), provenance=provenance)
 
-    def _with_base(self, query: Query, series: list[Series], window: Window, column: str) -> list[Series]:
-        """Each cumulative series with its last row at or before the window, the base of the first interval."""
-        table = self._table
-        before = (table["timestamp"] <= nanoseconds(window.start)) & (table["side"] == query.side.value)
-        if self._long:
-            before &= table["metric"] == query.expression
-        earlier = {tuple(labels.items()): part for labels, part in self._split(table[before])}
-        found = []
-        for one in series:
-            part = earlier.get(tuple(one.labels.items()))
-            if part is not None and len(part):
-                one = Series(  # noqa: PLW2901
-                    timestamps=np.concatenate([part["timestamp"].to_numpy()[-1:], one.timestamps]),
-                    values=np.concatenate([part[column].to_numpy(dtype=float)[-1:], one.values]),  # noqa: PD011
-                    labels=one.labels,
-                )
-            found.append(one)
-        return found
+    def _last_before(self, query: Query, window: Window) -> dict[tuple[tuple[str, str], ...], int]:
+        """Each cumulative series' last row at or before the window, the base of the first interval."""
+        end = np.searchsorted(self._table.times, nanoseconds(window.start), side="right")
+        rows = self._of_metric(query.expression, np.flatnonzero(self._table.side(query.side)[:end]))
+        return {tuple(labels.items()): int(own[-1]) for labels, own in self._split(rows) if own.size}
 
-    def _split(self, table: pd.DataFrame) -> list[tuple[dict[str, str], pd.DataFrame]]:
-        if not self._labels:
-            return [({}, table)]
-        groups = table.groupby(self._labels, sort=True, dropna=False)
-        return [
-            ({name: str(value) for name, value in zip(self._labels, key, strict=True)}, part) for key, part in groups
-        ]
+    def _of_metric(self, name: str, rows: Rows) -> Rows:
+        return rows[self._table.texts["metric"][rows] == name] if self._long else rows
 
-    def _from_requests(self, query: Query, table: pd.DataFrame, window: Window, provenance: str) -> Result:
-        times = table["timestamp"].to_numpy()
+    def _split(self, rows: Rows) -> list[tuple[dict[str, str], Rows]]:
+        return self._table.groups(self._labels, rows)
+
+    def _from_requests(self, query: Query, rows: Rows, window: Window, provenance: str) -> Result:
+        times = self._table.times[rows]
         if query.expression == "latency":
             if query.reading not in (Reading.SAMPLES, Reading.HISTOGRAM):
                 return Result(error="latency of single requests needs kind: samples or kind: latency")
-            values = table["latency"].to_numpy(dtype=float)
+            values = self._table.numbers["latency"][rows]
             return Result(
                 series=(Series(timestamps=times, values=values),) if times.size else (),
                 form=Form.SAMPLES,
@@ -208,7 +196,7 @@ class FrameSource:
             return Result(error=f"{query.expression!r} are counts; they need kind: ratio or kind: rate")
         # every interval of the grid has a count, also an interval without a request
         edges = window.edges(query.step)
-        counted = times if query.expression == "requests" else times[~table["ok"].to_numpy(dtype=bool)]
+        counted = times if query.expression == "requests" else times[self._table.numbers["ok"][rows] == 0]
         counts = np.bincount(np.searchsorted(edges, counted, side="left") - 1, minlength=edges.size - 1)
         series = (Series(timestamps=edges[1:], values=counts.astype(float)),) if times.size else ()
         return Result(series=series, form=Form.COUNTS, provenance=provenance)
@@ -220,7 +208,7 @@ def compare(
     canary: pd.DataFrame,
     metrics: Sequence[Mapping[str, Any]],
     interval: str | None = None,
-    align: Literal["time", "start"] = "time",
+    align: Align = "time",
     **settings: Any,
 ) -> Judgement:
     """Judge two DataFrames, one per side, without a config file.
@@ -234,6 +222,7 @@ def compare(
         settings: Any other key of a config, such as `false_alarm_rate`.
 
     Examples:
+        >>> import pandas as pd
         >>> times = pd.date_range("2026-01-01", periods=60, freq="1min", tz="UTC")
         >>> rng = np.random.default_rng(1)
         >>> before, after = (pd.DataFrame({"timestamp": times, "heap": rng.normal(100, 5, 60)}) for _ in range(2))
@@ -241,117 +230,26 @@ def compare(
         >>> compare(baseline=before, canary=after, metrics=[gauge]).verdict
         <Verdict.PASS: 'pass'>
     """
+    import pandas as pd  # noqa: PLC0415  (who passes frames has imported it)
+
     table = pd.concat([baseline.assign(side="baseline"), canary.assign(side="canary")], ignore_index=True)
     source = FrameSource(table, align=align)
-    step = interval or _usual_spacing(source)
     data = {
         "name": "comparison",
         **settings,
-        "interval": step,
+        "interval": interval or format_duration(source.usual_spacing()),
         "metrics": [dict(metric) for metric in metrics],
     }
     config = JudgeConfig.from_mapping(data, name="compare")
     return judge(config, source, source.window(config.interval))
 
 
-def _usual_spacing(source: FrameSource) -> str:
-    times = np.unique(source._table["timestamp"].to_numpy())  # noqa: SLF001  (same module)
-    if times.size < 2:
-        raise DataError("the tables have fewer than two timestamps, so no interval can be told; pass interval='1m'")
-    return format_duration(timedelta(milliseconds=max(float(np.median(np.diff(times))) // 1e6, 1.0)))
-
-
-def _read(path: Path) -> pd.DataFrame:
+def _is_number(value: object) -> bool:
     try:
-        if path.name.endswith((".csv", ".csv.gz")):
-            table: pd.DataFrame = pd.read_csv(path, **_EXACT_FLOATS)
-            return table
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-    except ImportError as error:
-        raise DataError(f"{path}: Parquet needs pyarrow; pip install 'canary-judge[parquet]'") from error
-    except (OSError, ValueError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-    raise DataError(f"{path}: ends in {path.suffix!r}; give a .csv, .csv.gz or .parquet file")
-
-
-def _checked(frame: pd.DataFrame, align: str) -> pd.DataFrame:
-    for name in ("timestamp", "side"):
-        if name not in frame.columns:
-            raise DataError(f"the table has no column {name!r}; its columns are {', '.join(map(str, frame.columns))}")
-    if repeated := sorted(map(str, frame.columns[frame.columns.duplicated()])):
-        raise DataError(f"the table has two columns {repeated[0]!r}; rename or drop one")
-    table = frame.reset_index(drop=True).rename(columns=str)
-    sides = {side.value for side in Side}
-    strange = [value for value in table["side"].unique() if value not in sides]
-    if strange:
-        raise DataError(f"column 'side' has {strange[0]!r}; it must be 'baseline' or 'canary': rename it before")
-    table = table.assign(side=table["side"].astype(str), timestamp=_times(table["timestamp"]))
-    for name in table.columns:
-        if name in ("timestamp", "side", "ok", "metric"):
-            continue
-        if name in ("value", "latency"):
-            table[name] = _numbers(table[name], name)
-        elif pd.api.types.is_bool_dtype(table[name]):
-            table[name] = table[name].astype(float)
-    if "ok" in table.columns and "metric" not in table.columns:
-        table["ok"] = _truths(table["ok"])
-    if align == "start":
-        first = table.groupby("side")["timestamp"].min()
-        if len(first) == 2:
-            shift = int(first["canary"]) - int(first["baseline"])
-            table.loc[table["side"] == "baseline", "timestamp"] += shift
-    return table.sort_values("timestamp", kind="stable", ignore_index=True)
-
-
-def _times(column: pd.Series[Any]) -> Any:
-    """Nanoseconds since the epoch; naive times are refused, for their zone would be guessed."""
-    if pd.api.types.is_numeric_dtype(column):
-        seconds = column.to_numpy(dtype=float)
-        if not np.isfinite(seconds).all():
-            raise DataError(f"timestamp in row {int(np.argmin(np.isfinite(seconds)))} is not a number; drop such rows")
-        if np.abs(seconds).max(initial=0.0) > 1e11:
-            raise DataError(
-                f"timestamp {seconds.max():g} is too large for seconds since 1970; divide milliseconds by 1000"
-            )
-        return np.rint(seconds * 1e6).astype(np.int64) * 1000
-    try:
-        # ISO texts with differing offsets need utc=True, which would also accept naive ones: look first
-        if not pd.api.types.is_datetime64_any_dtype(column):
-            if column.isna().any():
-                raise DataError(f"timestamp in row {int(column.isna().to_numpy().argmax())} is missing; drop such rows")
-            naive = [text for text in column.astype(str).head(1000) if pd.Timestamp(text).tzinfo is None]
-            if naive:
-                raise DataError(f"timestamp {naive[0]!r} has no time zone; write it as {naive[0]}+00:00")
-        elif getattr(column.dt, "tz", None) is None:
-            raise DataError("column 'timestamp' has no time zone; use .dt.tz_localize('UTC')")
-        iso = {} if pd.api.types.is_datetime64_any_dtype(column) else {"format": "ISO8601"}
-        stamps = pd.to_datetime(column, utc=True, **iso).dt.as_unit("ns")  # type: ignore[call-overload]
-    except (ValueError, TypeError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"column 'timestamp' cannot be read as times: {error}") from error
-    if stamps.isna().any():
-        raise DataError(f"timestamp in row {int(stamps.isna().to_numpy().argmax())} is missing; drop such rows")
-    return stamps.astype("int64").to_numpy()
-
-
-def _numbers(column: pd.Series[Any], name: str) -> Any:
-    numbers = pd.to_numeric(column, errors="coerce")
-    bad = numbers.isna() & column.notna()
-    if bad.any():
-        row = int(bad.to_numpy().argmax())
-        raise DataError(f"column {name!r} has {column.iloc[row]!r} in row {row}, which is no number")
-    return numbers.astype(float)
-
-
-def _truths(column: pd.Series[Any]) -> Any:
-    known = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
-    truths = column.astype(str).str.lower().map(known)
-    if truths.isna().any():
-        row = int(truths.isna().to_numpy().argmax())
-        raise DataError(f"column 'ok' has {column.iloc[row]!r} in row {row}; it must be true or false")
-    return truths.astype(bool)
+        float(str(value))
+    except ValueError:
+        return value is None
+    return True
 
 
 def _without_repeats(times: Any, values: Any, name: str, side: Side) -> tuple[Any, Any, int]:
@@ -362,7 +260,7 @@ def _without_repeats(times: Any, values: Any, name: str, side: Side) -> tuple[An
     differ = same & ~((values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1])))
     if differ.any():
         row = int(np.argmax(differ))
-        when = pd.Timestamp(int(times[row]), tz="UTC").isoformat()
+        when = datetime.fromtimestamp(int(times[row]) / 1e9, UTC).isoformat()
         raise DataError(
             f"{name!r} of the {side} has two values at {when} ({values[row]:g} and {values[row + 1]:g}); "
             "keep one, or add a label column (as pod) that tells the series apart"

@@ -1,5 +1,7 @@
 """Tables: three shapes, and every malformed one refused with the row and the remedy."""
 
+import subprocess
+import sys
 from datetime import timedelta
 
 import numpy as np
@@ -12,6 +14,7 @@ from canary_judge.errors import DataError
 from canary_judge.judging import judge
 from canary_judge.results import Outcome, Verdict
 from canary_judge.sources import FrameSource
+from canary_judge.sources.tables import Table
 
 TIMES = pd.date_range("2026-01-01", periods=60, freq="1min", tz="UTC")
 RNG = np.random.default_rng(0)
@@ -299,3 +302,55 @@ def test_truncated_files_and_repeated_columns_are_named(tmp_path):
         FrameSource(path)
     with pytest.raises(DataError, match="two columns 'heap'"):
         FrameSource(pd.concat([wide(heap=heap), wide(heap=heap)[["heap"]]], axis=1))
+
+
+def test_reading_csv_needs_no_pandas(tmp_path):
+    (tmp_path / "t.csv").write_text("timestamp,side,heap\n60,baseline,1\n60,canary,2\n")
+    code = f"import sys; from canary_judge.sources import FrameSource; FrameSource({str(tmp_path / 't.csv')!r})"
+    command = [sys.executable, "-c", f"{code}; print('pandas' in sys.modules)"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("timestamp;side;heap\n60;canary;1\n", "separate the columns with commas"),
+        ("timestamp,side,heap\n60,canary\n", "line 2 has 2 fields where the first line names 3"),
+        ("timestamp,side,heap,heap\n60,canary,1,2\n", "two columns 'heap'"),
+        ("timestamp,side,heap\n,canary,1\n60,canary,1\n", "timestamp in row 0 is not a number"),
+        ("timestamp,side,heap\n2026-01-01,canary,1\n", "has no time zone"),
+        ("timestamp,side,heap\nsoon,canary,1\n", "cannot be read as times"),
+        ("timestamp,side,heap\n1700000000000,canary,1\n", "divide milliseconds by 1000"),
+        ("timestamp,side,ok\n60,canary,maybe\n", "column 'ok' has 'maybe' in row 0"),
+        ("timestamp,side,metric,value\n60,canary,m,big\n", "column 'value' has 'big' in row 0"),
+    ],
+)
+def test_a_malformed_csv_file_is_explained(tmp_path, text, message):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        FrameSource(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz"])
+def test_csv_columns_are_typed_as_in_the_frame_they_came_from(tmp_path, suffix):
+    times = pd.date_range("2026-01-01", periods=4, freq="1min", tz="UTC")
+    frame = pd.DataFrame(
+        {
+            "timestamp": times,
+            "side": ["baseline", "canary"] * 2,
+            "number": [1.5, np.nan, -np.inf, 1e-300],
+            "count": [1, 2, 3, 4],
+            "flag": [True, False, True, False],
+            "pod": ["a", "b", None, "12"],
+        }
+    )
+    frame.to_csv(tmp_path / f"t.{suffix}", index=False)
+    read, given = Table.of(tmp_path / f"t.{suffix}", "time"), Table.of(frame, "time")
+    assert list(read.numbers) == list(given.numbers) == ["number", "count", "flag"]
+    assert list(read.texts) == list(given.texts) == ["pod"]
+    np.testing.assert_array_equal(read.times, given.times)
+    for name in read.numbers:
+        np.testing.assert_array_equal(read.numbers[name], given.numbers[name])
+    assert read.texts["pod"].tolist() == given.texts["pod"].tolist() == ["a", "b", None, "12"]

@@ -1,0 +1,247 @@
+"""A tidy table as numpy columns, read from CSV without pandas, from Parquet or from a DataFrame, and checked."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from canary_judge.errors import ConfigError, DataError
+from canary_judge.results import Side
+from canary_judge.series import nanoseconds
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+    Int = NDArray[np.int64]
+    Mask = NDArray[np.bool_]
+    # what a column holds as it is read: numbers, truths, nanoseconds, or texts with None for what is missing
+    Raw = NDArray[Any]
+
+__all__ = ["Align", "Table"]
+
+Align = Literal["time", "start"]
+_MISSING = frozenset({"", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None", "<NA>"})
+_TRUTHS = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Table:
+    """Rows in order of time, every array of shape (n,).
+
+    Attributes:
+        times: Nanoseconds since the epoch.
+        canary: True for rows of the canary, False for those of the baseline.
+        numbers: Columns of numbers by name, NaN for what is missing.
+        texts: Other columns by name, None for what is missing.
+    """
+
+    times: Int
+    canary: Mask
+    numbers: Mapping[str, Float]
+    texts: Mapping[str, NDArray[np.object_]]
+
+    @classmethod
+    def of(cls, data: pd.DataFrame | str | Path, align: Align) -> Table:
+        """Read and check a table.
+
+        Raises:
+            DataError: It is malformed; the message names the column, the row and the remedy.
+        """
+        columns = _read(Path(data)) if isinstance(data, str | Path) else _columns(data)
+        if align not in ("time", "start"):
+            raise ConfigError(f"align is {align!r}; it must be 'time' or 'start'")
+        return _checked(columns, align)
+
+    def __len__(self) -> int:
+        return int(self.times.size)
+
+    def side(self, side: Side) -> Mask:
+        """Which rows belong to a side."""
+        return self.canary if side is Side.CANARY else ~self.canary
+
+    def groups(self, names: Sequence[str], rows: Int) -> list[tuple[dict[str, str], Int]]:
+        """The rows with equal texts in the named columns, in order of those texts."""
+        if not names:
+            return [({}, rows)]
+        found: dict[tuple[str, ...], list[int]] = {}
+        columns = [self.texts[name][rows] for name in names]
+        for row, *key in zip(rows.tolist(), *columns, strict=True):
+            found.setdefault(tuple("nan" if part is None else str(part) for part in key), []).append(row)
+        return [(dict(zip(names, key, strict=True)), np.array(found[key], dtype=np.int64)) for key in sorted(found)]
+
+
+def _read(path: Path) -> dict[str, Raw]:
+    try:
+        if path.name.endswith((".csv", ".csv.gz")):
+            opened = gzip.open if path.name.endswith(".gz") else open
+            with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+                return _parsed(csv.reader(file))
+        if path.suffix == ".parquet":
+            import pandas as pd  # noqa: PLC0415  (a CSV file needs none)
+
+            return _columns(pd.read_parquet(path))
+    except ImportError as error:
+        raise DataError(f"{path}: Parquet needs pyarrow; pip install 'canary-judge[parquet]'") from error
+    except (OSError, ValueError, EOFError, csv.Error, zlib.error) as error:
+        if isinstance(error, DataError):
+            raise DataError(f"{path}: {error}") from error
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    raise DataError(f"{path}: ends in {path.suffix!r}; give a .csv, .csv.gz or .parquet file")
+
+
+def _parsed(lines: Any) -> dict[str, Raw]:
+    """Columns of a CSV file, typed by what they hold."""
+    names = next(lines, None)
+    if not names:
+        raise DataError("is empty; it needs a first line with the names of the columns")
+    _refuse_repeated(names)
+    if len(names) == 1 and ";" in names[0]:
+        raise DataError("has one column only, with semicolons in its name; separate the columns with commas")
+    rows = []
+    for row in lines:
+        if len(row) != len(names):
+            if not row:
+                continue
+            raise DataError(f"line {lines.line_num} has {len(row)} fields where the first line names {len(names)}")
+        rows.append(row)
+    texts = zip(*rows, strict=True) if rows else ((),) * len(names)
+    return {name: _typed(column) for name, column in zip(names, texts, strict=True)}
+
+
+def _typed(column: Sequence[str]) -> Raw:
+    try:
+        return np.array(column, dtype=float)
+    except ValueError:
+        known = [None if text in _MISSING else text for text in column]
+    try:
+        return np.array([np.nan if text is None else float(text) for text in known])
+    except ValueError:
+        pass
+    if all(text in ("True", "False", "true", "false", "TRUE", "FALSE") for text in known):
+        return np.array([_TRUTHS[str(text).lower()] for text in known])
+    return np.array(known, dtype=object)
+
+
+def _columns(frame: pd.DataFrame) -> dict[str, Raw]:
+    """Columns of a DataFrame; nothing here imports pandas, so that who has no frame pays nothing."""
+    _refuse_repeated([str(name) for name in frame.columns])
+    columns: dict[str, Raw] = {}
+    for name in frame.columns:
+        column = frame[name]
+        kind = column.dtype.kind
+        if kind == "M":
+            if getattr(column.dt, "tz", None) is None:
+                raise DataError(f"column {str(name)!r} has no time zone; use .dt.tz_localize('UTC')")
+            _refuse_missing_times(column.isna().to_numpy())
+            columns[str(name)] = column.dt.tz_convert("UTC").dt.as_unit("ns").astype("int64").to_numpy()
+        elif kind == "b" and not column.isna().any():
+            columns[str(name)] = column.to_numpy(dtype=bool)
+        elif kind in "fiub":
+            columns[str(name)] = column.to_numpy(dtype=float, na_value=np.nan)
+        else:
+            missing = column.isna().to_numpy()
+            values = column.to_numpy(dtype=object).copy()
+            values[missing] = None
+            columns[str(name)] = values
+    if "timestamp" in columns and frame["timestamp"].dtype.kind in "iu":
+        columns["timestamp"] = columns["timestamp"].astype(float)
+    return columns
+
+
+def _refuse_repeated(names: Sequence[str]) -> None:
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"the table has two columns {repeated[0]!r}; rename or drop one")
+
+
+def _checked(columns: dict[str, Raw], align: str) -> Table:
+    for name in ("timestamp", "side"):
+        if name not in columns:
+            raise DataError(f"the table has no column {name!r}; its columns are {', '.join(columns)}")
+    sides = {side.value for side in Side}
+    given = columns.pop("side").tolist()
+    strange = [value for value in dict.fromkeys(given) if value not in sides]
+    if strange:
+        raise DataError(f"column 'side' has {strange[0]!r}; it must be 'baseline' or 'canary': rename it before")
+    canary = np.array([value == Side.CANARY.value for value in given], dtype=bool)
+    times = _times(columns.pop("timestamp"))
+    if "ok" in columns and "metric" not in columns:
+        columns["ok"] = _truths(columns["ok"])
+    for name in ("value", "latency"):
+        if name in columns:
+            columns[name] = _numbers(columns[name], name)
+    if "metric" in columns:
+        columns["metric"] = columns["metric"].astype(object)
+    if align == "start" and canary.any() and not canary.all():
+        times = np.where(canary, times, times + times[canary].min() - times[~canary].min())
+    order = np.argsort(times, kind="stable")
+    return Table(
+        times=times[order],
+        canary=canary[order],
+        numbers={name: values[order].astype(float) for name, values in columns.items() if values.dtype != object},
+        texts={name: values[order] for name, values in columns.items() if values.dtype == object},
+    )
+
+
+def _times(column: Raw) -> Int:
+    """Nanoseconds since the epoch; naive times are refused, for their zone would be guessed."""
+    if column.dtype == np.int64:
+        return column
+    if column.dtype == bool:
+        raise DataError("column 'timestamp' cannot be read as times: it holds true and false")
+    if column.dtype != object:
+        if not np.isfinite(column).all():
+            raise DataError(f"timestamp in row {int(np.argmin(np.isfinite(column)))} is not a number; drop such rows")
+        if np.abs(column).max(initial=0.0) > 1e11:
+            raise DataError(
+                f"timestamp {column.max():g} is too large for seconds since 1970; divide milliseconds by 1000"
+            )
+        return np.rint(column * 1e6).astype(np.int64) * 1000
+    _refuse_missing_times(np.array([value is None for value in column], dtype=bool))
+    return np.array([_time(value) for value in column], dtype=np.int64)
+
+
+def _time(value: Any) -> int:
+    try:
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"column 'timestamp' cannot be read as times: {error}") from error
+    if moment.tzinfo is None:
+        raise DataError(f"timestamp {str(value)!r} has no time zone; write it as {value}+00:00")
+    return nanoseconds(moment.astimezone(UTC))
+
+
+def _refuse_missing_times(missing: Mask) -> None:
+    if missing.any():
+        raise DataError(f"timestamp in row {int(missing.argmax())} is missing; drop such rows")
+
+
+def _numbers(column: Raw, name: str) -> Float:
+    if column.dtype != object:
+        return column.astype(float)
+    numbers = np.full(column.size, np.nan)
+    for row, value in enumerate(column):
+        try:
+            numbers[row] = np.nan if value is None else float(value)
+        except (TypeError, ValueError):
+            raise DataError(f"column {name!r} has {value!r} in row {row}, which is no number") from None
+    return numbers
+
+
+def _truths(column: Raw) -> Mask:
+    truths = np.zeros(column.size, dtype=bool)
+    for row, value in enumerate(column.tolist()):
+        truth = _TRUTHS.get(str(value).lower())
+        if truth is None:
+            raise DataError(f"column 'ok' has {value!r} in row {row}; it must be true or false")
+        truths[row] = truth
+    return truths
