@@ -14,7 +14,7 @@ from canary_judge.results import Comparison, Harm, LimitCheck, Outcome, Quality,
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, Samples
 from canary_judge.shortfalls import count_shortfall, time_shortfall
 from canary_judge.stats.counts import compare_counts, limit_counts
-from canary_judge.stats.dependence import autocorrelation, autocorrelation_time
+from canary_judge.stats.dependence import autocorrelation, autocorrelation_time, cluster_time
 from canary_judge.stats.gauges import compare_instances, compare_values, limit_values, series_tau
 from canary_judge.stats.rank import mid_ranks
 from canary_judge.stats.traffic import rank_sample_size, t_sample_size
@@ -189,8 +189,8 @@ def _assess_raw(
     config: JudgeConfig, metric: Metric, data: RawData, bare: Assessed, window: Window, level: float
 ) -> Assessed:
     taus = [
-        float(autocorrelation_time(autocorrelation(mid_ranks(side[None, :])[0]), np.array([side.size]))[0])
-        for side in (data.baseline, data.canary)
+        _raw_tau(side, interval)
+        for side, interval in ((data.baseline, data.interval_baseline), (data.canary, data.interval_canary))
     ]
     weights = 1 / data.baseline.size, 1 / data.canary.size
     tau = (taus[0] * weights[0] + taus[1] * weights[1]) / sum(weights)
@@ -206,6 +206,12 @@ def _assess_raw(
         level,
         needs="values per side",
     )
+
+
+def _raw_tau(values: Float, interval: NDArray[np.int64]) -> float:
+    ranks = mid_ranks(values[None, :])[0]
+    tau = float(autocorrelation_time(autocorrelation(ranks), np.array([values.size]))[0])
+    return max(tau, cluster_time(ranks[0], interval)) if interval.size else tau
 
 
 def _assess_ranked(
@@ -273,10 +279,11 @@ def _limit_signs(config: JudgeConfig) -> float:
 
 
 def _assess_instances(config: JudgeConfig, metric: Metric, data: GaugeData, bare: Assessed, level: float) -> Assessed:
-    long_enough = [
-        np.count_nonzero(~np.isnan(side), axis=1) >= config.min_samples for side in (data.baseline, data.canary)
-    ]
-    baseline, canary = data.baseline[long_enough[0]], data.canary[long_enough[1]]
+    # what one side alone lived through is no effect
+    both = ~np.isnan(data.baseline).all(axis=0) & ~np.isnan(data.canary).all(axis=0)
+    sides = [side[:, both] for side in (data.baseline, data.canary)]
+    long_enough = [np.count_nonzero(~np.isnan(side), axis=1) >= config.min_samples for side in sides]
+    baseline, canary = (side[enough] for side, enough in zip(sides, long_enough, strict=True))
     left_out = len(data.canary) - len(canary)
     have = len(baseline) + len(canary)
     if have < _FEWEST_INSTANCES or len(baseline) < 2 or not len(canary):
@@ -335,11 +342,14 @@ def _assess_counts(
     margin, limit = metric.parsed_margin(), metric.parsed_limit()
     proportion = metric.is_proportion
     comparison = compare_counts(data.counts, harm=metric.harm, margin=margin, level=level, proportion=proportion)
-    if comparison is None:
-        return replace(bare, settled=(Outcome.NO_DATA, "no interval has traffic on both sides"))
     check = None
     if limit is not None:
         check = limit_counts(data.counts, limit=limit, harm=metric.harm, proportion=proportion)
+    if comparison is None:
+        text = "no interval has traffic on both sides"
+        if check is None:
+            return replace(bare, settled=(Outcome.NO_DATA, text))
+        return replace(bare, limit=check, no_safety=text)
     found = replace(bare, comparison=comparison, limit=check)
     shortfall, blocked = count_shortfall(config, metric, comparison, window)
     return replace(found, shortfall=shortfall, no_safety=blocked)

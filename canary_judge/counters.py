@@ -30,6 +30,8 @@ class CountedSide:
 
     increments: Float
     covered: NDArray[np.bool_]
+    # instances with a value in each interval; 1 where the labels do not tell instances apart
+    reporting: NDArray[np.int64]
     series: int = 0
     resets: int = 0
     births: int = 0
@@ -37,11 +39,19 @@ class CountedSide:
     non_finite: int = 0
     # counts without a cumulative record: an interval without a point, or with one that is no number, was not observed
     unobserved: NDArray[np.bool_] | None = None
+    by_instance: bool = False
+
+    def of(self, values: Float) -> CountedSide:
+        """Other values of the same series; what was odd about those is not told twice."""
+        return CountedSide(increments=values, covered=self.covered, reporting=self.reporting, series=self.series)
 
 
 def nothing(edges: Int) -> CountedSide:
     """A side on which nothing was counted yet."""
-    return CountedSide(increments=np.zeros(edges.size - 1), covered=np.zeros(edges.size - 1, dtype=bool))
+    size = edges.size - 1
+    return CountedSide(
+        increments=np.zeros(size), covered=np.zeros(size, dtype=bool), reporting=np.zeros(size, dtype=np.int64)
+    )
 
 
 def increments(result: Result, edges: Int, first: Mapping[tuple[str, str], int], where: str) -> CountedSide:
@@ -51,6 +61,7 @@ def increments(result: Result, edges: Int, first: Mapping[tuple[str, str], int],
         if not result.series:
             return side
         raise Unusable(f"{where}: the source answered with {result.form.value}, but counts are needed")
+    instances: dict[tuple[str, str], NDArray[np.bool_]] = {}
     for one in result.series:
         times, values, zero_at = one.timestamps, one.values, one.zero_at
         finite = np.isfinite(values)
@@ -68,11 +79,17 @@ def increments(result: Result, edges: Int, first: Mapping[tuple[str, str], int],
         side.increments += np.bincount(interval[inside], weights=values[inside], minlength=edges.size - 1)
         seen, inside = intervals(one.timestamps[finite], edges)
         side.covered[seen[inside]] = True
+        instance = one.labels.get("instance") or one.labels.get("pod", "")
+        side.by_instance |= bool(instance)
+        reports = instances.setdefault((one.labels.get("job", ""), instance), np.zeros(edges.size - 1, dtype=bool))
+        reports[seen[inside]] = True
         if result.form is Form.COUNTS:
             broken = np.zeros(edges.size - 1, dtype=bool)
             at, on_grid = intervals(one.timestamps[~finite], edges)
             broken[at[on_grid]] = True
             side.unobserved = broken if side.unobserved is None else side.unobserved | broken
+    for reports in instances.values():
+        side.reporting += reports
     if side.unobserved is not None:
         side.unobserved |= ~side.covered
     return side

@@ -188,14 +188,17 @@ def _conclude(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: floa
 
 def _outcome(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: float) -> tuple[Outcome, str]:
     metric, comparison, check = one.metric, one.comparison, one.limit
-    assert comparison is not None  # noqa: S101  (what has none is settled)
     alpha, beta = config.false_alarm_rate, config.false_pass_rate
-    facts = _facts(metric, comparison)
+    p_margin = p_inside = None
+    facts = "no comparison"  # only the limit can be judged
+    if comparison is not None:
+        p_margin, p_inside = comparison.p_beyond_margin, comparison.p_within_margin
+        facts = _facts(metric, comparison)
     if p_beyond <= alpha:
         by_limit = (
             check is not None
             and check.p_beyond_limit <= alpha
-            and (comparison.p_beyond_margin is None or check.p_beyond_limit < comparison.p_beyond_margin)
+            and (p_margin is None or check.p_beyond_limit < p_margin)
         )
         if by_limit and check is not None:
             return Outcome.REGRESSED, (
@@ -205,7 +208,7 @@ def _outcome(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: float
         return Outcome.REGRESSED, f"{facts}; harm beyond the margin is shown (p = {p_beyond:.2g})"
     if metric.margin is None and check is None:
         return Outcome.INCONCLUSIVE, f"shown only: {facts}"
-    within = [comparison.p_within_margin] if comparison.p_within_margin is not None else []
+    within = [p_inside] if p_inside is not None else []
     within += [check.p_within_limit] if check is not None else []
     bounds = " and ".join(["the margin"] * (metric.margin is not None) + ["the limit"] * (check is not None))
     p_within = max(within)

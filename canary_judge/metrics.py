@@ -289,6 +289,9 @@ class RateMetric(_MetricModel):
         margin = self.parsed_margin()
         if margin is not None and margin.absolute is not None:
             raise ValueError(f"margin {self.margin!r} of a rate must be relative, as in 1.5x; use `limit` for a bound")
+        limit = self.parsed_limit()
+        if limit is not None and limit <= 0:
+            raise ValueError(f"limit {self.limit!r} of a rate must be above 0: no data show that nothing ever happens")
         return self
 
     def texts(self) -> Mapping[str, tuple[Reading, QueryText]]:

@@ -48,10 +48,12 @@ class CountData:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RawData:
-    """Raw values in order of time, shape (n,) each."""
+    """Raw values in order of time, shape (n,) each, and the interval of each where it is known."""
 
     baseline: Float
     canary: Float
+    interval_baseline: Int = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    interval_canary: Int = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -231,6 +233,7 @@ def _levels(series: Sequence[Series], by: tuple[str, ...], edges: Int, side: Sid
 
 def _raw(parts: Mapping[tuple[str, Side], Result], edges: Int) -> MetricSamples:
     values: dict[Side, Float] = {}
+    places: dict[Side, Int] = {}
     covered: dict[Side, NDArray[np.bool_]] = {}
     bad = 0
     for side in Side:
@@ -242,6 +245,7 @@ def _raw(parts: Mapping[tuple[str, Side], Result], edges: Int) -> MetricSamples:
         finite = np.isfinite(points[order])
         bad += int((inside & ~finite).sum())
         values[side] = points[order][inside & finite]
+        places[side] = interval[inside & finite]
         covered[side] = np.bincount(interval[inside & finite], minlength=edges.size - 1) > 0
     total = values[Side.BASELINE].size + values[Side.CANARY].size
     quality = Quality(
@@ -260,7 +264,12 @@ def _raw(parts: Mapping[tuple[str, Side], Result], edges: Int) -> MetricSamples:
     hidden = undefined > _MOST_UNDEFINED
     said = f"{bad} values are NaN or infinite, {undefined:.1%} of all: they may be the worst ones"
     return MetricSamples(
-        data=RawData(baseline=values[Side.BASELINE], canary=values[Side.CANARY]),
+        data=RawData(
+            baseline=values[Side.BASELINE],
+            canary=values[Side.CANARY],
+            interval_baseline=places[Side.BASELINE],
+            interval_canary=places[Side.CANARY],
+        ),
         quality=quality,
         warnings=(said,) if hidden else (),
         complete=not hidden,
@@ -276,6 +285,7 @@ def _counts(
     events: dict[Side, CountedSide] = {}
     exposure: dict[Side, CountedSide] = {}
     warnings: list[str] = []
+    unlabelled: set[Side] = set()
     for side in Side:
         if isinstance(metric, LatencyMetric):
             result = parts.get(("histogram", side), Result())
@@ -285,8 +295,10 @@ def _counts(
         events[side] = increments(parts.get(("events", side), Result()), edges, first, f"{side} events")
         if isinstance(metric, RateMetric) and metric.exposure is None:
             seconds = float(edges[1] - edges[0]) / 1e9
-            time = np.where(events[side].covered, seconds, 0.0)
-            exposure[side] = CountedSide(increments=time, covered=events[side].covered, series=events[side].series)
+            # observed time adds up over instances: ten pods have ten times the chances of one
+            exposure[side] = events[side].of(seconds * events[side].reporting.astype(np.float64))
+            if not events[side].by_instance:
+                unlabelled.add(side)
         else:
             part = "total" if isinstance(metric, RatioMetric) else "exposure"
             exposure[side] = increments(parts.get((part, side), Result()), edges, first, f"{side} {part}")
@@ -318,6 +330,11 @@ def _counts(
         warnings.append(
             f"{quality.births_dropped} counter series appeared inside the window without proof that they began at "
             "zero (no `up` or process_start_time_seconds of their target); their first value is left out"
+        )
+    if unlabelled:
+        warnings.append(
+            "the events do not tell instances apart (no label `instance` or `pod`), so each side counts as one, "
+            "however many it has; if these differ, leave the label in or give `exposure` (as requests)"
         )
     if not all(exposure[side].series for side in Side):
         return MetricSamples(data=None, quality=quality, warnings=tuple(warnings))
@@ -400,7 +417,7 @@ def _slower(result: Result, bound: float, edges: Int, side: Side) -> tuple[Count
     exposure = increments(replace(result, series=tuple(buckets[np.inf])), edges, first, f"{side} histogram")
     faster = increments(replace(result, series=tuple(buckets[fits[0]])), edges, first, f"{side} histogram")
     slow = np.maximum(exposure.increments - faster.increments, 0.0)
-    return CountedSide(increments=slow, covered=exposure.covered, series=faster.series), exposure
+    return exposure.of(slow), exposure
 
 
 def _as_counts(result: Result, count: Callable[[Float], Float]) -> Result:

@@ -84,6 +84,13 @@ def count_shortfall(
     absolute = comparison.scale is Scale.DIFFERENCE
     if margin is not None and absolute and margin.absolute is not None:
         bound = min(max(rate + (comparison.margin or 0.0), 0.0), 1.0)
+        if bound == rate:  # everything, or nothing, is an event already: no change of the size of the margin is left
+            text = "no amount of data shows this margin: the rate is at its end already"
+            nothing = Shortfall(
+                needs="canary requests", have=comparison.n_canary / phi, required=None, seconds=None,
+                weight_percent=None, text=text,
+            )  # fmt: skip
+            return nothing, text
         per_side = proportions_sample_size(
             min(max(rate, 1e-12), 1.0), bound, alpha=config.false_pass_rate, power=config.power
         )

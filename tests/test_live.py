@@ -16,6 +16,7 @@ import pytest
 
 from canary_judge import JudgeConfig, Window, judge
 from canary_judge.results import Outcome, Verdict
+from canary_judge.samples import collect
 from canary_judge.sources import PrometheusSource
 from tests.real_prometheus import running
 
@@ -119,23 +120,29 @@ def run(binaries, canary_error_rate, seconds):
             thread.join()
         time.sleep(4)  # the last scrape must have happened
         window = Window(begin - timedelta(seconds=3), datetime.now(UTC) - timedelta(seconds=1))
-        return judge(CONFIG, PrometheusSource(url), window), sent
+        source, grid = PrometheusSource(url), window.aligned(CONFIG.interval)
+        queries = list(CONFIG.queries())
+        counted = collect(CONFIG, grid, zip(queries, source.fetch(queries, grid), strict=True))
+        return judge(CONFIG, source, window), sent, counted
 
 
 def test_a_canary_with_more_errors_is_rolled_back_and_the_counts_are_exact(prometheus_binaries):
-    judgement, sent = run(prometheus_binaries, 0.30, 45)
+    judgement, sent, counted = run(prometheus_binaries, 0.30, 45)
     print(judgement.explain())
     assert judgement.verdict is Verdict.FAIL
-    errors = judgement["errors"].comparison
+    counts = counted.metrics["errors"].data.counts
     canary = [status for side, status in sent if side == "canary"]
     # traffic stopped before the last scrape, so every request that was answered must have been counted
-    assert errors.n_canary == len(canary)
-    assert errors.events_canary == canary.count(500)
+    assert counts.exposure_canary.sum() == len(canary)
+    assert counts.events_canary.sum() == canary.count(500)
+    # compared are the intervals in which both sides had requests
+    both = (counts.exposure_canary > 0) & (counts.exposure_baseline > 0)
+    assert judgement["errors"].comparison.n_canary == counts.exposure_canary[both].sum()
     assert judgement["errors"].quality.canary_share == pytest.approx(0.05, abs=0.02)
 
 
 def test_a_healthy_canary_is_not_rolled_back(prometheus_binaries):
-    judgement, _ = run(prometheus_binaries, 0.02, 45)
+    judgement, _, _ = run(prometheus_binaries, 0.02, 45)
     print(judgement.explain())
     assert judgement.verdict is not Verdict.FAIL
     assert judgement["errors"].outcome in {Outcome.INSUFFICIENT, Outcome.SAFE, Outcome.INCONCLUSIVE}

@@ -35,8 +35,10 @@ __all__ = ["Counts", "compare_counts", "dispersion", "limit_counts", "strata"]
 _FREQUENT = 0.1
 
 
-# Exposure shares within this factor (of the odds) form one stratum.
-_STRATUM_WIDTH = np.log(1.25)
+# Intervals whose odds of exposure lie within this factor form one stratum.
+_STRATUM_WIDTH = np.log(1.02)
+# One of at least so many intervals with more than this share of a side's events may be a single burst.
+_BURST_INTERVALS, _BURST_SHARE = 4, 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,46 +78,39 @@ class Counts:
 def strata(counts: Counts) -> Counts:
     """Merge intervals whose exposure is shared alike, so that a change of traffic weight stays apart.
 
-    Pooling over a change of weight while the error rate moves with the hour is Simpson's paradox. Neighbouring
-    intervals are joined first until the canary has a twentieth of its exposure, else the noise of single
-    requests would look like changing weights; then runs with the same share (within 25 % of the odds) are
-    added up. Intervals in which a side had no exposure say nothing on the ratio and are left out.
+    Pooling over a change of weight while the error rate moves with the hour is Simpson's paradox, so only intervals
+    with the same odds (within 2 %) are added up. That single requests move the odds at random does no harm: the tests
+    are conditional on the exposure. Intervals in which a side had none say nothing on the ratio and are left out.
 
     Examples:
-        >>> n = np.array([90.0, 90.0, 50.0]), np.array([10.0, 10.0, 50.0])
-        >>> zero = np.zeros(3)
+        >>> n = np.array([90.0, 90.0, 50.0, 70.0]), np.array([10.0, 10.0, 50.0, 0.0])
+        >>> zero = np.zeros(4)
         >>> merged = strata(Counts(events_baseline=zero, exposure_baseline=n[0],
         ...                        events_canary=zero, exposure_canary=n[1]))
-        >>> merged.exposure_canary.tolist()
-        [20.0, 50.0]
+        >>> merged.exposure_canary.tolist(), merged.exposure_baseline.tolist()
+        ([20.0, 50.0], [180.0, 50.0])
     """
-    exposure = counts.exposure_canary
-    if exposure.sum() == 0:
-        return counts.select(np.zeros(exposure.size, dtype=bool))
-    run = np.floor((np.cumsum(exposure) - exposure / 2) / exposure.sum() * 20).astype(np.int64)
-    runs = counts.by(np.unique(run, return_inverse=True)[1])
-    usable = (runs.exposure_canary > 0) & (runs.exposure_baseline > 0)
-    runs = runs.select(usable)
-    if not usable.any():
-        return runs
-    odds = np.log(runs.exposure_canary / runs.exposure_baseline)
-    order = np.argsort(odds, kind="stable")
-    label = np.empty(odds.size, dtype=np.int64)
-    start, current = odds[order[0]], 0
-    for index in order:
-        if odds[index] - start > _STRATUM_WIDTH:
-            start, current = odds[index], current + 1
-        label[index] = current
-    return runs.by(label)
+    both = counts.select((counts.exposure_canary > 0) & (counts.exposure_baseline > 0))
+    if both.exposure_canary.size == 0:
+        return both
+    odds = np.log(both.exposure_canary / both.exposure_baseline)
+    # equal odds stay together whatever their last digit: bins are cut half a width from the smallest
+    width = np.floor((odds - odds.min()) / _STRATUM_WIDTH + 0.5)
+    return both.by(np.unique(width, return_inverse=True)[1])
 
 
-def dispersion(counts: Counts) -> float:
+def dispersion(counts: Counts, *, null: float = 0.0) -> float:
     """Variance of the split of events between the sides, over that of independent events; at least 1.
 
     Squared deviations of each interval's canary events from their share of all its events, added up and divided by
     the sum of their binomial variances: the ratio by which the variance of the canary's total is larger. A rate that
     both sides share may move as it likes, only clumps that hit one side show. It is used only where it is
     significantly (5 %) above 1, for else its noise would cost power on healthy data.
+
+    Args:
+        counts: One entry per interval.
+        null: The ratio under test, which takes the place of the estimated one where a side had no event: clumps
+            must not go unseen just because none of them hit the canary.
 
     Examples:
         >>> steady = np.full(30, 5.0)
@@ -125,7 +120,7 @@ def dispersion(counts: Counts) -> float:
     """
     events = counts.events_canary + counts.events_baseline
     used = counts.select((events > 0) & (counts.exposure_canary > 0) & (counts.exposure_baseline > 0))
-    ratio = rate_ratio_estimate(used) if used.events_canary.size > 1 else None
+    ratio = (rate_ratio_estimate(used) or null) if used.events_canary.size > 1 else None
     if not ratio:
         return 1.0
     odds = used.exposure_canary / used.exposure_baseline * ratio
@@ -159,35 +154,50 @@ def compare_counts(
     if grouped.events_canary.size == 0:
         return None
     phi = dispersion(counts)
+    calm = _without_burst(counts)
     total = grouped.total()
     events_b, exposure_b = float(total.events_baseline[0]), float(total.exposure_baseline[0])
     events_c, exposure_c = float(total.events_canary[0]), float(total.exposure_canary[0])
     rate_b, rate_c = events_b / exposure_b, events_c / exposure_c
     frequent = proportion and (events_b + events_c) / (exposure_b + exposure_c) > _FREQUENT
 
-    def against(ratio: float) -> tuple[float, float]:
+    def against(null: float, some: Counts) -> tuple[float, float]:
+        if null <= 0:  # nothing can be that low
+            return 1.0, 1.0
+        scale = max(phi, dispersion(counts, null=null))
         if frequent:
-            return score_p_values(grouped, ratio=ratio, phi=phi)
-        return rate_ratio_p_values(grouped, ratio=ratio, phi=phi)
+            return score_p_values(some, ratio=null, phi=scale, guarded=True)
+        return rate_ratio_p_values(some, ratio=null, phi=scale)
 
     relative = margin.relative if margin else None
     absolute = margin.absolute if margin and proportion else None
     # which part of "1.5x or +0.1pp" is the larger one is read off the baseline, which has most of the traffic
     use_absolute = absolute is not None and (relative is None or absolute > relative * rate_b)
 
-    def questions(*, upward: bool) -> tuple[float, float | None, float | None]:
+    def at_margin(some: Counts, *, upward: bool) -> list[tuple[float, float]]:
+        """(beyond, within) for each part of the margin."""
         worse, better = (0, 1) if upward else (1, 0)
-        p_harm = against(1.0)[worse]
-        found: list[tuple[float, float]] = []
+        found = []
         if relative is not None:
-            both = against(1 + relative if upward else 1 - relative)
+            both = against(1 + relative if upward else 1 - relative, some)
             found.append((both[worse], both[better]))
         if absolute is not None:
-            both = score_p_values(grouped, difference=absolute if upward else -absolute, phi=phi)
+            change = absolute if upward else -absolute
+            scale = max(phi, dispersion(counts, null=max(1 + change / rate_b, 0.0) if rate_b > 0 else 1.0))
+            both = score_p_values(some, difference=change, phi=scale, guarded=True)
             found.append((both[worse], both[better]))
+        return found
+
+    def questions(*, upward: bool) -> tuple[float, float | None, float | None]:
+        p_harm = against(1.0, grouped)[0 if upward else 1]
+        found = at_margin(grouped, upward=upward)
         if not found:
             return p_harm, None, None
-        return p_harm, max(p for p, _ in found), found[-1 if use_absolute else 0][1]
+        part = -1 if use_absolute else 0
+        within = found[part][1]
+        if calm is not None:  # safety must not rest on one interval
+            within = max(within, at_margin(calm, upward=upward)[part][1])
+        return p_harm, max(p for p, _ in found), within
 
     p_harm, p_beyond, p_within = ask(questions, harm)
     if use_absolute:
@@ -222,6 +232,18 @@ def compare_counts(
     )
 
 
+def _without_burst(counts: Counts) -> Counts | None:
+    """The strata without the one interval that has most of a side's events; None where no interval stands out."""
+    left_out = np.zeros(counts.events_canary.size, dtype=bool)
+    if left_out.size >= _BURST_INTERVALS:
+        for events in (counts.events_baseline, counts.events_canary):
+            most = int(np.argmax(events))
+            if events[most] > max(_BURST_SHARE * events.sum(), 2):
+                left_out[most] = True
+    rest = strata(counts.select(~left_out))
+    return rest if left_out.any() and rest.events_canary.size else None
+
+
 def _shown_margin(margin: Margin | None, harm: Harm, *, use_absolute: bool) -> float | None:
     if margin is None:
         return None
@@ -253,7 +275,7 @@ def limit_counts(counts: Counts, *, limit: float, harm: Harm, proportion: bool) 
     events, exposure = float(counts.events_canary.sum()), float(counts.exposure_canary.sum())
     if exposure == 0:
         return None
-    phi = dispersion(counts)
+    phi = max(dispersion(counts), _own_dispersion(counts))
     if proportion:
         at_least = float(special.betainc(events, exposure - events + 1, limit)) if events > 0 else 1.0
         rest = exposure - events
@@ -269,3 +291,15 @@ def limit_counts(counts: Counts, *, limit: float, harm: Harm, proportion: bool) 
         p_beyond_limit=deflated(beyond, phi),
         p_within_limit=deflated(within, phi),
     )
+
+
+def _own_dispersion(counts: Counts) -> float:
+    """Variance of the canary's events per interval over that of independent ones at one rate; at least 1."""
+    used = counts.select(counts.exposure_canary > 0)
+    events, exposure = used.events_canary, used.exposure_canary
+    if events.size < 2 or events.sum() == 0:
+        return 1.0
+    expected = events.sum() * exposure / exposure.sum()
+    statistic = float(((events - expected) ** 2).sum() / expected.mean()) / (events.size - 1)
+    noise = np.sqrt(2 / (events.size - 1) * (1 + 1 / (2 * expected.mean())))
+    return statistic if statistic > 1 + 1.645 * noise else 1.0

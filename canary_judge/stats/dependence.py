@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["autocorrelation", "autocorrelation_time", "rank_autocorrelation_time"]
+__all__ = ["autocorrelation", "autocorrelation_time", "cluster_time", "rank_autocorrelation_time"]
 
 # Sokal's window: stop where the lag exceeds this many autocorrelation times.
 _SOKAL_WINDOW = 5.0
@@ -127,3 +127,32 @@ def rank_autocorrelation_time(*, baseline: Float, canary: Float, history: Float 
         past = autocorrelation_time(autocorrelation(ranks), np.count_nonzero(~np.isnan(history), axis=1))
         tau = np.maximum(tau, past)
     return tau
+
+
+def cluster_time(ranks: Float, cluster: NDArray[np.int64]) -> float:
+    """How many values of a sample say as much as one independent value, when those of a cluster share their luck.
+
+    The variance of the mean with clusters as units over that with values as units (the design effect): shocks that
+    all requests of an interval share are too weak to show between two of them, and yet decide the mean.
+
+    References:
+        Kish, L. (1965), *Survey Sampling*, section 5.4; Liang, K.-Y. & Zeger, S. L. (1986), doi:10.1093/biomet/73.1.13.
+
+    Args:
+        ranks: Shape (n,).
+        cluster: Shape (n,), the interval of each value.
+
+    Returns:
+        At least 1; 1 with fewer than two clusters, which cannot tell.
+
+    Examples:
+        >>> cluster_time(np.array([1.0, 2.0, 3.0, 4.0]), np.array([0, 0, 1, 1]))
+        3.2
+    """
+    _, label = np.unique(cluster, return_inverse=True)
+    centred = ranks - ranks.mean()
+    total = float((centred**2).sum())
+    sums = np.bincount(label, weights=centred)
+    if sums.size < 2 or total == 0:
+        return 1.0
+    return max(float((sums**2).sum()) / total * sums.size / (sums.size - 1), 1.0)

@@ -3,10 +3,12 @@
 References:
     Mann & Whitney (1947) and Hodges & Lehmann (1963), see `canary_judge.stats.rank`.
     Crawford, J. R. & Howell, D. C. (1998), doi:10.1076/clin.12.4.482.7241 (a case against a small sample).
+    Fieller, E. C. (1954), Journal of the Royal Statistical Society B 16(2), 175-185 (a margin relative to a mean).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -128,41 +130,65 @@ def compare_instances(*, baseline: Float, canary: Float, harm: Harm, margin: Mar
         level: Two-sided confidence level of the interval.
 
     Returns:
-        The evidence; the effect is a difference of means of the instances' medians.
+        The evidence. The effect is a ratio of geometric means of the instances' medians when the margin is relative and
+        all are positive, else a difference of their means.
     """
     b, c = np.nanmedian(baseline, axis=1), np.nanmedian(canary, axis=1)
+    as_ratio = margin is not None and margin.absolute is None and float(min(b.min(), c.min())) > 0
+    usual, new = float(b.mean()), float(c.mean())
+    if as_ratio:  # healthy pods differ by factors; and a margin in logs is the same for every baseline
+        b, c = np.log(b), np.log(c)
     df = b.size + c.size - 2
-    usual = float(b.mean())
-    squares = float(((b - usual) ** 2).sum() + ((c - c.mean()) ** 2).sum())
-    error = float(np.sqrt(squares / df * (1 / b.size + 1 / c.size)))
-    effect = float(c.mean()) - usual
+    squares = float(((b - b.mean()) ** 2).sum() + ((c - c.mean()) ** 2).sum())
+    effect = float(c.mean() - b.mean())
+    # equal constants are no certainty: of all ways to pick the canary this one is as extreme with this probability
+    floor = 1 / math.comb(b.size + c.size, c.size)
 
-    def tails(null: float) -> tuple[float, float]:
+    def error(factor: float) -> float:
+        return float(np.sqrt(squares / df * (factor**2 / b.size + 1 / c.size)))
+
+    def tails(null: float, factor: float = 1.0) -> tuple[float, float]:
         distance = effect - null
-        if error == 0:
-            return (0.5, 0.5) if distance == 0 else (0.0, 1.0) if distance > 0 else (1.0, 0.0)
-        return float(special.stdtr(df, -distance / error)), float(special.stdtr(df, distance / error))
+        if squares == 0:
+            return (0.5, 0.5) if distance == 0 else (floor, 1.0) if distance > 0 else (1.0, floor)
+        t = distance / error(factor)
+        return float(special.stdtr(df, -t)), float(special.stdtr(df, t))
+
+    def at_margin(*, upward: bool) -> tuple[float, float]:
+        assert margin is not None  # noqa: S101
+        if as_ratio:
+            share = 1 + (margin.relative or 0.0) * (1 if upward else -1)
+            return tails(math.log(share)) if share > 0 else (1.0, 1.0)
+        amount = margin.amount(usual) if upward else -margin.amount(usual)
+        # a margin that is a share of the baseline moves with the baseline's own error (Fieller 1954)
+        relative = amount / usual if usual and margin.amount(usual) > (margin.absolute or 0.0) else 0.0
+        return tails(amount, 1 + relative)
 
     def questions(*, upward: bool) -> tuple[float, float | None, float | None]:
         worse, better = (0, 1) if upward else (1, 0)
         p_harm = tails(0.0)[worse]
         if margin is None:
             return p_harm, None, None
-        at_margin = tails(margin.amount(usual) if upward else -margin.amount(usual))
-        return p_harm, at_margin[worse], at_margin[better]
+        both = at_margin(upward=upward)
+        return p_harm, both[worse], both[better]
 
     p_harm, p_beyond, p_within = ask(questions, harm)
-    half_width = float(special.stdtrit(df, 1 - (1 - level) / 2)) * error
+    half_width = float(special.stdtrit(df, 1 - (1 - level) / 2)) * error(1.0)
     sign = -1.0 if harm is Harm.DECREASE else 1.0
+    ends = effect - half_width, effect + half_width
+    shown = None if margin is None else sign * margin.amount(usual)
+    if as_ratio and margin is not None:
+        effect, ends = math.exp(effect), (math.exp(ends[0]), math.exp(ends[1]))
+        shown = 1 + sign * (margin.relative or 0.0)
     return Comparison(
-        method="t test between instances",
-        scale=Scale.DIFFERENCE,
+        method="t test between instances" + (" on logarithms" if as_ratio else ""),
+        scale=Scale.RATIO if as_ratio else Scale.DIFFERENCE,
         effect=effect,
-        interval=(effect - half_width, effect + half_width),
+        interval=ends,
         level=level,
-        margin=sign * margin.amount(usual) if margin else None,
+        margin=shown,
         baseline=usual,
-        canary=float(c.mean()),
+        canary=new,
         p_harm=p_harm,
         p_beyond_margin=p_beyond,
         p_within_margin=p_within,

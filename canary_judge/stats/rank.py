@@ -160,14 +160,13 @@ def _blocks(keys: Keys, m: int | None) -> tuple[Float, Float]:
         position = np.flatnonzero(labels).reshape(rows, m).sum(axis=1)
         return 2.0 * (position - np.arange(rows) * (width * m) + m), np.zeros(rows)
     starts = np.flatnonzero(starts_block)
-    size = np.diff(starts, append=flat.size)
-    before = np.cumsum(labels, dtype=np.int32)
-    canary = np.diff(before[starts] - labels[starts], append=before[-1])
+    ends = np.append(starts[1:], flat.size) - 1
+    canary = np.diff(np.cumsum(labels, dtype=np.int32)[ends], prepend=np.int32(0))
     row = np.arange(rows) * width
     first = np.searchsorted(starts, row)
-    # a block's doubled mid-rank is (first rank) + (last rank)
-    doubled = np.add.reduceat(canary * (2 * starts + size + 1), first) - 2 * row * np.add.reduceat(canary, first)
-    t = size.astype(float)
+    # twice a block's mid-rank is its first rank plus its last one
+    doubled = np.add.reduceat(canary * (starts + ends + 2), first) - 2 * row * np.add.reduceat(canary, first)
+    t = (ends - starts + 1).astype(float)
     return doubled.astype(float), np.add.reduceat(t * (t * t - 1), first)
 
 

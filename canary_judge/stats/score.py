@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
-from canary_judge.stats.exact import crossing, ratio_where
+from canary_judge.stats.exact import crossing, deflated, ratio_where
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,11 +25,19 @@ __all__ = ["difference_interval", "score_p_values", "score_ratio_interval"]
 
 
 def score_p_values(
-    counts: Counts, *, ratio: float = 1.0, difference: float = 0.0, phi: float = 1.0
+    counts: Counts, *, ratio: float = 1.0, difference: float = 0.0, phi: float = 1.0, guarded: bool = False
 ) -> tuple[float, float]:
     """Score-test p-values of "p_canary <= ratio * p_baseline + difference" and of ">=".
 
     One of `ratio` and `difference` is at its neutral value. Strata are combined with Mantel-Haenszel weights.
+
+    Args:
+        counts: Strata.
+        ratio: Ratio under the null.
+        difference: Difference under the null.
+        phi: Dispersion.
+        guarded: Take no less than the binomial tail of the canary's own events at the null's most likely proportion.
+            The normal tail is far too thin for a handful of events; Farrington-Manning as published is without it.
 
     Returns:
         (p against at most, p against at least).
@@ -50,7 +58,15 @@ def score_p_values(
     if variance <= 0:
         return (1.0, 1.0) if distance == 0 else (0.0, 1.0) if distance > 0 else (1.0, 0.0)
     z = distance / np.sqrt(variance * phi)
-    return float(special.ndtr(-z)), float(special.ndtr(z))
+    if not guarded:
+        return float(special.ndtr(-z)), float(special.ndtr(z))
+    n, x, p = float(n_1.sum()), float(x_1.sum()), float((n_1 * p_1).sum() / n_1.sum())
+    at_least = float(special.betainc(x, n - x + 1, p)) if x > 0 else 1.0
+    at_most = float(special.betainc(n - x, x + 1, 1 - p)) if x < n else 1.0
+    return (
+        max(float(special.ndtr(-z)), deflated(at_least, phi)),
+        max(float(special.ndtr(z)), deflated(at_most, phi)),
+    )
 
 
 def _constrained_proportions(

@@ -37,6 +37,7 @@ _SKELETON, _THINNED = 16, 128  # quantiles per side that make the first guess, a
 _ROUNDS = 5  # guesses per problem before bracketing
 _LISTED_AT_ONCE = 1 << 18  # differences that end the bracketing
 _BEYOND = 0.03  # of the bracket
+_FEW = 4096  # values of all rows that are few
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +74,13 @@ def shift_intervals(*, baseline: Float, canary: Float, half_width: Float) -> Shi
     rows = baseline.shape[0]
     result = ShiftInterval(estimate=np.full(rows, np.nan), lower=np.full(rows, -np.inf), upper=np.full(rows, np.inf))
     y, x = np.sort(baseline, axis=1), np.sort(canary, axis=1)  # what is missing goes last
-    n, m = (side.shape[1] - np.count_nonzero(np.isnan(side), axis=1) for side in (y, x))
-    for n_b, n_c in {(int(b), int(c)) for b, c in zip(n, m, strict=True) if b and c}:
-        group = np.flatnonzero((n == n_b) & (m == n_c))
-        with np.errstate(all="ignore"):  # a guess may be anything: what it leads to is checked
+    with np.errstate(all="ignore"):  # a guess may be anything: what it leads to is checked
+        if x.size and y.size and not (np.isnan(x[:, -1]).any() or np.isnan(y[:, -1]).any()):
+            _fill(result, slice(None), x, y, half_width)
+            return result
+        n, m = (side.shape[1] - np.count_nonzero(np.isnan(side), axis=1) for side in (y, x))
+        for n_b, n_c in {(int(b), int(c)) for b, c in zip(n, m, strict=True) if b and c}:
+            group = np.flatnonzero((n == n_b) & (m == n_c))
             _fill(result, group, x[group, :n_c], y[group, :n_b], half_width[group])
     return result
 
@@ -112,21 +116,23 @@ def difference_order_statistics(x: Float, y: Float, ranks: list[int]) -> Float:
     return found
 
 
-def _fill(result: ShiftInterval, group: Int, x: Float, y: Float, half_width: Float) -> None:
+def _fill(result: ShiftInterval, group: slice | Int, x: Float, y: Float, half_width: Float) -> None:
     """The answers of rows that have the same number of values."""
-    rows, pairs = len(group), x.shape[1] * y.shape[1]
-    depth = np.floor(pairs / 2 - half_width).astype(np.int64)
-    bounded = np.flatnonzero(depth >= 1)
-    row = np.concatenate([np.arange(rows), bounded, bounded])
-    rank = np.concatenate([np.full(rows, (pairs - 1) // 2), depth[bounded] - 1, pairs - depth[bounded]])
-    low, high = np.empty(len(row)), np.empty(len(row))
-    order = np.argsort(row, kind="stable")  # the problems of one row share its values in the cache
-    step = max(3, _CHUNK // (x.shape[1] + y.shape[1]))
-    for first in range(0, len(row), step):
-        part = order[first : first + step]
-        low[part], high[part] = _select(x, y, row[part], rank[part])
-    result.estimate[group] = low[:rows] if pairs % 2 else (low[:rows] + high[:rows]) / 2
-    result.lower[group[bounded]], result.upper[group[bounded]] = np.split(low[rows:], 2)
+    rows, pairs = len(x), x.shape[1] * y.shape[1]
+    estimate, lower, upper = np.empty(rows), np.full(rows, -np.inf), np.full(rows, np.inf)
+    depths = np.floor(pairs / 2 - half_width).astype(np.int64)
+    step = max(1, _CHUNK // (3 * (x.shape[1] + y.shape[1])))
+    for first in range(0, rows, step):
+        part = slice(first, first + step)
+        depth = depths[part]
+        bounded = np.flatnonzero(depth >= 1)
+        row = np.concatenate([np.arange(depth.size), bounded, bounded])
+        middle = np.full(depth.size, (pairs - 1) // 2)
+        low, high = _select(x[part], y[part], row, np.concatenate([middle, depth[bounded] - 1, pairs - depth[bounded]]))
+        ends = depth.size + bounded.size
+        estimate[part] = (low if pairs % 2 else (low + high) / 2)[: depth.size]
+        lower[first + bounded], upper[first + bounded] = low[depth.size : ends], low[ends:]
+    result.estimate[group], result.lower[group], result.upper[group] = estimate, lower, upper
 
 
 def _select(x: Float, y: Float, row: Int, rank: Int) -> tuple[Float, Float]:
@@ -151,8 +157,6 @@ def _select(x: Float, y: Float, row: Int, rank: Int) -> tuple[Float, Float]:
 def _by_windows(x: Float, y: Float, row: Int, rank: Int, low: Float, high: Float) -> Int:
     """Fill in what is found and checked; the problems that are left."""
     pairs = x.shape[1] * y.shape[1]
-    used, row = np.unique(row, return_inverse=True)
-    x, y = x[used], y[used]
     # ranks and densities are shares of all pairs, so that they fit the thinned values as well
     share = (rank + 0.5) / pairs
     t, density = _guess(x, y, row, share)
@@ -246,12 +250,13 @@ class _Values:
             x, x_weight = _distinct(x, None)
             y, y_weight = _distinct(y, np.inf)
             y_below = np.concatenate([np.zeros((len(y), 1), dtype=np.int64), np.cumsum(y_weight, axis=1)], axis=1)
-        window = 2 if tied else 4
+        # where there are few values, looking further costs less than guessing again
+        window = 2 if tied else 4 if x.size > _FEW else 6
         margin = window + 1
         if y_weight is not None:
             y_weight = _padded(y_weight, margin, 0, 0)
         padded = _padded(y, margin, -np.inf, np.inf)
-        reach = max(pairs / y.shape[1] * window / 8, 1.0)
+        reach = max(pairs / y.shape[1] * window / 3, 1.0)
         return cls(
             x=x, y=padded, pairs=pairs, window=window, reach=reach,
             x_weight=x_weight, y_weight=y_weight, y_below=y_below,
