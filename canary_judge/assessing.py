@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
-from canary_judge.metrics import GaugeMetric
+from canary_judge.metrics import GaugeMetric, SamplesMetric
 from canary_judge.results import Comparison, Harm, LimitCheck, Outcome, Quality, Shortfall
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, Samples
 from canary_judge.shortfalls import count_shortfall, time_shortfall
@@ -228,7 +228,15 @@ def _assess_ranked(
     needs: str,
 ) -> Assessed:
     margin, limit = metric.parsed_margin(), metric.parsed_limit()
-    comparison = compare_values(baseline=baseline, canary=canary, tau=tau, harm=metric.harm, margin=margin, level=level)
+    comparison = compare_values(
+        baseline=baseline,
+        canary=canary,
+        tau=tau,
+        harm=metric.harm,
+        margin=margin,
+        level=level,
+        spreads_differ=isinstance(metric, SamplesMetric),
+    )
     check = None if limit is None else limit_values(canary=canary, tau=tau, limit=limit, harm=metric.harm)
     warnings = list(bare.warnings)
     if margin is not None and margin.relative is not None and baseline.min() < 0 < baseline.max():

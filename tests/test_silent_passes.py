@@ -152,6 +152,20 @@ def test_raw_values_with_shared_shocks_keep_their_levels():
     assert found.regressed <= found.bound(0.01) + 0.01
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("spread", [2, 4])
+def test_a_small_canary_with_another_spread_keeps_its_levels(spread):
+    def at_margin(rng):
+        baseline, canary = rng.normal(size=3000), rng.normal(size=60)
+        data = RawData(baseline=100 * np.exp(0.3 * baseline), canary=110 * np.exp(0.3 * spread * canary))
+        return MetricSamples(data=data, quality=FULL)
+
+    metric = {"kind": "samples", "query": "q", "harm": "increase", "margin": "10%"}
+    found = rates(config(metric, 0.01), at_margin, 800, spread, 60)
+    assert found.safe <= found.bound(0.05)
+    assert found.regressed <= found.bound(0.01)
+
+
 def constant(*levels):
     return np.array(levels)[:, None] * np.ones((1, 60))
 

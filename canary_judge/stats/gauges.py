@@ -3,6 +3,7 @@
 References:
     Mann & Whitney (1947) and Hodges & Lehmann (1963), see `canary_judge.stats.rank`.
     Crawford, J. R. & Howell, D. C. (1998), doi:10.1076/clin.12.4.482.7241 (a case against a small sample).
+    Brunner, E. & Munzel, U. (2000), doi:10.1002/(SICI)1521-4036(200001)42:1<17::AID-BIMJ17>3.0.CO;2-U (variance).
     Fieller, E. C. (1954), Journal of the Royal Statistical Society B 16(2), 175-185 (a margin relative to a mean).
 """
 
@@ -18,7 +19,7 @@ from scipy import special
 from canary_judge.results import Comparison, Harm, LimitCheck, Scale
 from canary_judge.stats.dependence import rank_autocorrelation_time
 from canary_judge.stats.margins import ask
-from canary_judge.stats.rank import mann_whitney
+from canary_judge.stats.rank import mann_whitney, mid_ranks
 from canary_judge.stats.shift import shift_interval
 
 if TYPE_CHECKING:
@@ -37,7 +38,14 @@ def effective_samples(n_baseline: float, n_canary: float, tau: float) -> float:
 
 
 def compare_values(
-    *, baseline: Float, canary: Float, tau: float, harm: Harm, margin: Margin | None, level: float
+    *,
+    baseline: Float,
+    canary: Float,
+    tau: float,
+    harm: Harm,
+    margin: Margin | None,
+    level: float,
+    spreads_differ: bool = False,
 ) -> Comparison:
     """Compare two series (or two samples of raw values) by ranks.
 
@@ -52,6 +60,8 @@ def compare_values(
         harm: The harmful direction.
         margin: Largest tolerated degradation; None: only "worse at all" is asked.
         level: Two-sided confidence level of the interval.
+        spreads_differ: Take no less than Brunner and Munzel's variance, which holds when the sides have different
+            spreads; with very unequal sample sizes the usual one does not.
 
     Returns:
         The evidence. The effect is a ratio when the margin is relative and all values are positive, else a
@@ -69,7 +79,10 @@ def compare_values(
     df = max(2 * n_effective - 2, 1.0)
 
     def tails(reference: Float) -> tuple[float, float]:
-        z = float(mann_whitney(baseline=reference[None, :], canary=canary[None, :]).z[0]) / np.sqrt(tau)
+        test = mann_whitney(baseline=reference[None, :], canary=canary[None, :])
+        z = float(test.z[0]) / np.sqrt(tau)
+        if spreads_differ and z:
+            z *= min(1.0, float(test.sigma[0]) / max(_placement_deviation(reference, canary), 1e-300))
         return float(special.stdtr(df, -z)), float(special.stdtr(df, z))
 
     def questions(*, upward: bool) -> tuple[float, float | None, float | None]:
@@ -114,6 +127,16 @@ def compare_values(
         n_effective=n_effective,
         tau=tau,
     )
+
+
+def _placement_deviation(baseline: Float, canary: Float) -> float:
+    """Standard deviation of Mann-Whitney's u from the spread of each side's placements among the other."""
+    pooled = mid_ranks(np.concatenate([canary, baseline])[None, :])[0][0]
+    placements = (
+        pooled[: canary.size] - mid_ranks(canary[None, :])[0][0],
+        pooled[canary.size :] - mid_ranks(baseline[None, :])[0][0],
+    )
+    return float(np.sqrt(sum(side.size * side.var(ddof=1) for side in placements if side.size > 1)))
 
 
 def compare_instances(*, baseline: Float, canary: Float, harm: Harm, margin: Margin | None, level: float) -> Comparison:
