@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -83,9 +84,8 @@ class CanaryConfig:
         name: Its name; "" where there is none.
         metrics: In the order of the file; a second metric of a name is never found.
         group_weights: `classifier.groupWeights`; None where there is no classifier, which Kayenta cannot judge.
-        thresholds: `classifier.scoreThresholds`, which the judge does not read; None where there are none.
+        thresholds: `classifier.scoreThresholds`, which the judge does not read; None where there are none to read.
         templates: Named query templates.
-        applications: Names of the applications.
     """
 
     name: str
@@ -93,7 +93,6 @@ class CanaryConfig:
     group_weights: Mapping[str, float] | None
     thresholds: Thresholds | None = None
     templates: Mapping[str, str] = field(default_factory=dict)
-    applications: tuple[str, ...] = ()
 
     @classmethod
     def from_mapping(cls, data: object) -> CanaryConfig:
@@ -113,8 +112,8 @@ class CanaryConfig:
             classifier = _mapping(classifier, "classifier")
             given = _mapping(classifier.get("groupWeights") or {}, "classifier.groupWeights")
             weights = {str(name): _number(given, name, "classifier.groupWeights") for name in given}
-            if classifier.get("scoreThresholds") is not None:
-                thresholds = Thresholds.from_mapping(classifier["scoreThresholds"], "classifier.scoreThresholds")
+            with suppress(DataError):  # nobody in Kayenta reads them, so nothing wrong with them may stop a judgement
+                thresholds = Thresholds.from_mapping(classifier.get("scoreThresholds"), "classifier.scoreThresholds")
         templates = _mapping(fields.get("templates") or {}, "templates")
         return cls(
             name=_text(fields, "name", "the canary config", default=""),
@@ -122,7 +121,6 @@ class CanaryConfig:
             group_weights=weights,
             thresholds=thresholds,
             templates={str(name): str(text) for name, text in templates.items()},
-            applications=tuple(map(str, _sequence(fields.get("applications"), "applications"))),
         )
 
 

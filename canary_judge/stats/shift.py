@@ -322,9 +322,8 @@ class _Values:
             owner = which[inside // self.window]
             size = np.bincount(owner, minlength=count)
             listed = np.full((count, max(int(size.max()), 1)), np.inf)
-            listed[owner, np.arange(inside.size) - np.repeat(np.cumsum(size) - size, size)] = distance[:, :-1].ravel()[
-                inside
-            ]
+            column = np.arange(inside.size) - np.repeat(np.cumsum(size) - size, size)
+            listed[owner, column] = distance[:, :-1].ravel()[inside]
             listed.sort(axis=1)
         else:
             # a step may weigh much and be wide, so every x takes its steps

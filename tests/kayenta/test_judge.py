@@ -168,6 +168,12 @@ def test_what_kayenta_cannot_judge_is_refused_by_name(change, message):
         judged(data)
 
 
+def test_thresholds_of_the_config_are_read_by_nobody():
+    data = request([1.0, 2, 3], [4.0, 5, 6])
+    data["canaryConfig"]["classifier"]["scoreThresholds"] = {"pass": "high"}
+    assert judged(data).classification == "Fail"
+
+
 def test_common_language_effect_size_overflows_as_32_bit_products_do():
     rng = np.random.default_rng(0)
     n = 33_000
