@@ -99,8 +99,8 @@ def classify(config: MetricConfig, pair: MetricSetPair, rng: np.random.Generator
     settings = Settings.from_mapping(config.analysis, f"metric {config.name!r}")
     if config.groups is None:
         raise DataError(f"metric {config.name!r}: groups is missing, which Kayenta cannot judge; add `groups: []`")
-    baseline, canary = (_preprocessed(values, settings) for values in (pair.baseline, pair.canary))
-    with np.errstate(all="ignore"):  # infinite values reach the means, as they do in Kayenta
+    with np.errstate(all="ignore"):  # infinite values and overflow run their course, as they do in Kayenta
+        baseline, canary = (_preprocessed(values, settings) for values in (pair.baseline, pair.canary))
         found = _label(config.name, settings, baseline=baseline, canary=canary, rng=rng)
         return MetricClassification(
             name=pair.name,
@@ -137,10 +137,9 @@ def _preprocessed(values: Float, settings: Settings) -> Float:
         return values
     ordered = np.sort(values)
     first, quarter, three_quarters, last = (_percentile(ordered, p) for p in (0.01, 0.25, 0.75, 0.99))
-    with np.errstate(invalid="ignore"):
-        reach = settings.outlier_factor * (three_quarters - quarter)
-        # a NaN fence, from infinite values, drops nothing
-        outside = (values < np.minimum(first, quarter - reach)) | (values > np.maximum(last, three_quarters + reach))
+    reach = settings.outlier_factor * (three_quarters - quarter)
+    # a NaN fence, from infinite values, drops nothing
+    outside = (values < np.minimum(first, quarter - reach)) | (values > np.maximum(last, three_quarters + reach))
     return np.asarray(values[~outside])
 
 
@@ -149,8 +148,7 @@ def _percentile(ordered: Float, p: float) -> np.float64:
     whole = math.floor(position)
     if whole >= ordered.size:
         return np.float64(ordered[-1])
-    with np.errstate(invalid="ignore"):
-        return np.float64(ordered[whole - 1] + (position - whole) * (ordered[whole] - ordered[whole - 1]))
+    return np.float64(ordered[whole - 1] + (position - whole) * (ordered[whole] - ordered[whole - 1]))
 
 
 def _label(name: str, settings: Settings, *, baseline: Float, canary: Float, rng: np.random.Generator) -> _Label:
