@@ -20,6 +20,7 @@ from canary_judge.metrics import GaugeMetric, Metric
 from canary_judge.results import Action, Comparison, GroupScore, Judgement, MetricResult, Outcome, Role, Scale, Verdict
 from canary_judge.samples import Samples, collect
 from canary_judge.series import MetricSource, Query, Result, Window
+from canary_judge.stats.counts import STRATIFIED
 
 __all__ = ["holm", "judge", "judge_samples"]
 
@@ -252,9 +253,11 @@ def _facts(metric: Metric, comparison: Comparison) -> str:
 def _sizes(comparison: Comparison) -> str:
     if comparison.events_canary is not None and comparison.events_baseline is not None:
         clumps = comparison.dispersion is not None and comparison.dispersion > 1
+        apart = comparison.method.endswith(STRATIFIED)
         return (
             f"{comparison.events_canary:,.0f} of {comparison.n_canary:,.0f} against "
             f"{comparison.events_baseline:,.0f} of {comparison.n_baseline:,.0f}"
+            + (", like intervals with like" if apart else "")
             + (f", events clump {comparison.dispersion:.1f}-fold" if clumps else "")
         )
     dependent = comparison.tau is not None and comparison.tau > 1

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["Counts", "compare_counts", "dispersion", "limit_counts", "strata"]
+__all__ = ["STRATIFIED", "Counts", "compare_counts", "dispersion", "limit_counts", "strata"]
 
+# How a method is named that compares like intervals with like: its effect is not the ratio of the totals.
+STRATIFIED = " by strata of the traffic split"
 # Above this share of events the conditional test is needlessly wide and the score test takes its place.
 _FREQUENT = 0.1
 
@@ -212,7 +214,7 @@ def compare_counts(
         method = "exact conditional binomial test"
         effect, interval = rate_ratio_interval(grouped, level=level, phi=phi)
     return Comparison(
-        method=method + (" by strata of the traffic split" if grouped.events_canary.size > 1 else ""),
+        method=method + (STRATIFIED if grouped.events_canary.size > 1 else ""),
         scale=Scale.DIFFERENCE if use_absolute else Scale.RATIO,
         effect=effect,
         interval=interval,
