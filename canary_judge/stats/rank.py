@@ -164,10 +164,11 @@ def _blocks(keys: Keys, m: int | None) -> tuple[Float, Float]:
     canary = np.diff(np.cumsum(labels, dtype=np.int32)[ends], prepend=np.int32(0))
     row = np.arange(rows) * width
     first = np.searchsorted(starts, row)
-    # twice a block's mid-rank is its first rank plus its last one
-    doubled = np.add.reduceat(canary * (starts + ends + 2), first) - 2 * row * np.add.reduceat(canary, first)
+    # twice a block's mid-rank is its first rank plus its last one, and ranks count from 1 in each row
+    positions = np.add.reduceat(canary * (starts + ends), first)
+    in_row = np.add.reduceat(canary, first) if m is None else m
     t = (ends - starts + 1).astype(float)
-    return doubled.astype(float), np.add.reduceat(t * (t * t - 1), first)
+    return (positions + in_row * (2 - 2 * row)).astype(float), np.add.reduceat(t * t * t, first) - width
 
 
 def _in_pieces(keys: Keys) -> tuple[Float, Float]:
