@@ -13,7 +13,7 @@ from canary_judge.config import JudgeConfig
 from canary_judge.errors import DataError
 from canary_judge.judging import judge
 from canary_judge.results import Outcome, Verdict
-from canary_judge.sources import FrameSource
+from canary_judge.sources import FrameSource, tables
 from canary_judge.sources.tables import Table
 
 TIMES = pd.date_range("2026-01-01", periods=60, freq="1min", tz="UTC")
@@ -312,12 +312,12 @@ def test_reading_csv_needs_no_pandas(tmp_path):
     assert done.stdout.strip() == "False"
 
 
+@pytest.mark.parametrize("small", [0, 1_000_000])
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "is empty"),
         ("timestamp;side;heap\n60;canary;1\n", "separate the columns with commas"),
-        ("timestamp,side,heap\n60,canary\n", "line 2 has 2 fields where the first line names 3"),
         ("timestamp,side,heap,heap\n60,canary,1,2\n", "two columns 'heap'"),
         ("timestamp,side,heap\n,canary,1\n60,canary,1\n", "timestamp in row 0 is not a number"),
         ("timestamp,side,heap\n2026-01-01,canary,1\n", "has no time zone"),
@@ -327,14 +327,23 @@ def test_reading_csv_needs_no_pandas(tmp_path):
         ("timestamp,side,metric,value\n60,canary,m,big\n", "column 'value' has 'big' in row 0"),
     ],
 )
-def test_a_malformed_csv_file_is_explained(tmp_path, text, message):
+def test_a_malformed_csv_file_is_explained(tmp_path, text, message, small, monkeypatch):
+    monkeypatch.setattr(tables, "_SMALL_FILE", small)
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(DataError, match=message):
         FrameSource(tmp_path / "t.csv")
 
 
+def test_a_short_line_of_a_csv_file_is_named(tmp_path):
+    (tmp_path / "t.csv").write_text("timestamp,side,heap\n60,canary\n")
+    with pytest.raises(DataError, match="line 2 has 2 fields where the first line names 3"):
+        FrameSource(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("small", [0, 1_000_000])
 @pytest.mark.parametrize("suffix", ["csv", "csv.gz"])
-def test_csv_columns_are_typed_as_in_the_frame_they_came_from(tmp_path, suffix):
+def test_csv_columns_are_typed_as_in_the_frame_they_came_from(tmp_path, suffix, small, monkeypatch):
+    monkeypatch.setattr(tables, "_SMALL_FILE", small)
     times = pd.date_range("2026-01-01", periods=4, freq="1min", tz="UTC")
     frame = pd.DataFrame(
         {
