@@ -182,7 +182,10 @@ def _assess_gauge(
     tau = series_tau(baseline=baseline, canary=canary, history=data.history)
     values_b, values_c = baseline[~np.isnan(baseline)], canary[~np.isnan(canary)]
     least = _FEWEST_EFFECTIVE if data.history.size > baseline.size else _FEWEST_EFFECTIVE_ALONE
-    return _assess_ranked(config, metric, values_b, values_c, tau, least, bare, window, level, needs="intervals")
+    own = max(tau, series_tau(baseline=canary, canary=canary, history=None))
+    return _assess_ranked(
+        config, metric, values_b, values_c, tau, least, bare, window, level, needs="intervals", own_tau=own
+    )
 
 
 def _assess_raw(
@@ -205,6 +208,7 @@ def _assess_raw(
         window,
         level,
         needs="values per side",
+        own_tau=max(tau, taus[1]),
     )
 
 
@@ -226,6 +230,7 @@ def _assess_ranked(
     level: float,
     *,
     needs: str,
+    own_tau: float,
 ) -> Assessed:
     margin, limit = metric.parsed_margin(), metric.parsed_limit()
     comparison = compare_values(
@@ -237,7 +242,7 @@ def _assess_ranked(
         level=level,
         spreads_differ=isinstance(metric, SamplesMetric),
     )
-    check = None if limit is None else limit_values(canary=canary, tau=tau, limit=limit, harm=metric.harm)
+    check = None if limit is None else limit_values(canary=canary, tau=own_tau, limit=limit, harm=metric.harm)
     warnings = list(bare.warnings)
     if margin is not None and margin.relative is not None and baseline.min() < 0 < baseline.max():
         warnings.append(

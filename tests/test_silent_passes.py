@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.one_look import FULL, config, rates
+from benchmarks.one_look import FULL, ar1, config, rates
 from canary_judge.config import JudgeConfig
 from canary_judge.errors import ConfigError
 from canary_judge.judging import judge, judge_samples
@@ -164,6 +164,16 @@ def test_a_small_canary_with_another_spread_keeps_its_levels(spread):
     found = rates(config(metric, 0.01), at_margin, 800, spread, 60)
     assert found.safe <= found.bound(0.05)
     assert found.regressed <= found.bound(0.01)
+
+
+def test_a_limit_is_judged_by_the_canarys_own_dependence():
+    rng = np.random.default_rng(4)
+    data = GaugeData(baseline=rng.normal(size=(1, 240)), canary=ar1(rng, 240, 0.9)[None, :])
+    metric = {"kind": "gauge", "query": "q", "harm": "increase", "limit": 0.5}
+    dependent = outcome(metric, MetricSamples(data=data, quality=FULL))
+    shuffled = GaugeData(baseline=data.baseline, canary=rng.permuted(data.canary, axis=1))
+    independent = outcome(metric, MetricSamples(data=shuffled, quality=FULL))
+    assert dependent.limit.p_within_limit > 3 * independent.limit.p_within_limit
 
 
 def constant(*levels):
