@@ -6,13 +6,14 @@ and the ratio must lie in the range that was seen.
 
 import gzip
 import json
+import math
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from canary_judge.errors import DataError
-from canary_judge.kayenta import Request, judge
+from canary_judge.kayenta import CanaryConfig, MetricSetPair, Request, Thresholds, judge
 
 VECTORS = Path(__file__).parents[1] / "data" / "kayenta_judge.jsonl.gz"
 LABELS = {"Pass", "High", "Low", "Nodata", "NodataFailMetric", "Error"}
@@ -118,3 +119,20 @@ def test_a_wrong_label_would_be_seen(judged):
     wrong = json.loads(json.dumps(ours))
     wrong["results"][0]["classification"] = "High" if ours["results"][0]["classification"] != "High" else "Low"
     assert differences(row, wrong) == ["classification"]
+
+
+def test_the_intervals_equal_the_recorded_ones_to_the_last_bit():
+    compared = 0
+    for row in rows():
+        if row["kind"] != "metric" or "mw" not in row or "noise" in row:
+            continue
+        metric = {"name": "m", "groups": ["g"], "analysisConfigurations": row["analysis"]}
+        config = CanaryConfig.from_mapping({"metrics": [metric], "classifier": {}})
+        values = {"control": row["control"], "experiment": row["experiment"]}
+        pair = MetricSetPair.from_mapping({"name": "m", "values": values})
+        shift = judge(config, [pair], Thresholds(pass_=95, marginal=75)).results[0].shift
+        if shift is None or math.isnan(shift.lower):  # decided before, or an infinite value
+            continue
+        compared += 1
+        assert [shift.lower, shift.upper, shift.estimate] == [row["mw"][end] for end in ("lower", "upper", "estimate")]
+    assert compared >= 900
