@@ -72,14 +72,21 @@ class Table:
         return self.canary if side is Side.CANARY else ~self.canary
 
     def groups(self, names: Sequence[str], rows: Int) -> list[tuple[dict[str, str], Int]]:
-        """The rows with equal texts in the named columns, in order of those texts."""
+        """The rows with equal values in the named columns, as texts and in their order."""
         if not names:
             return [({}, rows)]
         found: dict[tuple[str, ...], list[int]] = {}
-        columns = [self.texts[name][rows] for name in names]
+        columns = [
+            self.texts[name][rows] if name in self.texts else _as_texts(self.numbers[name][rows]) for name in names
+        ]
         for row, *key in zip(rows.tolist(), *columns, strict=True):
             found.setdefault(tuple("nan" if part is None else str(part) for part in key), []).append(row)
         return [(dict(zip(names, key, strict=True)), np.array(found[key], dtype=np.int64)) for key in sorted(found)]
+
+
+def _as_texts(numbers: Float) -> list[str | None]:
+    """Numbers that are labels, such as a status code or a shard."""
+    return [None if np.isnan(value) else f"{value:.15g}" for value in numbers.tolist()]
 
 
 def _read(path: Path) -> dict[str, Raw]:
@@ -159,9 +166,9 @@ def _columns(frame: pd.DataFrame) -> dict[str, Raw]:
     for name in frame.columns:
         column = frame[name]
         kind = column.dtype.kind
-        if kind == "M":
+        if kind == "M" and str(name) == "timestamp":
             if getattr(column.dt, "tz", None) is None:
-                raise DataError(f"column {str(name)!r} has no time zone; use .dt.tz_localize('UTC')")
+                raise DataError("column 'timestamp' has no time zone; use .dt.tz_localize('UTC')")
             _refuse_missing_times(column.isna().to_numpy())
             columns[str(name)] = column.dt.tz_convert("UTC").dt.as_unit("ns").astype("int64").to_numpy()
         elif kind == "b" and not column.isna().any():

@@ -164,8 +164,8 @@ def compare_counts(
     frequent = proportion and (events_b + events_c) / (exposure_b + exposure_c) > _FREQUENT
 
     def against(null: float, some: Counts) -> tuple[float, float]:
-        if null <= 0:  # nothing can be that low
-            return 1.0, 1.0
+        if null <= 0:  # nothing can be that low, so all is above it
+            return 0.0, 1.0
         scale = max(phi, dispersion(counts, null=null))
         if frequent:
             return score_p_values(some, ratio=null, phi=scale, guarded=True)
@@ -235,15 +235,14 @@ def compare_counts(
 
 
 def _without_burst(counts: Counts) -> Counts | None:
-    """The strata without the one interval that has most of a side's events; None where no interval stands out."""
+    """The strata without the interval that has most of a side's events, maybe none; None where none stands out."""
     left_out = np.zeros(counts.events_canary.size, dtype=bool)
     if left_out.size >= _BURST_INTERVALS:
         for events in (counts.events_baseline, counts.events_canary):
             most = int(np.argmax(events))
             if events[most] > max(_BURST_SHARE * events.sum(), 2):
                 left_out[most] = True
-    rest = strata(counts.select(~left_out))
-    return rest if left_out.any() and rest.events_canary.size else None
+    return strata(counts.select(~left_out)) if left_out.any() else None
 
 
 def _shown_margin(margin: Margin | None, harm: Harm, *, use_absolute: bool) -> float | None:

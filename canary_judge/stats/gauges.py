@@ -181,7 +181,7 @@ def compare_instances(*, baseline: Float, canary: Float, harm: Harm, margin: Mar
         assert margin is not None  # noqa: S101
         if as_ratio:
             share = 1 + (margin.relative or 0.0) * (1 if upward else -1)
-            return tails(math.log(share)) if share > 0 else (1.0, 1.0)
+            return tails(math.log(share)) if share > 0 else (0.0, 1.0)  # nothing can be that low
         amount = margin.amount(usual) if upward else -margin.amount(usual)
         # a margin that is a share of the baseline moves with the baseline's own error (Fieller 1954)
         relative = amount / usual if usual and margin.amount(usual) > (margin.absolute or 0.0) else 0.0

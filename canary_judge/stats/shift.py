@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _Number = TypeVar("_Number", np.float64, np.int64)
 
-__all__ = ["ShiftInterval", "difference_order_statistics", "shift_interval", "shift_intervals"]
+__all__ = ["ShiftInterval", "shift_interval", "shift_intervals"]
 
 _LISTED = 512  # so few differences are all listed
 _MERGED = 1024  # values of a row up to which merging by one sort beats a search per row
@@ -101,19 +101,6 @@ def shift_interval(
     ends = (float(end[0]) for end in (found.lower, found.upper))
     lower, upper = (end if np.isfinite(end) else None for end in ends)
     return float(found.estimate[0]), (lower, upper)
-
-
-def difference_order_statistics(x: Float, y: Float, ranks: list[int]) -> Float:
-    """The differences x_i - y_j with the given 0-based ranks, without n * m memory.
-
-    Examples:
-        >>> difference_order_statistics(np.array([1.0, 5.0]), np.array([0.0, 3.0]), [0, 3]).tolist()
-        [-2.0, 5.0]
-    """
-    rows = np.zeros(len(ranks), dtype=np.int64)
-    with np.errstate(all="ignore"):
-        found, _ = _select(np.sort(x)[None, :], np.sort(y)[None, :], rows, np.asarray(ranks, dtype=np.int64))
-    return found
 
 
 def _fill(result: ShiftInterval, group: slice | Int, x: Float, y: Float, half_width: Float) -> None:

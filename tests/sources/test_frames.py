@@ -363,3 +363,28 @@ def test_csv_columns_are_typed_as_in_the_frame_they_came_from(tmp_path, suffix, 
     for name in read.numbers:
         np.testing.assert_array_equal(read.numbers[name], given.numbers[name])
     assert read.texts["pod"].tolist() == given.texts["pod"].tolist() == ["a", "b", None, "12"]
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+def test_numbers_may_be_labels_of_a_long_table(tmp_path, as_file):
+    rows = [
+        {"timestamp": 60.0 * minute, "side": side, "metric": "heap", "value": 100.0 + shard, "shard": shard}
+        for minute in range(1, 31)
+        for side in ("baseline", "canary")
+        for shard in (1, 2, 3)
+    ]
+    table = pd.DataFrame(rows)
+    if as_file:
+        table.to_csv(tmp_path / "t.csv", index=False)
+    source = FrameSource(tmp_path / "t.csv" if as_file else table)
+    metric = {"name": "m", "kind": "gauge", "query": "heap", "by": "shard", "harm": "increase", "margin": "10%"}
+    config = JudgeConfig.from_mapping({"name": "s", "interval": "1m", "metrics": [metric]})
+    window = source.window(timedelta(minutes=1))
+    answers = source.fetch(list(config.queries()), window)
+    assert [one.labels for one in answers[0].series] == [{"shard": "1"}, {"shard": "2"}, {"shard": "3"}]
+    assert judge(config, source, window).metrics[0].comparison.n_canary == 3
+
+
+def test_another_column_of_times_is_no_concern_of_ours():
+    table = wide(heap=lambda side: RNG.normal(100, 5, 60)).assign(deployed=pd.Timestamp("2026-01-01"))
+    assert FrameSource(table).window(timedelta(minutes=1)).duration == timedelta(hours=1)
