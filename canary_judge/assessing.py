@@ -13,9 +13,9 @@ from canary_judge.metrics import GaugeMetric, SamplesMetric
 from canary_judge.results import Comparison, Harm, LimitCheck, Outcome, Quality, Shortfall
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, Samples
 from canary_judge.shortfalls import count_shortfall, time_shortfall
-from canary_judge.stats.counts import compare_counts, limit_counts
+from canary_judge.stats.counts import compare_counts, instance_dispersion, limit_counts
 from canary_judge.stats.dependence import autocorrelation, autocorrelation_time, cluster_time
-from canary_judge.stats.gauges import compare_instances, compare_values, limit_values, series_tau
+from canary_judge.stats.gauges import compare_instances, compare_means, compare_values, limit_values, series_tau
 from canary_judge.stats.rank import mid_ranks
 from canary_judge.stats.traffic import rank_sample_size, t_sample_size
 
@@ -75,7 +75,7 @@ def assess(
             if refused:
                 return replace(bare, settled=(Outcome.ERROR, text))
             bare = replace(bare, warnings=(*bare.warnings, text))
-        found = _assess_gauge(config, metric, samples.data, bare, window, level)
+        found = _assess_gauge(config, metric, samples.data, bare, window, level, share)
     elif isinstance(samples.data, RawData):
         found = _assess_raw(config, metric, samples.data, bare, window, level)
     else:
@@ -164,8 +164,7 @@ def _biased_gauge(metric: Metric, share: float | None) -> tuple[bool, str] | Non
             f"each point is {what} of the requests of one interval, which is biased when the sides' traffic differs; "
             f"their traffic is not known: {instead}"
         )
-    factor = max(share, 1 - share) / min(share, 1 - share)
-    if factor <= _MOST_UNEQUAL_TRAFFIC:
+    if not _unequal(share):
         return None
     return statistic != "mean", (
         f"each point is {what} of the requests of one interval, and the canary had {share:.1%} of them: such points "
@@ -173,18 +172,44 @@ def _biased_gauge(metric: Metric, share: float | None) -> tuple[bool, str] | Non
     )
 
 
+def _unequal(share: float | None) -> bool:
+    return share is not None and 0 < share < 1 and max(share, 1 - share) > _MOST_UNEQUAL_TRAFFIC * min(share, 1 - share)
+
+
 def _assess_gauge(
-    config: JudgeConfig, metric: Metric, data: GaugeData, bare: Assessed, window: Window, level: float
+    config: JudgeConfig,
+    metric: Metric,
+    data: GaugeData,
+    bare: Assessed,
+    window: Window,
+    level: float,
+    share: float | None,
 ) -> Assessed:
     if isinstance(metric, GaugeMetric) and metric.by:
         return _assess_instances(config, metric, data, bare, level)
+    # means of few requests on one side, of many on the other: equal means, but not equal distributions
+    means = share is not None and isinstance(metric, GaugeMetric) and metric.request_statistic() == "mean"
+    means = means and _unequal(share)
     baseline, canary = data.baseline[0], data.canary[0]
     tau = series_tau(baseline=baseline, canary=canary, history=data.history)
     values_b, values_c = baseline[~np.isnan(baseline)], canary[~np.isnan(canary)]
     least = _FEWEST_EFFECTIVE if data.history.size > baseline.size else _FEWEST_EFFECTIVE_ALONE
     own = max(tau, series_tau(baseline=canary, canary=canary, history=None))
+    paired = data.simultaneous and values_b.size == values_c.size
     return _assess_ranked(
-        config, metric, values_b, values_c, tau, least, bare, window, level, needs="intervals", own_tau=own
+        config,
+        metric,
+        values_b,
+        values_c,
+        tau,
+        least,
+        bare,
+        window,
+        level,
+        needs="intervals",
+        own_tau=own,
+        paired=paired,
+        means=means and paired,
     )
 
 
@@ -231,6 +256,8 @@ def _assess_ranked(
     *,
     needs: str,
     own_tau: float,
+    paired: bool = False,
+    means: bool = False,
 ) -> Assessed:
     margin, limit = metric.parsed_margin(), metric.parsed_limit()
     comparison = compare_values(
@@ -241,7 +268,11 @@ def _assess_ranked(
         margin=margin,
         level=level,
         spreads_differ=isinstance(metric, SamplesMetric),
+        paired=paired,
     )
+    if means:
+        by_means = compare_means(baseline=baseline, canary=canary, harm=metric.harm, margin=margin, level=level)
+        comparison = replace(by_means, n_effective=comparison.n_effective, tau=tau)
     check = None if limit is None else limit_values(canary=canary, tau=own_tau, limit=limit, harm=metric.harm)
     warnings = list(bare.warnings)
     if margin is not None and margin.relative is not None and baseline.min() < 0 < baseline.max():
@@ -314,7 +345,15 @@ def _assess_instances(config: JudgeConfig, metric: Metric, data: GaugeData, bare
         )
         return replace(bare, settled=(Outcome.INSUFFICIENT, text), shortfall=need)
     margin, limit = metric.parsed_margin(), metric.parsed_limit()
-    comparison = compare_instances(baseline=baseline, canary=canary, harm=metric.harm, margin=margin, level=level)
+    before = None
+    if len(data.before_baseline) and len(data.before_canary):
+        records = zip((data.before_baseline, data.before_canary), long_enough, strict=True)
+        past = [record[enough] for record, enough in records]
+        if all((np.count_nonzero(~np.isnan(side), axis=1) >= config.min_samples).all() for side in past):
+            before = np.nanmedian(past[0], axis=1), np.nanmedian(past[1], axis=1)
+    comparison = compare_instances(
+        baseline=baseline, canary=canary, harm=metric.harm, margin=margin, level=level, before=before
+    )
     check = None
     if limit is not None:
         medians = np.nanmedian(canary, axis=1)
@@ -354,7 +393,11 @@ def _assess_counts(
 ) -> Assessed:
     margin, limit = metric.parsed_margin(), metric.parsed_limit()
     proportion = metric.is_proportion
-    comparison = compare_counts(data.counts, harm=metric.harm, margin=margin, level=level, proportion=proportion)
+    events, exposure = np.array(list(data.instances.values()), dtype=float).reshape(-1, 2).T
+    between = instance_dispersion(events, exposure)
+    comparison = compare_counts(
+        data.counts, harm=metric.harm, margin=margin, level=level, proportion=proportion, between=between
+    )
     check = None
     if limit is not None:
         check = limit_counts(data.counts, limit=limit, harm=metric.harm, proportion=proportion)

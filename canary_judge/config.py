@@ -188,10 +188,14 @@ class JudgeConfig(StrictModel):
                     yield self._query(metric, part, reading, text, side)
 
     def history_queries(self) -> Iterator[Query]:
-        """Baseline-only queries for the record before the window: one per gauge of a single series."""
+        """Queries for the record before the window: of a gauge the baseline's, with `by` those of both sides.
+
+        Instances that served before the change are compared with themselves.
+        """
         for metric in self.metrics:
-            if self.history is not None and isinstance(metric, GaugeMetric) and not metric.by:
-                yield self._query(metric, "history", Reading.LEVEL, metric.query, Side.BASELINE)
+            if self.history is not None and isinstance(metric, GaugeMetric):
+                for side in Side if metric.by else (Side.BASELINE,):
+                    yield self._query(metric, "history", Reading.LEVEL, metric.query, side)
 
     def _query(self, metric: Metric, part: str, reading: Reading, text: QueryText, side: Side) -> Query:
         template = text if isinstance(text, str) else getattr(text, side.value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +40,8 @@ class CountedSide:
     # counts without a cumulative record: an interval without a point, or with one that is no number, was not observed
     unobserved: NDArray[np.bool_] | None = None
     by_instance: bool = False
+    # events of each instance over the whole window
+    totals: dict[str, float] = field(default_factory=dict)
 
     def of(self, values: Float) -> CountedSide:
         """Other values of the same series; what was odd about those is not told twice."""
@@ -76,11 +78,14 @@ def increments(result: Result, edges: Int, first: Mapping[tuple[str, str], int],
         if result.form is Form.COUNTER:
             times, values = _differences(times, values, edges, _zero_before(one, zero_at, first, times, values), side)
         interval, inside = intervals(times, edges)
-        side.increments += np.bincount(interval[inside], weights=values[inside], minlength=edges.size - 1)
+        added = np.bincount(interval[inside], weights=values[inside], minlength=edges.size - 1)
+        side.increments += added
         seen, inside = intervals(one.timestamps[finite], edges)
         side.covered[seen[inside]] = True
         instance = one.labels.get("instance") or one.labels.get("pod", "")
         side.by_instance |= bool(instance)
+        if instance:
+            side.totals[instance] = side.totals.get(instance, 0.0) + float(added.sum())
         reports = instances.setdefault((one.labels.get("job", ""), instance), np.zeros(edges.size - 1, dtype=bool))
         reports[seen[inside]] = True
         if result.form is Form.COUNTS:

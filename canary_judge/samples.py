@@ -6,7 +6,7 @@ decrease is a reset, a series that appears inside the window counts from zero on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from canary_judge.config import JudgeConfig
 from canary_judge.counters import CountedSide, Unusable, first_samples, increments, intervals, note_first, nothing
+from canary_judge.levels import instance_names, levels, levels_before, rows_of, selector
 from canary_judge.metrics import GaugeMetric, LatencyMetric, RateMetric, RatioMetric, SamplesMetric
 from canary_judge.results import Quality, Side
 from canary_judge.series import Form, Query, Result, Series, Window
@@ -32,18 +33,38 @@ __all__ = ["CountData", "GaugeData", "MetricSamples", "RawData", "Samples", "col
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GaugeData:
-    """Values on the grid: shape (instances, intervals), NaN for gaps; history has shape (h,)."""
+    """Values on the grid: shape (instances, intervals), NaN for gaps; history has shape (h,).
+
+    Attributes:
+        baseline: One row per instance; a single row without `by`.
+        canary: The same for the canary.
+        history: The baseline before the window.
+        simultaneous: The sides' intervals are the same moments.
+        names_baseline: Which instance each row is, with `by`.
+        names_canary: The same for the canary.
+        before_baseline: Each instance before the window, in the order of the rows; empty when there is no record.
+        before_canary: The same for the canary.
+    """
 
     baseline: Float
     canary: Float
     history: Float = field(default_factory=lambda: np.empty(0))
+    simultaneous: bool = True
+    names_baseline: tuple[str, ...] = ()
+    names_canary: tuple[str, ...] = ()
+    before_baseline: Float = field(default_factory=lambda: np.empty((0, 0)))
+    before_canary: Float = field(default_factory=lambda: np.empty((0, 0)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CountData:
-    """Events and exposure on the grid, shape (intervals,)."""
+    """Events and exposure on the grid, shape (intervals,).
+
+    `instances` has the events and the exposure of each instance of the baseline, where the labels tell them apart.
+    """
 
     counts: Counts
+    instances: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -146,25 +167,21 @@ def _check_order(series: Series, form: Form, where: str) -> None:
 
 def _gauge(metric: GaugeMetric, parts: Mapping[tuple[str, Side], Result], edges: Int) -> MetricSamples:
     matrices: dict[Side, Float] = {}
+    names: dict[Side, tuple[str, ...]] = {}
     non_finite = 0
     for side in Side:
         result = parts.get(("value", side), Result())
         if result.form is not Form.LEVEL:
             raise Unusable(f"{side}: the source answered with {result.form.value}, but a gauge needs levels")
-        matrices[side], bad = _levels(result.series, metric.by, edges, side)
+        matrices[side], bad = levels(result.series, metric.by, edges, side)
+        names[side] = instance_names(result.series, metric.by)
         non_finite += bad
     baseline, canary = matrices[Side.BASELINE], matrices[Side.CANARY]
-    past = parts.get(("history", Side.BASELINE), Result())
-    history = np.empty(0)
     warnings: list[str] = []
-    if past.error:
-        warnings.append(f"history of the baseline could not be read: {past.error}")
-    elif len(past.series) == 1:
-        step = int(edges[1] - edges[0])
-        times = past.series[0].timestamps
-        if times.size:
-            count = max(int(np.ceil((edges[0] - times[0]) / step)), 1)
-            history = _levels(past.series, (), edges[0] - step * np.arange(count, -1, -1), Side.BASELINE)[0][0]
+    before = {
+        side: levels_before(parts.get(("history", side), Result()), metric.by, edges, side, warnings) for side in Side
+    }
+    history = before[Side.BASELINE][1][0] if not metric.by and len(before[Side.BASELINE][1]) else np.empty(0)
     if not baseline.size and not canary.size:
         return MetricSamples(data=None, warnings=tuple(warnings))
     present = {side: np.logical_or.reduce(~np.isnan(matrix), axis=0) for side, matrix in matrices.items()}
@@ -189,46 +206,19 @@ def _gauge(metric: GaugeMetric, parts: Mapping[tuple[str, Side], Result], edges:
                 "(FrameSource: align='start')"
             )
     return MetricSamples(
-        data=GaugeData(baseline=baseline, canary=canary, history=history),
+        data=GaugeData(
+            baseline=baseline,
+            canary=canary,
+            history=history,
+            simultaneous=all(result.simultaneous for result in parts.values()),
+            names_baseline=names[Side.BASELINE],
+            names_canary=names[Side.CANARY],
+            before_baseline=rows_of(names[Side.BASELINE], *before[Side.BASELINE]),
+            before_canary=rows_of(names[Side.CANARY], *before[Side.CANARY]),
+        ),
         quality=quality,
         warnings=tuple(warnings),
     )
-
-
-def _levels(series: Sequence[Series], by: tuple[str, ...], edges: Int, side: Side) -> tuple[Float, int]:
-    """Mean of the finite points per interval, one row per series; and how many points were not finite."""
-    if by:
-        keys = [tuple(one.labels.get(label, "") for label in by) for one in series]
-        if len(set(keys)) < len(keys):
-            twice = next(key for key in keys if keys.count(key) > 1)
-            shown = ", ".join(f'{label}="{value}"' for label, value in zip(by, twice, strict=True))
-            raise Unusable(
-                f"{side}: two series have {shown}; aggregate the query by ({', '.join(by)}) or name more labels in `by`"
-            )
-    elif len(series) > 1:
-        shown = "; ".join(_selector(one.labels) for one in series[:3])
-        raise Unusable(
-            f"{side}: {len(series)} series where one was expected ({shown}{'; ...' if len(series) > 3 else ''}); "
-            "aggregate the query, as in avg(...), or keep instances apart with `by: pod`"
-        )
-    rows = np.full((len(series), edges.size - 1), np.nan)
-    bad = 0
-    for row, one in zip(rows, series, strict=True):
-        interval, inside = intervals(one.timestamps, edges)
-        finite = np.isfinite(one.values)
-        bad += int((inside & ~finite).sum())
-        used = inside & finite
-        count = np.bincount(interval[used], minlength=row.size)
-        # the largest magnitude is divided out so that sums of huge values stay finite
-        scale = float(np.abs(one.values[used]).max(initial=0.0)) or 1.0
-        total = np.bincount(interval[used], weights=one.values[used] / scale, minlength=row.size)
-        single = count == 1
-        np.divide(total * scale, count, out=row, where=count > 0)
-        if single.any():  # one point per interval is the rule: keep its value to the last bit
-            exact = np.zeros(row.size)
-            exact[interval[used]] = one.values[used]
-            row[single] = exact[single]
-    return rows, bad
 
 
 def _raw(parts: Mapping[tuple[str, Side], Result], edges: Int) -> MetricSamples:
@@ -372,7 +362,10 @@ def _counts(
         events_canary=events[Side.CANARY].increments,
         exposure_canary=_at_least(exposure, events, Side.CANARY, proportion=proportion),
     )
-    return MetricSamples(data=CountData(counts=counts), quality=quality, warnings=tuple(warnings), complete=complete)
+    happened, chances = events[Side.BASELINE].totals, exposure[Side.BASELINE].totals
+    instances = {name: (happened.get(name, 0.0), amount) for name, amount in chances.items()}
+    data = CountData(counts=counts, instances=instances)
+    return MetricSamples(data=data, quality=quality, warnings=tuple(warnings), complete=complete)
 
 
 def _at_least(
@@ -395,7 +388,7 @@ def _slower(result: Result, bound: float, edges: Int, side: Side) -> tuple[Count
             buckets.setdefault(float(one.labels["le"]), []).append(one)
         except (KeyError, ValueError):
             raise Unusable(
-                f"{side}: the series {_selector(one.labels)} has no bucket bound `le`; give a ..._bucket selector"
+                f"{side}: the series {selector(one.labels)} has no bucket bound `le`; give a ..._bucket selector"
             ) from None
     if not buckets:
         return nothing(edges), nothing(edges)
@@ -410,14 +403,16 @@ def _slower(result: Result, bound: float, edges: Int, side: Side) -> tuple[Count
         for le in (fits[0], np.inf)
     ]
     if instances[0] != instances[1]:
-        lacking = _selector(dict(min(instances[0] ^ instances[1], key=sorted)))
+        lacking = selector(dict(min(instances[0] ^ instances[1], key=sorted)))
         raise Unusable(f"{side}: {lacking} has not the bucket {bound:g}; all instances need the same bounds")
     first: dict[tuple[str, str], int] = {}
     note_first(result, first)
     exposure = increments(replace(result, series=tuple(buckets[np.inf])), edges, first, f"{side} histogram")
     faster = increments(replace(result, series=tuple(buckets[fits[0]])), edges, first, f"{side} histogram")
     slow = np.maximum(exposure.increments - faster.increments, 0.0)
-    return exposure.of(slow), exposure
+    events = exposure.of(slow)
+    events.totals = {name: max(all_ - faster.totals.get(name, 0.0), 0.0) for name, all_ in exposure.totals.items()}
+    return events, exposure
 
 
 def _as_counts(result: Result, count: Callable[[Float], Float]) -> Result:
@@ -435,7 +430,7 @@ def _refuse_shared_series(parts: Mapping[tuple[str, Side], Result]) -> None:
             key = (part, frozenset(one.labels.items()))
             if one.labels and seen.setdefault(key, side) is not side:
                 raise Unusable(
-                    f"baseline and canary both select the series {_selector(one.labels)}; make the selectors exclusive"
+                    f"baseline and canary both select the series {selector(one.labels)}; make the selectors exclusive"
                 )
 
 
@@ -450,7 +445,3 @@ def _coverage(present: NDArray[np.bool_]) -> float:
 def _silence(present: NDArray[np.bool_]) -> int:
     """Intervals without a value at the end of the window."""
     return int(np.argmax(present[::-1])) if present.any() else present.size
-
-
-def _selector(labels: Mapping[str, str]) -> str:
-    return "{" + ", ".join(f'{name}="{value}"' for name, value in sorted(labels.items())) + "}"

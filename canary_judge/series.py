@@ -225,6 +225,7 @@ class Result:
         form: What the values are.
         warnings: What the store said about its answer.
         complete: False when the store may have left something out; then the metric cannot be found safe.
+        simultaneous: False when the series were moved in time, as to compare two periods.
         error: The store refused this query, and why; the other queries are still judged.
         provenance: The rendered query and where it was sent, without secrets.
     """
@@ -233,6 +234,7 @@ class Result:
     form: Form = Form.LEVEL
     warnings: tuple[str, ...] = ()
     complete: bool = True
+    simultaneous: bool = True
     error: str | None = None
     provenance: str = ""
 

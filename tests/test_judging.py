@@ -238,10 +238,10 @@ def test_one_infinite_or_missing_point_changes_nothing_much():
 
 
 def test_limit_is_judged_with_evidence():
-    b = normal(1)
-    assert outcome({"margin": "50%", "limit": 120}, gauge(b, b + 1)) is Outcome.SAFE
-    assert outcome({"margin": "50%", "limit": 90}, gauge(b, b + 1)) is Outcome.REGRESSED
-    near = outcome({"margin": "50%", "limit": float(np.median(b) + 1)}, gauge(b, b + 1))
+    b, c = normal(1), normal(2)
+    assert outcome({"margin": "50%", "limit": 120}, gauge(b, c)) is Outcome.SAFE
+    assert outcome({"margin": "50%", "limit": 90}, gauge(b, c)) is Outcome.REGRESSED
+    near = outcome({"margin": "50%", "limit": float(np.median(c))}, gauge(b, c))
     assert near in {Outcome.INCONCLUSIVE, Outcome.INSUFFICIENT}
 
 

@@ -182,7 +182,9 @@ class _Pairs:
                 values = pair.baseline if query.side is Side.BASELINE else pair.canary
             times = start + step * np.arange(1, values.size + 1, dtype=np.int64)
             series = (Series(timestamps=times, values=values),) if values.size else ()
-            results.append(Result(series=series, form=Form.LEVEL, provenance=f"metric set pair {query.expression!r}"))
+            # values without timestamps: nothing says that the k-th ones belong to the same moment
+            where = f"metric set pair {query.expression!r}"
+            results.append(Result(series=series, form=Form.LEVEL, simultaneous=False, provenance=where))
         return results
 
 

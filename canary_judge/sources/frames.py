@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,7 @@ class FrameSource:
     ) -> None:
         self._counters = frozenset(counters)
         self._table = Table.of(data, align)
+        self._shifted = align == "start"
         columns = {*self._table.numbers, *self._table.texts}
         self._requests = "ok" in columns and "metric" not in columns
         self._long = {"metric", "value"} <= columns
@@ -117,7 +119,8 @@ class FrameSource:
             self._table.times, [nanoseconds(window.start), nanoseconds(window.end)], side="right"
         )
         by_side = {side: first + np.flatnonzero(self._table.side(side)[first:last]) for side in Side}
-        return [self._answer(query, by_side[query.side], window) for query in queries]
+        answers = [self._answer(query, by_side[query.side], window) for query in queries]
+        return [replace(answer, simultaneous=not self._shifted) for answer in answers]
 
     def _columns(self) -> tuple[list[str], list[str]]:
         table = self._table

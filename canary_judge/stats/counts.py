@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["STRATIFIED", "Counts", "compare_counts", "dispersion", "limit_counts", "strata"]
+__all__ = [
+    "STRATIFIED", "Counts", "compare_counts", "dispersion", "instance_dispersion", "limit_counts", "split_dispersion",
+    "strata",
+]  # fmt: skip
 
 # How a method is named that compares like intervals with like: its effect is not the ratio of the totals.
 STRATIFIED = " by strata of the traffic split"
@@ -73,6 +76,15 @@ class Counts:
         kept = (values[keep] for values in self._arrays())
         return Counts(**dict(zip(self.__slots__, kept, strict=True)))
 
+    def over_time(self) -> Counts:
+        """The baseline against itself: every second interval as the canary of the one before."""
+        pairs = self.events_baseline.size // 2 * 2
+        events, exposure = self.events_baseline[:pairs], self.exposure_baseline[:pairs]
+        return Counts(
+            events_baseline=events[::2], exposure_baseline=exposure[::2],
+            events_canary=events[1::2], exposure_canary=exposure[1::2],
+        )  # fmt: skip
+
     def _arrays(self) -> tuple[Float, Float, Float, Float]:
         return self.events_baseline, self.exposure_baseline, self.events_canary, self.exposure_canary
 
@@ -101,7 +113,62 @@ def strata(counts: Counts) -> Counts:
     return both.by(np.unique(width, return_inverse=True)[1])
 
 
-def dispersion(counts: Counts, *, null: float = 0.0) -> float:
+def dispersion(counts: Counts, *, null: float = 0.0, between: float = 1.0) -> float:
+    """Variance of the counts over that of independent events; at least 1.
+
+    Three views, of which the largest counts. The split of the events between the sides, interval by interval. The
+    baseline's instances against each other (`instance_dispersion`). And the baseline against itself one interval later,
+    which has far more events than a small canary, but takes for clumps what shook both sides: so no more of it than
+    the split, by what the canary's own intervals with events can rule out, leaves possible.
+
+    Args:
+        counts: One entry per interval.
+        null: The ratio under test, as in `split_dispersion`.
+        between: Dispersion between the instances of the baseline.
+
+    Examples:
+        >>> steady = np.full(30, 5.0)
+        >>> dispersion(Counts(events_baseline=steady, exposure_baseline=steady * 100,
+        ...                   events_canary=steady, exposure_canary=steady * 100))
+        1.0
+    """
+    split = split_dispersion(counts, null=null)
+    later = split_dispersion(counts.over_time(), null=1.0)
+    if later > split:
+        used, observed, expected, _ = _split_moments(counts, null=null or 1.0)
+        hits = float(np.count_nonzero(used.events_canary))
+        if hits and expected > 0:
+            # the largest dispersion with which so even a split of so many intervals is not yet surprising
+            later = min(later, max(observed / expected, 1.0) * hits / float(special.chdtri(hits, 0.95)))
+    return max(split, later, between)
+
+
+def instance_dispersion(events: Float, exposure: Float) -> float:
+    """Variance of the instances' rates over that of independent events at one rate; at least 1.
+
+    Pearson's statistic over its degrees of freedom, where it is significantly (5 %) above 1: instances that differ for
+    good make a canary of few instances differ too.
+
+    Args:
+        events: Events of each instance, shape (k,).
+        exposure: Exposure of each instance, shape (k,).
+
+    Examples:
+        >>> instance_dispersion(np.array([10.0, 12.0, 9.0]), np.full(3, 1000.0))
+        1.0
+        >>> round(instance_dispersion(np.array([100.0, 20.0, 90.0]), np.full(3, 1000.0)), 1)
+        27.1
+    """
+    used = exposure > 0
+    events, exposure = events[used], exposure[used]
+    if events.size < 3 or events.sum() < events.size:
+        return 1.0
+    expected = events.sum() * exposure / exposure.sum()
+    statistic, df = float(((events - expected) ** 2 / expected).sum()), events.size - 1
+    return max(statistic / df, 1.0) if special.chdtrc(df, statistic) < 0.05 else 1.0
+
+
+def split_dispersion(counts: Counts, *, null: float = 0.0) -> float:
     """Variance of the split of events between the sides, over that of independent events; at least 1.
 
     Squared deviations of each interval's canary events from their share of all its events, added up and divided by
@@ -116,15 +183,23 @@ def dispersion(counts: Counts, *, null: float = 0.0) -> float:
 
     Examples:
         >>> steady = np.full(30, 5.0)
-        >>> dispersion(Counts(events_baseline=steady, exposure_baseline=steady * 100,
-        ...                   events_canary=steady, exposure_canary=steady * 100))
+        >>> split_dispersion(Counts(events_baseline=steady, exposure_baseline=steady * 100,
+        ...                         events_canary=steady, exposure_canary=steady * 100))
         1.0
     """
+    _, observed, expected, noise = _split_moments(counts, null=null)
+    if expected <= 0 or observed - expected <= 1.645 * np.sqrt(max(noise, 0.0)):
+        return 1.0
+    return max(observed / expected, 1.0)
+
+
+def _split_moments(counts: Counts, *, null: float) -> tuple[Counts, float, float, float]:
+    """Intervals with events, the sum of squared deviations of their split, what is expected of it, and its variance."""
     events = counts.events_canary + counts.events_baseline
     used = counts.select((events > 0) & (counts.exposure_canary > 0) & (counts.exposure_baseline > 0))
     ratio = (rate_ratio_estimate(used) or null) if used.events_canary.size > 1 else None
     if not ratio:
-        return 1.0
+        return used, 0.0, 0.0, 0.0
     odds = used.exposure_canary / used.exposure_baseline * ratio
     share = odds / (1 + odds)
     events = used.events_canary + used.events_baseline
@@ -132,13 +207,11 @@ def dispersion(counts: Counts, *, null: float = 0.0) -> float:
     expected = float(spread.sum()) * (events.size - 1) / events.size  # one degree of freedom went into the ratio
     observed = float(((used.events_canary - events * share) ** 2).sum())
     noise = float((2 * spread**2 + spread * (1 - 6 * share * (1 - share))).sum())
-    if observed - expected <= 1.645 * np.sqrt(max(noise, 0.0)):
-        return 1.0
-    return max(observed / expected, 1.0)
+    return used, observed, expected, noise
 
 
 def compare_counts(
-    counts: Counts, *, harm: Harm, margin: Margin | None, level: float, proportion: bool
+    counts: Counts, *, harm: Harm, margin: Margin | None, level: float, proportion: bool, between: float = 1.0
 ) -> Comparison | None:
     """Compare the canary's rate (or proportion) of events with the baseline's at one planned look.
 
@@ -148,6 +221,7 @@ def compare_counts(
         margin: Largest tolerated degradation; None: only "worse at all" is asked.
         level: Two-sided confidence level of the interval.
         proportion: The exposure counts trials of which each is an event or not; else it is any exposure.
+        between: Dispersion between the instances of the baseline (`instance_dispersion`).
 
     Returns:
         The evidence; None when no interval had exposure on both sides.
@@ -155,7 +229,7 @@ def compare_counts(
     grouped = strata(counts)
     if grouped.events_canary.size == 0:
         return None
-    phi = dispersion(counts)
+    phi = dispersion(counts, between=between)
     calm = _without_burst(counts)
     total = grouped.total()
     events_b, exposure_b = float(total.events_baseline[0]), float(total.exposure_baseline[0])
@@ -166,7 +240,7 @@ def compare_counts(
     def against(null: float, some: Counts) -> tuple[float, float]:
         if null <= 0:  # nothing can be that low, so all is above it
             return 0.0, 1.0
-        scale = max(phi, dispersion(counts, null=null))
+        scale = max(phi, dispersion(counts, null=null, between=between))
         if frequent:
             return score_p_values(some, ratio=null, phi=scale, guarded=True)
         return rate_ratio_p_values(some, ratio=null, phi=scale)
@@ -185,7 +259,8 @@ def compare_counts(
             found.append((both[worse], both[better]))
         if absolute is not None:
             change = absolute if upward else -absolute
-            scale = max(phi, dispersion(counts, null=max(1 + change / rate_b, 0.0) if rate_b > 0 else 1.0))
+            ratio = max(1 + change / rate_b, 0.0) if rate_b > 0 else 1.0
+            scale = max(phi, dispersion(counts, null=ratio, between=between))
             both = score_p_values(some, difference=change, phi=scale, guarded=True)
             found.append((both[worse], both[better]))
         return found

@@ -4,6 +4,7 @@ References:
     Mann & Whitney (1947) and Hodges & Lehmann (1963), see `canary_judge.stats.rank`.
     Crawford, J. R. & Howell, D. C. (1998), doi:10.1076/clin.12.4.482.7241 (a case against a small sample).
     Brunner, E. & Munzel, U. (2000), doi:10.1002/(SICI)1521-4036(200001)42:1<17::AID-BIMJ17>3.0.CO;2-U (variance).
+    Johnson, N. J. (1978), doi:10.1080/01621459.1978.10480051 (t of skewed values).
     Fieller, E. C. (1954), Journal of the Royal Statistical Society B 16(2), 175-185 (a margin relative to a mean).
 """
 
@@ -19,6 +20,7 @@ from scipy import special
 from canary_judge.results import Comparison, Harm, LimitCheck, Scale
 from canary_judge.stats.dependence import rank_autocorrelation_time
 from canary_judge.stats.margins import ask
+from canary_judge.stats.paired import combined_p_value, ewc_error, ewc_t, signed_rank
 from canary_judge.stats.rank import mann_whitney, mid_ranks
 from canary_judge.stats.shift import shift_interval
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["compare_instances", "compare_values", "effective_samples", "limit_values", "series_tau"]
+__all__ = ["compare_instances", "compare_means", "compare_values", "effective_samples", "limit_values", "series_tau"]
 
 
 def effective_samples(n_baseline: float, n_canary: float, tau: float) -> float:
@@ -46,6 +48,7 @@ def compare_values(
     margin: Margin | None,
     level: float,
     spreads_differ: bool = False,
+    paired: bool = False,
 ) -> Comparison:
     """Compare two series (or two samples of raw values) by ranks.
 
@@ -62,6 +65,8 @@ def compare_values(
         level: Two-sided confidence level of the interval.
         spreads_differ: Take no less than Brunner and Munzel's variance, which holds when the sides have different
             spreads; with very unequal sample sizes the usual one does not.
+        paired: The k-th values were taken at the same moment. What moves both sides then cancels, so Wilcoxon's
+            signed ranks of the differences (of logarithms, for a relative margin) are combined with Mann-Whitney.
 
     Returns:
         The evidence. The effect is a ratio when the margin is relative and all values are positive, else a
@@ -78,12 +83,23 @@ def compare_values(
     n_effective = effective_samples(baseline.size, canary.size, tau)
     df = max(2 * n_effective - 2, 1.0)
 
+    positive = margin is not None and margin.relative is not None and min(baseline.min(), canary.min()) > 0
+
     def tails(reference: Float) -> tuple[float, float]:
         test = mann_whitney(baseline=reference[None, :], canary=canary[None, :])
         z = float(test.z[0]) / np.sqrt(tau)
         if spreads_differ and z:
             z *= min(1.0, float(test.sigma[0]) / max(_placement_deviation(reference, canary), 1e-300))
-        return float(special.stdtr(df, -z)), float(special.stdtr(df, z))
+        above, below = float(special.stdtr(df, -z)), float(special.stdtr(df, z))
+        if not paired:
+            return above, below
+        logarithms = positive and reference.min() > 0
+        t, n = signed_rank(np.log(canary) - np.log(reference) if logarithms else canary - reference)
+        tail = max(n - 1, 1.0)
+        return (
+            combined_p_value([above, float(special.stdtr(tail, -t))]),
+            combined_p_value([below, float(special.stdtr(tail, t))]),
+        )
 
     def questions(*, upward: bool) -> tuple[float, float | None, float | None]:
         worse, better = (0, 1) if upward else (1, 0)
@@ -111,7 +127,9 @@ def compare_values(
     else:
         shown = sign * margin.amount(usual) if margin else None
     return Comparison(
-        method="Mann-Whitney on n/tau effective samples" if tau > 1 else "Mann-Whitney",
+        method="Mann-Whitney"
+        + (" and signed ranks" if paired else "")
+        + (" on n/tau effective samples" if tau > 1 else ""),
         scale=Scale.RATIO if as_ratio else Scale.DIFFERENCE,
         effect=effect,
         interval=ends,
@@ -129,6 +147,87 @@ def compare_values(
     )
 
 
+def compare_means(*, baseline: Float, canary: Float, harm: Harm, margin: Margin | None, level: float) -> Comparison:
+    """Compare the means of two series taken at the same moments, whatever the distributions of their points.
+
+    Points that are themselves means of few or many requests have the same mean but not the same distribution, so
+    ranks do not do. A relative margin is linear in the two means: canary - (1 + margin) x baseline (Fieller 1954),
+    tested by the equal-weighted cosine t statistic, which needs no autocorrelation time.
+
+    Args:
+        baseline: Shape (n,), finite, n at least 10.
+        canary: Shape (n,).
+        harm: The harmful direction.
+        margin: Largest tolerated degradation; None: only "worse at all" is asked.
+        level: Two-sided confidence level of the interval.
+
+    Examples:
+        >>> wave = 10 + np.sin(np.arange(60.0) * 2.4)
+        >>> c = compare_means(baseline=wave, canary=1.5 * wave[::-1], harm=Harm.INCREASE, margin=None, level=0.9)
+        >>> round(c.effect, 2), c.p_harm < 1e-4
+        (5.0, True)
+    """
+    usual, new = float(baseline.mean()), float(canary.mean())
+
+    def tails(differences: Float) -> tuple[float, float]:
+        centred = differences - differences.mean()
+        n, spread = differences.size, float(np.sqrt((centred**2).mean()))
+        skewness = float((centred**3).mean()) / spread**3 if spread > 0 else 0.0
+        above = below = 0.0
+        # the long-run spread where points depend on each other, the plain one where they do not: both must agree
+        for t, df in (ewc_t(differences), (_plain_t(differences), n - 1)):
+            # Johnson (1978): a mean of skewed values strays further on the side away from the tail
+            bent = t + skewness / (6 * np.sqrt(n)) * (1 + 2 * t**2) if skewness and np.isfinite(t) else t
+            above = max(above, float(special.stdtr(df, -min(t, bent))))
+            below = max(below, float(special.stdtr(df, max(t, bent))))
+        return above, below
+
+    def questions(*, upward: bool) -> tuple[float, float | None, float | None]:
+        worse, better = (0, 1) if upward else (1, 0)
+        p_harm = tails(canary - baseline)[worse]
+        if margin is None:
+            return p_harm, None, None
+        sign = 1 if upward else -1
+        amount = margin.amount(usual)
+        by_share = margin.relative is not None and amount > (margin.absolute or 0.0) and usual != 0
+        factor = 1 + sign * (margin.relative or 0.0) * (1 if usual > 0 else -1) if by_share else 1.0
+        both = tails(canary - factor * baseline - (0.0 if by_share else sign * amount))
+        return p_harm, both[worse], both[better]
+
+    p_harm, p_beyond, p_within = ask(questions, harm)
+    as_ratio = margin is not None and margin.absolute is None and usual > 0 and new > 0
+    ratio = new / usual if as_ratio else 1.0
+    error, df = ewc_error(canary - ratio * baseline)
+    half_width = float(special.stdtrit(df, 1 - (1 - level) / 2)) * error / (usual if as_ratio else 1.0)
+    effect = ratio if as_ratio else new - usual
+    sign = -1.0 if harm is Harm.DECREASE else 1.0
+    shown = None if margin is None else sign * margin.amount(usual)
+    if as_ratio and margin is not None:
+        shown = 1 + sign * (margin.relative or 0.0)
+    return Comparison(
+        method="EWC t test of paired means",
+        scale=Scale.RATIO if as_ratio else Scale.DIFFERENCE,
+        effect=effect,
+        interval=(effect - half_width, effect + half_width),
+        level=level,
+        margin=shown,
+        baseline=usual,
+        canary=new,
+        p_harm=p_harm,
+        p_beyond_margin=p_beyond,
+        p_within_margin=p_within,
+        n_baseline=baseline.size,
+        n_canary=canary.size,
+        n_effective=float(df),
+    )
+
+
+def _plain_t(differences: Float) -> float:
+    error = float(differences.std(ddof=1)) / math.sqrt(differences.size)
+    mean = float(differences.mean())
+    return mean / error if error > 0 else math.copysign(math.inf, mean) if mean else 0.0
+
+
 def _placement_deviation(baseline: Float, canary: Float) -> float:
     """Standard deviation of Mann-Whitney's u from the spread of each side's placements among the other."""
     pooled = mid_ranks(np.concatenate([canary, baseline])[None, :])[0][0]
@@ -139,7 +238,15 @@ def _placement_deviation(baseline: Float, canary: Float) -> float:
     return float(np.sqrt(sum(side.size * side.var(ddof=1) for side in placements if side.size > 1)))
 
 
-def compare_instances(*, baseline: Float, canary: Float, harm: Harm, margin: Margin | None, level: float) -> Comparison:
+def compare_instances(
+    *,
+    baseline: Float,
+    canary: Float,
+    harm: Harm,
+    margin: Margin | None,
+    level: float,
+    before: tuple[Float, Float] | None = None,
+) -> Comparison:
     """Compare instances by their medians over the window: the instance is the unit of replication.
 
     No correction for time can tell an effect from the difference that two healthy pods keep for good; the
@@ -151,16 +258,22 @@ def compare_instances(*, baseline: Float, canary: Float, harm: Harm, margin: Mar
         harm: The harmful direction.
         margin: Largest tolerated degradation.
         level: Two-sided confidence level of the interval.
+        before: Usual levels of the same instances before the change, shapes (k_b,) and (k_c,): each instance is then
+            compared with itself, and only the changes are compared between the sides.
 
     Returns:
         The evidence. The effect is a ratio of geometric means of the instances' medians when the margin is relative and
         all are positive, else a difference of their means.
     """
     b, c = np.nanmedian(baseline, axis=1), np.nanmedian(canary, axis=1)
-    as_ratio = margin is not None and margin.absolute is None and float(min(b.min(), c.min())) > 0
+    least = min(float(values.min()) for values in (b, c, *(before or ())))
+    as_ratio = margin is not None and margin.absolute is None and least > 0
     usual, new = float(b.mean()), float(c.mean())
     if as_ratio:  # healthy pods differ by factors; and a margin in logs is the same for every baseline
         b, c = np.log(b), np.log(c)
+    if before is not None:
+        transform: Callable[[Float], Float] = np.log if as_ratio else np.asarray
+        b, c = b - transform(before[0]), c - transform(before[1])
     df = b.size + c.size - 2
     squares = float(((b - b.mean()) ** 2).sum() + ((c - c.mean()) ** 2).sum())
     effect = float(c.mean() - b.mean())
@@ -204,7 +317,9 @@ def compare_instances(*, baseline: Float, canary: Float, harm: Harm, margin: Mar
         effect, ends = math.exp(effect), (math.exp(ends[0]), math.exp(ends[1]))
         shown = 1 + sign * (margin.relative or 0.0)
     return Comparison(
-        method="t test between instances" + (" on logarithms" if as_ratio else ""),
+        method="t test between instances"
+        + (" of the change since before" if before is not None else "")
+        + (" on logarithms" if as_ratio else ""),
         scale=Scale.RATIO if as_ratio else Scale.DIFFERENCE,
         effect=effect,
         interval=ends,

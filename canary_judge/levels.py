@@ -1,0 +1,95 @@
+"""Gauges on the grid: one row per instance, one column per interval, and the record before the window."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from canary_judge.counters import Unusable, intervals
+from canary_judge.results import Side
+from canary_judge.series import Result, Series
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+    Int = NDArray[np.int64]
+
+__all__ = ["instance_names", "levels", "levels_before", "rows_of", "selector"]
+
+
+def levels_before(
+    past: Result, by: tuple[str, ...], edges: Int, side: Side, warnings: list[str]
+) -> tuple[tuple[str, ...], Float]:
+    """Names and values of the series before the window, on the grid continued backwards."""
+    if past.error:
+        warnings.append(f"history of the {side} could not be read: {past.error}")
+    earliest = min((int(one.timestamps[0]) for one in past.series if one.timestamps.size), default=None)
+    if past.error or earliest is None or earliest >= edges[0]:
+        return (), np.empty((0, 0))
+    if not by and len(past.series) > 1:
+        warnings.append(
+            f"the history of the {side} has {len(past.series)} series where one was expected; it is not used"
+        )
+        return (), np.empty((0, 0))
+    step = int(edges[1] - edges[0])
+    count = max(int(np.ceil((edges[0] - earliest) / step)), 1)
+    values, _ = levels(past.series, by, edges[0] - step * np.arange(count, -1, -1), side)
+    return instance_names(past.series, by), values
+
+
+def instance_names(series: Sequence[Series], by: tuple[str, ...]) -> tuple[str, ...]:
+    """Which instance each series is; nothing where they are not kept apart."""
+    return tuple(", ".join(one.labels.get(label, "") for label in by) for one in series) if by else ()
+
+
+def rows_of(names: tuple[str, ...], known: tuple[str, ...], values: Float) -> Float:
+    """The rows of the named instances; NaN for one that is not known. Empty without names or without any record."""
+    if not names or not len(values):
+        return np.empty((0, 0))
+    place = {name: row for row, name in enumerate(known)}
+    blank = np.full(values.shape[1], np.nan)
+    return np.array([values[place[name]] if name in place else blank for name in names])
+
+
+def levels(series: Sequence[Series], by: tuple[str, ...], edges: Int, side: Side) -> tuple[Float, int]:
+    """Mean of the finite points per interval, one row per series; and how many points were not finite."""
+    if by:
+        keys = [tuple(one.labels.get(label, "") for label in by) for one in series]
+        if len(set(keys)) < len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            shown = ", ".join(f'{label}="{value}"' for label, value in zip(by, twice, strict=True))
+            raise Unusable(
+                f"{side}: two series have {shown}; aggregate the query by ({', '.join(by)}) or name more labels in `by`"
+            )
+    elif len(series) > 1:
+        shown = "; ".join(selector(one.labels) for one in series[:3])
+        raise Unusable(
+            f"{side}: {len(series)} series where one was expected ({shown}{'; ...' if len(series) > 3 else ''}); "
+            "aggregate the query, as in avg(...), or keep instances apart with `by: pod`"
+        )
+    rows = np.full((len(series), edges.size - 1), np.nan)
+    bad = 0
+    for row, one in zip(rows, series, strict=True):
+        interval, inside = intervals(one.timestamps, edges)
+        finite = np.isfinite(one.values)
+        bad += int((inside & ~finite).sum())
+        used = inside & finite
+        count = np.bincount(interval[used], minlength=row.size)
+        # the largest magnitude is divided out so that sums of huge values stay finite
+        scale = float(np.abs(one.values[used]).max(initial=0.0)) or 1.0
+        total = np.bincount(interval[used], weights=one.values[used] / scale, minlength=row.size)
+        single = count == 1
+        np.divide(total * scale, count, out=row, where=count > 0)
+        if single.any():  # one point per interval is the rule: keep its value to the last bit
+            exact = np.zeros(row.size)
+            exact[interval[used]] = one.values[used]
+            row[single] = exact[single]
+    return rows, bad
+
+
+def selector(labels: Mapping[str, str]) -> str:
+    """Labels as a selector, for messages."""
+    return "{" + ", ".join(f'{name}="{value}"' for name, value in sorted(labels.items())) + "}"

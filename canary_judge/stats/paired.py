@@ -1,0 +1,99 @@
+"""Both sides at the same moments: what moves both of them cancels in the differences.
+
+References:
+    Wilcoxon, F. (1945), doi:10.2307/3001968 (signed ranks).
+    Lazarus, E., Lewis, D. J., Stock, J. H. & Watson, M. W. (2018), doi:10.1080/07350015.2018.1506926 (EWC).
+    Liu, Y. & Xie, J. (2020), doi:10.1080/01621459.2018.1554485 (Cauchy combination).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from canary_judge.stats.dependence import autocorrelation, autocorrelation_time
+from canary_judge.stats.rank import mid_ranks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+
+__all__ = ["combined_p_value", "ewc_error", "ewc_t", "signed_rank"]
+
+
+def signed_rank(differences: Float) -> tuple[float, float]:
+    """Wilcoxon's signed ranks of dependent differences.
+
+    Args:
+        differences: Canary minus baseline, shape (n,), in order of time; zeros are dropped, as Wilcoxon did.
+
+    Returns:
+        t (positive when the canary is larger), to be read with n / tau - 1 degrees of freedom, and n / tau: tau is
+        that of the signed ranks, the transform that is tested. (0, n) when all are zero.
+
+    Examples:
+        >>> t, n = signed_rank(np.array([3.0, 9.0, -1.0, 8.0, 2.0, 7.0, 4.0, 10.0, 5.0, 6.0]))
+        >>> round(t, 3), round(n, 2)
+        (2.701, 10.0)
+    """
+    size = differences.size
+    ranks = np.zeros(size)
+    moved = differences != 0
+    ranks[moved] = mid_ranks(np.abs(differences[moved])[None, :])[0][0] * np.sign(differences[moved])
+    spread = float(np.sqrt((ranks**2).sum()))
+    if spread == 0:
+        return 0.0, float(size)
+    # few values tell little of their dependence; a run of equal signs is the effect, not dependence
+    tau = float(autocorrelation_time(autocorrelation(ranks[None, :]), np.array([size]))[0])
+    return float(ranks.sum() / spread / np.sqrt(tau)), size / tau
+
+
+def ewc_error(values: Float) -> tuple[float, int]:
+    """Standard error of the mean of a dependent series from its low frequencies, and its degrees of freedom.
+
+    Equal-weighted cosines: no autocorrelation time is estimated. Holds while that is at most about n / 20.
+
+    Args:
+        values: Shape (n,), n at least 3.
+
+    Examples:
+        >>> error, df = ewc_error(np.sin(np.arange(60) * 2.4))
+        >>> error < 0.03, df
+        (True, 6)
+    """
+    n = values.size
+    count = max(round(0.4 * n ** (2 / 3)), 1)
+    frequencies = np.pi * np.arange(1, count + 1)[:, None] * (np.arange(n) + 0.5) / n
+    weights = np.sqrt(2 / n) * (np.cos(frequencies) @ (values - values.mean()))
+    return float(np.sqrt((weights**2).mean() / n)), count
+
+
+def ewc_t(differences: Float) -> tuple[float, int]:
+    """T statistic of the mean of dependent differences against 0 (see `ewc_error`), and its degrees of freedom."""
+    error, df = ewc_error(differences)
+    mean = float(differences.mean())
+    # rounding leaves something of a constant's spread
+    if error <= 1e-14 * float(np.abs(differences).max(initial=0.0)):
+        return (float(np.sign(mean)) * np.inf if mean else 0.0), df
+    return mean / error, df
+
+
+def combined_p_value(p_values: Sequence[float]) -> float:
+    """One p-value of several tests of the same null, however they depend on each other (in the tail).
+
+    Tests that agree are not charged for being several, as Bonferroni's are; the approximation is for small values.
+
+    Examples:
+        >>> round(combined_p_value([0.01, 0.01]), 6), round(combined_p_value([0.001, 0.9]), 5)
+        (0.01, 0.00202)
+    """
+    p = np.clip(np.asarray(p_values, dtype=float), 1e-300, 1 - 1e-12)
+    # tan((1/2 - p) pi) = 1 / (p pi) to all digits where p is tiny
+    scores = np.where(p < 1e-8, 1 / (np.minimum(p, 1e-8) * np.pi), 1 / np.tan(p * np.pi))
+    mean = float(scores.mean())
+    tail = np.arctan(1 / mean) / np.pi if mean > 0 else 1 + np.arctan(1 / mean) / np.pi if mean < 0 else 0.5
+    return float(tail)
