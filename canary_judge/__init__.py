@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         SourceUnavailable,
     )
     from canary_judge.judging import judge, judge_samples
+    from canary_judge.monitor import Monitor
     from canary_judge.results import Action, Judgement, MetricResult, Outcome, Verdict
     from canary_judge.series import MetricSource, Window
     from canary_judge.sources import compare
@@ -31,6 +32,7 @@ __all__ = [
     "Judgement",
     "MetricResult",
     "MetricSource",
+    "Monitor",
     "Outcome",
     "QueryError",
     "SourceError",
@@ -46,6 +48,7 @@ __all__ = [
 _HOME = {
     "__version__": "_version",
     "JudgeConfig": "config",
+    "Monitor": "monitor",
     "compare": "sources",
     "judge": "judging",
     "judge_samples": "judging",

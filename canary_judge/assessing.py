@@ -10,13 +10,15 @@ import numpy as np
 from scipy import special
 
 from canary_judge.metrics import GaugeMetric, SamplesMetric
-from canary_judge.results import Comparison, Harm, LimitCheck, Outcome, Quality, Shortfall
+from canary_judge.results import Comparison, Harm, LimitCheck, Outcome, Quality, Shortfall, TrafficSplit
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, Samples
 from canary_judge.shortfalls import count_shortfall, time_shortfall
 from canary_judge.stats.counts import compare_counts, instance_dispersion, limit_counts
 from canary_judge.stats.dependence import autocorrelation, autocorrelation_time, cluster_time
 from canary_judge.stats.gauges import compare_instances, compare_means, compare_values, limit_values, series_tau
+from canary_judge.stats.paired import unsettled
 from canary_judge.stats.rank import mid_ranks
+from canary_judge.stats.split import split_finding
 from canary_judge.stats.traffic import rank_sample_size, t_sample_size
 
 if TYPE_CHECKING:
@@ -25,10 +27,11 @@ if TYPE_CHECKING:
     from canary_judge.config import JudgeConfig
     from canary_judge.metrics import Metric
     from canary_judge.series import Window
+    from canary_judge.stats.counts import Counts
 
     Float = NDArray[np.float64]
 
-__all__ = ["Assessed", "assess", "canary_share"]
+__all__ = ["Assessed", "assess", "canary_share", "requests", "traffic_split"]
 
 _FEWEST_EFFECTIVE = 4.0
 # Without a record before the window, tau is an estimate from few effective samples: ask for more of them.
@@ -56,30 +59,62 @@ class Assessed:
     # why this metric cannot be found safe, though it may be found regressed
     no_safety: str | None = None
     shortfall: Shortfall | None = None
+    # why this metric was found regressed at an earlier look, which stands
+    latched: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """What all metrics of a look share."""
+
+    config: JudgeConfig
+    window: Window
+    level: float
+    cost: float
 
 
 def assess(
-    config: JudgeConfig, metric: Metric, samples: MetricSamples, window: Window, share: float | None
+    config: JudgeConfig,
+    metric: Metric,
+    samples: MetricSamples,
+    window: Window,
+    share: float | None,
+    *,
+    level: float | None = None,
+    cost: float = 1.0,
 ) -> Assessed:
-    """The evidence on one metric; `share` is the canary's share of the requests where it is known."""
+    """The evidence on one metric at one planned look.
+
+    Args:
+        config: For levels, power and minimum samples.
+        metric: The metric.
+        samples: What is known of it.
+        window: The judged window.
+        share: The canary's share of the requests, where it is known.
+        level: Confidence level of the interval, by default the one that mirrors the error rates; 1 gives the whole
+            line, which costs nothing.
+        cost: How much more data the design of the looks needs than one planned look, for the shortfall.
+    """
     bare = Assessed(metric=metric, quality=samples.quality, warnings=samples.warnings)
     if samples.error is not None:
         return replace(bare, settled=(Outcome.ERROR, samples.error))
     if samples.data is None:
         return replace(bare, settled=(Outcome.NO_DATA, _no_data(samples.quality)))
     quality = samples.quality
-    level = 1 - 2 * max(config.false_alarm_rate, config.false_pass_rate)
+    if level is None:
+        level = 1 - 2 * max(config.false_alarm_rate, config.false_pass_rate)
+    plan = _Plan(config=config, window=window, level=level, cost=cost)
     if isinstance(samples.data, GaugeData):
         if (biased := _biased_gauge(metric, share)) is not None:
             refused, text = biased
             if refused:
                 return replace(bare, settled=(Outcome.ERROR, text))
             bare = replace(bare, warnings=(*bare.warnings, text))
-        found = _assess_gauge(config, metric, samples.data, bare, window, level, share)
+        found = _assess_gauge(plan, metric, samples.data, bare, share)
     elif isinstance(samples.data, RawData):
-        found = _assess_raw(config, metric, samples.data, bare, window, level)
+        found = _assess_raw(plan, metric, samples.data, bare)
     else:
-        found = _assess_counts(config, metric, samples.data, bare, window, level)
+        found = _assess_counts(plan, metric, samples.data, bare)
     if found.settled is None and quality is not None and not isinstance(samples.data, RawData):
         least = min(quality.coverage_baseline, quality.coverage_canary)
         asymmetry = quality.coverage_baseline - quality.coverage_canary
@@ -137,15 +172,41 @@ def _sides_without(quality: Quality) -> str:
 
 
 def canary_share(config: JudgeConfig, samples: Samples) -> float | None:
-    """The canary's share of the requests, from the metric that counts most of them."""
+    """The canary's share of the requests, where any metric counts them."""
+    counts = requests(config, samples)
+    if counts is None:
+        return None
+    canary, baseline = float(counts.exposure_canary.sum()), float(counts.exposure_baseline.sum())
+    return canary / (canary + baseline)
+
+
+def requests(config: JudgeConfig, samples: Samples) -> Counts | None:
+    """Requests of both sides, interval by interval, from the metric that counts most of them."""
     best, most = None, 0.0
     for metric in config.metrics:
-        one = samples.metrics[metric.name]
-        if metric.is_proportion and isinstance(one.data, CountData) and one.quality is not None:
-            requests = float(one.data.counts.exposure_baseline.sum() + one.data.counts.exposure_canary.sum())
-            if requests > most:
-                best, most = one.quality.canary_share, requests
+        data = samples.metrics[metric.name].data
+        if metric.is_proportion and isinstance(data, CountData):
+            total = float(data.counts.exposure_baseline.sum() + data.counts.exposure_canary.sum())
+            if total > most:
+                best, most = data.counts, total
     return best
+
+
+def traffic_split(config: JudgeConfig, counts: Counts | None, weight: float | None = None) -> TrafficSplit | None:
+    """The observed against the configured share of the requests; None where no share is configured or no request seen.
+
+    Args:
+        config: Its `traffic` holds the configured weight and the tolerance.
+        counts: The requests, as exposures, while the weight held.
+        weight: Percent, in place of the config's.
+    """
+    expected = config.traffic.weight if weight is None and config.traffic is not None else weight
+    if expected is None or counts is None:
+        return None
+    tolerance = config.traffic.tolerance if config.traffic is not None else 0.25
+    return split_finding(
+        baseline=counts.exposure_baseline, canary=counts.exposure_canary, share=expected / 100, tolerance=tolerance
+    )
 
 
 def _biased_gauge(metric: Metric, share: float | None) -> tuple[bool, str] | None:
@@ -176,17 +237,9 @@ def _unequal(share: float | None) -> bool:
     return share is not None and 0 < share < 1 and max(share, 1 - share) > _MOST_UNEQUAL_TRAFFIC * min(share, 1 - share)
 
 
-def _assess_gauge(
-    config: JudgeConfig,
-    metric: Metric,
-    data: GaugeData,
-    bare: Assessed,
-    window: Window,
-    level: float,
-    share: float | None,
-) -> Assessed:
+def _assess_gauge(plan: _Plan, metric: Metric, data: GaugeData, bare: Assessed, share: float | None) -> Assessed:
     if isinstance(metric, GaugeMetric) and metric.by:
-        return _assess_instances(config, metric, data, bare, level)
+        return _assess_instances(plan, metric, data, bare)
     # means of few requests on one side, of many on the other: equal means, but not equal distributions
     means = share is not None and isinstance(metric, GaugeMetric) and metric.request_statistic() == "mean"
     means = means and _unequal(share)
@@ -194,18 +247,25 @@ def _assess_gauge(
     tau = series_tau(baseline=baseline, canary=canary, history=data.history)
     values_b, values_c = baseline[~np.isnan(baseline)], canary[~np.isnan(canary)]
     least = _FEWEST_EFFECTIVE if data.history.size > baseline.size else _FEWEST_EFFECTIVE_ALONE
-    own = max(tau, series_tau(baseline=canary, canary=canary, history=None))
+    own = tau
+    if metric.limit is not None:
+        own = max(tau, series_tau(baseline=canary, canary=canary, history=None))
     paired = data.simultaneous and values_b.size == values_c.size
+    if paired and (moved := unsettled(values_c - values_b)) is not None:
+        hour = 3600 / plan.config.interval.total_seconds()
+        text = (
+            f"the difference between the sides has not settled: it moves by {moved * hour:+.3g} {metric.unit}".rstrip()
+            + " an hour; a leak, or a warm-up (set `warmup`)?"
+        )
+        bare = replace(bare, warnings=(*bare.warnings, text), no_safety=text)
     return _assess_ranked(
-        config,
+        plan,
         metric,
         values_b,
         values_c,
         tau,
         least,
         bare,
-        window,
-        level,
         needs="intervals",
         own_tau=own,
         paired=paired,
@@ -213,9 +273,7 @@ def _assess_gauge(
     )
 
 
-def _assess_raw(
-    config: JudgeConfig, metric: Metric, data: RawData, bare: Assessed, window: Window, level: float
-) -> Assessed:
+def _assess_raw(plan: _Plan, metric: Metric, data: RawData, bare: Assessed) -> Assessed:
     taus = [
         _raw_tau(side, interval)
         for side, interval in ((data.baseline, data.interval_baseline), (data.canary, data.interval_canary))
@@ -223,15 +281,13 @@ def _assess_raw(
     weights = 1 / data.baseline.size, 1 / data.canary.size
     tau = (taus[0] * weights[0] + taus[1] * weights[1]) / sum(weights)
     return _assess_ranked(
-        config,
+        plan,
         metric,
         data.baseline,
         data.canary,
         tau,
         _FEWEST_EFFECTIVE_ALONE,
         bare,
-        window,
-        level,
         needs="values per side",
         own_tau=max(tau, taus[1]),
     )
@@ -244,21 +300,20 @@ def _raw_tau(values: Float, interval: NDArray[np.int64]) -> float:
 
 
 def _assess_ranked(
-    config: JudgeConfig,
+    plan: _Plan,
     metric: Metric,
     baseline: np.ndarray[tuple[int], np.dtype[np.float64]],
     canary: np.ndarray[tuple[int], np.dtype[np.float64]],
     tau: float,
     least: float,
     bare: Assessed,
-    window: Window,
-    level: float,
     *,
     needs: str,
     own_tau: float,
     paired: bool = False,
     means: bool = False,
 ) -> Assessed:
+    config, level = plan.config, plan.level
     margin, limit = metric.parsed_margin(), metric.parsed_limit()
     comparison = compare_values(
         baseline=baseline,
@@ -297,7 +352,7 @@ def _assess_ranked(
         planned = None if None in sizes else max(size for size in sizes if size is not None)
     if limit is not None and planned is not None:
         planned = max(planned, _limit_signs(config))
-    shortfall = time_shortfall(config, needs, have, planned, tau, least, fewest, window)
+    shortfall = time_shortfall(config, needs, have, planned, tau, least, fewest, plan.window, plan.cost)
     found = replace(found, shortfall=shortfall)
     if fewest < config.min_samples:
         text = f"{fewest} {needs} on the smaller side, fewer than the {config.min_samples} that a comparison needs"
@@ -322,7 +377,8 @@ def _limit_signs(config: JudgeConfig) -> float:
     return float(((0.5 * alpha + 0.4 * beta) / 0.3) ** 2)
 
 
-def _assess_instances(config: JudgeConfig, metric: Metric, data: GaugeData, bare: Assessed, level: float) -> Assessed:
+def _assess_instances(plan: _Plan, metric: Metric, data: GaugeData, bare: Assessed) -> Assessed:
+    config, level = plan.config, plan.level
     # what one side alone lived through is no effect
     both = ~np.isnan(data.baseline).all(axis=0) & ~np.isnan(data.canary).all(axis=0)
     sides = [side[:, both] for side in (data.baseline, data.canary)]
@@ -388,9 +444,8 @@ def _assess_instances(config: JudgeConfig, metric: Metric, data: GaugeData, bare
     return found
 
 
-def _assess_counts(
-    config: JudgeConfig, metric: Metric, data: CountData, bare: Assessed, window: Window, level: float
-) -> Assessed:
+def _assess_counts(plan: _Plan, metric: Metric, data: CountData, bare: Assessed) -> Assessed:
+    config, level = plan.config, plan.level
     margin, limit = metric.parsed_margin(), metric.parsed_limit()
     proportion = metric.is_proportion
     events, exposure = np.array(list(data.instances.values()), dtype=float).reshape(-1, 2).T
@@ -407,5 +462,5 @@ def _assess_counts(
             return replace(bare, settled=(Outcome.NO_DATA, text))
         return replace(bare, limit=check, no_safety=text)
     found = replace(bare, comparison=comparison, limit=check)
-    shortfall, blocked = count_shortfall(config, metric, comparison, window)
+    shortfall, blocked = count_shortfall(config, metric, comparison, plan.window, plan.cost)
     return replace(found, shortfall=shortfall, no_safety=blocked)

@@ -34,7 +34,7 @@ from canary_judge.results import Role, Side
 from canary_judge.series import Query, Reading, format_duration
 from canary_judge.templates import nearest, render
 
-__all__ = ["JudgeConfig", "ScoreThresholds", "json_schema"]
+__all__ = ["JudgeConfig", "ScoreThresholds", "TrafficExpectation", "json_schema"]
 
 Rate = Annotated[float, Field(gt=0, lt=0.5)]
 
@@ -52,6 +52,15 @@ class ScoreThresholds(StrictModel):
         if self.marginal > self.pass_:
             raise ValueError(f"marginal {self.marginal:g} is above pass {self.pass_:g}; swap them")
         return self
+
+
+class TrafficExpectation(StrictModel):
+    """What share of the requests the canary should get."""
+
+    weight: Annotated[float, Field(ge=0, le=100)] | None = Field(
+        default=None, description="Percent of the requests; a monitor may be told another one with each look."
+    )
+    tolerance: float = Field(default=0.25, gt=0, lt=1, description="Largest relative deviation that is no finding.")
 
 
 class JudgeConfig(StrictModel):
@@ -82,6 +91,13 @@ class JudgeConfig(StrictModel):
     history: Duration | None = Field(
         default=None,
         description="Length of the baseline-only record before the window: autocorrelation of gauges.",
+    )
+    warmup: Duration | None = Field(
+        default=None,
+        description="Left out after the start and after each change of weight: caches fill, code is compiled.",
+    )
+    traffic: TrafficExpectation | None = Field(
+        default=None, description="The canary's configured share of the requests."
     )
     min_samples: int = Field(default=10, ge=10, description="Fewest intervals (or raw values) per side.")
     min_events: float = Field(default=5.0, ge=5, description="Fewest expected canary events to find a count safe.")
@@ -324,6 +340,7 @@ def _known_keys() -> tuple[str, ...]:
     models: list[type[StrictModel]] = [
         JudgeConfig,
         ScoreThresholds,
+        TrafficExpectation,
         PresetOptions,
         SideQueries,
         GaugeMetric,

@@ -10,19 +10,29 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from canary_judge._version import __version__
-from canary_judge.assessing import Assessed, assess, canary_share
+from canary_judge.assessing import Assessed, assess, canary_share, requests, traffic_split
 from canary_judge.config import JudgeConfig
-from canary_judge.errors import ConfigError
+from canary_judge.errors import ConfigError, DataError
 from canary_judge.metrics import GaugeMetric, Metric
-from canary_judge.results import Action, Comparison, GroupScore, Judgement, MetricResult, Outcome, Role, Scale, Verdict
+from canary_judge.results import (
+    Action,
+    Comparison,
+    GroupScore,
+    Judgement,
+    LookInfo,
+    MetricResult,
+    Outcome,
+    Role,
+    Scale,
+    TrafficSplit,
+    Verdict,
+)
 from canary_judge.samples import Samples, collect
-from canary_judge.series import MetricSource, Query, Result, Window
+from canary_judge.series import MetricSource, Query, Result, Window, format_duration
 from canary_judge.stats.counts import STRATIFIED
 
-__all__ = ["holm", "judge", "judge_samples"]
+__all__ = ["conclude", "fetch", "holm", "judge", "judge_samples"]
 
 _FAILED, _UNDECIDED, _PASSED = 0.0, 0.5, 1.0
 _CREDIT = {Outcome.SAFE: _PASSED, Outcome.TOLERABLE: _PASSED, Outcome.REGRESSED: _FAILED}
@@ -35,27 +45,40 @@ def judge(config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource]
     Args:
         config: What to compare, and what is tolerated.
         source: Where the metrics are: one source, or one per name used by the metrics' `source:`.
-        window: The span to judge; it is aligned to the config's interval.
+        window: The span to judge; it is aligned to the config's interval, and a `warmup` is left out at its start.
 
     Raises:
         ConfigError: A `${label}` is undefined, or a metric names a source that is not given.
         DataError: The window is shorter than an interval.
         SourceUnavailable: A source gave no answer at all; nothing was judged.
     """
+    if config.warmup is not None:
+        if window.duration <= config.warmup:
+            raise DataError(
+                f"the window of {format_duration(window.duration)} is no longer than the `warmup` of "
+                f"{format_duration(config.warmup)}; give a longer window"
+            )
+        window = Window(window.start + config.warmup, window.end)
     aligned = window.aligned(config.interval)
-    answers = _fetch(config, source, list(config.queries()), aligned)
+    answers = fetch(config, source, list(config.queries()), aligned)
     if config.history is not None:
         past = Window(aligned.start - config.history, aligned.start).aligned(config.interval)
-        answers += _fetch(config, source, list(config.history_queries()), past)
+        answers += fetch(config, source, list(config.history_queries()), past)
     return judge_samples(config, collect(config, aligned, answers))
 
 
-def _fetch(
+def fetch(
     config: JudgeConfig,
     source: MetricSource | Mapping[str, MetricSource],
     queries: Sequence[Query],
     window: Window,
 ) -> list[tuple[Query, Result]]:
+    """Ask each query of the source that its metric names.
+
+    Raises:
+        ConfigError: A metric names a source that is not given.
+        SourceUnavailable: A source gave no answer at all.
+    """
     sources = source if isinstance(source, Mapping) else {"default": source}
     names = {metric.name: metric.source for metric in config.metrics}
     answers: list[tuple[Query, Result]] = []
@@ -82,6 +105,18 @@ def judge_samples(config: JudgeConfig, samples: Samples) -> Judgement:
     assessed = [
         assess(config, metric, samples.metrics[metric.name], samples.window, share) for metric in config.metrics
     ]
+    return conclude(config, assessed, samples.window, traffic=traffic_split(config, requests(config, samples)))
+
+
+def conclude(
+    config: JudgeConfig,
+    assessed: Sequence[Assessed],
+    window: Window,
+    *,
+    traffic: TrafficSplit | None = None,
+    look: LookInfo | None = None,
+) -> Judgement:
+    """From the evidence on each metric, in the config's order, to outcomes, score, verdict and action."""
     worse, beyond = _family_wise(assessed)
     results = tuple(
         _conclude(config, one, p_worse, p_beyond)
@@ -89,6 +124,11 @@ def judge_samples(config: JudgeConfig, samples: Samples) -> Judgement:
     )
     groups, score = _score(config, results)
     verdict, reasons, sufficient = _verdict(config, results, score)
+    if traffic is not None and traffic.finding:
+        # a broken split is no fault of the new version, but nothing may advance on it
+        if verdict is Verdict.PASS:
+            verdict, reasons = Verdict.MARGINAL, ()
+        reasons = (*reasons, f"traffic split: {traffic.finding}")
     return Judgement(
         name=config.name,
         verdict=verdict,
@@ -100,32 +140,45 @@ def judge_samples(config: JudgeConfig, samples: Samples) -> Judgement:
         groups=groups,
         warnings=_warnings(config, results),
         false_alarm_rate=config.false_alarm_rate,
-        start=samples.window.start,
-        end=samples.window.end,
+        start=window.start,
+        end=window.end,
         interval_seconds=config.interval.total_seconds(),
         baseline=dict(config.baseline),
         canary=dict(config.canary),
         config_hash=config.hash(),
         version=__version__,
+        traffic=traffic,
+        look=look,
     )
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
     """p-values adjusted so that rejecting at alpha errs anywhere with probability at most alpha.
 
+    It holds for p-values that are valid at any look too: a false rejection means that some true null had a p-value of
+    at most alpha times its share, at some look, and these probabilities add up to alpha.
+
+    Args:
+        p_values: One per hypothesis.
+        weights: Shares of the error, all positive; equal ones when left out.
+
     References:
-        Holm, S. (1979), Scandinavian Journal of Statistics 6(2), 65-70.
+        Holm, S. (1979), Scandinavian Journal of Statistics 6(2), 65-70 (section 4 for the weights).
 
     Examples:
         >>> holm([0.01, 0.04, 0.03])
         [0.03, 0.06, 0.06]
+        >>> holm([0.01, 0.01], weights=[3.0, 1.0])
+        [0.013333333333333334, 0.013333333333333334]
     """
-    order = np.argsort(p_values, kind="stable")
+    shares = [1.0] * len(p_values) if weights is None else list(weights)
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index] / shares[index])
     adjusted = [0.0] * len(p_values)
-    largest = 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[int(index)] = largest
+    largest, left = 0.0, math.fsum(shares)
+    for index in order:
+        largest = max(largest, min(1.0, left * p_values[index] / shares[index]))
+        adjusted[index] = largest
+        left -= shares[index]
     return adjusted
 
 
@@ -139,6 +192,7 @@ def _family_wise(assessed: Sequence[Assessed]) -> tuple[list[float], list[float]
     for wanted in (worse, beyond):
         owners: list[int] = []
         p_values: list[float] = []
+        weights: list[float] = []
         for index, one in enumerate(assessed):
             usable = one.settled is None
             p_harm = one.comparison.p_harm if usable and one.comparison else 1.0
@@ -154,14 +208,17 @@ def _family_wise(assessed: Sequence[Assessed]) -> tuple[list[float], list[float]
                 continue
             owners += [index] * len(candidates)
             p_values += candidates
-        for index, p_value in zip(owners, holm(p_values), strict=True):
+            weights += [one.metric.error_weight / max(len(candidates), 1)] * len(candidates)
+        for index, p_value in zip(owners, holm(p_values, weights), strict=True):
             wanted[index] = min(wanted[index], p_value)
     return worse, beyond
 
 
 def _conclude(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: float) -> MetricResult:
     metric, comparison = one.metric, one.comparison
-    if one.settled is not None:
+    if one.latched is not None:
+        outcome, why = Outcome.REGRESSED, one.latched
+    elif one.settled is not None:
         outcome, why = one.settled
     else:
         outcome, why = _outcome(config, one, p_worse, p_beyond)
@@ -184,16 +241,26 @@ def _conclude(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: floa
         shortfall=one.shortfall if open_question and metric.role is not Role.WATCH else None,
         quality=one.quality,
         warnings=one.warnings,
+        p_worse=p_worse if comparison is not None else None,
+        p_beyond=p_beyond if comparison is not None or one.limit is not None else None,
+        p_within=_p_within(one),
     )
+
+
+def _p_within(one: Assessed) -> float | None:
+    """The margin and the limit must both be shown."""
+    p_margin = one.comparison.p_within_margin if one.comparison is not None else None
+    known = [p for p in (p_margin, one.limit.p_within_limit if one.limit is not None else None) if p is not None]
+    return max(known, default=None)
 
 
 def _outcome(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: float) -> tuple[Outcome, str]:
     metric, comparison, check = one.metric, one.comparison, one.limit
     alpha, beta = config.false_alarm_rate, config.false_pass_rate
-    p_margin = p_inside = None
+    p_margin = None
     facts = "no comparison"  # only the limit can be judged
     if comparison is not None:
-        p_margin, p_inside = comparison.p_beyond_margin, comparison.p_within_margin
+        p_margin = comparison.p_beyond_margin
         facts = _facts(metric, comparison)
     if p_beyond <= alpha:
         by_limit = (
@@ -209,10 +276,9 @@ def _outcome(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: float
         return Outcome.REGRESSED, f"{facts}; harm beyond the margin is shown (p = {p_beyond:.2g})"
     if metric.margin is None and check is None:
         return Outcome.INCONCLUSIVE, f"shown only: {facts}"
-    within = [p_inside] if p_inside is not None else []
-    within += [check.p_within_limit] if check is not None else []
     bounds = " and ".join(["the margin"] * (metric.margin is not None) + ["the limit"] * (check is not None))
-    p_within = max(within)
+    p_within = _p_within(one)
+    assert p_within is not None  # noqa: S101  (there is a margin or a limit)
     if metric.margin is not None and p_worse <= alpha:
         if p_within <= beta and one.no_safety is None:
             return Outcome.TOLERABLE, f"{facts}; worse, but within {bounds} (p = {p_within:.2g})"

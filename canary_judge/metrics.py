@@ -106,6 +106,9 @@ class _MetricModel(StrictModel):
     role: Role = Field(default=Role.GATE, description="gate, guard, score or watch.", strict=False)
     group: str = Field(default="default", min_length=1)
     score_weight: float = Field(default=1.0, gt=0)
+    error_weight: float = Field(
+        default=1.0, gt=0, description="Share of `false_alarm_rate` that this metric may use, relative to the others."
+    )
     required: bool = Field(default=False, description="Without data on this metric the canary cannot pass.")
     fail_when: Literal["beyond_margin", "any_harm"] = "beyond_margin"
     business: bool = Field(default=False, description="This metric measures what the business wants.")

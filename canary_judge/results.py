@@ -21,6 +21,7 @@ __all__ = [
     "Harm",
     "Judgement",
     "LimitCheck",
+    "LookInfo",
     "MetricResult",
     "Outcome",
     "Quality",
@@ -28,6 +29,7 @@ __all__ = [
     "Scale",
     "Shortfall",
     "Side",
+    "TrafficSplit",
     "Verdict",
 ]
 
@@ -119,6 +121,9 @@ class Comparison:
         dispersion: Variance of the counts over that of independent events (1 = independent); None otherwise.
         events_baseline: Events of the baseline, for counts.
         events_canary: Events of the canary, for counts.
+        log_e_harm: With repeated looks: natural log of the e-value against "no harm" at this look.
+        log_e_beyond_margin: The same against "harm at most the margin".
+        log_e_within_margin: The same against "harm at least the margin".
     """
 
     method: str
@@ -139,6 +144,9 @@ class Comparison:
     dispersion: float | None = None
     events_baseline: float | None = None
     events_canary: float | None = None
+    log_e_harm: float | None = None
+    log_e_beyond_margin: float | None = None
+    log_e_within_margin: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,7 +224,9 @@ class Quality:
 class MetricResult:
     """One metric's outcome, why, and every number behind it.
 
-    `credit` is its share of its score weight (0, 0.5 or 1), None where it does not count in the score.
+    `credit` is its share of its score weight (0, 0.5 or 1), None where it does not count in the score. `p_worse` and
+    `p_beyond` are what is held against `false_alarm_rate`: adjusted for all metrics that can fail the canary (and, with
+    repeated looks, for all looks); `p_within` is held against `false_pass_rate`.
     """
 
     name: str
@@ -234,6 +244,51 @@ class MetricResult:
     shortfall: Shortfall | None = None
     quality: Quality | None = None
     warnings: tuple[str, ...] = ()
+    p_worse: float | None = None
+    p_beyond: float | None = None
+    p_within: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficSplit:
+    """The canary's share of the requests, as configured and as observed.
+
+    Attributes:
+        configured: The share the canary should get, as a fraction.
+        observed: The share it got.
+        canary_requests: Requests of the canary since the weight last changed.
+        requests: Requests of both sides.
+        log_e: Log e-value against "the requests are split as configured", valid at any look.
+        finding: What is wrong with the split, and where to look; empty when nothing is.
+    """
+
+    configured: float
+    observed: float | None
+    canary_requests: float
+    requests: float
+    log_e: float
+    finding: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookInfo:
+    """Where a judgement stands in a run of repeated looks.
+
+    Attributes:
+        number: How many looks have consumed data, this one included.
+        intervals: Intervals consumed and judged.
+        left_out: Intervals consumed but left out (the warm-up after a start or a change of weight).
+        horizon_seconds: Planned length of the run; None without one.
+        ended: The planned end is reached: no further look can change the judgement.
+        seconds_to_decision: Projected time until the last undecided gate can be decided; None when it cannot be told.
+    """
+
+    number: int
+    intervals: int
+    left_out: int
+    horizon_seconds: float | None
+    ended: bool
+    seconds_to_decision: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -267,6 +322,8 @@ class Judgement:
         canary: Labels of the canary.
         config_hash: SHA-256 of the config without its sides and sources.
         version: The version of this library.
+        traffic: The traffic split, where a share is configured.
+        look: Where in a run of repeated looks this judgement stands; None for a single planned look.
     """
 
     name: str
@@ -286,6 +343,8 @@ class Judgement:
     canary: dict[str, str]
     config_hash: str
     version: str
+    traffic: TrafficSplit | None = None
+    look: LookInfo | None = None
 
     def __getitem__(self, name: str) -> MetricResult:
         """The result of one metric, by name; KeyError lists the names there are."""

@@ -29,6 +29,7 @@ def time_shortfall(
     least: float,
     fewest: int,
     window: Window,
+    cost: float = 1.0,
 ) -> Shortfall | None:
     """What a comparison by ranks needs.
 
@@ -41,6 +42,7 @@ def time_shortfall(
         least: Fewest effective samples.
         fewest: Values on the smaller side.
         window: The judged window.
+        cost: How much more data the design of the looks needs than one planned look.
     """
     if planned is None:
         return Shortfall(
@@ -51,7 +53,7 @@ def time_shortfall(
             weight_percent=None,
             text="no amount of data shows this margin: the baseline looks the same with and without it",
         )
-    required = max(planned, least, config.min_samples / tau)
+    required = max(planned * cost, least, config.min_samples / tau)
     if have >= required and fewest >= config.min_samples:
         return None
     factor = max(required / have, config.min_samples / fewest)
@@ -68,7 +70,7 @@ def time_shortfall(
 
 
 def count_shortfall(
-    config: JudgeConfig, metric: Metric, comparison: Comparison, window: Window
+    config: JudgeConfig, metric: Metric, comparison: Comparison, window: Window, cost: float = 1.0
 ) -> tuple[Shortfall | None, str | None]:
     """What an undecided count needs, and why it cannot be found safe yet (too few expected events)."""
     margin, limit = metric.parsed_margin(), metric.parsed_limit()
@@ -121,6 +123,8 @@ def count_shortfall(
             expected = limit * comparison.n_canary / phi
         elif what == "canary requests":
             required = max(required, least)
+    required *= cost
+    needed_share_product = None if needed_share_product is None else needed_share_product * cost
     blocked = None
     if expected < config.min_events:
         blocked = (

@@ -30,12 +30,14 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 __all__ = [
-    "STRATIFIED", "Counts", "compare_counts", "dispersion", "instance_dispersion", "limit_counts", "split_dispersion",
-    "strata",
+    "EXACT", "STRATIFIED", "Counts", "compare_counts", "dispersion", "instance_dispersion", "limit_counts",
+    "split_dispersion", "strata", "without_burst",
 ]  # fmt: skip
 
 # How a method is named that compares like intervals with like: its effect is not the ratio of the totals.
 STRATIFIED = " by strata of the traffic split"
+# The test of rare events.
+EXACT = "exact conditional binomial test"
 # Above this share of events the conditional test is needlessly wide and the score test takes its place.
 _FREQUENT = 0.1
 
@@ -230,7 +232,7 @@ def compare_counts(
     if grouped.events_canary.size == 0:
         return None
     phi = dispersion(counts, between=between)
-    calm = _without_burst(counts)
+    calm = without_burst(counts)
     total = grouped.total()
     events_b, exposure_b = float(total.events_baseline[0]), float(total.exposure_baseline[0])
     events_c, exposure_c = float(total.events_canary[0]), float(total.exposure_canary[0])
@@ -286,7 +288,7 @@ def compare_counts(
         effect = rate_ratio_estimate(grouped)
         interval = score_ratio_interval(grouped, level=level, phi=phi)
     else:
-        method = "exact conditional binomial test"
+        method = EXACT
         effect, interval = rate_ratio_interval(grouped, level=level, phi=phi)
     return Comparison(
         method=method + (STRATIFIED if grouped.events_canary.size > 1 else ""),
@@ -309,10 +311,15 @@ def compare_counts(
     )
 
 
-def _without_burst(counts: Counts) -> Counts | None:
-    """The strata without the interval that has most of a side's events, maybe none; None where none stands out."""
+def without_burst(counts: Counts, *, fewest: int = _BURST_INTERVALS) -> Counts | None:
+    """The strata without the interval that has most of a side's events, maybe none; None where none stands out.
+
+    Args:
+        counts: One entry per interval.
+        fewest: Of fewer intervals none is left out.
+    """
     left_out = np.zeros(counts.events_canary.size, dtype=bool)
-    if left_out.size >= _BURST_INTERVALS:
+    if left_out.size >= fewest:
         for events in (counts.events_baseline, counts.events_canary):
             most = int(np.argmax(events))
             if events[most] > max(_BURST_SHARE * events.sum(), 2):

@@ -149,6 +149,8 @@ def rate_ratio_interval(
         >>> ratio, low, round(high, 6)
         (0.0, 0.0, 0.20255)
     """
+    if level == 1:  # the whole line, which costs nothing
+        return rate_ratio_estimate(counts), (None, None)
     tail = (1 - level) / 2
     canary, baseline = float(counts.events_canary.sum()), float(counts.events_baseline.sum())
     if counts.events_canary.size == 1 and phi == 1.0:

@@ -115,9 +115,11 @@ def compare_values(
     quantile = float(special.stdtrit(df, 1 - (1 - level) / 2))
     # the untied deviation: ties at one shift are none at the next, and it is the wider one
     sigma = np.sqrt(baseline.size * canary.size * (baseline.size + canary.size + 1) / 12)
-    half_width = float(quantile * np.sqrt(tau) * sigma)
+    half_width = float(quantile * np.sqrt(tau) * sigma) if level < 1 else 0.0
     transform: Callable[[Float], Float] = np.log if as_ratio else np.asarray
     effect, ends = shift_interval(baseline=transform(baseline), canary=transform(canary), half_width=half_width)
+    if level == 1:
+        ends = None, None
     sign = -1.0 if harm is Harm.DECREASE else 1.0
     shown: float | None
     if as_ratio:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import special
 
 from canary_judge.stats.dependence import autocorrelation, autocorrelation_time
 from canary_judge.stats.rank import mid_ranks
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["combined_p_value", "ewc_error", "ewc_t", "signed_rank"]
+__all__ = ["combined_p_value", "ewc_error", "ewc_t", "signed_rank", "unsettled"]
 
 
 def signed_rank(differences: Float) -> tuple[float, float]:
@@ -80,6 +81,43 @@ def ewc_t(differences: Float) -> tuple[float, int]:
     if error <= 1e-14 * float(np.abs(differences).max(initial=0.0)):
         return (float(np.sign(mean)) * np.inf if mean else 0.0), df
     return mean / error, df
+
+
+def unsettled(differences: Float) -> float | None:
+    """Change per interval of differences that have a trend, None where none is shown (at 0.1 %).
+
+    Spearman's correlation with time, read with n / tau values, tau of what the trend leaves over (Hamed & Rao 1998,
+    doi:10.1016/S0022-1694(97)00125-X, on trends of dependent series); the change is the median over half
+    the length.
+
+    Args:
+        differences: Canary minus baseline, shape (n,), in order of time.
+
+    Examples:
+        >>> rng = np.random.default_rng(1)
+        >>> unsettled(rng.normal(size=120)) is None, round(unsettled(rng.normal(size=120) + 0.02 * np.arange(120)), 2)
+        (True, 0.02)
+    """
+    n = differences.size
+    if n < 20:
+        return None
+    ranks, time = mid_ranks(differences[None, :])[0][0], np.arange(n, dtype=float)
+    ranks, time = ranks - ranks.mean(), time - time.mean()
+    spread = float((ranks**2).sum())
+    if spread == 0:
+        return None
+    slope = float(ranks @ time) / float((time**2).sum())
+    rest = ranks - slope * time
+    tau = float(autocorrelation_time(autocorrelation(rest[None, :]), np.array([n]))[0])
+    correlation = slope * float(np.sqrt((time**2).sum() / spread))
+    df = n / tau - 2
+    if df < 4 or abs(correlation) >= 1 - 1e-12:
+        return None if df < 4 else float(differences[-1] - differences[0]) / (n - 1)
+    t = correlation * np.sqrt(df / (1 - correlation**2))
+    if 2 * float(special.stdtr(df, -abs(t))) > 0.001:
+        return None
+    half = n // 2
+    return float(np.median(differences[-half:] - differences[:half])) / (n - half)
 
 
 def combined_p_value(p_values: Sequence[float]) -> float:

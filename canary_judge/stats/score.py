@@ -93,8 +93,10 @@ def _constrained_proportions(
     return canary, np.clip(canary - difference, 0.0, 1.0)
 
 
-def difference_interval(counts: Counts, *, level: float, phi: float) -> tuple[float, float]:
+def difference_interval(counts: Counts, *, level: float, phi: float) -> tuple[float | None, float | None]:
     """Interval of p_canary - p_baseline: the differences that the score test does not reject."""
+    if level == 1:
+        return None, None
     tail = (1 - level) / 2
     limits = -1 + 1e-9, 1 - 1e-9
 
@@ -109,6 +111,8 @@ def difference_interval(counts: Counts, *, level: float, phi: float) -> tuple[fl
 
 def score_ratio_interval(counts: Counts, *, level: float, phi: float) -> tuple[float | None, float | None]:
     """Interval of p_canary / p_baseline; None marks an end without bound."""
+    if level == 1:
+        return None, None
     tail = (1 - level) / 2
     low = ratio_where(lambda r: score_p_values(counts, ratio=r, phi=phi)[0], tail)
     high = ratio_where(lambda r: 1 - score_p_values(counts, ratio=r, phi=phi)[1], 1 - tail)

@@ -10,7 +10,7 @@ import pytest
 
 from canary_judge.__main__ import main
 from canary_judge.config import JudgeConfig
-from canary_judge.judging import _fetch, judge
+from canary_judge.judging import fetch, judge
 from canary_judge.presets import presets
 from canary_judge.results import Outcome, Verdict
 from canary_judge.samples import collect
@@ -169,7 +169,7 @@ def one_gauge(query, **more):
 
 def samples_of(url, made):
     source = PrometheusSource(url)
-    answers = _fetch(made, source, list(made.queries()), WINDOW)
+    answers = fetch(made, source, list(made.queries()), WINDOW)
     return collect(made, WINDOW, answers).metrics["m"]
 
 

@@ -1,0 +1,288 @@
+"""Evidence of one look turned into evidence that holds over all looks, and over the planned end.
+
+Each look has the evidence of a single planned look. Rare counts are replaced by their exact e-process. Every other
+statistic is, on the scale of its information, a Brownian motion in the limit, so its z becomes a mixture e-process
+(sequential Mann-Whitney and its kin). Instances, whose lasting differences no further interval averages out, are
+looked at when their record has doubled, at equal shares of the error. With a horizon part of the error goes to all
+looks, the rest to the planned end, which is one fixed look: valid by the union bound.
+
+References:
+    Robbins (1970) and Howard et al. (2021), see `canary_judge.stats.sequential`.
+    Lindon & Malek (2022), see `canary_judge.stats.rates`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import special
+
+from canary_judge.metrics import GaugeMetric
+from canary_judge.results import Comparison, Harm, LimitCheck, Scale
+from canary_judge.samples import CountData
+from canary_judge.stats.counts import EXACT, without_burst
+from canary_judge.stats.rates import RateRatioProcess
+from canary_judge.stats.sequential import best_rho, normal_mixture, normal_mixture_bound
+
+if TYPE_CHECKING:
+    from canary_judge.assessing import Assessed
+    from canary_judge.config import JudgeConfig
+    from canary_judge.stats.counts import Counts
+    from canary_judge.streams import Stream
+
+__all__ = ["Design", "anytime", "equivalent_level"]
+
+# With a horizon, this part of each error rate is spent on all looks, the rest on the planned end.
+_EARLY = 0.2
+# An e-process alone needs so much more data than one planned look (spec/statistics.md, 4.6).
+_COST_OF_ALL_LOOKS = 1.75
+# A record of instances is looked at when it has doubled; without a horizon, no more often than this.
+_MOST_CHECKS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """How the looks share the error.
+
+    Attributes:
+        early: Part of each error rate for all looks together.
+        ended: The planned end is reached.
+        horizon: Intervals to the planned end; None without one.
+    """
+
+    early: float
+    ended: bool
+    horizon: int | None
+
+    @classmethod
+    def of(cls, horizon: int | None, consumed: int) -> Design:
+        """The design of a run with this horizon, so many intervals into it."""
+        return cls(
+            early=1.0 if horizon is None else _EARLY,
+            ended=horizon is not None and consumed >= horizon,
+            horizon=horizon,
+        )
+
+    @property
+    def cost(self) -> float:
+        """How much more data this design needs than one planned look of the whole error rate."""
+        if self.horizon is None:
+            return _COST_OF_ALL_LOOKS
+        usual, late = special.ndtri(0.95) + special.ndtri(0.8), special.ndtri(1 - 0.05 * (1 - _EARLY))
+        return float(((late + special.ndtri(0.8)) / usual) ** 2)
+
+    def spent(self, p_any: float, p_fixed: float | None) -> float:
+        """One p-value of evidence that holds at any look and of the planned end."""
+        p = p_any / self.early
+        if self.ended and p_fixed is not None:
+            p = min(p, p_fixed / (1 - self.early))
+        return min(p, 1.0)
+
+
+def anytime(
+    config: JudgeConfig, one: Assessed, stream: Stream, design: Design, level: float
+) -> tuple[Assessed, Stream]:
+    """The evidence of this look as evidence over all looks; and what the stream has to remember of it.
+
+    The interval is left unbounded where it is not that of a rate ratio; see `equivalent_level`.
+    """
+    if one.settled is not None or (one.comparison is None and one.limit is None):
+        # nothing new was learnt, but what was shown stays shown
+        return replace(one, latched=stream.latched), stream
+    progress = 1.0
+    if one.comparison is not None:
+        information = _information(one.comparison)
+        if stream.scale is None:
+            stream = replace(stream, scale=_scale(one, information, design, stream.intervals))
+        progress = information / (stream.scale or information)
+    comparison, check = one.comparison, one.limit
+    if comparison is not None:
+        comparison, stream = _comparison(config, one, comparison, stream, design, progress, level)
+    if check is not None:
+        check, stream = _limit(config, check, stream, design, progress)
+    return replace(one, comparison=comparison, limit=check, latched=stream.latched), stream
+
+
+def _comparison(
+    config: JudgeConfig,
+    one: Assessed,
+    fixed: Comparison,
+    stream: Stream,
+    design: Design,
+    progress: float,
+    level: float,
+) -> tuple[Comparison, Stream]:
+    apart = isinstance(one.metric, GaugeMetric) and bool(one.metric.by)
+    interval = fixed.interval
+    if apart:
+        stream, (harm, beyond, within) = _spaced(fixed, stream, design)
+    else:
+        harm, beyond, within = (_of_p_value(config, p, progress) for p in _p_values(fixed))
+        if isinstance(stream.data, CountData) and fixed.method.startswith(EXACT):
+            phi = fixed.dispersion or 1.0
+            exact = _exact(one, stream.data.counts, phi)
+            margin = one.metric.parsed_margin()
+            if margin is None or fixed.scale is Scale.RATIO:
+                # a margin that is the larger of two is exceeded only when both are
+                bounds_both = margin is not None and margin.absolute is not None
+                harm, within = exact[0], exact[2]
+                beyond = min(beyond, exact[1]) if bounds_both else exact[1]
+                if not design.ended:
+                    interval = _ratio_interval(stream.data.counts, phi, (1 - level) * design.early)
+            else:
+                harm = exact[0]
+    stream = replace(stream, log_e_beyond=max(stream.log_e_beyond, beyond))
+    has_margin = fixed.p_beyond_margin is not None
+    p_any = [math.exp(-max(log_e, 0.0)) for log_e in (harm, stream.log_e_beyond, within)]
+    found = replace(
+        fixed,
+        method=f"{fixed.method}, at any look" + (" and the planned end" if design.ended else ""),
+        interval=interval,
+        level=level,
+        p_harm=design.spent(p_any[0], fixed.p_harm),
+        p_beyond_margin=design.spent(p_any[1], fixed.p_beyond_margin) if has_margin else None,
+        p_within_margin=design.spent(p_any[2], fixed.p_within_margin) if has_margin else None,
+        log_e_harm=harm,
+        log_e_beyond_margin=beyond if has_margin else None,
+        log_e_within_margin=within if has_margin else None,
+    )
+    return found, stream
+
+
+def _limit(
+    config: JudgeConfig, check: LimitCheck, stream: Stream, design: Design, progress: float
+) -> tuple[LimitCheck, Stream]:
+    beyond = _of_p_value(config, check.p_beyond_limit, progress)
+    within = _of_p_value(config, check.p_within_limit, progress)
+    stream = replace(stream, log_e_limit=max(stream.log_e_limit, beyond))
+    found = replace(
+        check,
+        method=f"{check.method}, at any look",
+        p_beyond_limit=design.spent(math.exp(-stream.log_e_limit), check.p_beyond_limit),
+        p_within_limit=design.spent(math.exp(-max(within, 0.0)), check.p_within_limit),
+    )
+    return found, stream
+
+
+def _p_values(fixed: Comparison) -> tuple[float, float, float]:
+    return (
+        fixed.p_harm,
+        1.0 if fixed.p_beyond_margin is None else fixed.p_beyond_margin,
+        1.0 if fixed.p_within_margin is None else fixed.p_within_margin,
+    )
+
+
+# --- on the scale of information ---------------------------------------------------------------------------------
+
+
+def _information(fixed: Comparison) -> float:
+    """What the variance of the estimated effect is inversely proportional to."""
+    if fixed.events_canary is None:
+        return fixed.n_effective
+    n_b, n_c = fixed.n_baseline, fixed.n_canary
+    return n_b * n_c / (n_b + n_c) / (fixed.dispersion or 1.0)
+
+
+def _scale(one: Assessed, information: float, design: Design, intervals: int) -> float | None:
+    """The information at which the mixture is to be most sensitive: what one planned look at the margin needs."""
+    need = one.shortfall
+    if need is not None and need.required is not None and need.have > 0:
+        return information * min(need.required / design.cost / need.have, 1000.0)
+    if design.horizon is not None:
+        return information * max(design.horizon / max(intervals, 1), 1.0)
+    return information
+
+
+def _of_p_value(config: JudgeConfig, p: float, progress: float) -> float:
+    """Log e of a one-sided p-value of a single look, read as a z with this share of the planned information."""
+    z = -float(special.ndtri(min(max(p, 1e-300), 1 - 1e-16)))
+    rho = best_rho(1.0, alpha=config.false_alarm_rate)
+    return float(normal_mixture(z * math.sqrt(progress), progress, rho=rho))
+
+
+def equivalent_level(config: JudgeConfig, one: Assessed, stream: Stream, design: Design, level: float) -> float:
+    """The level at which a fixed interval is as wide as the confidence sequence; itself at the planned end."""
+    if one.comparison is None:
+        return level
+    miss = (1 - level) / 2
+    if design.ended:
+        return 1 - 2 * miss * (1 - design.early)
+    if isinstance(one.metric, GaugeMetric) and one.metric.by:
+        return 1 - 2 * miss * design.early / _checks(design, stream.checks)
+    information = _information(one.comparison)
+    progress = information / (stream.scale or _scale(one, information, design, stream.intervals) or information)
+    rho = best_rho(1.0, alpha=config.false_alarm_rate)
+    bound = float(normal_mixture_bound(progress, rho=rho, alpha=miss * design.early)) / math.sqrt(progress)
+    return min(1 - 2 * float(special.ndtr(-bound)), 1 - 1e-12)
+
+
+# --- instances: spaced looks -------------------------------------------------------------------------------------
+
+
+def _checks(design: Design, done: int) -> float:
+    """Into how many parts the error is split: one for each doubling up to the horizon, or a series that converges."""
+    if design.horizon is not None:
+        return max(math.ceil(math.log2(max(design.horizon / 10, 1.0))) + 1, 1)
+    number = min(max(done, 1), _MOST_CHECKS)
+    return number * (number + 1)
+
+
+def _spaced(fixed: Comparison, stream: Stream, design: Design) -> tuple[Stream, tuple[float, float, float]]:
+    if stream.intervals >= stream.check_at and (design.horizon is not None or stream.checks < _MOST_CHECKS):
+        done = stream.checks + 1
+        share = _checks(design, done)
+        logs = [-math.log(min(max(p, 1e-300) * share, 1.0)) for p in _p_values(fixed)]
+        stream = replace(
+            stream, checks=done, check_at=2 * max(stream.intervals, 10), checked=(logs[0], logs[1], logs[2])
+        )
+    return stream, stream.checked or (0.0, 0.0, 0.0)
+
+
+# --- rare counts: the exact process ------------------------------------------------------------------------------
+
+
+def _exact(one: Assessed, counts: Counts, phi: float) -> tuple[float, float, float]:
+    """Log e of harm, beyond and within the margin of a rate ratio.
+
+    Neither harm nor safety may rest on one interval: a burst is one event, however many errors it brings, and how
+    large bursts are is not known in the first minutes. So each must also hold without the largest one.
+    """
+    margin = one.metric.parsed_margin()
+    relative = margin.relative if margin is not None else None
+    ups = [math.log1p(relative)] if relative else []
+    downs = [math.log1p(-relative)] if relative and relative < 1 else []
+    both = [_process(some, ups, downs) for some in (counts, without_burst(counts, fewest=1)) if some is not None]
+
+    def asked(*, upward: bool) -> tuple[float, float, float]:
+        place = 1 if upward else 1 + len(ups)
+        against = np.min([process.log_e(upward=upward, phi=phi)[0] for process in both], axis=0)
+        if not (ups if upward else downs):
+            return float(against[0]), 0.0, 0.0 if upward or not relative else math.inf  # no rate is that low
+        within = min(float(process.log_e(upward=not upward, phi=phi)[0, place]) for process in both)
+        return float(against[0]), float(against[place]), within
+
+    if one.metric.harm is not Harm.EITHER:
+        return asked(upward=one.metric.harm is Harm.INCREASE)
+    up, down = asked(upward=True), asked(upward=False)
+    mean = [float(np.logaddexp(u, d)) - math.log(2) for u, d in zip(up[:2], down[:2], strict=True)]
+    return mean[0], mean[1], min(up[2], down[2])
+
+
+def _process(counts: Counts, ups: list[float], downs: list[float]) -> RateRatioProcess:
+    return RateRatioProcess.start([[0.0, *ups, *downs]]).update(
+        events_baseline=counts.events_baseline,
+        exposure_baseline=counts.exposure_baseline,
+        events_canary=counts.events_canary,
+        exposure_canary=counts.exposure_canary,
+    )
+
+
+def _ratio_interval(counts: Counts, phi: float, alpha: float) -> tuple[float | None, float | None]:
+    low, high = _process(counts, [], []).interval(alpha=alpha, phi=phi)
+    return (
+        float(np.exp(low[0])) if np.isfinite(low[0]) else None,
+        float(np.exp(high[0])) if np.isfinite(high[0]) else None,
+    )

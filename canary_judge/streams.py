@@ -1,0 +1,302 @@
+"""What a monitor keeps of each metric: the consumed intervals, and the strongest evidence so far.
+
+Everything a later look needs is in here, so that a restart changes nothing; no interval enters twice.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from canary_judge.results import Quality
+from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData
+from canary_judge.stats.counts import Counts
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Float = NDArray[np.float64]
+    Data = GaugeData | CountData | RawData | None
+
+__all__ = ["Stream", "append", "stream_from_json", "stream_to_json"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stream:
+    """One metric over all looks so far.
+
+    Attributes:
+        data: The judged intervals, all of them.
+        intervals: How many they are.
+        span_baseline: Intervals since the baseline's first sample.
+        span_canary: The same for the canary.
+        quality: What had to be dropped, added up.
+        warnings: What was said of the data, each once.
+        lost: Intervals that could not be read in time.
+        trouble: Why the last of them could not.
+        complete: False when the source may have left data out.
+        scale: Information at which the mixtures are most sensitive; fixed by the first look that could tell.
+        log_e_beyond: Largest log e against "harm at most the margin" of any look.
+        log_e_limit: The same against "the canary keeps the limit".
+        checks: Looks at instances so far, which are spaced out.
+        check_at: Intervals at which the next of them is due.
+        checked: Their last log e: harm, beyond the margin, within the margin.
+        latched: Why the metric was found regressed; a regression stands.
+    """
+
+    data: Data = None
+    intervals: int = 0
+    span_baseline: int = 0
+    span_canary: int = 0
+    quality: Quality | None = None
+    warnings: tuple[str, ...] = ()
+    lost: int = 0
+    trouble: str | None = None
+    complete: bool = True
+    scale: float | None = None
+    log_e_beyond: float = 0.0
+    log_e_limit: float = 0.0
+    checks: int = 0
+    check_at: int = 0
+    checked: tuple[float, float, float] | None = None
+    latched: str | None = None
+
+    def samples(self) -> MetricSamples:
+        """All judged intervals as if they had been read at once."""
+        warnings = self.warnings
+        if self.lost:
+            warnings = (*warnings, f"{self.lost} intervals could not be read in time: {self.trouble}")
+        error = self.trouble if self.data is None and self.lost else None
+        return MetricSamples(
+            data=self.data, quality=self.quality, warnings=warnings, complete=self.complete, error=error
+        )
+
+
+def append(stream: Stream, new: MetricSamples, count: int) -> Stream:
+    """Add the next `count` intervals; what could not be read is a gap."""
+    added = replace(
+        stream,
+        data=_join(stream.data, new.data, stream.intervals, count),
+        intervals=stream.intervals + count,
+        warnings=tuple(dict.fromkeys((*stream.warnings, *new.warnings))),
+        complete=stream.complete and new.complete,
+    )
+    if new.error is not None:
+        added = replace(added, lost=stream.lost + count, trouble=new.error)
+    quality = new.quality or Quality(
+        coverage_baseline=0.0, coverage_canary=0.0, silent_baseline=count, silent_canary=count
+    )
+    spans = [
+        before + count if before or covered > 0 else 0
+        for before, covered in (
+            (stream.span_baseline, quality.coverage_baseline),
+            (stream.span_canary, quality.coverage_canary),
+        )
+    ]
+    merged = _merged(stream, quality, count, spans)
+    return replace(added, quality=merged, span_baseline=spans[0], span_canary=spans[1])
+
+
+def _merged(stream: Stream, new: Quality, count: int, spans: list[int]) -> Quality:
+    old = stream.quality
+    if old is None:
+        return new
+
+    def coverage(before: float, span: int, now: float, whole: int) -> float:
+        return (before * span + now * count) / whole if whole else 0.0
+
+    def share() -> float | None:
+        data = stream.data
+        if new.canary_share is None or old.canary_share is None or not isinstance(data, CountData):
+            return new.canary_share if old.canary_share is None else old.canary_share
+        return new.canary_share  # the latest: the weight may have changed
+
+    return Quality(
+        coverage_baseline=coverage(old.coverage_baseline, stream.span_baseline, new.coverage_baseline, spans[0]),
+        coverage_canary=coverage(old.coverage_canary, stream.span_canary, new.coverage_canary, spans[1]),
+        silent_baseline=new.silent_baseline + (old.silent_baseline if new.silent_baseline >= count else 0),
+        silent_canary=new.silent_canary + (old.silent_canary if new.silent_canary >= count else 0),
+        resets=old.resets + new.resets,
+        births=old.births + new.births,
+        births_dropped=old.births_dropped + new.births_dropped,
+        non_finite=old.non_finite + new.non_finite,
+        canary_share=share(),
+        series_baseline=max(old.series_baseline, new.series_baseline),
+        series_canary=max(old.series_canary, new.series_canary),
+    )
+
+
+# --- joining -----------------------------------------------------------------------------------------------------
+
+
+def _join(old: Data, new: Data, before: int, count: int) -> Data:
+    kind = type(new) if new is not None else type(old)
+    if kind is GaugeData:
+        return _join_gauges(_as_gauge(old, before), _as_gauge(new, count))
+    if kind is CountData:
+        return _join_counts(_as_counts(old, before), _as_counts(new, count))
+    if kind is RawData:
+        return _join_raw(old, new, before)
+    return None
+
+
+def _as_gauge(data: Data, count: int) -> GaugeData:
+    if isinstance(data, GaugeData):
+        return data
+    return GaugeData(baseline=np.full((0, count), np.nan), canary=np.full((0, count), np.nan))
+
+
+def _join_gauges(old: GaugeData, new: GaugeData) -> GaugeData:
+    baseline, names_b, before_b = _join_rows(
+        (old.baseline, old.names_baseline, old.before_baseline), (new.baseline, new.names_baseline, new.before_baseline)
+    )
+    canary, names_c, before_c = _join_rows(
+        (old.canary, old.names_canary, old.before_canary), (new.canary, new.names_canary, new.before_canary)
+    )
+    return GaugeData(
+        baseline=baseline,
+        canary=canary,
+        history=old.history if old.history.size else new.history,
+        simultaneous=old.simultaneous and new.simultaneous,
+        names_baseline=names_b,
+        names_canary=names_c,
+        before_baseline=before_b,
+        before_canary=before_c,
+    )
+
+
+Rows = tuple["Float", tuple[str, ...], "Float"]
+
+
+def _join_rows(old: Rows, new: Rows) -> Rows:
+    """Rows of the same instance end to end; the record before the window is the one of its first look."""
+    (left, left_names, left_before), (right, right_names, right_before) = old, new
+    if not left_names and not right_names:
+        rows = max(len(left), len(right), 0)
+        return np.concatenate([_padded(left, rows), _padded(right, rows)], axis=1), (), np.empty((0, 0))
+    names = tuple(dict.fromkeys((*left_names, *right_names)))
+    joined = np.concatenate([_placed(left, left_names, names), _placed(right, right_names, names)], axis=1)
+    width = max(left_before.shape[1], right_before.shape[1])
+    if not width:
+        return joined, names, np.empty((0, 0))
+    before = np.full((len(names), width), np.nan)
+    for values, known in ((right_before, right_names), (left_before, left_names)):
+        for row, name in zip(values, known, strict=False):
+            if not np.isnan(row).all():
+                before[names.index(name)] = np.nan
+                before[names.index(name), : row.size] = row
+    return joined, names, before
+
+
+def _padded(values: Float, rows: int) -> Float:
+    return values if len(values) == rows else np.full((rows, values.shape[1]), np.nan)
+
+
+def _placed(values: Float, known: tuple[str, ...], names: tuple[str, ...]) -> Float:
+    placed = np.full((len(names), values.shape[1]), np.nan)
+    for row, name in zip(values, known, strict=True):
+        placed[names.index(name)] = row
+    return placed
+
+
+def _as_counts(data: Data, count: int) -> CountData:
+    if isinstance(data, CountData):
+        return data
+    return CountData(counts=Counts(**{name: np.zeros(count) for name in Counts.__slots__}))
+
+
+def _join_counts(old: CountData, new: CountData) -> CountData:
+    arrays = {name: np.concatenate([getattr(old.counts, name), getattr(new.counts, name)]) for name in Counts.__slots__}
+    instances = dict(old.instances)
+    for name, (events, exposure) in new.instances.items():
+        had = instances.get(name, (0.0, 0.0))
+        instances[name] = (had[0] + events, had[1] + exposure)
+    return CountData(counts=Counts(**arrays), instances=instances)
+
+
+def _join_raw(old: Data, new: Data, before: int) -> RawData:
+    parts = [part for part in (old, new) if isinstance(part, RawData)]
+    offset = [0 if part is old else before for part in parts]
+
+    def places(name: str) -> NDArray[np.int64]:
+        return np.concatenate([getattr(part, name) + shift for part, shift in zip(parts, offset, strict=True)])
+
+    return RawData(
+        baseline=np.concatenate([part.baseline for part in parts]),
+        canary=np.concatenate([part.canary for part in parts]),
+        interval_baseline=places("interval_baseline"),
+        interval_canary=places("interval_canary"),
+    )
+
+
+# --- JSON --------------------------------------------------------------------------------------------------------
+
+_DATA = {kind.__name__: kind for kind in (GaugeData, CountData, RawData)}
+
+
+def stream_to_json(stream: Stream) -> dict[str, Any]:
+    """Plain values; NaN is null."""
+    plain = {one.name: getattr(stream, one.name) for one in fields(stream) if one.name not in ("data", "quality")}
+    plain["quality"] = None if stream.quality is None else asdict(stream.quality)
+    plain["data"] = None
+    if stream.data is not None:
+        content = {one.name: _plain(getattr(stream.data, one.name)) for one in fields(stream.data)}
+        plain["data"] = {"kind": type(stream.data).__name__, **content}
+    return plain
+
+
+def stream_from_json(plain: dict[str, Any]) -> Stream:
+    """What `stream_to_json` wrote."""
+    values = dict(plain)
+    quality, data = values.pop("quality"), values.pop("data")
+    values["warnings"] = tuple(values["warnings"])
+    values["checked"] = None if values["checked"] is None else tuple(values["checked"])
+    return Stream(**values, quality=None if quality is None else Quality(**quality), data=_data_from(data))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind == "f":
+            missing = np.isnan(value)
+            listed = value.astype(object)
+            listed[missing] = None
+            return {"shape": list(value.shape), "values": listed.ravel().tolist()}
+        return value.tolist()
+    if isinstance(value, Counts):
+        return {name: _plain(getattr(value, name)) for name in Counts.__slots__}
+    if isinstance(value, dict):
+        return {name: list(pair) for name, pair in value.items()}
+    return value
+
+
+def _array(plain: dict[str, Any]) -> Float:
+    return np.array(plain["values"], dtype=float).reshape(plain["shape"])
+
+
+def _data_from(plain: dict[str, Any] | None) -> Data:
+    if plain is None:
+        return None
+    kind = _DATA[plain["kind"]]
+    values: dict[str, Any] = {}
+    for name, value in plain.items():
+        if name == "counts":
+            values[name] = Counts(**{part: _array(array) for part, array in value.items()})
+        elif name == "instances":
+            values[name] = {instance: (pair[0], pair[1]) for instance, pair in value.items()}
+        elif isinstance(value, dict):
+            values[name] = _array(value)
+        elif name.startswith("interval_"):
+            values[name] = np.array(value, dtype=np.int64)
+        elif name.startswith("names_"):
+            values[name] = tuple(value)
+        elif name != "kind":
+            values[name] = value
+    return kind(**values)
+
+
+def dumps(value: Any) -> str:
+    """Compact JSON without NaN."""
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))

@@ -1,0 +1,320 @@
+"""Repeated looks: each interval once, restarts, late data, latched regressions, warm-up, the traffic split."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from canary_judge import JudgeConfig, Monitor, Outcome, Verdict
+from canary_judge.errors import DataError, SourceUnavailable
+from canary_judge.results import Side
+from canary_judge.series import Form, Result, Series, nanoseconds
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+STEP = timedelta(seconds=15)
+ERRORS = {
+    "name": "errors",
+    "kind": "ratio",
+    "events": "errors",
+    "total": "requests",
+    "harm": "increase",
+    "margin": "1.5x",
+}
+HEAP = {"name": "heap", "kind": "gauge", "query": "heap", "harm": "increase", "margin": "10%"}
+
+
+def config(*metrics, **more):
+    return JudgeConfig.from_mapping({"name": "shop", "interval": "15s", "metrics": list(metrics or [ERRORS]), **more})
+
+
+class Store:
+    """A store whose points arrive when told: values[(name, side)][k] is interval k; a point may be late or missing."""
+
+    def __init__(self, intervals=200, *, seed=1, ratio=1.0, shift=0.0, share=0.05, before=0):
+        rng = np.random.default_rng(seed)
+        n_c, n_b = rng.poisson(1000 * share, intervals), rng.poisson(1000 * (1 - share), intervals)
+        self.values = {
+            ("requests", "baseline"): n_b.astype(float), ("requests", "canary"): n_c.astype(float),
+            ("errors", "baseline"): rng.binomial(n_b, 0.01).astype(float),
+            ("errors", "canary"): rng.binomial(n_c, 0.01 * ratio).astype(float),
+            ("heap", "baseline"): rng.normal(100, 3, intervals), ("heap", "canary"): rng.normal(100 + shift, 3, intervals),
+        }  # fmt: skip
+        self.arrives = {}
+        self.asked = []
+        self.now = NOON
+        self.down = False
+
+    def fetch(self, queries, window):
+        if self.down:
+            raise SourceUnavailable("no answer")
+        self.asked.append(window)
+        return [self.answer(query, window) for query in queries]
+
+    def answer(self, query, window):
+        values = self.values[query.expression, query.side.value]
+        times = nanoseconds(NOON) + 15_000_000_000 * np.arange(1, values.size + 1)
+        known = np.array(
+            [
+                self.arrives.get((query.expression, query.side.value, k), NOON + (k + 1) * STEP) <= self.now
+                for k in range(values.size)
+            ]
+        )
+        inside = (times > nanoseconds(window.start)) & (times <= nanoseconds(window.end)) & known
+        form = Form.LEVEL if query.expression == "heap" else Form.COUNTS
+        series = (Series(timestamps=times[inside], values=values[inside]),) if inside.any() else ()
+        return Result(series=series, form=form)
+
+    def look(self, monitor, k, **more):
+        self.now = NOON + k * STEP
+        return monitor.look(self, self.now, **more)
+
+
+def counted(monitor):
+    return json.loads(monitor.state())["consumed"]
+
+
+def test_every_interval_is_read_once():
+    store, monitor = Store(), Monitor(config(ERRORS, HEAP), start=NOON)
+    for k in (3, 4, 10, 10, 9, 11):
+        store.look(monitor, k)
+    assert [(w.start, w.end) for w in store.asked] == [
+        (NOON + a * STEP, NOON + b * STEP) for a, b in ((0, 3), (3, 4), (4, 10), (10, 11))
+    ]
+    judged = store.look(monitor, 12)
+    assert judged["errors"].comparison.n_canary == store.values["requests", "canary"][:12].sum()
+    assert judged.look.number == 5
+    assert judged.look.intervals == 12
+
+
+def test_a_second_look_at_the_same_moment_says_the_same():
+    store, monitor = Store(), Monitor(config(), start=NOON)
+    first = store.look(monitor, 20)
+    assert store.look(monitor, 20).to_json() == first.to_json()
+
+
+@pytest.mark.parametrize("horizon", [None, "10m"])
+def test_a_restart_in_the_middle_gives_the_same_bytes(horizon):
+    made = config(ERRORS, HEAP, warmup="1m", traffic={"weight": 5})
+    store, through = Store(shift=6.0), Monitor(made, start=NOON, horizon=horizon)
+    stopped = Monitor(made, start=NOON, horizon=horizon)
+    for k in range(1, 45):
+        said = store.look(through, k).to_json()
+        stopped = Monitor(made, state=stopped.state()) if k > 1 else stopped
+        assert store.look(stopped, k).to_json() == said
+        assert stopped.state() == through.state()
+
+
+def test_a_restart_after_an_outage_reads_what_was_missed():
+    store, monitor = Store(), Monitor(config(), start=NOON)
+    store.look(monitor, 5)
+    store.down = True
+    before = monitor.state()
+    with pytest.raises(SourceUnavailable):
+        store.look(monitor, 8)
+    assert monitor.state() == before
+    store.down = False
+    judged = store.look(monitor, 20)
+    assert judged["errors"].comparison.n_canary == store.values["requests", "canary"][:20].sum()
+
+
+def test_a_late_point_is_waited_for():
+    store, monitor = Store(), Monitor(config(), start=NOON)
+    store.arrives["requests", "canary", 9] = NOON + 12 * STEP
+    store.look(monitor, 10)
+    assert counted(monitor) == 9
+    store.look(monitor, 12)
+    assert counted(monitor) == 12
+    judged = store.look(monitor, 13)
+    assert judged["errors"].comparison.n_canary == store.values["requests", "canary"][:13].sum()
+
+
+def test_a_point_that_never_comes_is_a_gap_after_three_intervals():
+    store, monitor = Store(), Monitor(config(HEAP), start=NOON)
+    store.arrives["heap", "canary", 9] = NOON + timedelta(days=1)
+    store.look(monitor, 10)
+    assert counted(monitor) == 9
+    judged = store.look(monitor, 40)
+    assert judged["heap"].comparison.n_canary == 39
+    # and from then on it changes nothing, though it arrives
+    store.arrives.clear()
+    assert store.look(monitor, 41)["heap"].comparison.n_canary == 40
+
+
+def test_a_silent_canary_does_not_hold_the_others_up_for_ever():
+    store, monitor = Store(), Monitor(config(ERRORS, HEAP), start=NOON)
+    for k in range(20, 200):
+        store.arrives["heap", "canary", k] = NOON + timedelta(days=1)
+    for k in range(1, 31):
+        judged = store.look(monitor, k)
+    assert counted(monitor) == 30
+    assert "no value in the last" in judged["heap"].reason
+
+
+def test_a_regression_stands():
+    store, monitor = Store(ratio=8.0), Monitor(config(), start=NOON)
+    first = next(k for k in range(1, 60) if store.look(monitor, k).verdict is Verdict.FAIL)
+    assert first < 20
+    for name in ("errors", "requests"):  # it recovers, or even dies
+        store.values[name, "canary"][first:] = 0.0
+    for k in range(first + 1, first + 60):
+        judged = store.look(monitor, k)
+        assert judged.verdict is Verdict.FAIL
+        assert judged["errors"].outcome is Outcome.REGRESSED
+
+
+def test_safety_is_read_now_and_not_remembered():
+    store = Store(share=0.5)
+    store.values["errors", "canary"][60:] = store.values["requests", "canary"][60:] * 0.05
+    monitor = Monitor(config({**ERRORS, "margin": "2x"}), start=NOON)
+    said = [store.look(monitor, k)["errors"].outcome for k in range(1, 90)]
+    assert Outcome.SAFE in said[:60]
+    assert said[-1] in {Outcome.DEGRADED, Outcome.REGRESSED}  # over the whole run it is 2.3x
+
+
+def test_a_healthy_canary_passes_at_the_planned_end_and_not_before_it_is_shown():
+    store, monitor = Store(share=0.5), Monitor(config(HEAP), start=NOON, horizon="10m")
+    verdicts = [store.look(monitor, k).verdict for k in range(1, 45)]
+    assert verdicts[0] is Verdict.MARGINAL
+    assert verdicts[-1] is Verdict.PASS
+    judged = store.look(monitor, 44)
+    assert judged.look.ended
+    assert counted(monitor) == 40  # nothing beyond the plan is read
+
+
+def test_no_data_is_never_a_pass():
+    store = Store()
+    for key in store.values:
+        for k in range(200):
+            store.arrives[key[0], key[1], k] = NOON + timedelta(days=1)
+    monitor = Monitor(config(ERRORS, HEAP), start=NOON, horizon="10m")
+    for k in range(1, 50):
+        judged = store.look(monitor, k)
+    assert judged.verdict is Verdict.MARGINAL
+    assert not judged.sufficient
+
+
+# --- warm-up and weights -----------------------------------------------------------------------------------------
+
+
+def test_the_warm_up_is_consumed_and_not_judged():
+    store, monitor = Store(), Monitor(config(HEAP, warmup="2m"), start=NOON)
+    store.values["heap", "canary"][:8] = 1e6
+    judged = store.look(monitor, 30)  # one look over the end of the warm-up
+    assert judged.look.left_out == 8
+    assert judged["heap"].comparison.n_canary == 22
+    assert judged["heap"].outcome is not Outcome.REGRESSED
+
+
+def test_a_change_of_weight_starts_another_warm_up():
+    store, monitor = Store(), Monitor(config(HEAP, warmup="1m"), start=NOON)
+    store.look(monitor, 20, weight=5)
+    store.values["heap", "canary"][20:24] = 1e6
+    judged = store.look(monitor, 20, weight=25)
+    judged = store.look(monitor, 40, weight=25)
+    assert judged.look.left_out == 8
+    assert judged["heap"].comparison.n_canary == 32
+
+
+def test_evidence_is_kept_across_stages():
+    store = Store(ratio=2.0, share=0.05)
+    later = Store(ratio=2.0, share=0.5, seed=2)
+    for key, values in store.values.items():
+        values[60:] = later.values[key][60:]
+    monitor = Monitor(config(), start=NOON)
+    store.look(monitor, 60, weight=5)
+    judged = store.look(monitor, 100, weight=50)
+    assert judged["errors"].comparison.method.startswith("exact conditional binomial test by strata")
+    assert judged["errors"].comparison.n_canary == store.values["requests", "canary"][:100].sum()
+
+
+@pytest.mark.parametrize(
+    ("weight", "share", "expected"),
+    [(5, 0.05, ""), (5, 0.058, ""), (25, 0.05, "sticky sessions (clients kept on the old version)"),
+     (5, 0.2, "sticky sessions (clients kept on the canary)"), (0, 0.02, "a route left over"), (5, 0.0, "is its route in place")],
+)  # fmt: skip
+def test_the_observed_split_is_held_against_the_configured_one(weight, share, expected):
+    store, monitor = Store(share=share), Monitor(config({**ERRORS, "role": "gate"}), start=NOON)
+    for k in range(5, 45, 5):
+        judged = store.look(monitor, k, weight=weight)
+    assert expected in judged.traffic.finding
+    assert bool(judged.traffic.finding) == bool(expected)
+    assert judged.verdict is not Verdict.FAIL
+    if expected:
+        assert judged.action == "hold"
+        assert any("traffic split" in reason for reason in judged.reasons)
+
+
+def test_a_share_that_grows_at_a_constant_weight_is_told():
+    store, growing = Store(share=0.05), Store(share=0.08, seed=3)
+    for key, values in store.values.items():
+        values[30:] = growing.values[key][30:]
+    judged = store.look(Monitor(config(), start=NOON), 60, weight=6.5)
+    assert "grew from" in judged.traffic.finding
+
+
+# --- states ------------------------------------------------------------------------------------------------------
+
+
+def test_a_state_of_another_config_is_refused():
+    store, monitor = Store(), Monitor(config(), start=NOON)
+    store.look(monitor, 5)
+    with pytest.raises(DataError, match="belongs to another config"):
+        Monitor(config(false_alarm_rate=0.05), state=monitor.state())
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 1}', "null", '{"format": 99}', "\x00"])
+def test_a_broken_state_is_refused_with_one_message(text):
+    with pytest.raises(DataError, match="monitor state"):
+        Monitor(config(), state=text)
+
+
+def test_a_state_before_any_look_is_refused():
+    with pytest.raises(DataError, match="no look yet"):
+        Monitor(config()).state()
+
+
+def test_a_horizon_shorter_than_an_interval_is_refused():
+    with pytest.raises(DataError, match="shorter than one interval|shorter than the interval"):
+        Monitor(config(), horizon="5s")
+
+
+def test_raw_values_and_instances_survive_a_restart():
+    """Kinds whose data are not one row per side."""
+    rng = np.random.default_rng(5)
+    raw = {"name": "latency", "kind": "samples", "query": "latency", "harm": "increase", "margin": "20%"}
+    pods = {"name": "cpu", "kind": "gauge", "query": "cpu", "by": "pod", "harm": "increase", "margin": "20%"}
+    made = config(raw, pods)
+
+    class Other:
+        def fetch(self, queries, window):
+            answers = []
+            for query in queries:
+                edges = window.edges(STEP)
+                if query.expression == "latency":
+                    times = np.sort(rng.integers(edges[0] + 1, edges[-1] + 1, 5 * (edges.size - 1)))
+                    answers.append(
+                        Result(
+                            series=(Series(timestamps=times, values=rng.lognormal(0, 0.3, times.size)),),
+                            form=Form.SAMPLES,
+                        )
+                    )
+                else:
+                    names = "abcde" if query.side is Side.BASELINE else "xy"
+                    series = tuple(
+                        Series(timestamps=edges[1:], values=10 + rng.normal(0, 1, edges.size - 1), labels={"pod": name})
+                        for name in names
+                    )
+                    answers.append(Result(series=series))
+            return answers
+
+    monitor = Monitor(made, start=NOON, horizon="10m")
+    source = Other()
+    for k in range(1, 41):
+        judged = monitor.look(source, NOON + k * STEP)
+        again = Monitor(made, state=monitor.state())
+        assert again.state() == monitor.state()
+        monitor = again
+    assert judged["latency"].comparison.n_canary == 200
+    assert judged["cpu"].comparison.n_canary == 2
+    assert "between instances" in judged["cpu"].comparison.method
