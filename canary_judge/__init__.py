@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from canary_judge._version import __version__
+    from canary_judge.advice import advise
     from canary_judge.config import JudgeConfig
     from canary_judge.errors import (
         CanaryJudgeError,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     )
     from canary_judge.judging import judge, judge_samples
     from canary_judge.monitor import Monitor
+    from canary_judge.planning import plan
     from canary_judge.results import Action, Judgement, MetricResult, Outcome, Verdict
     from canary_judge.series import MetricSource, Window
     from canary_judge.sources import compare
@@ -40,15 +42,19 @@ __all__ = [
     "Verdict",
     "Window",
     "__version__",
+    "advise",
     "compare",
     "judge",
     "judge_samples",
+    "plan",
 ]
 
 _HOME = {
     "__version__": "_version",
     "JudgeConfig": "config",
     "Monitor": "monitor",
+    "advise": "advice",
+    "plan": "planning",
     "compare": "sources",
     "judge": "judging",
     "judge_samples": "judging",

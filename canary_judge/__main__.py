@@ -1,14 +1,16 @@
-"""The command line: judge, check, presets, schema, demo, kayenta.
+"""The command line: judge, watch, plan, check, presets, schema, demo, kayenta.
 
-Exit codes of `judge`: 0 pass, 2 fail, 3 marginal, 4 marginal for want of evidence, 1 error.
+Exit codes of `judge` and `watch`: 0 pass, 2 fail, 3 marginal, 4 marginal for want of evidence, 1 error.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -71,25 +73,37 @@ def _parser() -> argparse.ArgumentParser:
         "judge", help="judge a finished window", description="Judge a finished window of a canary.",
         epilog="Exit codes: 0 pass, 2 fail, 3 marginal, 4 not enough evidence, 1 error.",
     )  # fmt: skip
-    judge.add_argument("config", metavar="CONFIG", help="a YAML or JSON config")
-    where = judge.add_mutually_exclusive_group()
-    where.add_argument("--source", metavar="URL", help="address of a Prometheus, in place of the config's sources")
-    where.add_argument(
-        "--data", metavar="FILE", help="a .csv, .csv.gz or .parquet table, in place of the config's sources"
-    )
-    judge.add_argument(
-        "--align",
-        choices=["time", "start"],
-        default="time",
-        help="for --data: compare two periods with `start`",
-    )
-    judge.add_argument("--last", metavar="DURATION", help="judge the last 30m, 2h ... (ends one interval ago)")
-    judge.add_argument("--start", metavar="TIME", help="start of the window, as 2026-01-31T12:00:00Z")
-    judge.add_argument("--end", metavar="TIME", help="end of the window")
-    judge.add_argument("--format", choices=["text", "json"], default="text")
-    judge.add_argument("--color", choices=["auto", "always", "never"], default="auto")
-    _side_options(judge)
+    _source_options(judge)
+    _window_options(judge)
+    _output_options(judge)
     judge.set_defaults(run=_judge)
+
+    watch = commands.add_parser(
+        "watch", help="look at a running canary until it is decided",
+        description="Look again and again; the false alarm rate holds over all looks together.",
+        epilog="Ends when the canary passes or fails, or at the planned end. Exit codes as for `judge`.",
+    )  # fmt: skip
+    _source_options(watch)
+    watch.add_argument("--horizon", metavar="DURATION", help="planned length, as 45m; needs less data than no plan")
+    watch.add_argument("--start", metavar="TIME", help="when the canary began to serve (default: now)")
+    watch.add_argument("--every", metavar="DURATION", help="time between looks (default: the config's interval)")
+    watch.add_argument(
+        "--weight", type=float, metavar="PERCENT", help="share of the traffic that the canary should get"
+    )
+    watch.add_argument("--state", metavar="FILE", help="keep the evidence in this file, and go on from it")
+    watch.add_argument("--once", action="store_true", help="look once, for cron and CI jobs; needs --state")
+    _output_options(watch)
+    watch.set_defaults(run=_watch)
+
+    plan = commands.add_parser(
+        "plan", help="how long a canary takes at which weight",
+        description="Measure the baseline, and tell the time at each weight until safety is shown.",
+        epilog="Exit codes: 0 some weight does within a day, 4 none does, 1 error.",
+    )  # fmt: skip
+    _source_options(plan)
+    _window_options(plan)
+    _output_options(plan)
+    plan.set_defaults(run=_plan)
 
     check = commands.add_parser("check", help="validate a config and show its queries")
     check.add_argument("config", metavar="CONFIG")
@@ -109,6 +123,33 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--color", choices=["auto", "always", "never"], default="auto")
     demo.set_defaults(run=_demo)
     return parser
+
+
+def _source_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", help="a YAML or JSON config")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--source", metavar="URL", help="address of a Prometheus, in place of the config's sources")
+    where.add_argument(
+        "--data", metavar="FILE", help="a .csv, .csv.gz or .parquet table, in place of the config's sources"
+    )
+    parser.add_argument(
+        "--align",
+        choices=["time", "start"],
+        default="time",
+        help="for --data: compare two periods with `start`",
+    )
+    _side_options(parser)
+
+
+def _window_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--last", metavar="DURATION", help="the last 30m, 2h ... (ends one interval ago)")
+    parser.add_argument("--start", metavar="TIME", help="start of the window, as 2026-01-31T12:00:00Z")
+    parser.add_argument("--end", metavar="TIME", help="end of the window")
+
+
+def _output_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=["text", "json"], default="text")
+    parser.add_argument("--color", choices=["auto", "always", "never"], default="auto")
 
 
 def _side_options(parser: argparse.ArgumentParser) -> None:
@@ -174,7 +215,82 @@ def _judge(options: argparse.Namespace) -> int:
     return _exit_code(judgement)
 
 
+def _watch(options: argparse.Namespace) -> int:
+    from canary_judge.watching import follow, restore  # noqa: PLC0415
+
+    if options.once and not options.state:
+        raise ConfigError("--once needs --state FILE: a single look knows nothing of the ones before without it")
+    config = _config(options)
+    sources = _sources(options, config)
+    table = next((source for source in sources.values() if hasattr(source, "window")), None)
+    replayed = None if table is None or options.once else table.window(config.interval)
+    start = _time(options.start, "--start") if options.start else replayed.start if replayed else None
+    path = None if options.state is None else Path(options.state)
+    monitor = restore(config, path, start=start, horizon=_duration(options.horizon, "--horizon"))
+    every = _duration(options.every, "--every") or config.interval
+    moments: Iterator[datetime]
+    if replayed is not None:
+        first = monitor.watermark or replayed.start
+        moments = (first + k * every for k in range(1, -(-(replayed.end - first) // every) + 1))
+    else:
+        moments = _clock(config.interval if options.once else every, once=options.once)
+    judgement = follow(
+        monitor,
+        sources,
+        moments,
+        show=lambda judgement: _show(options, config, judgement, live=not options.once),
+        complain=lambda text: print(f"canary-judge: {text}", file=sys.stderr),
+        weight=options.weight,
+        state=path,
+    )
+    if judgement is None:
+        raise DataError("no look was made; the state is as before")
+    if options.format == "json":
+        print(judgement.to_json(indent=2))
+    elif options.once or judgement.verdict is not Verdict.MARGINAL:
+        print(("" if options.once else "\n") + judgement.explain(color=_colored(options)))
+    return _exit_code(judgement)
+
+
+def _clock(every: timedelta, *, once: bool) -> Iterator[datetime]:
+    """Now, and again each time that `every` has passed."""
+    begun = time.monotonic()
+    for number in itertools.count(1):
+        if not once:  # the first interval has to pass first
+            time.sleep(max(begun + number * every.total_seconds() - time.monotonic(), 0.0))
+        yield datetime.now(UTC)
+        if once:
+            return
+
+
+def _show(options: argparse.Namespace, config: JudgeConfig, judgement: Judgement, *, live: bool) -> None:
+    if options.format == "json" or not live:
+        return
+    from canary_judge.report import to_board  # noqa: PLC0415
+
+    encoding = (sys.stdout.encoding or "ascii").lower()
+    board = to_board(
+        judgement,
+        false_pass_rate=config.false_pass_rate,
+        color=_colored(options),
+        ascii_only=not encoding.startswith("utf"),
+    )
+    clear = "\x1b[2J\x1b[H" if sys.stdout.isatty() else ""
+    print(f"{clear}{board}\n", flush=True)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from canary_judge.planning import plan, plan_to_json  # noqa: PLC0415
+
+    config = _config(options)
+    sources = _sources(options, config)
+    found = plan(config, sources, _window(options, config, sources))
+    print(plan_to_json(found) if options.format == "json" else found.explain())
+    return 0 if found.feasible else _EXIT_INSUFFICIENT
+
+
 def _check(options: argparse.Namespace) -> int:
+    from canary_judge.advice import advise  # noqa: PLC0415
     from canary_judge.sources import from_config  # noqa: PLC0415
 
     config = _config(options)
@@ -188,8 +304,10 @@ def _check(options: argparse.Namespace) -> int:
         print(
             f"\nNote: source {', '.join(map(repr, undefined))} is not in `sources`; pass --source or --data to `judge`."
         )
-    if not any(metric.business for metric in config.metrics):
-        print("\nNote: no metric is marked `business: true`: a canary that loses orders would not be seen.")
+    if advice := advise(config):
+        print("\nAdvice:")
+        for one in advice:
+            print(f"  - {one} [{one.code}]")
     return 0
 
 
@@ -370,10 +488,8 @@ def _window(options: argparse.Namespace, config: JudgeConfig, sources: dict[str,
     if options.last is not None:
         if options.start or options.end:
             raise ConfigError("--last and --start/--end exclude each other; give one of them")
-        try:
-            length = parse_duration(options.last)
-        except ValueError as error:
-            raise ConfigError(f"--last: {error}") from error
+        length = _duration(options.last, "--last")
+        assert length is not None  # noqa: S101
         # the last scrapes may still be on their way
         return Window.last(length, now=datetime.now(UTC) - config.interval)
     if options.start or options.end:
@@ -384,6 +500,18 @@ def _window(options: argparse.Namespace, config: JudgeConfig, sources: dict[str,
     if len(tables) == len(sources):
         return tables[0].window(config.interval)
     raise ConfigError("which window? give --last 30m, or --start and --end")
+
+
+def _duration(text: str | None, option: str) -> timedelta | None:
+    if text is None:
+        return None
+    try:
+        length = parse_duration(text)
+    except ValueError as error:
+        raise ConfigError(f"{option}: {error}") from error
+    if length <= timedelta(0):
+        raise ConfigError(f"{option} {text!r} is no positive duration")
+    return length
 
 
 def _time(text: str, option: str) -> datetime:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["Assessed", "assess", "canary_share", "requests", "traffic_split"]
+__all__ = ["Assessed", "assess", "canary_share", "raw_tau", "requests", "traffic_split"]
 
 _FEWEST_EFFECTIVE = 4.0
 # Without a record before the window, tau is an estimate from few effective samples: ask for more of them.
@@ -275,7 +275,7 @@ def _assess_gauge(plan: _Plan, metric: Metric, data: GaugeData, bare: Assessed, 
 
 def _assess_raw(plan: _Plan, metric: Metric, data: RawData, bare: Assessed) -> Assessed:
     taus = [
-        _raw_tau(side, interval)
+        raw_tau(side, interval)
         for side, interval in ((data.baseline, data.interval_baseline), (data.canary, data.interval_canary))
     ]
     weights = 1 / data.baseline.size, 1 / data.canary.size
@@ -293,7 +293,8 @@ def _assess_raw(plan: _Plan, metric: Metric, data: RawData, bare: Assessed) -> A
     )
 
 
-def _raw_tau(values: Float, interval: NDArray[np.int64]) -> float:
+def raw_tau(values: Float, interval: NDArray[np.int64]) -> float:
+    """Tau of raw values in order of time, no less than what they share with the others of their interval."""
     ranks = mid_ranks(values[None, :])[0]
     tau = float(autocorrelation_time(autocorrelation(ranks), np.array([values.size]))[0])
     return max(tau, cluster_time(ranks[0], interval)) if interval.size else tau

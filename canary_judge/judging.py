@@ -11,10 +11,11 @@ import math
 from collections.abc import Mapping, Sequence
 
 from canary_judge._version import __version__
+from canary_judge.advice import Advice, advise
 from canary_judge.assessing import Assessed, assess, canary_share, requests, traffic_split
 from canary_judge.config import JudgeConfig
 from canary_judge.errors import ConfigError, DataError
-from canary_judge.metrics import GaugeMetric, Metric
+from canary_judge.metrics import Metric
 from canary_judge.results import (
     Action,
     Comparison,
@@ -138,7 +139,7 @@ def conclude(
         reasons=reasons,
         metrics=results,
         groups=groups,
-        warnings=_warnings(config, results),
+        warnings=_advice(config, results),
         false_alarm_rate=config.false_alarm_rate,
         start=window.start,
         end=window.end,
@@ -381,19 +382,16 @@ def _verdict(
     return Verdict.MARGINAL, tuple(reasons), not any(r.outcome in _NOT_ENOUGH for r in holding)
 
 
-def _warnings(config: JudgeConfig, results: Sequence[MetricResult]) -> tuple[str, ...]:
+def _advice(config: JudgeConfig, results: Sequence[MetricResult]) -> tuple[str, ...]:
+    """Advice on the config, of each kind once; none on a metric whose own warnings or errors say more."""
+    told = {result.name for result in results if result.comparison is None}
+    kinds: dict[str, list[Advice]] = {}
+    for advice in advise(config):
+        if advice.metric not in told and (advice.metric is None or advice.code == "averaged"):
+            kinds.setdefault(advice.code, []).append(advice)
     found = []
-    if not any(metric.business for metric in config.metrics):
-        found.append("no metric is marked `business: true`: a canary that loses orders would not be seen")
-    averaged = [
-        metric.name
-        for metric, result in zip(config.metrics, results, strict=True)
-        if isinstance(metric, GaugeMetric) and not metric.by and result.comparison is not None
-    ]
-    if averaged:
-        found.append(
-            f"{', '.join(averaged[:5])}{' ...' if len(averaged) > 5 else ''}: one series per side; when few instances "
-            "stand behind it, a lasting difference between healthy instances cannot be told from an effect "
-            "(keep them apart with `by: pod`)"
-        )
+    for same in kinds.values():
+        names = [advice.metric for advice in same if advice.metric is not None]
+        shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+        found.append(f"{shown}: {same[0].text}" if names else same[0].text)
     return tuple(found)

@@ -315,6 +315,13 @@ class Monitor:
         """The end of the last consumed interval; None before the first look."""
         return None if self._state is None else self._state.watermark(self.config.interval)
 
+    def overdue(self, moment: datetime) -> bool:
+        """Whether the planned end has passed at this moment, whatever was read by then."""
+        state = self._state
+        if state is None or state.horizon is None:
+            return False
+        return moment >= state.start + state.horizon * self.config.interval
+
     def look(
         self,
         source: MetricSource | Mapping[str, MetricSource],

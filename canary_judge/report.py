@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from pydantic import TypeAdapter
 
-__all__ = ["from_json", "to_frame", "to_html", "to_json", "to_text"]
+__all__ = ["from_json", "to_board", "to_frame", "to_html", "to_json", "to_text"]
 
 _GOOD, _OPEN, _BAD = "good", "open", "bad"
 _TONE = {
@@ -143,7 +144,9 @@ def to_text(judgement: Judgement, *, color: bool = False) -> str:
     rows = [_row(metric) for metric in judgement.metrics]
     columns = list(rows[0]) if rows else []
     width = {name: max(len(name), *(len(row[name]) for row in rows)) for name in columns}
-    lines = [paint(_headline(judgement), judgement.verdict), _subtitle(judgement), "", "Why:"]
+    lines = [paint(_headline(judgement), judgement.verdict), _subtitle(judgement)]
+    lines += [_stage(judgement)] if judgement.look is not None or judgement.traffic is not None else []
+    lines += ["", "Why:"]
     lines += [f"  - {reason}" for reason in judgement.reasons]
     lines += ["", "  ".join(name.ljust(width[name]) for name in columns).rstrip()]
     for metric, row in zip(judgement.metrics, rows, strict=True):
@@ -159,6 +162,85 @@ def to_text(judgement: Judgement, *, color: bool = False) -> str:
         lines += [f"  - {metric.name}: {metric.shortfall.text}" for metric in missing if metric.shortfall]
     if said := _all_warnings(judgement):
         lines += ["", "Warnings:"] + [f"  - {text}" for text in said]
+    return "\n".join(lines)
+
+
+def _stage(judgement: Judgement) -> str:
+    """Where in a run of looks this stands, and the traffic split."""
+    parts = []
+    look = judgement.look
+    if look is not None:
+        seconds = (judgement.end - judgement.start).total_seconds()
+        parts.append(f"look {look.number}, {_span(seconds)}")
+        if look.horizon_seconds is not None:
+            parts[-1] += f" of {_span(look.horizon_seconds)}" + (" (planned end reached)" if look.ended else "")
+        if look.left_out:
+            parts.append(f"{_span(look.left_out * judgement.interval_seconds)} of warm-up left out")
+        if look.seconds_to_decision:
+            parts.append(f"decision expected within {_span(look.seconds_to_decision)}")
+    split = judgement.traffic
+    if split is not None and split.observed is not None:
+        parts.append(
+            f"canary gets {100 * split.observed:.3g} % of the traffic ({100 * split.configured:g} % configured)"
+        )
+    return "; ".join(parts)
+
+
+def _span(seconds: float) -> str:
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+
+
+def to_board(judgement: Judgement, *, false_pass_rate: float, color: bool = False, ascii_only: bool = False) -> str:
+    """A run of looks at a glance: evidence of harm and of safety, each as a bar that is full where it decides.
+
+    Args:
+        judgement: Of this look.
+        false_pass_rate: The config's, against which the evidence of safety is held.
+        color: With ANSI colours.
+        ascii_only: For terminals that know no block characters.
+    """
+    full, empty = ("#", ".") if ascii_only else ("\u2588", "\u2591")
+
+    def paint(text: str, key: Outcome | Verdict) -> str:
+        return f"{_ANSI[_TONE.get(key, _OPEN)]}{text}\x1b[0m" if color else text
+
+    def bar(p: float | None, level: float) -> str:
+        if p is None:
+            return "-"
+        part = 1.0 if p <= level else max(0.0, math.log(max(p, 1e-300)) / math.log(level))
+        # a bar is full only when the threshold is reached
+        filled = 10 if part >= 1 else min(int(10 * part), 9)
+        return full * filled + empty * (10 - filled) + f" {math.floor(100 * part):>3} %"
+
+    rows = []
+    for metric in judgement.metrics:
+        row = _row(metric)
+        rows.append(
+            {
+                **{
+                    key: row[key] for key in ("metric", "outcome", "baseline", "canary", "effect", "interval", "margin")
+                },
+                "harm beyond margin": bar(metric.p_beyond, judgement.false_alarm_rate),
+                "within margin": bar(metric.p_within, false_pass_rate),
+            }
+        )
+    columns = list(rows[0])
+    width = {name: max(len(name), *(len(row[name]) for row in rows)) for name in columns}
+    lines = [paint(_headline(judgement), judgement.verdict), _subtitle(judgement), _stage(judgement), ""]
+    lines.append("  ".join(name.ljust(width[name]) for name in columns).rstrip())
+    for metric, row in zip(judgement.metrics, rows, strict=True):
+        cells = [row[name].ljust(width[name]) for name in columns]
+        cells[1] = paint(cells[1], metric.outcome)
+        lines.append("  ".join(cells).rstrip())
+    missing = [metric for metric in judgement.metrics if metric.shortfall is not None]
+    lines += [""] if missing else []
+    lines += [f"  {metric.name}: {metric.shortfall.text}" for metric in missing if metric.shortfall]
+    if judgement.traffic is not None and judgement.traffic.finding:
+        lines += ["", f"  traffic split: {judgement.traffic.finding}"]
     return "\n".join(lines)
 
 
@@ -225,7 +307,8 @@ def to_html(judgement: Judgement) -> str:
         "padding:10px;max-width:1100px'>"
         f"<div style='border-left:6px solid {tone};padding:2px 10px'>"
         f"<b style='font-size:16px;color:{tone}'>{html.escape(_headline(judgement))}</b><br>"
-        f"<span style='color:#59636e'>{html.escape(_subtitle(judgement))}</span></div>"
+        f"<span style='color:#59636e'>{html.escape(_subtitle(judgement))}"
+        f"{'<br>' + html.escape(stage) if (stage := _stage(judgement)) else ''}</span></div>"
         f"<ul style='margin:8px 0'>{reasons}</ul>"
         f"<table style='border-collapse:collapse;font-size:12px'><tr>{head}</tr>{rows}</table>{more}</div>"
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from canary_judge.metrics import Metric
     from canary_judge.series import Window
 
-__all__ = ["count_shortfall", "time_shortfall"]
+__all__ = ["count_shortfall", "time_shortfall", "wait"]
 
 _LONGEST_WAIT_SECONDS = 30 * 86400.0
 
@@ -65,7 +65,7 @@ def time_shortfall(
         seconds=seconds,
         weight_percent=None,
         text=f"needs about {math.ceil(required)} independent {needs}, has {have:.1f}"
-        + (f": {_wait(seconds)} more" if seconds is not None else "; no realistic time would do: widen the margin"),
+        + (f": {wait(seconds)} more" if seconds is not None else "; no realistic time would do: widen the margin"),
     )
 
 
@@ -138,7 +138,7 @@ def count_shortfall(
     weight = None if needed_share_product is None else _weight(needed_share_product)
     if weight is not None and weight <= 100 * share:
         weight = None
-    ways = [f"{_wait(seconds)} more"] if seconds is not None else []
+    ways = [f"{wait(seconds)} more"] if seconds is not None else []
     ways += [f"{weight:.0f} % of the traffic"] if weight is not None else []
     text = f"needs {_count(required)} {what}, has {_count(have)}"
     text += (
@@ -160,7 +160,8 @@ def _weight(product: float) -> float | None:
     return None if product > 0.25 else float(math.ceil(100 * (1 - math.sqrt(1 - 4 * product)) / 2))
 
 
-def _wait(seconds: float) -> str:
+def wait(seconds: float) -> str:
+    """A length of time in the largest unit that leaves at least two of it, rounded up."""
     for unit, size in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
         if seconds >= 2 * size:
             return f"{math.ceil(seconds / size)} {unit}"

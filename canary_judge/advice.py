@@ -1,0 +1,195 @@
+"""What is likely to be wrong with a config, before it costs a canary: the wrong metrics, margins and weights.
+
+References:
+    Beyer, B. et al. (2016), *Site Reliability Engineering*, chapter 6 (latency, traffic, errors, saturation).
+    Davidovic, S. & Beyer, B. (2018), doi:10.1145/3190566 (canary metrics that mislead).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from canary_judge.metrics import GaugeMetric, LatencyMetric, RateMetric, RatioMetric, SamplesMetric
+from canary_judge.results import Harm, Role
+from canary_judge.series import format_duration, parse_duration
+from canary_judge.stats.traffic import rate_ratio_events
+
+if TYPE_CHECKING:
+    from canary_judge.config import JudgeConfig
+    from canary_judge.metrics import Metric
+
+__all__ = ["Advice", "advise"]
+
+_LATENCY = re.compile(r"latenc|duration|response_time|_seconds|_ms\b|slow", re.IGNORECASE)
+_RANGE = re.compile(r"\[(\d+(?:ms|s|m|h|d))(?::[^\]]*)?\]")
+# More canary events than this is more than most canaries see in a day.
+_MANY_EVENTS = 5000.0
+_FEW_METRICS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advice:
+    """One thing to think about.
+
+    Attributes:
+        code: A short name, for filters.
+        metric: The metric it is about; None for the config as a whole.
+        text: What is wrong, and what to do.
+    """
+
+    code: str
+    metric: str | None
+    text: str
+
+    def __str__(self) -> str:
+        return self.text if self.metric is None else f"{self.metric}: {self.text}"
+
+
+def advise(config: JudgeConfig) -> tuple[Advice, ...]:
+    """Warnings on a config; what only the data can tell (traffic, dependence) is in `plan` and in the judgement.
+
+    Examples:
+        >>> from canary_judge import JudgeConfig
+        >>> config = JudgeConfig.from_mapping({
+        ...     "name": "shop", "interval": "15s", "metrics": [
+        ...         {"name": "p99", "kind": "gauge", "harm": "increase", "margin": "10%",
+        ...          "query": "histogram_quantile(0.99, sum by (le) (rate(request_seconds_bucket[1m])))"}]})
+        >>> [advice.code for advice in advise(config)]
+        ['no-business-metric', 'quantile-gauge']
+    """
+    found = [Advice(code=code, metric=None, text=text) for code, text in _of_the_whole(config)]
+    for metric in config.metrics:
+        found += [Advice(code=code, metric=metric.name, text=text) for code, text in _of_one(config, metric)]
+    return tuple(found)
+
+
+def _of_the_whole(config: JudgeConfig) -> Iterator[tuple[str, str]]:
+    judged = [metric for metric in config.metrics if metric.role is not Role.WATCH]
+    if not any(metric.business for metric in judged):
+        yield "no-business-metric", "no metric is marked `business: true`: a canary that loses orders would not be seen"
+    if judged and all(_counts_errors(metric) for metric in judged):
+        yield (
+            "only-errors",
+            (
+                "only errors are judged: a canary that answers slowly, or answers rubbish with a 200, would pass; "
+                "add a latency, a saturation and a business metric"
+            ),
+        )
+    elif not any(_is_latency(metric) for metric in judged):
+        yield (
+            "no-latency-metric",
+            "no latency is judged: add `kind: latency`, the share of requests slower than a bound",
+        )
+    if len(judged) > _FEW_METRICS and len({metric.group for metric in judged}) == 1:
+        yield (
+            "one-group",
+            (
+                f"{len(judged)} metrics are in one group: the most frequent kind decides the score; give each kind "
+                "its `group` and the groups a weight"
+            ),
+        )
+    levels = [m.name for m in judged if isinstance(m, GaugeMetric) and m.request_statistic() == "level"]
+    fresh = any("baseline" in text.lower() for text in (*config.baseline.values(), *config.baseline.keys()))
+    if levels and config.baseline and not fresh:
+        yield (
+            "old-fleet",
+            (
+                f"{', '.join(levels[:3])}: if the baseline is the old fleet, it has warm caches, a longer life "
+                "behind them; compare with a fresh baseline: the old version, started together with the canary"
+            ),
+        )
+
+
+def _of_one(config: JudgeConfig, metric: Metric) -> Iterator[tuple[str, str]]:
+    if isinstance(metric, GaugeMetric):
+        statistic = metric.request_statistic()
+        weight = config.traffic.weight if config.traffic is not None else None
+        if statistic in ("quantile", "ratio") and (weight is None or not 33 <= weight <= 67):
+            what = "a quantile" if statistic == "quantile" else "a ratio"
+            instead = "kind: latency" if statistic == "quantile" else "kind: ratio with the two counters"
+            yield (
+                f"{statistic}-gauge",
+                f"{what} of few requests and one of many differ although nothing changed; use {instead}",
+            )
+        if statistic == "level" and not metric.by and metric.role is not Role.WATCH:
+            yield (
+                "averaged",
+                (
+                    "one series per side; when few instances stand behind it, a lasting difference of healthy ones "
+                    "cannot be told from an effect (keep them apart with `by: pod`)"
+                ),
+            )
+    texts = [text if isinstance(text, str) else text.canary for _, text in metric.texts().values()]
+    if isinstance(metric, RatioMetric | RateMetric) and any(
+        re.search(r"\b(increase|i?rate)\(", text) for text in texts
+    ):
+        yield (
+            "increase-of-counter",
+            (
+                "increase() and rate() lose the first events of a series born in the window: a canary's "
+                "first errors; give the bare counter"
+            ),
+        )
+    for text in texts:
+        for found in _RANGE.findall(text):
+            if parse_duration(found) < config.interval:
+                yield (
+                    "short-range",
+                    (
+                        f"[{found}] is shorter than the interval of {format_duration(config.interval)}: what is "
+                        "between is never seen, and a range of less than two scrapes is empty; use [${interval}]"
+                    ),
+                )
+    yield from _of_margin(config, metric)
+    if metric.role is Role.SCORE and (hidden := _hidden(config, metric)) is not None:
+        yield "hidden", hidden
+
+
+def _of_margin(config: JudgeConfig, metric: Metric) -> Iterator[tuple[str, str]]:
+    margin = metric.parsed_margin()
+    if margin is None or margin.relative is None or margin.absolute is not None:
+        return
+    if isinstance(metric, RatioMetric | RateMetric | LatencyMetric):
+        ratio = 1 - margin.relative if metric.harm is Harm.DECREASE else 1 + margin.relative
+        events = rate_ratio_events(ratio, canary_share=0.0, alpha=config.false_pass_rate, power=config.power)
+        if events > _MANY_EVENTS:
+            yield (
+                "narrow-margin",
+                (
+                    f"a margin of {metric.margin} takes {events:,.0f} canary events to show; see "
+                    "`canary-judge plan`, or take a wider one"
+                ),
+            )
+
+
+def _hidden(config: JudgeConfig, metric: Metric) -> str | None:
+    """Whether the canary passes whatever this metric says."""
+    counted = [other for other in config.metrics if other.role is not Role.WATCH]
+    of_group = sum(other.score_weight for other in counted if other.group == metric.group)
+    weights = {
+        name: config.groups.get(name, sum(m.score_weight for m in counted if m.group == name))
+        for name in {other.group for other in counted}
+    }
+    share = metric.score_weight / of_group * weights[metric.group] / sum(weights.values())
+    if 100 * (1 - share) < config.score.pass_:
+        return None
+    return (
+        f"is {share:.1%} of the score, so the canary passes (at {config.score.pass_:g}) even when it has regressed; "
+        "make it `role: guard` or `gate`, or give it more weight"
+    )
+
+
+def _counts_errors(metric: Metric) -> bool:
+    return isinstance(metric, RatioMetric | RateMetric) and metric.harm is Harm.INCREASE and not metric.business
+
+
+def _is_latency(metric: Metric) -> bool:
+    if isinstance(metric, LatencyMetric):
+        return True
+    if not isinstance(metric, SamplesMetric | GaugeMetric):
+        return False
+    text = metric.query if isinstance(metric.query, str) else metric.query.canary
+    return bool(_LATENCY.search(metric.name) or _LATENCY.search(text))
