@@ -130,7 +130,7 @@ def _comparison(
                 bounds_both = margin is not None and margin.absolute is not None
                 harm, within = exact[0], exact[2]
                 beyond = min(beyond, exact[1]) if bounds_both else exact[1]
-                if not design.ended:
+                if not design.ended and level < 1:
                     interval = _ratio_interval(stream.data.counts, phi, (1 - level) * design.early)
             else:
                 harm = exact[0]

@@ -14,7 +14,7 @@ from canary_judge.results import Comparison, Harm, LimitCheck, Outcome, Quality,
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, Samples
 from canary_judge.shortfalls import count_shortfall, time_shortfall
 from canary_judge.stats.counts import compare_counts, instance_dispersion, limit_counts
-from canary_judge.stats.dependence import autocorrelation, autocorrelation_time, cluster_time
+from canary_judge.stats.dependence import cluster_time, ranks_tau
 from canary_judge.stats.gauges import compare_instances, compare_means, compare_values, limit_values, series_tau
 from canary_judge.stats.paired import unsettled
 from canary_judge.stats.rank import mid_ranks
@@ -115,6 +115,9 @@ def assess(
         found = _assess_raw(plan, metric, samples.data, bare)
     else:
         found = _assess_counts(plan, metric, samples.data, bare)
+    if metric.unit_of_replication == "user" and metric.is_proportion:
+        text = "requests of one user are not independent, so this is weaker evidence than it looks; count users instead"
+        found = replace(found, warnings=(*found.warnings, text))
     if found.settled is None and quality is not None and not isinstance(samples.data, RawData):
         least = min(quality.coverage_baseline, quality.coverage_canary)
         asymmetry = quality.coverage_baseline - quality.coverage_canary
@@ -172,10 +175,11 @@ def _sides_without(quality: Quality) -> str:
 
 
 def canary_share(config: JudgeConfig, samples: Samples) -> float | None:
-    """The canary's share of the requests, where any metric counts them."""
+    """The canary's share of the requests: counted where any metric counts them, else the configured one."""
     counts = requests(config, samples)
     if counts is None:
-        return None
+        weight = config.traffic.weight if config.traffic is not None else None
+        return None if weight is None else weight / 100
     canary, baseline = float(counts.exposure_canary.sum()), float(counts.exposure_baseline.sum())
     return canary / (canary + baseline)
 
@@ -240,17 +244,24 @@ def _unequal(share: float | None) -> bool:
 def _assess_gauge(plan: _Plan, metric: Metric, data: GaugeData, bare: Assessed, share: float | None) -> Assessed:
     if isinstance(metric, GaugeMetric) and metric.by:
         return _assess_instances(plan, metric, data, bare)
+    if metric.unit_of_replication == "instance":
+        text = (
+            "one averaged series per side, and the instances behind it are the unit: that healthy instances differ for "
+            "good cannot be told from an effect; keep them apart with `by: pod`"
+        )
+        return replace(bare, settled=(Outcome.INSUFFICIENT, text))
     # means of few requests on one side, of many on the other: equal means, but not equal distributions
     means = share is not None and isinstance(metric, GaugeMetric) and metric.request_statistic() == "mean"
     means = means and _unequal(share)
     baseline, canary = data.baseline[0], data.canary[0]
-    tau = series_tau(baseline=baseline, canary=canary, history=data.history)
+    alone, tau = series_tau(baseline=baseline, canary=canary, history=data.history)
     values_b, values_c = baseline[~np.isnan(baseline)], canary[~np.isnan(canary)]
     least = _FEWEST_EFFECTIVE if data.history.size > baseline.size else _FEWEST_EFFECTIVE_ALONE
     own = tau
     if metric.limit is not None:
-        own = max(tau, series_tau(baseline=canary, canary=canary, history=None))
+        own = max(tau, ranks_tau(canary[None, :]))
     paired = data.simultaneous and values_b.size == values_c.size
+    inflation = tau / alone  # alone, the window may not be long enough to tell how slowly things swing
     if paired and (moved := unsettled(values_c - values_b)) is not None:
         hour = 3600 / plan.config.interval.total_seconds()
         text = (
@@ -270,6 +281,7 @@ def _assess_gauge(plan: _Plan, metric: Metric, data: GaugeData, bare: Assessed, 
         own_tau=own,
         paired=paired,
         means=means and paired,
+        inflation=inflation,
     )
 
 
@@ -295,9 +307,8 @@ def _assess_raw(plan: _Plan, metric: Metric, data: RawData, bare: Assessed) -> A
 
 def raw_tau(values: Float, interval: NDArray[np.int64]) -> float:
     """Tau of raw values in order of time, no less than what they share with the others of their interval."""
-    ranks = mid_ranks(values[None, :])[0]
-    tau = float(autocorrelation_time(autocorrelation(ranks), np.array([values.size]))[0])
-    return max(tau, cluster_time(ranks[0], interval)) if interval.size else tau
+    tau = ranks_tau(values[None, :])
+    return max(tau, cluster_time(mid_ranks(values[None, :])[0][0], interval)) if interval.size else tau
 
 
 def _assess_ranked(
@@ -313,6 +324,7 @@ def _assess_ranked(
     own_tau: float,
     paired: bool = False,
     means: bool = False,
+    inflation: float = 1.0,
 ) -> Assessed:
     config, level = plan.config, plan.level
     margin, limit = metric.parsed_margin(), metric.parsed_limit()
@@ -325,10 +337,11 @@ def _assess_ranked(
         level=level,
         spreads_differ=isinstance(metric, SamplesMetric),
         paired=paired,
+        inflation=inflation,
     )
     if means:
         by_means = compare_means(baseline=baseline, canary=canary, harm=metric.harm, margin=margin, level=level)
-        comparison = replace(by_means, n_effective=comparison.n_effective, tau=tau)
+        comparison = replace(by_means, n_effective=comparison.n_effective, tau=comparison.tau)
     check = None if limit is None else limit_values(canary=canary, tau=own_tau, limit=limit, harm=metric.harm)
     warnings = list(bare.warnings)
     if margin is not None and margin.relative is not None and baseline.min() < 0 < baseline.max():
@@ -336,7 +349,7 @@ def _assess_ranked(
             "the baseline has values of both signs, so a relative margin means little; give an absolute one"
         )
     found = replace(bare, comparison=comparison, limit=check, warnings=tuple(warnings))
-    have = comparison.n_effective
+    have, tau = comparison.n_effective, comparison.tau or tau
     fewest = min(baseline.size, canary.size)
     planned: float | None = 0.0
     if margin is not None and fewest >= config.min_samples:  # fewer cannot tell how many it takes

@@ -109,6 +109,10 @@ class _MetricModel(StrictModel):
     error_weight: float = Field(
         default=1.0, gt=0, description="Share of `false_alarm_rate` that this metric may use, relative to the others."
     )
+    unit_of_replication: Literal["request", "interval", "instance", "user"] | None = Field(
+        default=None,
+        description="What is drawn at random: `instance` for a gauge averaged over few, `user` for sticky sessions.",
+    )
     required: bool = Field(default=False, description="Without data on this metric the canary cannot pass.")
     fail_when: Literal["beyond_margin", "any_harm"] = "beyond_margin"
     business: bool = Field(default=False, description="This metric measures what the business wants.")

@@ -168,7 +168,8 @@ def observe(
     for metric in config.metrics:
         own = whole.metrics[metric.name]
         fixed = assess(config, metric, own, window, share, level=1.0, cost=design.cost)
-        found, stream = anytime(config, fixed, streams.get(metric.name, Stream()), design, level)
+        shown_level = level if intervals else 1.0
+        found, stream = anytime(config, fixed, streams.get(metric.name, Stream()), design, shown_level)
         if intervals and found.comparison is not None and found.comparison.interval == (None, None):
             wide = equivalent_level(config, fixed, stream, design, level)
             shown = assess(config, metric, own, window, share, level=wide).comparison

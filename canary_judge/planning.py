@@ -24,7 +24,7 @@ from canary_judge.samples import CountData, GaugeData, RawData, collect
 from canary_judge.series import Form, MetricSource, Query, Reading, Result, Series, Window, format_duration
 from canary_judge.shortfalls import wait
 from canary_judge.stats.counts import instance_dispersion, split_dispersion
-from canary_judge.stats.gauges import series_tau
+from canary_judge.stats.dependence import ranks_tau
 from canary_judge.stats.traffic import proportions_sample_size, rank_sample_size, rate_ratio_events, t_sample_size
 
 if TYPE_CHECKING:
@@ -352,7 +352,7 @@ def _of_gauge(
     values = data.baseline[0][~np.isnan(data.baseline[0])]
     if values.size < config.min_samples:
         return f"{values.size} intervals", f"measure at least {config.min_samples} intervals", [None] * len(weights)
-    tau = series_tau(baseline=data.baseline[0], canary=data.baseline[0], history=None)
+    tau = ranks_tau(data.baseline)
     measured = (
         f"{np.median(values):.4g} {metric.unit}".rstrip() + f", tau {tau:.1f} x {format_duration(config.interval)}"
     )

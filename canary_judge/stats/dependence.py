@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = ["autocorrelation", "autocorrelation_time", "cluster_time", "rank_autocorrelation_time"]
+__all__ = ["autocorrelation", "autocorrelation_time", "cluster_time", "rank_autocorrelation_time", "ranks_tau"]
 
 # Sokal's window: stop where the lag exceeds this many autocorrelation times.
 _SOKAL_WINDOW = 5.0
@@ -94,17 +94,21 @@ def autocorrelation_time(correlation: Float, count: NDArray[np.int64]) -> Float:
     return np.where(count < _FEWEST_FOR_TAU, 1.0, tau)
 
 
-def rank_autocorrelation_time(*, baseline: Float, canary: Float, history: Float | None = None) -> Float:
+def ranks_tau(values: Float) -> float:
+    """Tau of the ranks of one series, shape (1, n); NaN marks a gap."""
+    count = np.count_nonzero(~np.isnan(values), axis=1)
+    return float(autocorrelation_time(autocorrelation(mid_ranks(values)[0]), count)[0])
+
+
+def rank_autocorrelation_time(*, baseline: Float, canary: Float) -> Float:
     """Tau of a rank comparison of two series on one grid, row by row.
 
     Each side is ranked on its own, so that a shift between them does not read as dependence; the variance of a
-    rank sum adds the sides', so their autocorrelations are averaged with weights 1/n. The baseline's history,
-    usually the longer record, is estimated apart, and the larger of the two values is used.
+    rank sum adds the sides', so their autocorrelations are averaged with weights 1/n.
 
     Args:
         baseline: Shape (m, n); NaN marks a gap.
         canary: Shape (m, n).
-        history: Shape (m, h), the baseline before the window; None when there is none.
 
     Returns:
         Shape (m,), at least 1.
@@ -121,12 +125,7 @@ def rank_autocorrelation_time(*, baseline: Float, canary: Float, history: Float 
     pooled = (weights[0][:, None] * parts[0] + weights[1][:, None] * parts[1]) / total
     # each side has its own estimated mean, so the bias is that of one side's length
     length = np.maximum(counts[0] + counts[1], 2) // 2
-    tau = autocorrelation_time(pooled, length)
-    if history is not None and history.shape[1]:
-        ranks = mid_ranks(history)[0]
-        past = autocorrelation_time(autocorrelation(ranks), np.count_nonzero(~np.isnan(history), axis=1))
-        tau = np.maximum(tau, past)
-    return tau
+    return autocorrelation_time(pooled, length)
 
 
 def cluster_time(ranks: Float, cluster: NDArray[np.int64]) -> float:

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import special
 
 from canary_judge.results import Comparison, Harm, LimitCheck, Scale
-from canary_judge.stats.dependence import rank_autocorrelation_time
+from canary_judge.stats.dependence import rank_autocorrelation_time, ranks_tau
 from canary_judge.stats.margins import ask
 from canary_judge.stats.paired import combined_p_value, ewc_error, ewc_t, signed_rank
 from canary_judge.stats.rank import mann_whitney, mid_ranks
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     Float = NDArray[np.float64]
 
 __all__ = ["compare_instances", "compare_means", "compare_values", "effective_samples", "limit_values", "series_tau"]
+
+
+# Pairs are believed to be worth more than the sides by themselves when they are so many, and by this factor.
+_MANY_PAIRS, _CLEAR_GAIN = 20.0, 2.0
 
 
 def effective_samples(n_baseline: float, n_canary: float, tau: float) -> float:
@@ -49,6 +54,7 @@ def compare_values(
     level: float,
     spreads_differ: bool = False,
     paired: bool = False,
+    inflation: float = 1.0,
 ) -> Comparison:
     """Compare two series (or two samples of raw values) by ranks.
 
@@ -67,6 +73,7 @@ def compare_values(
             spreads; with very unequal sample sizes the usual one does not.
         paired: The k-th values were taken at the same moment. What moves both sides then cancels, so Wilcoxon's
             signed ranks of the differences (of logarithms, for a relative margin) are combined with Mann-Whitney.
+        inflation: With `paired`, by what factor a longer record has shown tau to be larger than the window tells.
 
     Returns:
         The evidence. The effect is a ratio when the margin is relative and all values are positive, else a
@@ -94,22 +101,31 @@ def compare_values(
         if not paired:
             return above, below
         logarithms = positive and reference.min() > 0
-        t, n = signed_rank(np.log(canary) - np.log(reference) if logarithms else canary - reference)
+        t, n = signed_rank(
+            np.log(canary) - np.log(reference) if logarithms else canary - reference, inflation=inflation
+        )
         tail = max(n - 1, 1.0)
         return (
             combined_p_value([above, float(special.stdtr(tail, -t))]),
             combined_p_value([below, float(special.stdtr(tail, t))]),
         )
 
+    at_par = tails(baseline)
+
     def questions(*, upward: bool) -> tuple[float, float | None, float | None]:
         worse, better = (0, 1) if upward else (1, 0)
-        p_harm = tails(baseline)[worse]
+        p_harm = at_par[worse]
         if margin is None:
             return p_harm, None, None
         at_margin = tails(margin.shifted(baseline, upward=upward))
         return p_harm, at_margin[worse], at_margin[better]
 
     p_harm, p_beyond, p_within = ask(questions, harm)
+    worth = n_effective
+    if paired:
+        # what both sides share costs the pairs nothing; but few values cannot tell that it is shared
+        pairs = signed_rank(canary - baseline, inflation=inflation)[1]
+        worth = pairs if pairs >= max(_MANY_PAIRS, _CLEAR_GAIN * worth) else worth
     usual = float(np.median(baseline))
     as_ratio = margin is not None and margin.absolute is None and float(baseline.min()) > 0 and float(canary.min()) > 0
     quantile = float(special.stdtrit(df, 1 - (1 - level) / 2))
@@ -144,8 +160,8 @@ def compare_values(
         p_within_margin=p_within,
         n_baseline=baseline.size,
         n_canary=canary.size,
-        n_effective=n_effective,
-        tau=tau,
+        n_effective=worth,
+        tau=baseline.size / worth if paired else tau,
     )
 
 
@@ -368,7 +384,17 @@ def limit_values(*, canary: Float, tau: float, limit: float, harm: Harm) -> Limi
     )
 
 
-def series_tau(*, baseline: Float, canary: Float, history: Float | None) -> float:
-    """Tau of the rank comparison of two series of shape (n,), NaN for gaps."""
-    past = None if history is None or history.size == 0 else history[None, :]
-    return float(rank_autocorrelation_time(baseline=baseline[None, :], canary=canary[None, :], history=past)[0])
+def series_tau(*, baseline: Float, canary: Float, history: Float) -> tuple[float, float]:
+    """Tau of the rank comparison of two series of shape (n,), NaN for gaps.
+
+    Returns:
+        Tau as the two series show it, and the larger of it and the history's (shape (h,), maybe empty).
+    """
+    alone = float(rank_autocorrelation_time(baseline=baseline[None, :], canary=canary[None, :])[0])
+    return alone, max(alone, _history_tau(history.tobytes()) if history.size else 1.0)
+
+
+@lru_cache(maxsize=1024)
+def _history_tau(history: bytes) -> float:
+    """Looks that follow each other share their history."""
+    return ranks_tau(np.frombuffer(history)[None, :])

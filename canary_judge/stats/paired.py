@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["combined_p_value", "ewc_error", "ewc_t", "signed_rank", "unsettled"]
 
 
-def signed_rank(differences: Float) -> tuple[float, float]:
+def signed_rank(differences: Float, *, inflation: float = 1.0) -> tuple[float, float]:
     """Wilcoxon's signed ranks of dependent differences.
 
     Args:
         differences: Canary minus baseline, shape (n,), in order of time; zeros are dropped, as Wilcoxon did.
+        inflation: By what factor a longer record has shown tau to be larger than the window alone can tell.
 
     Returns:
         t (positive when the canary is larger), to be read with n / tau - 1 degrees of freedom, and n / tau: tau is
@@ -50,6 +51,7 @@ def signed_rank(differences: Float) -> tuple[float, float]:
         return 0.0, float(size)
     # few values tell little of their dependence; a run of equal signs is the effect, not dependence
     tau = float(autocorrelation_time(autocorrelation(ranks[None, :]), np.array([size]))[0])
+    tau = min(tau * inflation, size / 2)
     return float(ranks.sum() / spread / np.sqrt(tau)), size / tau
 
 
