@@ -420,16 +420,15 @@ def _assess_instances(plan: _Plan, metric: Metric, data: GaugeData, bare: Assess
         records = zip((data.before_baseline, data.before_canary), long_enough, strict=True)
         past = [record[enough] for record, enough in records]
         if all((np.count_nonzero(~np.isnan(side), axis=1) >= config.min_samples).all() for side in past):
-            before = np.nanmedian(past[0], axis=1), np.nanmedian(past[1], axis=1)
+            before = np.nanmean(past[0], axis=1), np.nanmean(past[1], axis=1)
     comparison = compare_instances(
         baseline=baseline, canary=canary, harm=metric.harm, margin=margin, level=level, before=before
     )
     check = None
     if limit is not None:
-        medians = np.nanmedian(canary, axis=1)
-        check = limit_values(canary=medians, tau=1.0, limit=limit, harm=metric.harm)
+        check = limit_values(canary=np.nanmean(canary, axis=1), tau=1.0, limit=limit, harm=metric.harm)
     shortfall = None
-    spread = float(np.nanmedian(baseline, axis=1).std(ddof=1))
+    spread = float(np.nanmean(baseline, axis=1).std(ddof=1))
     if margin is not None and spread > 0 and margin.amount(comparison.baseline or 0.0) > 0:
         required = t_sample_size(
             margin.amount(comparison.baseline or 0.0),

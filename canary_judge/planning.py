@@ -183,11 +183,15 @@ def plan(
     alone = config.with_sides(canary=config.baseline)
     asked = [query for query in alone.queries() if query.side is Side.BASELINE]
     answers = fetch(config, source, asked, aligned)
-    samples = collect(alone, aligned, _two_sides(answers))
+    both, halved = _two_sides(answers)
+    samples = collect(alone, aligned, both)
     metrics = []
     for metric in config.metrics:
         if metric.role.value == "gate":
-            measured, problem, seconds = _needs(config, metric, samples.metrics[metric.name], aligned, power, weights)
+            half = metric.name in halved
+            measured, problem, seconds = _needs(
+                config, metric, samples.metrics[metric.name], aligned, power, weights, halved=half
+            )
             metrics.append(MetricPlan(name=metric.name, measured=measured, problem=problem, seconds=tuple(seconds)))
     return Plan(
         name=config.name,
@@ -199,28 +203,32 @@ def plan(
     )
 
 
-def _two_sides(answers: Sequence[tuple[Query, Result]]) -> list[tuple[Query, Result]]:
+def _two_sides(answers: Sequence[tuple[Query, Result]]) -> tuple[list[tuple[Query, Result]], set[str]]:
     """The baseline as both sides: half of its instances (or of its single requests) against the other half.
 
-    What shakes all of it at once is then no clump. A metric of one series stands on both sides as it is.
+    What shakes all of it at once is then no clump. A metric of one series stands on both sides as it is; the names of
+    the others are returned too.
     """
     instances: dict[str, set[str]] = {}
     for query, result in answers:
         instances.setdefault(query.metric, set()).update(_instance(one.labels) for one in result.series)
     second = {metric: set(sorted(names)[1::2]) for metric, names in instances.items()}
     both = []
+    halved = set()
     for query, result in answers:
         mine, other = result.series, result.series
         if query.reading in (Reading.COUNTS, Reading.HISTOGRAM) and second[query.metric]:
             other = tuple(one for one in result.series if _instance(one.labels) in second[query.metric])
             mine = tuple(one for one in result.series if _instance(one.labels) not in second[query.metric])
+            halved.add(query.metric)
         elif result.form is Form.SAMPLES and query.reading is Reading.HISTOGRAM:
             mine, other = (tuple(_every_second(one, first) for one in result.series) for first in (0, 1))
+            halved.add(query.metric)
         else:  # labels tell the two copies apart
             other = tuple(replace(one, labels={**one.labels, "copy": "canary"}) for one in result.series)
         both.append((query, replace(result, series=mine)))
         both.append((replace(query, side=Side.CANARY), replace(result, series=other)))
-    return both
+    return both, halved
 
 
 def _instance(labels: Mapping[str, str]) -> str:
@@ -235,7 +243,14 @@ _Needs = tuple[str, str, list[float | None]]
 
 
 def _needs(
-    config: JudgeConfig, metric: Metric, samples: MetricSamples, window: Window, power: float, weights: Sequence[float]
+    config: JudgeConfig,
+    metric: Metric,
+    samples: MetricSamples,
+    window: Window,
+    power: float,
+    weights: Sequence[float],
+    *,
+    halved: bool,
 ) -> _Needs:
     never: list[float | None] = [None] * len(weights)
     if samples.error is not None:
@@ -244,7 +259,7 @@ def _needs(
         return "-", "the baseline has no data in this window; check the selectors", never
     error = config.false_pass_rate * (1 - Design.of(1, 0).early)
     if isinstance(samples.data, CountData):
-        return _of_counts(config, metric, samples.data, window, power, weights, error)
+        return _of_counts(config, metric, samples.data, window, power, weights, error, halved=halved)
     if isinstance(samples.data, RawData):
         return _of_raw(metric, samples.data, window, power, weights, error)
     return _of_gauge(config, metric, samples.data, power, weights, error)
@@ -258,19 +273,19 @@ def _of_counts(
     power: float,
     weights: Sequence[float],
     error: float,
+    *,
+    halved: bool,
 ) -> _Needs:
     counts = data.counts
-    # a copy adds nothing, halves add up
-    copied = np.array_equal(counts.exposure_baseline, counts.exposure_canary)
     events, exposure = float(counts.events_baseline.sum()), float(counts.exposure_baseline.sum())
-    if not copied:
+    if halved:  # a copy adds nothing
         events, exposure = events + float(counts.events_canary.sum()), exposure + float(counts.exposure_canary.sum())
     never: list[float | None] = [None] * len(weights)
     if exposure == 0:
         return "no traffic", "the baseline had no traffic in this window", never
     per_second, rate = exposure / window.duration.total_seconds(), events / exposure
     known = np.array(list(data.instances.values()), dtype=float).reshape(-1, 2).T
-    split = counts.over_time() if copied else counts
+    split = counts if halved else counts.over_time()
     phi = max(split_dispersion(split, null=1.0), instance_dispersion(known[0], known[1]))
     shown = f"{100 * rate:.3g} % of {60 * per_second:,.0f}/min" if metric.is_proportion else f"{rate:.3g} per unit"
     measured = shown + (f", phi {phi:.1f}" if phi > 1 else "")
@@ -378,7 +393,7 @@ def _rank_size(metric: Metric, values: Float, power: float, error: float) -> flo
 def _of_instances(
     config: JudgeConfig, metric: Metric, data: GaugeData, power: float, weights: Sequence[float], error: float
 ) -> _Needs:
-    levels = np.nanmedian(data.baseline, axis=1)
+    levels = np.nanmean(data.baseline, axis=1)
     usual, spread = float(levels.mean()), float(levels.std(ddof=1)) if levels.size > 1 else math.nan
     margin = metric.parsed_margin()
     measured = f"{levels.size} instances, {usual:.4g} +- {spread:.2g} {metric.unit}".rstrip()

@@ -22,7 +22,7 @@ from canary_judge.results import Comparison, Harm, LimitCheck, Scale
 from canary_judge.stats.dependence import rank_autocorrelation_time, ranks_tau
 from canary_judge.stats.margins import ask
 from canary_judge.stats.paired import combined_p_value, ewc_error, ewc_t, signed_rank
-from canary_judge.stats.rank import mann_whitney, mid_ranks
+from canary_judge.stats.rank import mann_whitney, mann_whitney_p_values, mid_ranks
 from canary_judge.stats.shift import shift_interval
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["compare_instances", "compare_means", "compare_values", "effective_samples", "limit_values", "series_tau"]
 
 
+# With fewer ways to pick the canary's instances out of all, ranks cannot be extreme enough to say anything.
+_MANY_PERMUTATIONS = 1000
 # Pairs are believed to be worth more than the sides by themselves when they are so many, and by this factor.
 _MANY_PAIRS, _CLEAR_GAIN = 20.0, 2.0
 
@@ -265,7 +267,7 @@ def compare_instances(
     level: float,
     before: tuple[Float, Float] | None = None,
 ) -> Comparison:
-    """Compare instances by their medians over the window: the instance is the unit of replication.
+    """Compare instances by their means over the window: the instance is the unit of replication.
 
     No correction for time can tell an effect from the difference that two healthy pods keep for good; the
     spread between instances can. One canary instance is Crawford & Howell's case against a small sample.
@@ -280,10 +282,10 @@ def compare_instances(
             compared with itself, and only the changes are compared between the sides.
 
     Returns:
-        The evidence. The effect is a ratio of geometric means of the instances' medians when the margin is relative and
+        The evidence. The effect is a ratio of geometric means of the instances' means when the margin is relative and
         all are positive, else a difference of their means.
     """
-    b, c = np.nanmedian(baseline, axis=1), np.nanmedian(canary, axis=1)
+    b, c = np.nanmean(baseline, axis=1), np.nanmean(canary, axis=1)
     least = min(float(values.min()) for values in (b, c, *(before or ())))
     as_ratio = margin is not None and margin.absolute is None and least > 0
     usual, new = float(b.mean()), float(c.mean())
@@ -301,12 +303,19 @@ def compare_instances(
     def error(factor: float) -> float:
         return float(np.sqrt(squares / df * (factor**2 / b.size + 1 / c.size)))
 
+    by_ranks = math.comb(b.size + c.size, c.size) >= _MANY_PERMUTATIONS
+
     def tails(null: float, factor: float = 1.0) -> tuple[float, float]:
         distance = effect - null
         if squares == 0:
             return (0.5, 0.5) if distance == 0 else (floor, 1.0) if distance > 0 else (1.0, floor)
         t = distance / error(factor)
-        return float(special.stdtr(df, -t)), float(special.stdtr(df, t))
+        both = float(special.stdtr(df, -t)), float(special.stdtr(df, t))
+        if not by_ranks:
+            return both
+        reference = b * factor if factor != 1 and before is None else b + null
+        ranks = mann_whitney_p_values(baseline=reference[None, :], canary=c[None, :])
+        return combined_p_value([both[0], float(ranks[0][0])]), combined_p_value([both[1], float(ranks[1][0])])
 
     def at_margin(*, upward: bool) -> tuple[float, float]:
         assert margin is not None  # noqa: S101
@@ -335,7 +344,9 @@ def compare_instances(
         effect, ends = math.exp(effect), (math.exp(ends[0]), math.exp(ends[1]))
         shown = 1 + sign * (margin.relative or 0.0)
     return Comparison(
-        method="t test between instances"
+        method="t test"
+        + (" and Mann-Whitney" if by_ranks and squares > 0 else "")
+        + " between instances"
         + (" of the change since before" if before is not None else "")
         + (" on logarithms" if as_ratio else ""),
         scale=Scale.RATIO if as_ratio else Scale.DIFFERENCE,

@@ -1,0 +1,260 @@
+"""Plans from the baseline's own traffic, advice on configs, and a watch that survives."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from canary_judge import JudgeConfig, Window, advise, plan
+from canary_judge.__main__ import main
+from canary_judge.series import Form, Result, Series
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+WINDOW = Window(NOON, NOON + timedelta(hours=2))
+ERRORS = {
+    "name": "errors",
+    "kind": "ratio",
+    "events": "errors",
+    "total": "requests",
+    "harm": "increase",
+    "margin": "1.5x",
+}
+HEAP = {"name": "heap", "kind": "gauge", "query": "heap", "harm": "increase", "margin": "10%"}
+
+
+def config(*metrics, **more):
+    return JudgeConfig.from_mapping({"name": "shop", "interval": "1m", "metrics": list(metrics), **more})
+
+
+class Traffic:
+    """A baseline of several pods; `clump` errors at a time hit one pod."""
+
+    def __init__(self, per_minute=1000, rate=0.005, pods=4, clump=1, rho=0.0):
+        self.per_minute, self.rate, self.pods, self.clump, self.rho = per_minute, rate, pods, clump, rho
+        self.sides = set()
+
+    def fetch(self, queries, window):
+        rng = np.random.default_rng(1)
+        answers = []
+        for query in queries:
+            self.sides.add(query.side.value)
+            times = window.edges(query.step)[1:]
+            if query.expression == "heap":
+                noise = np.zeros(times.size)
+                for k in range(1, times.size):
+                    noise[k] = self.rho * noise[k - 1] + rng.normal(0, 3)
+                answers.append(Result(series=(Series(timestamps=times, values=100 + noise),)))
+                continue
+            mean = self.per_minute / self.pods * (self.rate if query.expression == "errors" else 1.0)
+            made = [
+                self.clump * rng.poisson(mean / (self.clump if query.expression == "errors" else 1), times.size)
+                for _ in range(self.pods)
+            ]
+            if query.expression == "requests":
+                made = [np.full(times.size, mean) for _ in made]
+            series = tuple(
+                Series(timestamps=times, values=one.astype(float), labels={"instance": f"pod-{k}"})
+                for k, one in enumerate(made)
+            )
+            answers.append(Result(series=series, form=Form.COUNTS))
+        return answers
+
+
+def test_only_the_baseline_is_asked():
+    source = Traffic()
+    found = plan(config({**ERRORS, "events": "errors", "total": "requests"}), source, WINDOW)
+    assert source.sides == {"baseline"}
+    assert [one.name for one in found.metrics] == ["errors"]
+
+
+def test_the_time_is_that_of_the_sample_size_formula():
+    """At 5 % of 1,000 requests a minute and .5 % errors: events of the canary arrive at .25 a minute."""
+    found = plan(config(ERRORS), Traffic(), WINDOW, weights=[5], power=0.9)
+    from scipy import special
+
+    quantiles = special.ndtri(1 - 0.05 * 0.8) + special.ndtri(0.9)
+    events = (quantiles / np.log(1.5)) ** 2 / 0.95
+    assert found.seconds(5) == pytest.approx(60 * events / 0.25, rel=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("weight", [5, 25])
+def test_a_healthy_canary_is_shown_safe_in_the_planned_time_about_as_often_as_planned(weight):
+    from benchmarks.one_look import config as simulated
+    from benchmarks.one_look import counts
+    from benchmarks.repeated import runs, share
+
+    found = plan(config(ERRORS), Traffic(), WINDOW, weights=[weight], power=0.9)
+    minutes = int(np.ceil(found.seconds(weight) / 60))
+    made = simulated({key: value for key, value in ERRORS.items() if key != "name"}, 0.01)
+    results = runs(made, counts(share=weight / 100, intervals=minutes), 200, 1, minutes, 1, horizon=True)
+    assert abs(share(results, "passed") - 0.9) < 0.1
+
+
+def test_more_weight_takes_less_time_and_clumps_take_more():
+    calm, clumped = (plan(config(ERRORS), Traffic(clump=clump), WINDOW) for clump in (1, 8))
+    times = [calm.seconds(weight) for weight in calm.weights]
+    assert times == sorted(times, reverse=True)
+    assert clumped.seconds(5) > 4 * calm.seconds(5)
+    assert "phi" in clumped.metrics[0].measured
+
+
+def test_dependent_gauges_take_longer_at_every_weight():
+    calm, slow = (plan(config(HEAP), Traffic(rho=rho), WINDOW) for rho in (0.0, 0.8))
+    assert len(set(calm.metrics[0].seconds)) == 1
+    assert slow.seconds(5) > 2 * calm.seconds(5)
+
+
+def test_the_bottleneck_is_named_and_an_impossible_plan_says_so():
+    found = plan(config({**ERRORS, "margin": "1.05x"}, HEAP), Traffic(per_minute=100), WINDOW)
+    assert found.bottleneck(5) == "errors"
+    assert not found.feasible
+    assert "No weight shows this within a day" in found.explain()
+
+
+def test_no_events_make_a_relative_margin_impossible_and_an_absolute_one_not():
+    quiet = Traffic(rate=0.0)
+    assert "add an absolute part" in plan(config(ERRORS), quiet, WINDOW).explain()
+    assert plan(config({**ERRORS, "margin": "1.5x or +0.5pp"}), quiet, WINDOW).feasible
+
+
+def test_a_source_without_data_is_said():
+    class Empty:
+        def fetch(self, queries, window):
+            return [Result() for _ in queries]
+
+    found = plan(config(ERRORS, HEAP), Empty(), WINDOW)
+    assert not found.feasible
+    assert found.explain().count("no data in this window") == 2
+
+
+# --- advice ------------------------------------------------------------------------------------------------------
+
+LATENCY = {
+    "name": "slow",
+    "kind": "latency",
+    "histogram": "h_seconds_bucket",
+    "slower_than": "250ms",
+    "margin": "1.25x",
+}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "more", "code"),
+    [
+        ([ERRORS, LATENCY], {}, "no-business-metric"),
+        ([ERRORS], {}, "only-errors"),
+        ([ERRORS, HEAP], {}, "no-latency-metric"),
+        ([{**HEAP, "query": "histogram_quantile(0.99, x)"}], {}, "quantile-gauge"),
+        ([{**HEAP, "query": "rate(e[1m]) / rate(t[1m])"}], {}, "ratio-gauge"),
+        ([{**ERRORS, "events": "sum(increase(errors[1m]))"}], {}, "increase-of-counter"),
+        ([{**HEAP, "query": "rate(cpu[30s])"}], {}, "short-range"),
+        ([{**ERRORS, "margin": "1%"}], {}, "narrow-margin"),
+        ([{**HEAP, "name": f"h{k}"} for k in range(6)], {}, "one-group"),
+        ([ERRORS, {**HEAP, "role": "score", "score_weight": 0.02}], {}, "hidden"),
+        ([HEAP], {"baseline": {"version": "1.4"}}, "old-fleet"),
+        ([HEAP], {}, "averaged"),
+    ],
+)  # fmt: skip
+def test_each_kind_of_advice_is_given(metrics, more, code):
+    assert code in [advice.code for advice in advise(config(*metrics, **more))]
+
+
+def test_a_good_config_gets_no_advice():
+    good = config(
+        {**ERRORS, "group": "errors", "margin": "1.5x or +0.1pp"}, {**LATENCY, "group": "latency"},
+        {**HEAP, "by": "pod", "group": "saturation"},
+        {"name": "orders", "kind": "ratio", "events": "orders", "total": "sessions", "harm": "decrease", "margin": "10%",
+         "business": True, "group": "business"},
+        baseline={"track": "baseline"},
+    )  # fmt: skip
+    assert advise(good) == ()
+
+
+def test_quantiles_of_an_even_split_are_not_advised_against():
+    gauge = {**HEAP, "query": "histogram_quantile(0.99, x)"}
+    assert "quantile-gauge" not in [one.code for one in advise(config(gauge, traffic={"weight": 50}))]
+
+
+# --- the command line --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    rng = np.random.default_rng(3)
+    lines = ["timestamp,side,requests,errors"]
+    for minute in range(1, 121):
+        for side, requests, rate in (("baseline", 950, 0.005), ("canary", 50, 0.05)):
+            lines.append(
+                f"{(NOON + timedelta(minutes=minute)).isoformat()},{side},{requests},{rng.binomial(requests, rate)}"
+            )
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    (tmp_path / "config.json").write_text(json.dumps({"name": "shop", "interval": "1m", "metrics": [ERRORS]}))
+    return tmp_path
+
+
+def watched(folder, *more):
+    return main(["watch", str(folder / "config.json"), "--data", str(folder / "table.csv"), *more])
+
+
+def test_watch_replays_a_table_and_ends_when_it_is_decided(recorded, capsys):
+    assert watched(recorded, "--horizon", "2h") == 2
+    shown = capsys.readouterr().out
+    assert shown.count("harm beyond margin") >= 3
+    assert "look 3, " in shown
+    assert "FAIL" in shown
+    assert "harm beyond the margin is shown" in shown
+    looks = [int(number) for number in re.findall(r"look (\d+),", shown)]
+    assert max(looks) < 30
+
+
+def test_watch_goes_on_from_its_state(recorded, capsys):
+    state = recorded / "state.json"
+    assert watched(recorded, "--horizon", "2h", "--state", str(state), "--format", "json") == 2
+    judgement = json.loads(capsys.readouterr().out)
+    again = watched(recorded, "--horizon", "2h", "--state", str(state), "--format", "json")
+    assert again == 2
+    assert json.loads(capsys.readouterr().out)["reasons"] == judgement["reasons"]
+    assert list(recorded.glob(".state*")) == []
+
+
+def test_watch_once_needs_a_state(recorded, capsys):
+    assert watched(recorded, "--once") == 1
+    assert "needs --state" in capsys.readouterr().err
+
+
+def test_watch_refuses_a_broken_state(recorded, capsys):
+    (recorded / "state.json").write_text("{}")
+    assert watched(recorded, "--state", str(recorded / "state.json")) == 1
+    error = capsys.readouterr().err
+    assert "state.json: this is no monitor state" in error
+    assert "Traceback" not in error
+
+
+def test_watch_says_when_the_state_cannot_be_written(recorded, capsys):
+    assert watched(recorded, "--state", str(recorded / "missing" / "state.json")) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--horizon", "--every"])
+@pytest.mark.parametrize("value", ["soon", "0s", "-5m"])
+def test_watch_refuses_bad_durations(recorded, capsys, option, value):
+    assert watched(recorded, f"{option}={value}") == 1
+    assert option in capsys.readouterr().err
+
+
+def test_plan_prints_a_table_and_json(recorded, capsys):
+    arguments = ["plan", str(recorded / "config.json"), "--data", str(recorded / "table.csv")]
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "all gates" in shown
+    assert "Bottleneck" in shown
+    assert main([*arguments, "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["feasible"] is True
+
+
+def test_check_gives_advice(recorded, capsys):
+    assert main(["check", str(recorded / "config.json")]) == 0
+    assert "[only-errors]" in capsys.readouterr().out
