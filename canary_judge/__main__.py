@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="canary-judge", description="A statistical canary judge.")
     parser.add_argument("--version", action="version", version=f"canary-judge {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser, dest="command")
 
     judge = commands.add_parser(
         "judge", help="judge a finished window", description="Judge a finished window of a canary.",
@@ -460,7 +460,8 @@ def _sources(options: argparse.Namespace, config: JudgeConfig) -> dict[str, Metr
     from canary_judge import sources  # noqa: PLC0415  (each source is imported when it is used)
 
     used = list(dict.fromkeys(metric.source for metric in config.metrics))
-    progress = _progress if sys.stderr.isatty() else None
+    live = options.command == "watch"  # whose table would be torn by it
+    progress = _progress if sys.stderr.isatty() and not live else None
     if options.data is not None:
         return dict.fromkeys(used, sources.FrameSource(Path(options.data), align=options.align))
     if options.source is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import random
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from canary_judge import JudgeConfig, Window, judge
+from canary_judge.__main__ import main
 from canary_judge.results import Outcome, Verdict
 from canary_judge.samples import collect
 from canary_judge.sources import PrometheusSource
@@ -146,3 +148,34 @@ def test_a_healthy_canary_is_not_rolled_back(prometheus_binaries):
     print(judgement.explain())
     assert judgement.verdict is not Verdict.FAIL
     assert judgement["errors"].outcome in {Outcome.INSUFFICIENT, Outcome.SAFE, Outcome.INCONCLUSIVE}
+
+
+def test_the_watch_sees_a_regression_live_and_a_restarted_one_goes_on(prometheus_binaries, tmp_path, capsys):
+    """`watch --once` as cron would call it, then the live watch from the same state, and the plan from the baseline."""
+    config = tmp_path / "live.json"
+    plain = CONFIG.model_dump(mode="json", exclude={"sources", "preset"}, exclude_defaults=True, by_alias=True)
+    config.write_text(json.dumps(plain))
+    state = tmp_path / "state.json"
+    with ExitStack() as stack:
+        ports = {"baseline": app(stack, 0.02, 0.01, 1), "canary": app(stack, 0.30, 0.01, 2)}
+        url = stack.enter_context(running(prometheus_binaries, config=scrape_config(ports)))
+        stop, sent = threading.Event(), []
+        threads = [threading.Thread(target=traffic, args=(ports, stop, seed, sent)) for seed in range(8)]
+        stack.callback(lambda: [thread.join() for thread in threads])
+        stack.callback(stop.set)
+        for thread in threads:
+            thread.start()
+        time.sleep(9)  # Prometheus waits about 5 s before its first scrape
+        common = ["watch", str(config), "--source", url, "--horizon", "3m", "--state", str(state), "--weight", "5"]
+        assert main([*common, "--once"]) == 4
+        first = json.loads(state.read_text())["looks"]
+        time.sleep(7)
+        assert main([*common, "--once"]) in {2, 4}
+        assert json.loads(state.read_text())["looks"] > first
+        capsys.readouterr()
+        assert main([*common, "--every", "3s"]) == 2
+        shown = capsys.readouterr().out
+        assert "harm beyond margin" in shown
+        assert "harm beyond the margin is shown" in shown
+        assert main(["plan", str(config), "--source", url, "--last", "30s"]) in {0, 4}
+        assert "Bottleneck" in capsys.readouterr().out
