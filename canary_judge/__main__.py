@@ -12,11 +12,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn
 
 from canary_judge._version import __version__
 from canary_judge.errors import CanaryJudgeError, ConfigError, DataError
@@ -117,7 +116,9 @@ def _parser() -> argparse.ArgumentParser:
     schema = commands.add_parser("schema", help="print the JSON Schema of a config")
     schema.set_defaults(run=_schema)
 
-    _kayenta_commands(commands.add_parser("kayenta", help="Kayenta's judge, its configs, and both judges side by side"))
+    from canary_judge.kayenta_commands import add_commands  # noqa: PLC0415
+
+    add_commands(commands.add_parser("kayenta", help="Kayenta's judge, its configs, and both judges side by side"))
 
     demo = commands.add_parser("demo", help="judge bundled real recordings, without any server")
     demo.add_argument("--color", choices=["auto", "always", "never"], default="auto")
@@ -161,42 +162,6 @@ def _side_options(parser: argparse.ArgumentParser) -> None:
             metavar="LABEL=VALUE",
             help=f"a label of the {side}, for ${{LABEL}}",
         )
-
-
-def _kayenta_commands(parser: argparse.ArgumentParser) -> None:
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
-
-    judge = commands.add_parser(
-        "judge", help="judge as NetflixACAJudge-v1.0 does",
-        description="Read a remote judge's request {canaryConfig, scoreThresholds, metricSetPairList}, print Kayenta's "
-        'result object, or {"error": ...} where Kayenta would raise.',
-        epilog="Exit codes: 0 Pass, 2 Fail, 3 Marginal, 1 error; with --lines always 0: every line has its own answer.",
-    )  # fmt: skip
-    _request_argument(judge)
-    judge.add_argument("--lines", action="store_true", help="one request per line, one answer per line")
-    judge.set_defaults(run=_kayenta_judge)
-
-    compare = commands.add_parser(
-        "compare", help="judge with both judges, and say why they differ",
-        description="Read a remote judge's request and judge it with Kayenta's judge and with the calibrated one.",
-        epilog="Exit code 0 whenever both were asked, whatever they said.",
-    )  # fmt: skip
-    _request_argument(compare)
-    compare.add_argument("--format", choices=["text", "json"], default="text")
-    compare.set_defaults(run=_kayenta_compare)
-
-    convert = commands.add_parser(
-        "convert", help="carry a canary config over to this judge",
-        description="Print a Kayenta canary config as a config of this judge, with what could not be carried over.",
-    )  # fmt: skip
-    convert.add_argument("config", metavar="FILE", nargs="?", default="-", help="canary config as JSON (- = stdin)")
-    convert.add_argument("--interval", default="1m", metavar="DURATION", help="length of one interval (default 1m)")
-    convert.add_argument("--format", choices=["yaml", "json"], default="yaml", help="json has {config, notes}")
-    convert.set_defaults(run=_kayenta_convert)
-
-
-def _request_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("request", metavar="FILE", nargs="?", default="-", help="the request as JSON (- = stdin)")
 
 
 # --- commands ----------------------------------------------------------------------------------------------------
@@ -378,47 +343,6 @@ def _demo(options: argparse.Namespace) -> int:
     return 0
 
 
-def _kayenta_judge(options: argparse.Namespace) -> int:
-    from canary_judge import kayenta  # noqa: PLC0415
-
-    def answer(text: str) -> tuple[dict[str, Any], int]:
-        try:
-            request = kayenta.Request.from_mapping(kayenta.parse_json(text, options.request))
-            result = kayenta.judge(request.config, request.pairs, request.thresholds)
-        except DataError as error:
-            return {"error": str(error)}, _EXIT_ERROR
-        return result.to_mapping(), {"Pass": 0, "Marginal": 3, "Fail": 2}[result.classification]
-
-    if options.lines:
-        with _opened(options.request) as lines:
-            for line in lines:
-                if line.strip():
-                    print(kayenta.to_json(answer(line)[0]), flush=True)
-        return 0
-    found, code = answer(_text(options.request))
-    print(kayenta.to_json(found, indent=2))
-    return code
-
-
-def _kayenta_compare(options: argparse.Namespace) -> int:
-    from canary_judge import kayenta  # noqa: PLC0415
-
-    found = kayenta.compare(kayenta.parse_json(_text(options.request), options.request))
-    print(found.explain() if options.format == "text" else kayenta.to_json(found.to_mapping(), indent=2))
-    return 0
-
-
-def _kayenta_convert(options: argparse.Namespace) -> int:
-    from canary_judge import kayenta  # noqa: PLC0415
-
-    found = kayenta.to_config(kayenta.parse_json(_text(options.config), options.config), interval=options.interval)
-    if options.format == "json":
-        print(kayenta.to_json({"config": found.data, "notes": found.notes}, indent=2))
-    else:
-        print(found.to_yaml(), end="")
-    return 0
-
-
 # --- their parts -------------------------------------------------------------------------------------------------
 
 
@@ -427,23 +351,6 @@ def _config(options: argparse.Namespace) -> JudgeConfig:
 
     config = JudgeConfig.load(options.config)
     return config.with_sides(baseline=_labels(options.baseline, "baseline"), canary=_labels(options.canary, "canary"))
-
-
-@contextmanager
-def _opened(name: str) -> Iterator[TextIO]:
-    if name == "-":
-        yield sys.stdin
-        return
-    try:
-        with Path(name).open(encoding="utf-8") as file:
-            yield file
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{name}: cannot be read: {error}") from error
-
-
-def _text(name: str) -> str:
-    with _opened(name) as file:
-        return file.read()
 
 
 def _labels(pairs: Sequence[str], side: str) -> dict[str, str]:
