@@ -92,12 +92,11 @@ def anytime(
     if one.settled is not None or (one.comparison is None and one.limit is None):
         # nothing new was learnt, but what was shown stays shown
         return replace(one, latched=stream.latched), stream
-    progress = 1.0
-    if one.comparison is not None:
-        information = _information(one.comparison)
-        if stream.scale is None:
-            stream = replace(stream, scale=_scale(one, information, design, stream.intervals))
-        progress = information / (stream.scale or information)
+    # without a comparison (a limit, and no traffic on the baseline) the time that has passed stands for information
+    information = float(stream.intervals) if one.comparison is None else _information(one.comparison)
+    if stream.scale is None:
+        stream = replace(stream, scale=_scale(one, information, design, stream.intervals))
+    progress = information / (stream.scale or information)
     comparison, check = one.comparison, one.limit
     if comparison is not None:
         comparison, stream = _comparison(config, one, comparison, stream, design, progress, level)
@@ -186,7 +185,7 @@ def _information(fixed: Comparison) -> float:
     return n_b * n_c / (n_b + n_c) / (fixed.dispersion or 1.0)
 
 
-def _scale(one: Assessed, information: float, design: Design, intervals: int) -> float | None:
+def _scale(one: Assessed, information: float, design: Design, intervals: int) -> float:
     """The information at which the mixture is to be most sensitive: what one planned look at the margin needs."""
     need = one.shortfall
     if need is not None and need.required is not None and need.have > 0:

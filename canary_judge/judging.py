@@ -242,9 +242,9 @@ def _conclude(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: floa
         shortfall=one.shortfall if open_question and metric.role is not Role.WATCH else None,
         quality=one.quality,
         warnings=one.warnings,
-        p_worse=p_worse if comparison is not None else None,
-        p_beyond=p_beyond if comparison is not None or one.limit is not None else None,
-        p_within=_p_within(one),
+        p_worse=p_worse if comparison is not None and one.settled is None else None,
+        p_beyond=p_beyond if (comparison or one.limit) is not None and one.settled is None else None,
+        p_within=_p_within(one) if one.settled is None else None,
     )
 
 

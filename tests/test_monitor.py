@@ -318,3 +318,17 @@ def test_raw_values_and_instances_survive_a_restart():
     assert judged["latency"].comparison.n_canary == 200
     assert judged["cpu"].comparison.n_canary == 2
     assert "between instances" in judged["cpu"].comparison.method
+
+
+def test_a_limit_without_a_baseline_keeps_its_level_over_all_looks():
+    """Nothing but time stands for information then; a canary exactly at its limit is failed about as often as promised."""
+    from benchmarks.one_look import _counted
+    from benchmarks.one_look import config as simulated
+    from benchmarks.repeated import runs, share
+
+    made = simulated({"kind": "ratio", "events": "e", "total": "t", "harm": "increase", "limit": "5%"}, 0.05)
+    zero = np.zeros(40)
+    found = runs(
+        made, lambda rng: _counted(zero, zero, rng.binomial(200, 0.05, 40), zero + 200), 120, 1, 40, 40, horizon=True
+    )
+    assert share(found, "failed") <= 0.05 + 3 * (0.05 * 0.95 / 120) ** 0.5
