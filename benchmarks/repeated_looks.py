@@ -21,6 +21,8 @@ from benchmarks.repeated import Run, median, runs, share
 from canary_judge.config import JudgeConfig
 from canary_judge.samples import MetricSamples
 
+# an interrupted run goes on from here; deleted when the page is written
+NOTES = Path(__file__).parents[1] / ".calibration-looks.notes"
 Make = Callable[[np.random.Generator], MetricSamples | dict[str, MetricSamples]]
 
 
@@ -183,10 +185,19 @@ def simulate(job: tuple[str, int, int, int]) -> list[Run]:
     return runs(case.config, case.make, n, seed, case.intervals, case.looks, horizon=case.horizon)
 
 
+def finished(n: int) -> dict[tuple[str, str], str]:
+    """Rows that an interrupted run with as many replicates has left in its notes."""
+    if not NOTES.exists():
+        return {}
+    rows = [line.split("\t") for line in NOTES.read_text().splitlines()]
+    return {(group, title): row for size, group, title, row in rows if size == str(n)}
+
+
 def report(n: int, workers: int) -> str:
+    done = finished(n)
     lines = [
         "# Calibration of repeated looks", "",
-        f"Written by `python -m benchmarks.repeated_looks {n}`: {n} replicates a row ({n // 4} where many metrics are judged at once), seeded; every look passes through `observe`. With a horizon unless a row says otherwise.",
+        f"Written by `python -m benchmarks.repeated_looks {n}`: {n} replicates a row ({n // 10} where many metrics are judged at once), seeded; every look passes through `observe`. With a horizon unless a row says otherwise.",
         "*Found* is harm shown at any look (degraded, regressed or tolerable), nominal 5 % unless a row says 1 %; *kept* compares with the nominal rate plus three standard errors. Medians are in intervals, over all runs; `-` is never in half of them.", "",
     ]  # fmt: skip
     begun = time.monotonic()
@@ -199,7 +210,10 @@ def report(n: int, workers: int) -> str:
                 "|---|---|---|---|---|---|",
             ]
             for index, case in enumerate(members):
-                size = n // 4 if "metrics at once" in group else n
+                if (kept_row := done.get((group, case.title))) is not None:
+                    lines.append(kept_row)
+                    continue
+                size = n // 10 if "metrics at once" in group else n
                 parts = workers * 2
                 jobs = [(group, index, len(range(part, size, parts)), 1000 * index + part) for part in range(parts)]
                 found = [one for some in pool.map(simulate, jobs) for one in some]
@@ -214,7 +228,9 @@ def report(n: int, workers: int) -> str:
                     for what in ("found", "failed", "passed")
                 )
                 lines.append(f"| {case.title} | {rates} | {kept} | {times} |")
-                print(group[:30], lines[-1], f"{time_since(begun)}", flush=True)
+                with NOTES.open("a") as notes:
+                    notes.write(f"{n}\t{group}\t{case.title}\t{lines[-1]}\n")
+                print(lines[-1], f"{time_since(begun)}", flush=True)
             lines.append("")
     return "\n".join(lines)
 
@@ -226,4 +242,5 @@ def time_since(begun: float) -> str:
 if __name__ == "__main__":
     text = report(int(sys.argv[1]) if len(sys.argv) > 1 else 4000, int(os.environ.get("CANARY_JUDGE_WORKERS", "4")))
     Path(__file__).parents[1].joinpath("docs", "calibration-looks.md").write_text(text)
+    NOTES.unlink(missing_ok=True)
     print(text)
