@@ -256,6 +256,8 @@ def _assess_gauge(plan: _Plan, metric: Metric, data: GaugeData, bare: Assessed, 
     baseline, canary = data.baseline[0], data.canary[0]
     alone, tau = series_tau(baseline=baseline, canary=canary, history=data.history)
     values_b, values_c = baseline[~np.isnan(baseline)], canary[~np.isnan(canary)]
+    if not values_b.size or not values_c.size:
+        return replace(bare, settled=(Outcome.NO_DATA, "no interval has a value on both sides"))
     least = _FEWEST_EFFECTIVE if data.history.size > baseline.size else _FEWEST_EFFECTIVE_ALONE
     own = tau
     if metric.limit is not None:

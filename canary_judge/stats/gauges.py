@@ -228,7 +228,7 @@ def compare_means(*, baseline: Float, canary: Float, harm: Harm, margin: Margin 
         method="EWC t test of paired means",
         scale=Scale.RATIO if as_ratio else Scale.DIFFERENCE,
         effect=effect,
-        interval=(effect - half_width, effect + half_width),
+        interval=_bounded(effect - half_width, effect + half_width),
         level=level,
         margin=shown,
         baseline=usual,
@@ -240,6 +240,11 @@ def compare_means(*, baseline: Float, canary: Float, harm: Harm, margin: Margin 
         n_canary=canary.size,
         n_effective=float(df),
     )
+
+
+def _bounded(low: float, high: float) -> tuple[float | None, float | None]:
+    """None in place of an end without bound."""
+    return low if math.isfinite(low) else None, high if math.isfinite(high) else None
 
 
 def _plain_t(differences: Float) -> float:
@@ -341,7 +346,9 @@ def compare_instances(
     ends = effect - half_width, effect + half_width
     shown = None if margin is None else sign * margin.amount(usual)
     if as_ratio and margin is not None:
-        effect, ends = math.exp(effect), (math.exp(ends[0]), math.exp(ends[1]))
+        # np.exp overflows to infinity, which is no bound
+        with np.errstate(over="ignore"):
+            effect, ends = float(np.exp(effect)), (float(np.exp(ends[0])), float(np.exp(ends[1])))
         shown = 1 + sign * (margin.relative or 0.0)
     return Comparison(
         method="t test"
@@ -351,7 +358,7 @@ def compare_instances(
         + (" on logarithms" if as_ratio else ""),
         scale=Scale.RATIO if as_ratio else Scale.DIFFERENCE,
         effect=effect,
-        interval=ends,
+        interval=_bounded(*ends),
         level=level,
         margin=shown,
         baseline=usual,
