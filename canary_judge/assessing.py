@@ -341,7 +341,7 @@ def _assess_ranked(
         paired=paired,
         inflation=inflation,
     )
-    if means:
+    if means and baseline.size >= config.min_samples:
         by_means = compare_means(baseline=baseline, canary=canary, harm=metric.harm, margin=margin, level=level)
         comparison = replace(by_means, n_effective=comparison.n_effective, tau=comparison.tau)
     check = None if limit is None else limit_values(canary=canary, tau=own_tau, limit=limit, harm=metric.harm)
