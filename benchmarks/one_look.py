@@ -185,10 +185,6 @@ def report(n: int) -> str:
         promised = {"nothing": [found.found], "exactly": [found.regressed, found.safe]}.get(name.split()[0])
         kept = "-" if promised is None else "yes" if max(promised) <= found.bound(0.05) else "**no**"
         lines.append(f"| {name} | {found.found:.2%} | {found.regressed:.2%} | {found.safe:.2%} | {kept} |")
-    lines += [
-        "",
-        "In clumps of 5 the canary's errors at the margin are 4.5 clumps: too few to learn from them how large clumps are.",
-    ]
     return "\n".join([*lines, ""])
 
 

@@ -1,7 +1,7 @@
 """Error rates, power and speed of repeated looks: `python -m benchmarks.repeated_looks [replicates]`.
 
 Writes docs/calibration-looks.md. Every look passes through `observe`. The slow tests bound the same rates with fewer
-replicates (tests/test_looks.py). 4000 replicates take about an hour on 4 cores.
+replicates (tests/test_looks.py). 4000 replicates take several hours on 4 cores; an interrupted run goes on.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def report(n: int, workers: int) -> str:
     done = finished(n)
     lines = [
         "# Calibration of repeated looks", "",
-        f"Written by `python -m benchmarks.repeated_looks {n}`: {n} replicates a row or more, where the table says so ({n // 10} where many metrics are judged at once), seeded; every look passes through `observe`. With a horizon unless a row says otherwise.",
+        "Written by `python -m benchmarks.repeated_looks`, seeded; the table says how many runs stand behind each row. Every look passes through `observe`. With a horizon unless a row says otherwise.",
         "*Found* is harm shown at any look (degraded, regressed or tolerable), nominal 5 % unless a row says 1 %; *kept* compares with the nominal rate plus three standard errors. Medians are in intervals, over all runs; `-` is never in half of them.", "",
     ]  # fmt: skip
     begun = time.monotonic()
