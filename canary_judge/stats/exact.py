@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["crossing", "deflated", "rate_ratio_estimate", "rate_ratio_interval", "rate_ratio_p_values", "ratio_where"]
 
-# Convolved tails cannot be trusted below this: they are differences of rounded sums.
-_SMALLEST_CONVOLVED = 1e-14
+# Convolved tails lose their digits near 1e-14, being sums of rounded products: here the saddlepoint takes over.
+_SMALLEST_CONVOLVED = 1e-10
+# Evidence that is divided by a dispersion must not be infinite.
+_SMALLEST = 1e-300
 _MOST_CONVOLVED_VARIANCE = 2500.0
 
 
@@ -70,15 +72,11 @@ def rate_ratio_p_values(counts: Counts, *, ratio: float = 1.0, phi: float = 1.0)
 def _sum_of_binomials_tails(trials: Float, share: Float, value: float) -> tuple[float, float]:
     """P(sum >= value) and P(sum <= value) for independent binomials.
 
-    By convolution, exact to about 1e-14; beyond a standard deviation of 50 by Lugannani and Rice's saddlepoint formula,
-    whose relative error is then below 1e-3 where it matters.
+    By convolution, exact to about 1e-14. Tails below 1e-10, and all beyond a standard deviation of 50, by Lugannani and
+    Rice's saddlepoint formula, whose relative error is below 1e-3 there, and a few percent in tails of few events.
     """
-    if float((trials * share * (1 - share)).sum()) > _MOST_CONVOLVED_VARIANCE:
-        upper, lower = (
-            _saddlepoint_tail(trials, share, value),
-            _saddlepoint_tail(trials, 1 - share, trials.sum() - value),
-        )
-    else:
+    upper, lower = 0.0, 0.0
+    if float((trials * share * (1 - share)).sum()) <= _MOST_CONVOLVED_VARIANCE:
         offset, mass = 0, np.ones(1)
         for n, p in zip(trials, share, strict=True):
             reach = 12 * np.sqrt(n * p * (1 - p)) + 70  # beyond it the mass is below e^-60 of the mode's
@@ -95,7 +93,11 @@ def _sum_of_binomials_tails(trials: Float, share: Float, value: float) -> tuple[
         position = offset + np.arange(mass.size)
         mass /= mass.sum()
         upper, lower = float(mass[position >= value].sum()), float(mass[position <= value].sum())
-    return min(max(upper, _SMALLEST_CONVOLVED), 1.0), min(max(lower, _SMALLEST_CONVOLVED), 1.0)
+    if upper < _SMALLEST_CONVOLVED:
+        upper = _saddlepoint_tail(trials, share, value)
+    if lower < _SMALLEST_CONVOLVED:
+        lower = _saddlepoint_tail(trials, 1 - share, trials.sum() - value)
+    return min(max(upper, _SMALLEST), 1.0), min(max(lower, _SMALLEST), 1.0)
 
 
 def _saddlepoint_tail(trials: Float, share: Float, value: float) -> float:
@@ -104,9 +106,9 @@ def _saddlepoint_tail(trials: Float, share: Float, value: float) -> float:
     point = value - 0.5
     if point <= 0:
         return 1.0
-    if point >= float(trials.sum()):
-        return 0.0
-    tilt = (point - mean) / variance
+    if value >= float(trials.sum()):  # all of them, exactly
+        return math.exp(max(float(special.xlogy(trials, share).sum()), -700.0)) if value <= trials.sum() else 0.0
+    tilt = float(np.clip((point - mean) / variance, -2.0, 2.0))
     for _ in range(100):
         # logits, so that a strong tilt does not overflow
         tilted = special.expit(special.logit(share) + tilt)
@@ -130,7 +132,7 @@ def _saddlepoint_tail(trials: Float, share: Float, value: float) -> float:
 
 def deflated(p: float, phi: float) -> float:
     """The p-value after its normal score is divided by the square root of the dispersion."""
-    return p if phi == 1.0 else float(special.ndtr(special.ndtri(p) / np.sqrt(phi)))
+    return p if phi == 1.0 else float(special.ndtr(special.ndtri(max(p, _SMALLEST)) / np.sqrt(phi)))
 
 
 def rate_ratio_interval(

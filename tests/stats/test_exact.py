@@ -1,5 +1,8 @@
 """Exact tests over several strata: convolution against one binomial, saddlepoint against convolution."""
 
+from fractions import Fraction
+from math import comb
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -108,3 +111,45 @@ def test_the_extremes_of_large_strata_are_numbers(events):
         *rate_ratio_p_values(made, ratio=1e9),
     ):
         assert 0 <= p <= 1
+
+
+def exact_tails(trials, share, value):
+    """P(sum >= value) and P(sum <= value), in fractions."""
+    mass = [Fraction(1)]
+    for n, p in zip(trials, share, strict=True):
+        whole = [Fraction(0)] * (len(mass) + n)
+        for i, m in enumerate(mass):
+            for k in range(n + 1):
+                whole[i + k] += m * comb(n, k) * p**k * (1 - p) ** (n - k)
+        mass = whole
+    return float(sum(mass[value:])), float(sum(mass[: value + 1]))
+
+
+@pytest.mark.parametrize(
+    ("trials", "share"),
+    [
+        ((30, 40), (Fraction(1, 20), Fraction(1, 10))),
+        ((5, 3, 8), (Fraction(1, 20), Fraction(1, 2), Fraction(1, 100))),
+        ((60, 30), (Fraction(1, 2), Fraction(1, 3))),
+        ((12, 9), (Fraction(1, 1000), Fraction(1, 500))),
+    ],
+)
+def test_tails_of_strata_keep_their_digits_however_small_they_are(trials, share):
+    """Rounded sums end near 1e-14; evidence that a dispersion divides needs what lies below."""
+    arrays = np.array(trials, dtype=float), np.array([float(p) for p in share])
+    for value in range(sum(trials) + 1):
+        for found, expected in zip(
+            _sum_of_binomials_tails(*arrays, float(value)), exact_tails(trials, share, value), strict=True
+        ):
+            assert found == pytest.approx(expected, rel=1e-9 if expected > 1e-10 else 0.08), value
+
+
+def test_overwhelming_evidence_survives_its_dispersion():
+    """26 strata of a canary with ten times the errors: certain, even if the errors come in clumps of 12."""
+    rng = np.random.default_rng(1)
+    exposure_b, exposure_c = rng.integers(2000, 20000, 26).astype(float), rng.integers(100, 900, 26).astype(float)
+    counts = Counts(
+        events_baseline=rng.poisson(exposure_b * 0.005).astype(float), exposure_baseline=exposure_b,
+        events_canary=rng.poisson(exposure_c * 0.05).astype(float), exposure_canary=exposure_c,
+    )  # fmt: skip
+    assert rate_ratio_p_values(counts, phi=12.0)[0] < 1e-12
