@@ -33,7 +33,9 @@ __all__ = ["Monitor", "MonitorState", "observe"]
 
 # Intervals that a late point is waited for; after that it is a gap.
 _PATIENCE = 3
-_FORMAT = 1
+# The interval in which the weight changed, and the next one, whose counters still hold requests from before.
+_SETTLING = 2
+_FORMAT = 2
 
 
 def _no_requests() -> Counts:
@@ -43,6 +45,9 @@ def _no_requests() -> Counts:
 def _as_requests(baseline: Any, canary: Any) -> Counts:
     nothing = np.zeros(len(baseline))
     return Counts(events_baseline=nothing, exposure_baseline=baseline, events_canary=nothing, exposure_canary=canary)
+
+
+_PLAIN = ("horizon", "consumed", "looks", "left_out", "warm_until", "weight", "split_from")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,7 +62,8 @@ class MonitorState:
         left_out: Intervals of the warm-up, consumed but not judged.
         warm_until: Intervals up to this one belong to the warm-up.
         weight: Percent of the traffic that the canary gets, as last told.
-        split: Requests of both sides, interval by interval, since the weight last changed.
+        split: Requests of both sides, interval by interval, since the weight last changed and had settled.
+        split_from: Intervals up to this one saw the weight change, and say nothing of the split.
         streams: By metric.
     """
 
@@ -69,6 +75,7 @@ class MonitorState:
     warm_until: int = 0
     weight: float | None = None
     split: Counts = field(default_factory=_no_requests)
+    split_from: int = 0
     streams: Mapping[str, Stream] = field(default_factory=dict)
 
     def watermark(self, interval: timedelta) -> datetime:
@@ -89,6 +96,7 @@ class MonitorState:
                 "left_out": self.left_out,
                 "warm_until": self.warm_until,
                 "weight": self.weight,
+                "split_from": self.split_from,
                 "split": [self.split.exposure_baseline.tolist(), self.split.exposure_canary.tolist()],
                 "streams": {name: stream_to_json(stream) for name, stream in self.streams.items()},
             }
@@ -109,7 +117,7 @@ class MonitorState:
             baseline, canary = (np.array(side, dtype=float) for side in plain["split"])
             return cls(
                 start=datetime.fromisoformat(plain["start"]),
-                **{name: plain[name] for name in ("horizon", "consumed", "looks", "left_out", "warm_until", "weight")},
+                **{name: plain[name] for name in _PLAIN},
                 split=_as_requests(baseline, canary),
                 streams={name: stream_from_json(stream) for name, stream in plain["streams"].items()},
             )
@@ -148,10 +156,13 @@ def observe(
         DataError: The samples do not begin at the watermark.
     """
     if weight is not None and weight != state.weight:
-        warm = 0 if config.warmup is None else -(-config.warmup // config.interval)
         # what was consumed before the change is judged; from here on the canary warms up again
         state = replace(
-            state, weight=weight, split=_no_requests(), warm_until=max(state.warm_until, state.consumed + warm)
+            state,
+            weight=weight,
+            split=_no_requests(),
+            split_from=state.consumed + _SETTLING,
+            warm_until=max(state.warm_until, state.consumed + _warmup(config)),
         )
     if samples is not None:
         state = _consume(config, state, samples)
@@ -214,9 +225,10 @@ def _consume(config: JudgeConfig, state: MonitorState, samples: Samples) -> Moni
         side: np.zeros(count) if counts is None else getattr(counts, f"exposure_{side}")
         for side in ("baseline", "canary")
     }
+    settled = max(state.split_from - state.consumed, 0)
     split = _as_requests(
-        np.concatenate([state.split.exposure_baseline, seen["baseline"]]),
-        np.concatenate([state.split.exposure_canary, seen["canary"]]),
+        np.concatenate([state.split.exposure_baseline, seen["baseline"][settled:]]),
+        np.concatenate([state.split.exposure_canary, seen["canary"][settled:]]),
     )
     warm = state.consumed < state.warm_until
     streams = dict(state.streams)
@@ -312,6 +324,11 @@ class Monitor:
         return self._state
 
     @property
+    def start(self) -> datetime | None:
+        """The start of the first interval; None before the first look."""
+        return None if self._state is None else self._state.start
+
+    @property
     def watermark(self) -> datetime | None:
         """The end of the last consumed interval; None before the first look."""
         return None if self._state is None else self._state.watermark(self.config.interval)
@@ -329,6 +346,7 @@ class Monitor:
         until: datetime,
         *,
         weight: float | None = None,
+        weight_since: datetime | None = None,
     ) -> Judgement:
         """Fetch what is new, take it in, and judge.
 
@@ -339,6 +357,8 @@ class Monitor:
             source: As for `judge`.
             until: The moment of the look; whole intervals up to it are read.
             weight: Percent of the traffic that the canary gets now, where it is known.
+            weight_since: When this weight came into force; what was before belongs to the weight before. By default
+                it is in force from the first interval that was not consumed yet.
 
         Raises:
             ConfigError: A `${label}` is undefined, or a metric names a source that is not given.
@@ -347,19 +367,30 @@ class Monitor:
         interval = self.config.interval
         moment = Window(until - interval, until).end
         state = self._state or self._begin(moment - interval)
+        changed = None
+        if weight != state.weight and weight_since is not None:
+            changed = state.start + (weight_since - state.start) // interval * interval
         while True:
-            samples = self._read(state, source, moment)
-            state, judgement = observe(self.config, state, samples, weight=weight)
+            before = changed is not None and state.watermark(interval) < changed
+            samples = self._read(state, source, moment, changed if before else None)
+            state, judgement = observe(self.config, state, samples, weight=state.weight if before else weight)
             self._state = state
-            if samples is None or state.consumed != state.warm_until:
-                return judgement  # else the warm-up ended inside, and the rest is judged
+            # else the warm-up, or the weight before, ended inside, and the rest is judged
+            if samples is None or not (before or state.consumed == state.warm_until):
+                return judgement
 
     def _read(
-        self, state: MonitorState, source: MetricSource | Mapping[str, MetricSource], moment: datetime
+        self,
+        state: MonitorState,
+        source: MetricSource | Mapping[str, MetricSource],
+        moment: datetime,
+        changed: datetime | None,
     ) -> Samples | None:
         interval = self.config.interval
         watermark = state.watermark(interval)
         end = moment if state.horizon is None else min(moment, state.start + state.horizon * interval)
+        if changed is not None:
+            end = min(end, changed)
         if state.consumed < state.warm_until:  # what is left out and what is judged are read apart
             end = min(end, state.start + state.warm_until * interval)
         if end - watermark < interval:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from canary_judge.errors import DataError, SourceUnavailable
+from canary_judge.files import put_file
 from canary_judge.monitor import Monitor
 from canary_judge.results import Judgement, Verdict
 
@@ -52,16 +51,7 @@ def save(monitor: Monitor, path: Path) -> None:
         DataError: The file cannot be written.
     """
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(monitor.state())
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        put_file(path, monitor.state())
     except OSError as error:
         raise DataError(f"{path}: cannot be written: {error}") from error
 

@@ -1,11 +1,4 @@
-"""Checks for whoever writes a source: the contract of `MetricSource`, as plain functions that raise AssertionError.
-
-No test framework is needed:
-
-    @pytest.mark.parametrize("check", source_checks(), ids=lambda check: check.__name__)
-    def test_my_source_keeps_the_contract(check):
-        check(MyHarness())
-"""
+"""The contract of `MetricSource`, as plain functions that raise AssertionError."""
 
 from __future__ import annotations
 

@@ -1,0 +1,621 @@
+"""The loop of a rollout: look, judge, step, route, write down. With the command line the only reader of clocks.
+
+`rollout.step` decides; this file carries it out. Every change of weight is in the journal before and after it is
+made, a weight counts as set when it is read back, and a rollback is tried until it is.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from canary_judge.config import JudgeConfig
+from canary_judge.errors import ConfigError, DataError, RouterError, SourceError
+from canary_judge.journal import Journal
+from canary_judge.monitor import Monitor
+from canary_judge.results import Action, Judgement, TrafficSplit
+from canary_judge.rollout import (
+    Do,
+    Phase,
+    RollbackReport,
+    RolloutPlan,
+    RolloutState,
+    TrafficRouter,
+    WeightReading,
+    abort,
+    approve,
+    begin,
+    pause,
+    resume,
+    rolled_back,
+    same_weight,
+    state_from_json,
+    state_to_json,
+    step,
+    take_over,
+)
+from canary_judge.series import MetricSource
+from canary_judge.watching import restore, save
+
+__all__ = ["Clock", "Controller", "Event", "EventKind", "RolloutResult", "SystemClock", "send_command"]
+
+_FORMAT = 1
+_LONGEST_BACKOFF = 30.0
+# What a rollback leaves shows only after the interval of the change, the one after it, and late scrapes.
+_AFTERCARE_LOOKS = 6
+_COMMANDS: dict[str, Callable[[RolloutState], RolloutState]] = {"approve": approve, "pause": pause, "resume": resume}
+
+
+class Clock(Protocol):
+    """Time, as the controller sees it; tests bring their own."""
+
+    def now(self) -> datetime:
+        """The time of the metric store's time stamps."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that no adjustment of the clock changes."""
+        ...
+
+    def wait(self, seconds: float, wake: threading.Event) -> None:
+        """Return after so many seconds, or when the event is set."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> datetime:
+        """The time of day."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds since some moment."""
+        return time.monotonic()
+
+    def wait(self, seconds: float, wake: threading.Event) -> None:
+        """Sleep until the time has passed or somebody wakes us."""
+        wake.wait(seconds)
+
+
+class EventKind(StrEnum):
+    """What has happened."""
+
+    STARTED = "started"
+    RESUMED = "resumed"
+    LOOK = "look"
+    BLIND = "blind"
+    WEIGHT = "weight"
+    TROUBLE = "trouble"
+    ROLLING_BACK = "rolling_back"
+    COMMAND = "command"
+    AFTERCARE = "aftercare"
+    INTERRUPTED = "interrupted"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened in a rollout.
+
+    Attributes:
+        kind: What.
+        at: When.
+        weight: Percent of the traffic that the canary has, as far as known.
+        text: In words.
+        state: Where the rollout stands.
+        judgement: For a look.
+        report: For a rollback: what is left.
+    """
+
+    kind: EventKind
+    at: datetime
+    weight: float
+    text: str
+    state: RolloutState
+    judgement: Judgement | None = None
+    report: RollbackReport | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutResult:
+    """How a rollout ended.
+
+    Attributes:
+        phase: PROMOTED, ROLLED_BACK, STOPPED; another one when it was interrupted, to be resumed from its journal.
+        weight: The canary's weight at the end, as last read back.
+        reason: Why.
+        looks: How many looks brought new data, in this process.
+        judgement: The last one.
+        report: Of the rollback, if there was one.
+        traffic: The canary's requests after the rollback, if they were observed.
+    """
+
+    phase: Phase
+    weight: float
+    reason: str
+    looks: int
+    judgement: Judgement | None
+    report: RollbackReport | None
+    traffic: TrafficSplit | None
+
+
+class Controller:
+    """Drive a canary through the stages of a plan, and back to 0 at once when a regression is shown.
+
+    Iterate `events()`, or call `run()`. One controller drives one rollout, once.
+
+    Args:
+        config: What to compare.
+        source: As for `judge`.
+        router: Sets the weights.
+        plan: By default 5, 25, 50, 75, 100 %.
+        journal: Path of the journal; with it a killed driver goes on where it was. Beside it are kept the evidence
+            (`.evidence`) and commands to a running driver (`.commands`).
+        every: Time between looks; by default the config's interval.
+        callbacks: Called with every event; one that raises is reported as an event, and changes nothing.
+        clock: The machine's by default.
+
+    Raises:
+        ConfigError: A `${label}` of a query is undefined.
+        DataError: The journal is damaged, in use, or belongs to another rollout.
+
+    Examples:
+        >>> from canary_judge.testing import simulated_world
+        >>> world = simulated_world(error_rate=0.005, canary_error_rate=0.05, seed=1)
+        >>> plan = RolloutPlan(stages=[5, 25, 100], minimum="5m")
+        >>> controller = Controller(world.config, world.source, world.router, plan, clock=world.clock)
+        >>> result = controller.run()
+        >>> result.phase, result.weight, world.router.get_weight().percent
+        (<Phase.ROLLED_BACK: 'rolled_back'>, 0.0, 0.0)
+    """
+
+    def __init__(
+        self,
+        config: JudgeConfig,
+        source: MetricSource | Mapping[str, MetricSource],
+        router: TrafficRouter,
+        plan: RolloutPlan | None = None,
+        *,
+        journal: str | Path | None = None,
+        every: timedelta | None = None,
+        callbacks: Iterable[Callable[[Event], None]] = (),
+        clock: Clock | None = None,
+    ) -> None:
+        list(config.queries())  # an undefined label must be found before the weight is touched
+        self.config, self.source, self.router = config, source, router
+        self.plan = plan or RolloutPlan()
+        self.callbacks = tuple(callbacks)
+        self._every = (every or config.interval).total_seconds()
+        self._path = None if journal is None else Path(journal)
+        self._clock = clock or SystemClock()
+        self._begun = self._clock.now()
+        self._monotonic = self._clock.monotonic()
+        self._commands: list[tuple[str, str]] = []
+        self._wake = threading.Event()
+        self._stopping = False
+        self._journal: Journal | None = None
+        self._monitor: Monitor | None = None
+        self._state = begin(self._begun)
+        self._looks = 0
+        self._judgement: Judgement | None = None
+        self._report: RollbackReport | None = None
+        self._traffic: TrafficSplit | None = None
+        self._read_commands = 0
+
+    # --- what a human may do, from any thread ---
+
+    def approve(self) -> None:
+        """Let the present stage be left as soon as it is judged safe."""
+        self._command("approve")
+
+    def pause(self) -> None:
+        """Hold the weight; a regression still rolls back."""
+        self._command("pause")
+
+    def resume(self) -> None:
+        """Take a pause back."""
+        self._command("resume")
+
+    def abort(self, reason: str = "aborted by a human") -> None:
+        """Roll back now."""
+        self._command("abort", reason)
+
+    def stop(self) -> None:
+        """End the loop, as for SIGTERM: the weight stays when a journal lets another driver go on, else roll back."""
+        self._stopping = True
+        self._wake.set()
+
+    def _command(self, name: str, reason: str = "") -> None:
+        self._commands.append((name, reason))
+        self._wake.set()
+
+    # --- the loop ---
+
+    @property
+    def state(self) -> RolloutState:
+        """Where the rollout stands."""
+        return self._state
+
+    def run(self) -> RolloutResult:
+        """Drive to the end; callbacks see what happens."""
+        for _ in self.events():
+            pass
+        return self.result()
+
+    def result(self) -> RolloutResult:
+        """How it ended; where it stands while it runs."""
+        state = self._state
+        return RolloutResult(
+            phase=state.phase, weight=state.weight, reason=state.reason, looks=self._looks,
+            judgement=self._judgement, report=self._report, traffic=self._traffic,
+        )  # fmt: skip
+
+    def events(self) -> Iterator[Event]:
+        """Drive to the end, telling what happens.
+
+        Raises:
+            DataError: The journal is damaged, in use, or belongs to another rollout.
+            RouterError: The weight cannot be read at the start, or is not the one to start from.
+        """
+        if self._path is None:
+            yield from self._tell(self._drive())
+            return
+        with Journal(self._path) as self._journal:
+            yield from self._tell(self._drive())
+
+    def _tell(self, events: Iterator[Event]) -> Iterator[Event]:
+        for event in events:
+            for callback in self.callbacks:
+                try:
+                    callback(event)
+                except Exception as error:  # noqa: BLE001  (a broken notification must not stop a rollback)
+                    yield self._event(EventKind.TROUBLE, f"a callback raised {type(error).__name__}: {error}")
+            yield event
+
+    def _drive(self) -> Iterator[Event]:
+        yield self._take_up()
+        while not self._state.phase.ended:
+            began = self._clock.monotonic()
+            yield from self._obey()
+            if self._stopping:
+                if self._journal is not None:
+                    self._write("interrupted")
+                    yield self._event(
+                        EventKind.INTERRUPTED,
+                        f"interrupted at {self._state.weight:g} %, which stays; the same command goes on",
+                    )
+                    return
+                self._state = abort(self._state, "interrupted, and without a journal nobody could go on")
+            yield from self._tick()
+            if not self._state.phase.ended and self._state.phase is not Phase.ROLLING_BACK and not self._stopping:
+                self._rest(self._every - (self._clock.monotonic() - began))
+        yield self._event(EventKind.ENDED, self._state.reason, report=self._report)
+
+    def _rest(self, seconds: float) -> None:
+        if seconds > 0:
+            self._clock.wait(seconds, self._wake)
+        self._wake.clear()
+
+    def _now(self) -> datetime:
+        """The time by a clock that nobody can set: stages are as long as they are."""
+        return self._begun + timedelta(seconds=self._clock.monotonic() - self._monotonic)
+
+    def _event(self, kind: EventKind, text: str, **more: Any) -> Event:
+        return Event(kind=kind, at=self._clock.now(), weight=self._state.weight, text=text, state=self._state, **more)
+
+    def _write(self, what: str, **values: Any) -> None:
+        if self._journal is not None:
+            served = self._monitor.start if self._monitor is not None else None
+            self._journal.append(
+                what, self._clock.now(), state=state_to_json(self._state),
+                served=None if served is None else served.isoformat(), **values,
+            )  # fmt: skip
+
+    # --- beginning, and beginning again ---
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "format": _FORMAT,
+            "config": self.config.hash(),
+            "sides": {"baseline": self.config.baseline, "canary": self.config.canary},
+            "plan": self.plan.model_dump(mode="json"),
+        }
+
+    def _take_up(self) -> Event:
+        records = [] if self._journal is None else self._journal.records
+        if not records:
+            return self._start()
+        first, last = records[0], records[-1]
+        mine = json.loads(json.dumps(self._identity()))
+        for name, what in (("format", "format"), ("config", "config"), ("sides", "versions"), ("plan", "plan")):
+            if first.get(name) != mine[name]:
+                raise DataError(
+                    f"{self._path}: this journal is of another rollout: its {what} differs. Use another journal, or "
+                    "the same config and plan as before"
+                )
+        self._state = state_from_json(last["state"])
+        for record in records:
+            self._read_commands = max(self._read_commands, record.get("commands", 0))
+        if self._state.phase.ended:
+            return self._event(EventKind.RESUMED, f"the journal has ended: {self._state.phase}: {self._state.reason}")
+        # time does not run backwards, whatever the clock says
+        self._begun = max(self._begun, datetime.fromisoformat(last["at"]), self._state.since)
+        away = self._begun - datetime.fromisoformat(last["at"])
+        self._state = replace(self._state, heard=self._begun, drifted=None)
+        text = f"taken up at {self._state.weight:g} %, after {away.total_seconds():.0f} s without a driver"
+        text += self._restore(datetime.fromisoformat(last["served"]) if last.get("served") else None)
+        self._write("resumed")
+        return self._event(EventKind.RESUMED, text)
+
+    def _start(self) -> Event:
+        reading = self.router.get_weight()
+        if not same_weight(reading.percent, 0.0):
+            raise RouterError(
+                f"the canary already gets {reading}; a rollout starts from 0: set the weight to 0 "
+                "(`canary-judge router rollback ...`), or give the journal of the rollout that set it"
+            )
+        self._state = begin(self._now())
+        self._from_file()  # commands to an earlier rollout
+        self._write("begin", **self._identity(), commands=self._read_commands)
+        weights = " -> ".join(f"{stage.weight:g}" for stage in self.plan.stages)
+        return self._event(EventKind.STARTED, f"stages {weights} %")
+
+    @property
+    def _evidence(self) -> Path | None:
+        return None if self._path is None else self._path.with_name(self._path.name + ".evidence")
+
+    def _restore(self, served: datetime | None) -> str:
+        if served is None:
+            return ""
+        fresh = Monitor(self.config, start=served)
+        try:
+            self._monitor = restore(self.config, self._evidence, start=served, horizon=None)
+            if self._monitor.start != fresh.start:
+                raise DataError(f"{self._evidence} is of another rollout")
+        except DataError as error:
+            self._monitor = fresh
+            return f"; the evidence is read again from {served:%H:%M:%S}, because {error}"
+        return ""
+
+    # --- one look ---
+
+    def _tick(self) -> Iterator[Event]:
+        if self._state.phase is Phase.ROLLING_BACK:
+            yield from self._roll_back()
+            return
+        reading, trouble = self._read()
+        judgement, complaint = self._look()
+        before = self._state
+        self._state, todo = step(self.plan, self._state, judgement, self._now(), reading=reading)
+        if before.stage != self._state.stage:
+            yield from self._arrived()
+        if trouble:
+            yield self._event(EventKind.TROUBLE, trouble)
+        if todo.do is Do.ROLL_BACK:
+            if judgement is not None:
+                yield self._event(EventKind.LOOK, f"{judgement.verdict}: {todo.reason}", judgement=judgement)
+            yield from self._roll_back()
+            return
+        if self._state.phase is Phase.RUNNING or todo.do is Do.END:
+            kind = EventKind.BLIND if judgement is None else EventKind.LOOK
+            yield self._event(kind, f"{todo.reason}{f' ({complaint})' if complaint else ''}", judgement=judgement)
+        try:
+            if todo.do is Do.END:
+                self._write("end", rule=todo.rule)
+            elif todo.weight is None:
+                self._write("look", rule=todo.rule, **_said(judgement))
+            else:
+                # on disk before the router is asked: a driver killed in between knows what may be in force
+                self._write("intend", rule=todo.rule, **_said(judgement))
+        except DataError as error:
+            if todo.weight is not None:
+                self._state = replace(self._state, intended=None)
+            yield self._event(EventKind.TROUBLE, f"{error}; the weight is not raised without a journal")
+            return
+        if todo.weight is not None:
+            yield from self._set(todo.weight)
+
+    def _read(self) -> tuple[WeightReading | None, str]:
+        try:
+            return self.router.get_weight(), ""
+        except RouterError as error:
+            return None, f"the router cannot be read: {error}"
+
+    def _look(self) -> tuple[Judgement | None, str]:
+        """The judgement, if there is new data; and what went wrong, or why there is none."""
+        monitor = self._monitor
+        if monitor is None:
+            return None, ""
+        before = monitor.watermark
+        try:
+            judgement = monitor.look(
+                self.source, self._clock.now(), weight=self._state.weight, weight_since=self._state.since
+            )
+        except (SourceError, DataError) as error:
+            return None, str(error)
+        if monitor.watermark == before:
+            return None, "no interval is complete yet"
+        self._judgement = judgement
+        self._looks += 1
+        if before is not None and monitor.watermark is not None and judgement.action is not Action.ROLL_BACK:
+            intervals = (monitor.watermark - before) // self.config.interval
+            if _all_silent(judgement, intervals):
+                return None, "neither side has any value in what was read"
+        try:
+            if self._evidence is not None:
+                save(monitor, self._evidence)
+        except DataError as error:
+            # it can be read again from the source; the judgement stands
+            return judgement, str(error)
+        return judgement, ""
+
+    def _set(self, weight: float) -> Iterator[Event]:
+        try:
+            self.router.set_weight(weight, expect=self._state.weight)
+            reading = self.router.get_weight()
+            if same_weight(reading.percent, weight) and not self.router.verify(weight):
+                yield self._event(
+                    EventKind.TROUBLE, f"{weight:g} % is written, but not in force where requests are routed"
+                )
+        except RouterError as error:
+            # whether it was written is not known; the next look reads it back, and judges before it tries again
+            yield self._event(EventKind.TROUBLE, f"{weight:g} % could not be set: {type(error).__name__}: {error}")
+            return
+        if not same_weight(reading.percent, weight):
+            yield self._event(EventKind.TROUBLE, f"{weight:g} % was set, but {reading} is in force")
+            return
+        before = self._state.stage
+        self._state = take_over(self.plan, self._state, self._now(), reading)
+        if self._state.stage != before:
+            yield from self._arrived()
+
+    def _arrived(self) -> Iterator[Event]:
+        """A new weight is in force."""
+        if self._monitor is None:
+            self._monitor = Monitor(self.config, start=self._state.since)
+        yield self._event(EventKind.WEIGHT, f"the canary has {self._state.weight:g} % of the traffic")
+        try:
+            self._write("done")
+        except DataError as error:
+            yield self._event(EventKind.TROUBLE, str(error))
+
+    # --- back to 0 ---
+
+    def _roll_back(self) -> Iterator[Event]:
+        """Until the router reads back 0: lowering waits for nothing, the journal included."""
+        reason = self._state.reason
+        yield self._event(EventKind.ROLLING_BACK, reason)
+        try:
+            self._write("rolling_back", **_said(self._judgement))
+        except DataError as error:
+            yield self._event(EventKind.TROUBLE, f"{error}; rolling back all the same")
+        pause_, attempt = 0.5, 0
+        changed = False
+        while True:
+            attempt += 1
+            try:
+                report = self.router.rollback()
+                changed |= report.changed
+                reading = self.router.get_weight()
+                if same_weight(reading.percent, 0.0) and self.router.verify(0.0):
+                    break
+                trouble = f"{reading} is still in force"
+            except RouterError as error:
+                trouble = f"{type(error).__name__}: {error}"
+            yield self._event(EventKind.TROUBLE, f"rollback, attempt {attempt}: {trouble}; trying again")
+            if self._stopping and self._journal is not None:
+                return  # the state is `rolling back`, and whoever goes on begins with that
+            self._rest(pause_)
+            pause_ = min(2 * pause_, _LONGEST_BACKOFF)
+        self._report = replace(report, changed=changed)
+        self._state = rolled_back(self._state, self._now())
+        left = "".join(f"\n  still leads to the canary: {one}" for one in report.residuals)
+        yield self._event(
+            EventKind.WEIGHT, f"rolled back: the canary has 0 % of the traffic{left}", report=self._report
+        )
+        yield from self._aftercare()
+        try:
+            self._write("end", rule="rolled back", residuals=[str(one) for one in report.residuals])
+        except DataError as error:
+            yield self._event(EventKind.TROUBLE, str(error))
+
+    def _aftercare(self) -> Iterator[Event]:
+        """Watch whether requests still reach the canary."""
+        if self._monitor is None or self._stopping:
+            return
+        until = self._now() + max(self.plan.aftercare, _AFTERCARE_LOOKS * self.config.interval)
+        while self._now() < until and not self._stopping:
+            self._rest(self._every)
+            judgement, _ = self._look()
+            if judgement is not None and judgement.traffic is not None and judgement.traffic.requests > 0:
+                self._traffic = judgement.traffic
+        if self._traffic is not None:
+            text = self._traffic.finding or (
+                f"no request of {self._traffic.requests:,.0f} reached the canary since the rollback"
+            )
+            yield self._event(EventKind.AFTERCARE, text)
+
+    # --- commands ---
+
+    def _obey(self) -> Iterator[Event]:
+        for name, reason in [*self._take_commands(), *self._from_file()]:
+            if name == "abort":
+                self._state = abort(self._state, reason or "aborted by a human")
+            elif name in _COMMANDS:
+                self._state = _COMMANDS[name](self._state)
+            elif name == "stop":
+                self._stopping = True
+            else:
+                yield self._event(EventKind.TROUBLE, f"command {name!r} is not known")
+                continue
+            yield self._event(EventKind.COMMAND, f"{name}{f': {reason}' if reason else ''}")
+            try:
+                self._write("command", name=name, reason=reason, commands=self._read_commands)
+            except DataError as error:
+                yield self._event(EventKind.TROUBLE, str(error))
+
+    def _take_commands(self) -> list[tuple[str, str]]:
+        taken, self._commands = self._commands, []
+        return taken
+
+    def _from_file(self) -> list[tuple[str, str]]:
+        """Commands that another process left beside the journal."""
+        if self._path is None:
+            return []
+        path = _commands_file(self._path)
+        if not path.exists():
+            return []
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # what ends a line is whole
+        new, self._read_commands = lines[self._read_commands :], len(lines)
+        return [tuple(line.split("\t", 1)) for line in new if "\t" in line]  # type: ignore[misc]
+
+
+def send_command(journal: str | Path, name: str, reason: str = "") -> None:
+    """Tell the driver that runs on this journal to approve, pause, resume, abort or stop.
+
+    Raises:
+        ConfigError: There is no such command.
+        DataError: There is no such journal, or the command cannot be written beside it.
+    """
+    known = [*_COMMANDS, "abort", "stop"]
+    if name not in known:
+        raise ConfigError(f"{name!r} is no command; there are {', '.join(known)}")
+    path = Path(journal)
+    if not path.exists():
+        raise DataError(f"{path}: there is no such journal; give the one of the running rollout")
+    try:
+        with _commands_file(path).open("a", encoding="utf-8") as file:
+            file.write(f"{name}\t{' '.join(reason.split())}\n")
+    except OSError as error:
+        raise DataError(f"{_commands_file(path)}: cannot be written: {error}") from error
+
+
+def _commands_file(journal: Path) -> Path:
+    return journal.with_name(journal.name + ".commands")
+
+
+def _all_silent(judgement: Judgement, intervals: int) -> bool:
+    """Whether the last intervals hold nothing of either side: the store lost its targets, or a clock jumped."""
+    if judgement.look is not None and judgement.look.intervals == 0:
+        return False  # all of it was warm-up, which is not kept
+    known = [metric.quality for metric in judgement.metrics if metric.quality is not None]
+    return all(min(one.silent_baseline, one.silent_canary) >= intervals for one in known)
+
+
+def _said(judgement: Judgement | None) -> dict[str, Any]:
+    if judgement is None:
+        return {}
+    return {
+        "verdict": judgement.verdict.value,
+        "score": judgement.score,
+        "window_end": judgement.end.isoformat(),
+        "reasons": list(judgement.reasons),
+    }

@@ -1,0 +1,38 @@
+"""Put a file in place at once: no reader and no crash ever sees half of it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+__all__ = ["put_file"]
+
+
+def put_file(path: Path, text: str, *, check: Callable[[], None] | None = None) -> None:
+    """Write beside the file, force it to the disk, and rename it over the old one, whose mode it takes over.
+
+    Args:
+        path: The file; a link is followed.
+        text: Its new content; line ends as they are.
+        check: Called just before the rename; what it raises leaves the old file.
+
+    Raises:
+        OSError: It could not be written; the old file is as before.
+    """
+    path = path.resolve()
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            Path(name).chmod(path.stat().st_mode & 0o7777)
+        if check is not None:
+            check()
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,71 @@
+"""What drives the traffic: Kubernetes objects, Envoy, HAProxy, nginx, and whatever is installed as an entry point.
+
+Every router is imported when it is first used; `from_config` builds one from plain data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from canary_judge import plugins
+
+if TYPE_CHECKING:
+    from canary_judge.rollout import TrafficRouter
+    from canary_judge.routers.envoy import EnvoyFile, EnvoyRuntime
+    from canary_judge.routers.haproxy import HAProxyRouter
+    from canary_judge.routers.kubernetes import KubernetesRouter
+    from canary_judge.routers.memory import MemoryRouter
+    from canary_judge.routers.nginx import NginxRouter
+
+__all__ = [
+    "EnvoyFile",
+    "EnvoyRuntime",
+    "HAProxyRouter",
+    "KubernetesRouter",
+    "MemoryRouter",
+    "NginxRouter",
+    "available",
+    "from_config",
+]
+
+GROUP = "canary_judge.routers"
+_HOME = {
+    "EnvoyFile": "envoy",
+    "EnvoyRuntime": "envoy",
+    "HAProxyRouter": "haproxy",
+    "KubernetesRouter": "kubernetes",
+    "MemoryRouter": "memory",
+    "NginxRouter": "nginx",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'canary_judge.routers' has no attribute {name!r}")
+    return getattr(import_module(f"canary_judge.routers.{_HOME[name]}"), name)
+
+
+def available() -> list[str]:
+    """Names that `type:` may have: ours and those of installed plug-ins."""
+    return plugins.available(GROUP)
+
+
+def from_config(options: Mapping[str, Any], *, place: str = "router") -> TrafficRouter:
+    """Build a router from plain data, as under `router:` in a config.
+
+    Args:
+        options: `type` names an entry point of the group `canary_judge.routers`; the rest goes to its
+            `from_options`. `${env:NAME}` inside any text is replaced from the environment.
+        place: For messages.
+
+    Raises:
+        ConfigError: The type is unknown, an option is wrong, or an environment variable is not set.
+
+    Examples:
+        >>> from_config({"type": "memory"}).get_weight().percent
+        0.0
+    """
+    router: TrafficRouter = plugins.build(GROUP, options, place=place, what="router")
+    return router

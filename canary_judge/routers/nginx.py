@@ -1,0 +1,202 @@
+"""nginx: the percentage in a `split_clients` block, and a reload."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field
+
+from canary_judge.errors import (
+    DestinationNotFound,
+    DriftDetected,
+    NotEnoughWeight,
+    RouteNotFound,
+    RouterError,
+    RouterUnavailable,
+)
+from canary_judge.files import put_file
+from canary_judge.metrics import StrictModel
+from canary_judge.rollout import Residual, RollbackReport, WeightReading, check_percent, same_weight
+from canary_judge.routers.options import read_options
+
+__all__ = ["NginxRouter"]
+
+_Command = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+
+
+class _Options(StrictModel):
+    path: str
+    variable: str = "variant"
+    canary: str = "canary"
+    command: _Command = ("nginx",)
+    pid: str | None = None
+    timeout: float = Field(default=15.0, gt=0)
+
+
+class NginxRouter:
+    """Edits `split_clients "..." $variant { 25% canary; * stable; }` in a config file, tests it, and reloads.
+
+    nginx refuses 0 %, so at weight 0 the canary's line is a comment. A file that `nginx -t` refuses is put back.
+
+    Args:
+        path: The file with the block.
+        variable: The block's variable, without `$`.
+        canary: The canary's value in the block.
+        command: How nginx is called, as ["nginx", "-c", "/etc/nginx/nginx.conf"]; `-t` and `-s reload` are added.
+        pid: nginx's pid file; with it `verify` waits until workers of the new config serve.
+        timeout: Seconds that nginx may take to test or to reload.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        variable: str = "variant",
+        canary: str = "canary",
+        command: Sequence[str] = ("nginx",),
+        pid: str | Path | None = None,
+        timeout: float = 15.0,
+    ) -> None:
+        self._path, self._variable, self._canary = Path(path), variable.removeprefix("$"), canary
+        self._command, self._pid, self._timeout = tuple(command), None if pid is None else Path(pid), timeout
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        """From a config's `router:` section; keys as the arguments."""
+        return cls(**read_options(_Options, options).model_dump())
+
+    def _read(self) -> str:
+        try:
+            with self._path.open(encoding="utf-8", newline="") as file:
+                return file.read()
+        except FileNotFoundError as error:
+            raise RouteNotFound(f"{self._path}: there is no such file") from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise RouterUnavailable(f"{self._path}: cannot be read: {error}") from error
+
+    def _block(self, text: str) -> re.Match[str]:
+        pattern = rf'split_clients\s+(?P<key>"[^"]*"|\S+)\s+\${re.escape(self._variable)}\s*\{{(?P<body>[^}}]*)\}}'
+        blocks = [one for one in re.finditer(pattern, text) if not _commented(text, one.start())]
+        if len(blocks) != 1:
+            raise RouteNotFound(
+                f"{self._path}: has {len(blocks)} split_clients blocks for ${self._variable}; one is needed"
+            )
+        return blocks[0]
+
+    def _line(self, text: str) -> re.Match[str]:
+        """The canary's part of the block; a comment stands for 0 %."""
+        block = self._block(text)
+        pattern = re.compile(rf"(?P<off>#\s*)?(?P<percent>\d+(?:\.\d+)?)%\s+{re.escape(self._canary)}\s*;")
+        lines = list(pattern.finditer(text, block.start("body"), block.end("body")))
+        if len(lines) != 1:
+            raise DestinationNotFound(
+                f"{self._path}: the block for ${self._variable} names {self._canary!r} {len(lines)} times; write it "
+                f"once, as `# 0% {self._canary};`"
+            )
+        return lines[0]
+
+    def get_weight(self) -> WeightReading:
+        """The percentage in the file."""
+        line = self._line(self._read())
+        percent = 0.0 if line["off"] else float(line["percent"])
+        return WeightReading(percent=percent, per_route={self._variable: percent})
+
+    def set_weight(self, percent: float, *, expect: float | None = None) -> bool:
+        """Edit, test, reload."""
+        check_percent(percent)
+        text = self._read()
+        now = self.get_weight()
+        if expect is not None and not same_weight(now.percent, expect):
+            raise DriftDetected(f"{self._path}: {now} is in force, {expect:g} % was expected")
+        if same_weight(now.percent, percent):
+            return False
+        if abs(100 * percent - round(100 * percent)) > 1e-9:
+            raise NotEnoughWeight(f"{percent:g} % cannot be written; nginx has two decimals")
+        line, block = self._line(text), self._block(text)
+        parts = re.findall(r"(\d+(?:\.\d+)?)%\s+(\S+?)\s*;", _without_comments(block["body"]))
+        others = sum(float(share) for share, name in parts if name != self._canary)
+        if others + percent > 100:
+            raise NotEnoughWeight(f"{percent:g} % and {others:g} % of other values are more than 100 %")
+        part = f"{percent:g}% {self._canary};"
+        if percent == 0:
+            rest = text[line.end() :].split("\n", 1)[0].split("#", 1)[0]
+            part = f"# {part}" + ("\n" if rest.strip() else "")  # a comment must not swallow what follows
+        self._put(text[: line.start()] + part + text[line.end() :])
+        try:
+            self._run("-t")
+            self._run("-s", "reload")
+        except RouterError:
+            if now.percent is None or percent > now.percent:
+                self._put(text)  # what is not in force must not stand there; a lower weight stays, to be tried again
+            raise
+        return True
+
+    def _put(self, text: str) -> None:
+        try:
+            put_file(self._path, text)
+        except OSError as error:
+            raise RouterUnavailable(f"{self._path}: cannot be written: {error}") from error
+
+    def _run(self, *arguments: str) -> None:
+        command = [*self._command, *arguments]
+        try:
+            done = subprocess.run(  # noqa: S603
+                command, capture_output=True, text=True, timeout=self._timeout, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise RouterUnavailable(f"{' '.join(command)}: {error}") from error
+        if done.returncode:
+            raise RouterError(f"{' '.join(command)}: {' '.join(done.stderr.split())[-300:]}")
+
+    def rollback(self) -> RollbackReport:
+        """The canary's line becomes a comment; open connections stay with the old workers until they end."""
+        changed = self.set_weight(0.0)
+        if not changed:
+            self._run("-s", "reload")  # an earlier reload may have failed after the file was written
+        text = _without_comments(self._read())
+        block = self._block(self._read())
+        elsewhere = text.replace(_without_comments(block[0]), "")
+        found = []
+        if re.search(rf"proxy_pass\s+\w+://{re.escape(self._canary)}\b", elsewhere):
+            found.append(
+                Residual(place="proxy_pass", reason=f"a location leads to {self._canary} whatever the split says")
+            )
+        return RollbackReport(changed=changed, residuals=tuple(found))
+
+    def verify(self, percent: float, *, timeout: float = 10.0) -> bool:
+        """Whether the file has the weight and, where the pid file is known, every serving worker is younger than it."""
+        deadline = time.monotonic() + timeout
+        while True:
+            if same_weight(self.get_weight().percent, percent) and self._reloaded():
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(min(0.02, timeout))
+
+    def _reloaded(self) -> bool:
+        if self._pid is None:
+            return True
+        try:
+            master = int(self._pid.read_text(encoding="ascii"))
+            children = Path(f"/proc/{master}/task/{master}/children").read_text(encoding="ascii").split()
+            serving = []
+            for child in children:
+                title = Path(f"/proc/{child}/cmdline").read_bytes()
+                if b"worker process" in title and b"shutting down" not in title:
+                    serving.append(Path(f"/proc/{child}").stat().st_mtime)
+            return bool(serving) and min(serving) >= self._path.stat().st_mtime - 0.05
+        except (OSError, ValueError):
+            return False
+
+
+def _commented(text: str, position: int) -> bool:
+    return "#" in text[text.rfind("\n", 0, position) + 1 : position]
+
+
+def _without_comments(text: str) -> str:
+    return re.sub(r"#[^\n]*", "", text)

@@ -1,0 +1,134 @@
+"""Kubernetes routers from plain options: `type: istio`, `type: gateway-api` and so on, over any store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from canary_judge.errors import ConfigError
+from canary_judge.metrics import StrictModel
+from canary_judge.routers.ingress import PREFIX
+from canary_judge.routers.kubernetes import INGRESS, KubernetesRouter, KubeStore, Ref
+from canary_judge.routers.manifest import ManifestStore
+from canary_judge.routers.options import read_options
+from canary_judge.routers.weighted import KINDS, Kind, Target, listed_kind
+
+__all__ = ["Factory", "alb", "apisix", "contour", "gateway", "ingress_nginx", "istio", "smi", "traefik", "weighted"]
+
+_Text = Annotated[str, Field(min_length=1)]
+
+
+class _Options(StrictModel):
+    """Options of every Kubernetes router."""
+
+    name: str = Field(default="", description="Of the object; for a manifest with one such object it may be left out.")
+    namespace: str = Field(default="", description="`default` in a cluster.")
+    kind: str | None = Field(default=None, description="Kubernetes kind, as GRPCRoute for gateway-api.")
+    api_version: str | None = None
+    stable: str = ""
+    canary: str = ""
+    stable_subset: str | None = None
+    canary_subset: str | None = None
+    routes: tuple[str | int, ...] = Field(default=(), strict=False)
+    protocol: Literal["http", "tcp", "tls"] = "http"
+    action: str | None = None
+    stable_ingress: str | None = Field(default=None, description="Name of the stable Ingress, for ingress-nginx.")
+    prefix: str = Field(default=PREFIX, description="Of the annotations, for ingress-nginx.")
+    store: Literal["kubectl", "http", "in-cluster", "lightkube", "client", "manifest"] | None = None
+    manifest: str | None = Field(default=None, description="A YAML file, in place of a cluster.")
+    context: str | None = Field(default=None, description="For store: kubectl.")
+    url: str | None = Field(default=None, description="For store: http, as of `kubectl proxy`.")
+    token: str | None = Field(default=None, repr=False)
+    ca: str | None = None
+
+
+class _ListedOptions(_Options):
+    """Options of `type: weighted`."""
+
+    kind: str = Field(min_length=1)
+    api_version: str = Field(min_length=1)
+    list_of_routes: str | None = None
+    destinations: _Text
+    name_key: _Text = "name"
+    weight_key: _Text = "weight"
+    default_weight: float = Field(default=1.0, ge=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Factory:
+    """Builds the router of one kind from its options."""
+
+    name: str
+
+    def from_options(self, options: Mapping[str, Any]) -> KubernetesRouter:
+        """From a config's `router:` section; ConfigError names the key and the remedy."""
+        where: str | Kind
+        if self.name == "weighted":
+            listed = read_options(_ListedOptions, options)
+            read: _Options = listed
+            where = listed_kind(
+                api_version=listed.api_version, kind=listed.kind, routes=listed.list_of_routes,
+                destinations=listed.destinations, name=listed.name_key, weight=listed.weight_key,
+                default=listed.default_weight,
+            )  # fmt: skip
+            version, kind = listed.api_version, listed.kind
+        elif self.name == INGRESS:
+            read, where = read_options(_Options, options), INGRESS
+            version, kind = "networking.k8s.io/v1", "Ingress"
+        else:
+            read, where = read_options(_Options, options), KINDS[self.name]
+            version, kind = KINDS[self.name].api_version, KINDS[self.name].kind
+        if self.name != INGRESS and not (read.stable and read.canary):
+            raise ConfigError("stable, canary: name both destinations, as `stable: app-stable, canary: app-canary`")
+        if self.name == "aws-alb-ingress" and not read.action:
+            raise ConfigError("action: is missing; give the name of the action whose annotation holds the weights")
+        in_file = read.manifest is not None
+        if not in_file and not read.name:
+            raise ConfigError("name: is missing; give the object's name, or a `manifest` file")
+        ref = Ref(
+            api_version=read.api_version or version, kind=read.kind or kind,
+            namespace=read.namespace or ("" if in_file else "default"), name=read.name,
+        )  # fmt: skip
+        stable_ingress = None
+        if read.stable_ingress is not None:
+            stable_ingress = Ref(
+                api_version=ref.api_version, kind=ref.kind, namespace=ref.namespace, name=read.stable_ingress
+            )
+        target = Target(
+            stable=read.stable, canary=read.canary, stable_subset=read.stable_subset,
+            canary_subset=read.canary_subset, routes=read.routes, protocol=read.protocol, action=read.action,
+        )  # fmt: skip
+        return KubernetesRouter(_store(read), ref, where, target, stable_ingress=stable_ingress, prefix=read.prefix)
+
+
+def _store(read: _Options) -> KubeStore:
+    from canary_judge.routers import stores  # noqa: PLC0415  (a manifest needs no client)
+
+    name = read.store or ("manifest" if read.manifest is not None else "http" if read.url is not None else "kubectl")
+    if (name == "manifest") != (read.manifest is not None):
+        raise ConfigError("manifest: goes with `store: manifest`, and the store with a file; give both or neither")
+    if name == "manifest":
+        return ManifestStore(str(read.manifest))
+    if name == "http":
+        if read.url is None:
+            raise ConfigError("url: is missing; give the API server's address for store: http")
+        return stores.HttpStore(read.url, token=read.token, verify=read.ca if read.ca is not None else True)
+    if name == "kubectl":
+        return stores.KubectlStore(context=read.context)
+    if name == "in-cluster":
+        return stores.HttpStore.in_cluster()
+    return stores.LightkubeStore() if name == "lightkube" else stores.ClientStore()
+
+
+istio = Factory("istio")
+gateway = Factory("gateway-api")
+traefik = Factory("traefik")
+smi = Factory("smi")
+contour = Factory("contour")
+apisix = Factory("apisix")
+alb = Factory("aws-alb-ingress")
+ingress_nginx = Factory(INGRESS)
+weighted = Factory("weighted")

@@ -1,0 +1,28 @@
+"""Options of routers: one clear line about what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from canary_judge.errors import ConfigError
+from canary_judge.templates import nearest
+
+__all__ = ["read_options"]
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def read_options(model: type[_Model], options: Mapping[str, Any]) -> _Model:
+    """Validate a router's options; ConfigError names the key, what is wrong, and the keys there are."""
+    try:
+        return model.model_validate(dict(options))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        known = ", ".join(model.model_fields)
+        hint = nearest(place, model.model_fields) if first["type"] == "extra_forbidden" else ""
+        message = first["msg"][0].lower() + first["msg"][1:]
+        raise ConfigError(f"{place}: {message}{hint}; the keys are type, {known}") from None

@@ -1,0 +1,636 @@
+"""The driver against a simulated world: every fault, nothing lost, and never more weight than was judged."""
+
+import itertools
+import json
+import random
+import threading
+from datetime import datetime, timedelta
+
+import pytest
+
+from canary_judge.controller import Controller, EventKind, send_command
+from canary_judge.errors import Conflict, DataError, RouterError, RouterUnavailable, SourceUnavailable
+from canary_judge.journal import Journal, read_journal
+from canary_judge.results import Side
+from canary_judge.rollout import Phase, RollbackReport, RolloutPlan
+from canary_judge.routers.kubernetes import Forbidden
+from canary_judge.series import Result
+from canary_judge.testing import simulated_world
+
+PLAN = RolloutPlan(stages=[5, 25, 50, 75, 100], minimum="2m", patience="5m")
+HEALTHY = {"error_rate": 0.005, "canary_error_rate": 0.005, "seed": 7}
+BROKEN = {"error_rate": 0.005, "canary_error_rate": 0.025, "seed": 7}
+
+
+def drive(world, plan=PLAN, *, source=None, router=None, stop_after=timedelta(hours=6), **options):
+    """Run to the end, or for so long; returns the controller and its events."""
+    controller = Controller(
+        world.config, source or world.source, router or world.router, plan, clock=world.clock, **options
+    )
+    events = []
+    limit = world.clock.seconds + stop_after.total_seconds()
+    for event in controller.events():
+        events.append(event)
+        if world.clock.seconds > limit:
+            break
+    return controller, events
+
+
+def weights(world):
+    return [percent for _, percent in world.log[1:]]
+
+
+def texts(events, kind=None):
+    return [event.text for event in events if kind is None or event.kind is kind]
+
+
+def check_journal(path, world):
+    """Every rise of the weight was written down before it was made, by a rule that allows it."""
+    records, _ = read_journal(path)
+    intended = {record["state"]["intended"]: record for record in records if record["what"] == "intend"}
+    highest = 0.0
+    for percent in weights(world):
+        if percent > highest:
+            assert percent in intended, f"{percent} % was set without a record"
+            record = intended[percent]
+            assert record["rule"] == "start" or record["verdict"] == "pass"
+            highest = percent
+
+
+# --- the three ends --------------------------------------------------------------------------------------------------
+
+
+def test_a_healthy_canary_is_promoted_through_all_stages(tmp_path):
+    world = simulated_world(**HEALTHY)
+    controller, events = drive(world, journal=tmp_path / "journal")
+    result = controller.result()
+    assert result.phase is Phase.PROMOTED
+    assert weights(world) == [5, 25, 50, 75, 100]
+    assert all(later - earlier >= 120 for (earlier, _), (later, _) in itertools.pairwise(world.log[1:]))
+    assert texts(events)[-1] == "promoted: the canary has all of the traffic"
+    check_journal(tmp_path / "journal", world)
+
+
+def test_a_regression_takes_all_of_the_traffic_away_at_once():
+    world = simulated_world(**BROKEN)
+    controller, events = drive(world)
+    result = controller.result()
+    assert result.phase is Phase.ROLLED_BACK
+    assert weights(world) == [5, 0]
+    assert result.judgement.verdict == "fail"
+    assert result.traffic.finding == ""
+    assert "no request of" in texts(events, EventKind.AFTERCARE)[0]
+
+
+def test_a_fault_that_comes_late_is_rolled_back_from_a_high_weight():
+    world = simulated_world(error_rate=0.005, canary_error_rate=lambda t: 0.005 if t < 900 else 0.1, seed=3)
+    plan = PLAN.model_copy(update={"minimum": timedelta(minutes=5)})
+    _, _ = drive(world, plan)
+    assert weights(world)[:2] == [5, 25]
+    assert weights(world)[-1] == 0
+    fall = world.log[-1][0]
+    assert 900 < fall < 1200
+
+
+def test_thin_traffic_is_held_and_told_what_it_needs():
+    world = simulated_world(**HEALTHY, requests_per_second=0.3)
+    controller, events = drive(world, stop_after=timedelta(hours=2))
+    assert weights(world) == [5]
+    assert controller.state.phase is Phase.RUNNING
+    last = [event for event in events if event.judgement is not None][-1]
+    assert not last.judgement.sufficient
+    assert "needs" in last.text
+
+
+def test_a_sticky_canary_is_found_after_the_rollback():
+    world = simulated_world(**BROKEN, sticky=0.6)
+    controller, events = drive(world)
+    assert controller.result().phase is Phase.ROLLED_BACK
+    assert "although its weight is 0" in controller.result().traffic.finding
+    assert "although its weight is 0" in texts(events, EventKind.AFTERCARE)[0]
+
+
+def test_the_split_is_judged_by_the_weight_that_was_in_force():
+    """No stage begins with a finding, although intervals and changes of the weight do not begin together."""
+    world = simulated_world(**HEALTHY)
+    _, events = drive(world)
+    assert not [text for text in texts(events) if "sticky" in text or "is configured" in text]
+
+
+def test_a_canary_that_has_traffic_already_is_not_taken_over():
+    world = simulated_world(**HEALTHY)
+    world.router.set_weight(30)
+    with pytest.raises(RouterError, match="already gets 30 %"):
+        drive(world)
+
+
+# --- the metric store fails ------------------------------------------------------------------------------------------
+
+
+class Failing:
+    """A source that fails between two times."""
+
+    def __init__(self, world, start, end, how):
+        self.world, self.start, self.end, self.how = world, start, end, how
+
+    def fetch(self, queries, window):
+        if self.start <= self.world.clock.seconds < self.end:
+            return self.how(self.world, queries, window)
+        return self.world.fetch(queries, window)
+
+
+def down(world, queries, window):
+    raise SourceUnavailable("connection refused")
+
+
+def hanging(world, queries, window):
+    world.clock.seconds += 30
+    raise SourceUnavailable("no answer within 30 s")
+
+
+def half(world, queries, window):
+    answers = world.fetch(queries, window)
+    return [Result() if query.side is Side.CANARY else one for query, one in zip(queries, answers, strict=True)]
+
+
+def incomplete(world, queries, window):
+    return [Result(error="query timed out") for _ in queries]
+
+
+@pytest.mark.parametrize("how", [down, hanging])
+def test_a_store_that_comes_back_in_time_changes_nothing_but_the_time(how):
+    world = simulated_world(**HEALTHY)
+    _, events = drive(world, source=Failing(world, 100, 350, how))
+    assert weights(world) == [5, 25, 50, 75, 100]
+    assert not [at for at, _ in world.log[2:] if 100 <= at < 350]  # no rise while it was blind
+    assert any(event.kind is EventKind.BLIND for event in events)
+
+
+@pytest.mark.parametrize("how", [down, hanging])
+def test_a_store_that_stays_away_costs_the_canary_its_traffic(how):
+    world = simulated_world(**HEALTHY)
+    controller, _ = drive(world, source=Failing(world, 100, 1e9, how))
+    assert weights(world) == [5, 0]
+    assert "no new data to judge" in controller.result().reason
+    assert world.log[-1][0] - 100 < 300 + 60
+
+
+@pytest.mark.parametrize("how", [half, incomplete])
+def test_half_an_answer_never_raises_the_weight(how):
+    """A canary without data, or with errors in place of data, is not proven safe, whatever was proven before."""
+    world = simulated_world(**HEALTHY)
+    drive(world, source=Failing(world, 200, 1e9, how), stop_after=timedelta(hours=1))
+    assert not [percent for at, percent in world.log[1:] if at > 260 and percent > 0]
+
+
+# --- the router fails ------------------------------------------------------------------------------------------------
+
+
+class Faulty:
+    """A router whose calls fail by a script: (verb, exception, whether the write was made all the same)."""
+
+    def __init__(self, router, script, world=None):
+        self.router, self.script, self.calls, self.world = router, list(script), [], world
+
+    def _fail(self, verb):
+        self.calls.append((verb, self.world.clock.seconds if self.world else None))
+        for index, (when, error, made) in enumerate(self.script):
+            if when == verb:
+                del self.script[index]
+                return error, made
+        return None, True
+
+    def get_weight(self):
+        error, _ = self._fail("get")
+        if error:
+            raise error
+        return self.router.get_weight()
+
+    def set_weight(self, percent, *, expect=None):
+        error, made = self._fail("set")
+        written = self.router.set_weight(percent, expect=expect) if made else False
+        if error:
+            raise error
+        return written
+
+    def rollback(self):
+        error, made = self._fail("rollback")
+        report = self.router.rollback() if made else None
+        if error:
+            raise error
+        return report
+
+    def verify(self, percent, *, timeout=10.0):
+        return self.router.verify(percent, timeout=timeout)
+
+
+ERRORS = [Conflict("409"), Forbidden("403"), RouterUnavailable("500"), RouterUnavailable("timed out")]
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["not written", "written"])
+@pytest.mark.parametrize("error", ERRORS, ids=str)
+def test_a_rollback_is_tried_until_it_is_read_back(error, made):
+    world = simulated_world(**BROKEN)
+    router = Faulty(world.router, [("rollback", error, made)] * 6, world)
+    controller, events = drive(world, router=router)
+    assert controller.result().phase is Phase.ROLLED_BACK
+    assert controller.result().report.changed is not made  # the seventh attempt finds it done
+    attempts = [at for verb, at in router.calls if verb == "rollback"]
+    waits = [later - earlier for earlier, later in itertools.pairwise(attempts)]
+    assert waits == [0.5, 1, 2, 4, 8, 16]
+    assert len([text for text in texts(events, EventKind.TROUBLE) if "attempt" in text]) == 6
+
+
+def test_a_rollback_that_the_router_did_not_take_over_is_tried_again():
+    world = simulated_world(**BROKEN)
+
+    class Deaf(Faulty):
+        attempts = 0
+
+        def rollback(self):
+            self.attempts += 1
+            return self.router.rollback() if self.attempts > 5 else RollbackReport(changed=False)
+
+    controller, events = drive(world, router=Deaf(world.router, [], world))
+    assert weights(world)[-1] == 0
+    assert controller.result().weight == 0
+    assert any("5 % is still in force" in text for text in texts(events))
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["not written", "written"])
+@pytest.mark.parametrize("error", ERRORS, ids=str)
+def test_a_raise_that_fails_is_read_back_and_judged_again(error, made):
+    world = simulated_world(**HEALTHY)
+    router = Faulty(world.router, [("set", error, made)] * 3, world)
+    drive(world, router=router)
+    assert weights(world) == [5, 25, 50, 75, 100]
+
+
+def test_a_router_that_cannot_be_read_holds_the_weight():
+    world = simulated_world(**HEALTHY)
+    router = Faulty(world.router, [], world)
+
+    def broken_for_a_while():
+        if 200 < world.clock.seconds < 1000:
+            raise RouterUnavailable("no route to host")
+        return world.router.get_weight()
+
+    router.get_weight = broken_for_a_while
+    drive(world, router=router)
+    assert not [at for at, _ in world.log[1:] if 200 < at < 1000]
+    assert weights(world)[-1] == 100
+
+
+def test_somebody_else_changes_the_weight_and_it_is_not_overwritten():
+    world = simulated_world(**HEALTHY)
+    controller = Controller(world.config, world.source, world.router, PLAN, clock=world.clock)
+    seen = []
+    for event in controller.events():
+        seen.append(event)
+        if controller.state.stage == 0 and world.clock.seconds >= 60 and weights(world) == [5]:
+            world.router.set_weight(60)
+    assert weights(world) == [5, 60]
+    assert controller.result().phase is Phase.STOPPED
+    assert "somebody else changed the weight: 60 % is in force, 5 % was set" in controller.result().reason
+
+
+def test_a_regression_is_rolled_back_even_when_somebody_else_holds_the_weight():
+    world = simulated_world(error_rate=0.005, canary_error_rate=0.05, seed=7)
+    controller = Controller(world.config, world.source, world.router, PLAN, clock=world.clock)
+    for _ in controller.events():
+        if weights(world) == [5]:
+            world.router.set_weight(6)
+    assert controller.result().phase is Phase.ROLLED_BACK
+    assert weights(world) == [5, 6, 0]
+
+
+# --- clocks, signals, humans -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", [timedelta(hours=1), timedelta(hours=-1), timedelta(days=-3)])
+def test_a_clock_that_jumps_never_raises_the_weight_early(by):
+    world = simulated_world(**HEALTHY)
+    jumped = []
+
+    def jump(event):
+        if world.clock.seconds >= 60 and not jumped:
+            jumped.append(world.clock.seconds)
+            world.clock.jump(by)
+
+    drive(world, callbacks=[jump], stop_after=timedelta(hours=3))
+    assert jumped
+    rises = [at for at, percent in world.log[1:] if percent > 0]
+    assert all(later - earlier >= 120 for earlier, later in itertools.pairwise(rises))
+    assert weights(world) == [5, 0]  # blind, because the store's clock is another: not promoted by mistake
+
+
+def test_without_a_journal_an_interrupted_driver_rolls_back():
+    world = simulated_world(**HEALTHY)
+    controller = Controller(world.config, world.source, world.router, PLAN, clock=world.clock)
+    for event in controller.events():
+        if event.kind is EventKind.LOOK and weights(world) == [5, 25]:
+            controller.stop()
+    assert weights(world) == [5, 25, 0]
+    assert "without a journal" in controller.result().reason
+
+
+def test_with_a_journal_an_interrupted_driver_leaves_the_weight_to_the_next(tmp_path):
+    world = simulated_world(**HEALTHY)
+    controller = Controller(world.config, world.source, world.router, PLAN, clock=world.clock, journal=tmp_path / "j")
+    for event in controller.events():
+        if event.kind is EventKind.LOOK and weights(world) == [5, 25]:
+            controller.stop()
+    assert weights(world) == [5, 25]
+    assert event.kind is EventKind.INTERRUPTED
+    world.clock.seconds += 120
+    looks_before = controller.result().looks
+    again, events = drive(world, journal=tmp_path / "j")
+    assert events[0].kind is EventKind.RESUMED
+    assert again.result().phase is Phase.PROMOTED
+    assert again.result().judgement.look.number > looks_before  # the evidence was taken up, not gathered anew
+    check_journal(tmp_path / "j", world)
+
+
+def test_after_a_resume_the_weight_waits_for_a_new_judgement(tmp_path):
+    world = simulated_world(**HEALTHY)
+    controller = Controller(world.config, world.source, world.router, PLAN, clock=world.clock, journal=tmp_path / "j")
+    for event in controller.events():
+        if event.kind is EventKind.LOOK and controller.state.stage == 1 and event.judgement.verdict == "pass":
+            controller.stop()
+    world.clock.seconds += 3600  # long over every minimum
+    drive(world, source=Failing(world, 0, 1e9, down), journal=tmp_path / "j")
+    assert weights(world) == [5, 25, 0]
+
+
+def test_a_manual_gate_waits_for_a_human():
+    world = simulated_world(**HEALTHY)
+    plan = RolloutPlan(stages=[5, {"weight": 25, "approval": True}, 100], minimum="2m")
+    controller = Controller(world.config, world.source, world.router, plan, clock=world.clock)
+    asked = 0
+    for event in controller.events():
+        if "a human must approve 100 %" in event.text:
+            asked += 1
+            if asked == 20:
+                controller.approve()
+    assert asked >= 20
+    assert weights(world) == [5, 25, 100]
+
+
+def test_pause_resume_and_abort():
+    world = simulated_world(**HEALTHY)
+    controller = Controller(world.config, world.source, world.router, PLAN, clock=world.clock)
+    told = []
+    for _ in controller.events():
+        if weights(world) == [5] and not told:
+            controller.pause()
+            told.append("pause")
+        if world.clock.seconds > 3600 and told == ["pause"]:
+            assert weights(world) == [5]
+            controller.resume()
+            told.append("resume")
+        if weights(world) == [5, 25, 50] and "abort" not in told:
+            controller.abort("the release notes were wrong")
+            told.append("abort")
+    assert weights(world) == [5, 25, 50, 0]
+    assert controller.result().reason == "the release notes were wrong"
+
+
+def test_commands_of_another_process(tmp_path):
+    world = simulated_world(**HEALTHY)
+    path = tmp_path / "j"
+    controller = Controller(world.config, world.source, world.router, PLAN, clock=world.clock, journal=path)
+    for _ in controller.events():
+        if weights(world) == [5, 25]:
+            send_command(path, "abort", "seen on the dashboard")
+    assert weights(world) == [5, 25, 0]
+    assert controller.result().reason == "seen on the dashboard"
+    with pytest.raises(DataError, match="no such journal"):
+        send_command(tmp_path / "other", "approve")
+    with pytest.raises(ValueError, match="'aprove' is no command"):
+        send_command(path, "aprove")
+
+
+def test_a_command_to_an_earlier_rollout_is_not_obeyed(tmp_path):
+    world = simulated_world(**HEALTHY)
+    (tmp_path / "j.commands").write_text("abort\tlong ago\n")
+    controller, _ = drive(world, journal=tmp_path / "j")
+    assert controller.result().phase is Phase.PROMOTED
+
+
+def test_a_callback_that_raises_changes_nothing():
+    world = simulated_world(**BROKEN)
+
+    def broken(event):
+        raise KeyError("no such channel")
+
+    controller, events = drive(world, callbacks=[broken])
+    assert controller.result().phase is Phase.ROLLED_BACK
+    assert any("a callback raised KeyError" in text for text in texts(events))
+
+
+def test_stop_wakes_a_sleeping_driver():
+    """With the machine's own clock: a driver between two looks reacts at once."""
+    world = simulated_world(**HEALTHY)
+    controller = Controller(world.config, world.source, world.router, PLAN, every=timedelta(hours=1))
+    done = threading.Thread(target=controller.run)
+    done.start()
+    timer = threading.Timer(0.3, controller.stop)
+    timer.start()
+    done.join(20)
+    assert not done.is_alive()
+    assert weights(world)[-1] == 0
+
+
+# --- the journal -------------------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """The process is gone; nothing in it may notice."""
+
+
+class Mortal:
+    """Kills the driver at the n-th record, before or after it is written."""
+
+    def __init__(self, monkeypatch, at, when):
+        self.count, self.at, self.when, self.what = 0, at, when, None
+        append = Journal.append
+
+        def mortal(journal, what, *args, **values):
+            self.count += 1
+            if self.count == self.at and self.when == "before":
+                self.what = what
+                raise Killed
+            append(journal, what, *args, **values)
+            if self.count == self.at:
+                self.what = what
+                raise Killed
+
+        monkeypatch.setattr(Journal, "append", mortal)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("rates", [HEALTHY, BROKEN], ids=["healthy", "broken"])
+def test_a_driver_killed_at_any_record_is_taken_up(rates, when, tmp_path, monkeypatch):
+    plan = RolloutPlan(stages=[5, 50, 100], minimum="1m", aftercare="1m")
+    final = 100 if rates is HEALTHY else 0
+    kinds, number = set(), 0
+    while True:
+        number += 1
+        world = simulated_world(**rates, requests_per_second=4000)
+        path = tmp_path / f"journal{number}"
+        with monkeypatch.context() as patch:
+            mortal = Mortal(patch, number, when)
+            try:
+                drive(world, plan, journal=path)
+            except Killed:
+                kinds.add(mortal.what)
+            else:
+                break
+        before = weights(world)
+        world.clock.seconds += 40
+        controller, _ = drive(world, plan, journal=path)
+        assert controller.result().phase in (Phase.PROMOTED, Phase.ROLLED_BACK)
+        assert weights(world)[-1] == final, (number, weights(world))
+        assert weights(world)[: len(before)] == before
+        assert len(set(weights(world))) == len(weights(world))  # nothing is set twice
+        check_journal(path, world)
+    assert {"begin", "intend", "look", "done"} <= kinds
+    assert rates is HEALTHY or {"rolling_back", "end"} <= kinds
+
+
+def whole_journal(tmp_path):
+    world = simulated_world(**HEALTHY)
+    plan = RolloutPlan(stages=[5, 50, 100], minimum="1m")
+    drive(world, plan, journal=tmp_path / "whole")
+    return plan, (tmp_path / "whole").read_bytes()
+
+
+def test_a_journal_cut_off_anywhere_is_taken_up_or_refused(tmp_path):
+    plan, content = whole_journal(tmp_path)
+    rng = random.Random(1)
+    for number in range(40):
+        length = rng.randrange(1, len(content))
+        path = tmp_path / f"cut{number}"
+        path.write_bytes(content[:length])
+        records, good = read_journal(path)
+        assert good <= length
+        world = simulated_world(**HEALTHY)
+        state = records[-1]["state"] if records else {"weight": 0.0, "intended": None}
+        world.router.set_weight(state["weight"])
+        world.clock.seconds = 7200
+        if not records:
+            continue
+        controller, _ = drive(world, plan, journal=path)
+        assert controller.result().phase in (Phase.PROMOTED, Phase.ROLLED_BACK)
+        rises = [percent for percent in weights(world) if percent > state["weight"]]
+        assert rises == sorted(rises)
+
+
+def test_a_lost_record_of_a_rise_is_a_drift_and_no_reason_to_rise(tmp_path):
+    """The journal says 5 %, the router 50 %: somebody did that, and nobody judged it."""
+    plan, content = whole_journal(tmp_path)
+    lines = content.splitlines(keepends=True)
+    first = next(i for i, line in enumerate(lines) if json.loads(line)["what"] == "intend" and b'"intended":50' in line)
+    path = tmp_path / "lost"
+    path.write_bytes(b"".join(lines[:first]))
+    world = simulated_world(**HEALTHY)
+    world.router.set_weight(50)
+    world.clock.seconds = 7200
+    controller, _ = drive(world, plan, journal=path)
+    assert weights(world) == [50]
+    assert controller.result().phase is Phase.STOPPED
+
+
+def test_a_damaged_journal_is_refused_with_the_line(tmp_path):
+    _, content = whole_journal(tmp_path)
+    rng = random.Random(2)
+    for number in range(60):
+        damaged = bytearray(content)
+        at = rng.randrange(0, len(content) - 400)
+        damaged[at] ^= 1 << rng.randrange(0, 7)
+        if damaged == content:
+            continue
+        path = tmp_path / f"damaged{number}"
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"line \d+ is damaged"):
+            Journal(path)
+
+
+def test_two_drivers_cannot_share_a_journal(tmp_path):
+    world = simulated_world(**HEALTHY)
+    with Journal(tmp_path / "j"), pytest.raises(DataError, match="another driver is running"):
+        drive(world, journal=tmp_path / "j")
+    assert weights(world) == []
+
+
+@pytest.mark.parametrize("change", ["config", "plan", "sides"])
+def test_a_journal_of_another_rollout_is_refused(change, tmp_path):
+    world = simulated_world(**HEALTHY)
+    drive(world, journal=tmp_path / "j", stop_after=timedelta(minutes=3))
+    plan = RolloutPlan(stages=[5, 100]) if change == "plan" else PLAN
+    if change == "config":
+        world.config = world.config.model_copy(update={"false_alarm_rate": 0.02})
+    if change == "sides":
+        world.config = world.config.with_sides(canary={"version": "2"})
+    with pytest.raises(DataError, match="of another rollout"):
+        drive(world, plan, journal=tmp_path / "j")
+
+
+def test_an_ended_journal_says_so_and_does_nothing(tmp_path):
+    world = simulated_world(**BROKEN)
+    drive(world, journal=tmp_path / "j")
+    before = weights(world)
+    controller, events = drive(world, journal=tmp_path / "j")
+    assert "the journal has ended" in texts(events)[0]
+    assert controller.result().phase is Phase.ROLLED_BACK
+    assert weights(world) == before
+
+
+@pytest.mark.parametrize("damage", ["gone", "rubbish", "of another run"])
+def test_lost_evidence_is_read_again(damage, tmp_path):
+    world = simulated_world(**HEALTHY)
+    path, evidence = tmp_path / "j", tmp_path / "j.evidence"
+    controller = Controller(world.config, world.source, world.router, PLAN, clock=world.clock, journal=path)
+    for event in controller.events():
+        if event.kind is EventKind.LOOK and controller.state.stage == 1:
+            controller.stop()
+    looked = controller.result().judgement.look.intervals
+    if damage == "gone":
+        evidence.unlink()
+    elif damage == "rubbish":
+        evidence.write_text("{")
+    else:
+        state = json.loads(evidence.read_text())
+        state["start"] = (datetime.fromisoformat(state["start"]) - timedelta(days=1)).isoformat()
+        evidence.write_text(json.dumps(state))
+    again, events = drive(world, journal=path)
+    assert again.result().phase is Phase.PROMOTED
+    first = next(event for event in events if event.judgement is not None)
+    assert first.judgement.look.intervals >= looked
+    assert first.judgement.look.number <= 2  # in one look, from the start
+
+
+def test_a_full_disk_holds_the_weight_and_never_blocks_a_rollback(tmp_path, monkeypatch):
+    """ENOSPC on every write of the journal for a while."""
+    import errno
+    import os
+
+    world = simulated_world(error_rate=0.005, canary_error_rate=lambda t: 0.005 if t < 1500 else 0.1, seed=5)
+    real = os.pwrite
+
+    def pwrite(handle, data, offset):
+        if 100 < world.clock.seconds < 1000 or world.clock.seconds > 1500:
+            if len(data) > 10:
+                return real(handle, data[:10], offset)  # the last bytes of the disk
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(handle, data, offset)
+
+    monkeypatch.setattr("canary_judge.journal.os.pwrite", pwrite)
+    plan = PLAN.model_copy(update={"minimum": timedelta(minutes=4)})
+    controller, events = drive(world, plan, journal=tmp_path / "j")
+    assert not [at for at, percent in world.log[1:] if 100 < at < 1000 and percent > 5]
+    assert controller.result().phase is Phase.ROLLED_BACK
+    assert weights(world)[-1] == 0
+    assert any("No space left" in text for text in texts(events, EventKind.TROUBLE))
+    records, _ = read_journal(tmp_path / "j")  # no half record in the middle
+    assert records
