@@ -1,6 +1,7 @@
-"""The command line: judge, watch, plan, check, presets, schema, demo, kayenta.
+"""The command line: judge, watch, rollout, router, control, plan, check, presets, schema, demo, kayenta.
 
-Exit codes of `judge` and `watch`: 0 pass, 2 fail, 3 marginal, 4 marginal for want of evidence, 1 error.
+Exit codes of `judge` and `watch`: 0 pass, 2 fail, 3 marginal, 4 marginal for want of evidence, 1 error. Of `rollout`:
+0 promoted, 2 rolled back, 3 stopped or interrupted, 1 error.
 """
 
 from __future__ import annotations
@@ -93,6 +94,27 @@ def _parser() -> argparse.ArgumentParser:
     watch.add_argument("--once", action="store_true", help="look once, for cron and CI jobs; needs --state")
     _output_options(watch)
     watch.set_defaults(run=_watch)
+
+    from canary_judge import rollout_commands  # noqa: PLC0415
+
+    rollout = commands.add_parser(
+        "rollout", help="drive a canary through its stages, and back to 0 at once",
+        description="Look, judge and set the weight, until the canary has all of the traffic or none.",
+        epilog="Exit codes: 0 promoted, 2 rolled back, 3 stopped or interrupted, 1 error.",
+    )  # fmt: skip
+    _source_options(rollout)
+    rollout_commands.add_rollout(rollout)
+    _output_options(rollout)
+    rollout.set_defaults(run=_rollout)
+
+    router = commands.add_parser(
+        "router", help="read, set or take back a weight by hand",
+        epilog="Exit codes: 0 done, 3 rolled back but something still leads to the canary, 1 error.",
+    )  # fmt: skip
+    rollout_commands.add_router(router)
+    rollout_commands.add_control(
+        commands.add_parser("control", help="approve, pause, resume, abort or stop a running rollout")
+    )
 
     plan = commands.add_parser(
         "plan", help="how long a canary takes at which weight",
@@ -244,6 +266,15 @@ def _show(options: argparse.Namespace, config: JudgeConfig, judgement: Judgement
     print(f"{clear}{board}\n", flush=True)
 
 
+def _rollout(options: argparse.Namespace) -> int:
+    from canary_judge.rollout_commands import run_rollout  # noqa: PLC0415
+
+    config = _config(options)
+    every = _duration(options.every, "--every")
+    sources = {} if options.dry_run else _sources(options, config)
+    return run_rollout(options, config, sources, every=every, colored=_colored(options))
+
+
 def _plan(options: argparse.Namespace) -> int:
     from canary_judge.planning import plan, plan_to_json  # noqa: PLC0415
 
@@ -256,11 +287,17 @@ def _plan(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from canary_judge.advice import advise  # noqa: PLC0415
+    from canary_judge.rollout_commands import rollout_plan  # noqa: PLC0415
+    from canary_judge.routers import from_config as router_from_config  # noqa: PLC0415
     from canary_judge.sources import from_config  # noqa: PLC0415
 
     config = _config(options)
     for name, section in config.sources.items():
         from_config(section, name=name)
+    if config.rollout:
+        rollout_plan(config)
+    if config.router:
+        router_from_config(config.router)
     undefined = sorted({metric.source for metric in config.metrics} - set(config.sources))
     print(f"{options.config}: valid; config hash {config.hash()[:12]}")
     for query in config.queries():
@@ -367,7 +404,7 @@ def _sources(options: argparse.Namespace, config: JudgeConfig) -> dict[str, Metr
     from canary_judge import sources  # noqa: PLC0415  (each source is imported when it is used)
 
     used = list(dict.fromkeys(metric.source for metric in config.metrics))
-    live = options.command == "watch"  # whose table would be torn by it
+    live = options.command in ("watch", "rollout")  # whose table would be torn by it
     progress = _progress if sys.stderr.isatty() and not live else None
     if options.data is not None:
         return dict.fromkeys(used, sources.FrameSource(Path(options.data), align=options.align))

@@ -111,6 +111,12 @@ class JudgeConfig(StrictModel):
     sources: dict[str, dict[str, Any]] = Field(
         default_factory=dict, repr=False, description="Validated by the sources."
     )
+    router: dict[str, Any] = Field(
+        default_factory=dict, repr=False, description="What drives the traffic in a rollout; validated by the router."
+    )
+    rollout: dict[str, Any] = Field(
+        default_factory=dict, description="Stages and policy of a rollout; validated by RolloutPlan."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -233,8 +239,8 @@ class JudgeConfig(StrictModel):
         )
 
     def hash(self) -> str:
-        """SHA-256 of all that decides: no sides (they change with every deploy), no sources (they hold secrets)."""
-        data = self.model_dump(mode="json", exclude={"baseline", "canary", "sources"})
+        """SHA-256 of all that decides: no sides (they change with every deploy), no sources, no rollout."""
+        data = self.model_dump(mode="json", exclude={"baseline", "canary", "sources", "router", "rollout"})
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
@@ -311,7 +317,7 @@ def _metric_name(data: Mapping[str, Any], path: list[Any]) -> str:
 def _message(problem: Any, path: list[Any]) -> str:
     shown = repr(problem.get("input"))
     shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    if path[:1] == ["sources"]:
+    if path[:1] in (["sources"], ["router"]):
         shown = "of the wrong kind"  # it may be a secret
     kind = problem["type"]
     if kind == "extra_forbidden":

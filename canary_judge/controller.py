@@ -8,143 +8,45 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from canary_judge.config import JudgeConfig
-from canary_judge.errors import ConfigError, DataError, RouterError, SourceError
-from canary_judge.journal import Journal
+from canary_judge.errors import DataError, RouterError, SourceError
+from canary_judge.events import Clock, Event, EventKind, RolloutResult, SystemClock
+from canary_judge.journal import Journal, read_commands
 from canary_judge.monitor import Monitor
 from canary_judge.results import Action, Judgement, TrafficSplit
 from canary_judge.rollout import (
     Do,
     Phase,
-    RollbackReport,
     RolloutPlan,
     RolloutState,
-    TrafficRouter,
-    WeightReading,
     abort,
     approve,
     begin,
     pause,
     resume,
     rolled_back,
-    same_weight,
     state_from_json,
     state_to_json,
     step,
     take_over,
 )
+from canary_judge.routing import RollbackReport, TrafficRouter, WeightReading, same_weight
 from canary_judge.series import MetricSource
 from canary_judge.watching import restore, save
 
-__all__ = ["Clock", "Controller", "Event", "EventKind", "RolloutResult", "SystemClock", "send_command"]
+__all__ = ["Controller"]
 
 _FORMAT = 1
 _LONGEST_BACKOFF = 30.0
 # What a rollback leaves shows only after the interval of the change, the one after it, and late scrapes.
 _AFTERCARE_LOOKS = 6
 _COMMANDS: dict[str, Callable[[RolloutState], RolloutState]] = {"approve": approve, "pause": pause, "resume": resume}
-
-
-class Clock(Protocol):
-    """Time, as the controller sees it; tests bring their own."""
-
-    def now(self) -> datetime:
-        """The time of the metric store's time stamps."""
-        ...
-
-    def monotonic(self) -> float:
-        """Seconds that no adjustment of the clock changes."""
-        ...
-
-    def wait(self, seconds: float, wake: threading.Event) -> None:
-        """Return after so many seconds, or when the event is set."""
-        ...
-
-
-class SystemClock:
-    """The machine's clocks."""
-
-    def now(self) -> datetime:
-        """The time of day."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Seconds since some moment."""
-        return time.monotonic()
-
-    def wait(self, seconds: float, wake: threading.Event) -> None:
-        """Sleep until the time has passed or somebody wakes us."""
-        wake.wait(seconds)
-
-
-class EventKind(StrEnum):
-    """What has happened."""
-
-    STARTED = "started"
-    RESUMED = "resumed"
-    LOOK = "look"
-    BLIND = "blind"
-    WEIGHT = "weight"
-    TROUBLE = "trouble"
-    ROLLING_BACK = "rolling_back"
-    COMMAND = "command"
-    AFTERCARE = "aftercare"
-    INTERRUPTED = "interrupted"
-    ENDED = "ended"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One thing that happened in a rollout.
-
-    Attributes:
-        kind: What.
-        at: When.
-        weight: Percent of the traffic that the canary has, as far as known.
-        text: In words.
-        state: Where the rollout stands.
-        judgement: For a look.
-        report: For a rollback: what is left.
-    """
-
-    kind: EventKind
-    at: datetime
-    weight: float
-    text: str
-    state: RolloutState
-    judgement: Judgement | None = None
-    report: RollbackReport | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutResult:
-    """How a rollout ended.
-
-    Attributes:
-        phase: PROMOTED, ROLLED_BACK, STOPPED; another one when it was interrupted, to be resumed from its journal.
-        weight: The canary's weight at the end, as last read back.
-        reason: Why.
-        looks: How many looks brought new data, in this process.
-        judgement: The last one.
-        report: Of the rollback, if there was one.
-        traffic: The canary's requests after the rollback, if they were observed.
-    """
-
-    phase: Phase
-    weight: float
-    reason: str
-    looks: int
-    judgement: Judgement | None
-    report: RollbackReport | None
-    traffic: TrafficSplit | None
 
 
 class Controller:
@@ -363,7 +265,8 @@ class Controller:
                 "(`canary-judge router rollback ...`), or give the journal of the rollout that set it"
             )
         self._state = begin(self._now())
-        self._from_file()  # commands to an earlier rollout
+        if self._path is not None:  # commands to an earlier rollout are not obeyed
+            self._read_commands = read_commands(self._path, 0)[1]
         self._write("begin", **self._identity(), commands=self._read_commands)
         weights = " -> ".join(f"{stage.weight:g}" for stage in self.plan.stages)
         return self._event(EventKind.STARTED, f"stages {weights} %")
@@ -546,7 +449,14 @@ class Controller:
     # --- commands ---
 
     def _obey(self) -> Iterator[Event]:
-        for name, reason in [*self._take_commands(), *self._from_file()]:
+        taken, self._commands = self._commands, []
+        if self._path is not None:
+            try:
+                written, self._read_commands = read_commands(self._path, self._read_commands)
+                taken += written
+            except DataError as error:
+                yield self._event(EventKind.TROUBLE, str(error))
+        for name, reason in taken:
             if name == "abort":
                 self._state = abort(self._state, reason or "aborted by a human")
             elif name in _COMMANDS:
@@ -561,45 +471,6 @@ class Controller:
                 self._write("command", name=name, reason=reason, commands=self._read_commands)
             except DataError as error:
                 yield self._event(EventKind.TROUBLE, str(error))
-
-    def _take_commands(self) -> list[tuple[str, str]]:
-        taken, self._commands = self._commands, []
-        return taken
-
-    def _from_file(self) -> list[tuple[str, str]]:
-        """Commands that another process left beside the journal."""
-        if self._path is None:
-            return []
-        path = _commands_file(self._path)
-        if not path.exists():
-            return []
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # what ends a line is whole
-        new, self._read_commands = lines[self._read_commands :], len(lines)
-        return [tuple(line.split("\t", 1)) for line in new if "\t" in line]  # type: ignore[misc]
-
-
-def send_command(journal: str | Path, name: str, reason: str = "") -> None:
-    """Tell the driver that runs on this journal to approve, pause, resume, abort or stop.
-
-    Raises:
-        ConfigError: There is no such command.
-        DataError: There is no such journal, or the command cannot be written beside it.
-    """
-    known = [*_COMMANDS, "abort", "stop"]
-    if name not in known:
-        raise ConfigError(f"{name!r} is no command; there are {', '.join(known)}")
-    path = Path(journal)
-    if not path.exists():
-        raise DataError(f"{path}: there is no such journal; give the one of the running rollout")
-    try:
-        with _commands_file(path).open("a", encoding="utf-8") as file:
-            file.write(f"{name}\t{' '.join(reason.split())}\n")
-    except OSError as error:
-        raise DataError(f"{_commands_file(path)}: cannot be written: {error}") from error
-
-
-def _commands_file(journal: Path) -> Path:
-    return journal.with_name(journal.name + ".commands")
 
 
 def _all_silent(judgement: Judgement, intervals: int) -> bool:

@@ -16,9 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from canary_judge.errors import DataError
+from canary_judge.errors import ConfigError, DataError
 
-__all__ = ["Journal", "read_journal"]
+__all__ = ["COMMANDS", "Journal", "read_commands", "read_journal", "send_command"]
+
+# What a human may tell a running driver.
+COMMANDS = ("approve", "pause", "resume", "abort", "stop")
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
@@ -117,3 +120,46 @@ class Journal:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+# --- commands to a running driver, beside its journal --------------------------------------------------------------
+
+
+def send_command(journal: str | Path, name: str, reason: str = "") -> None:
+    """Tell the driver that runs on this journal to approve, pause, resume, abort or stop.
+
+    Raises:
+        ConfigError: There is no such command.
+        DataError: There is no such journal, or the command cannot be written beside it.
+    """
+    if name not in COMMANDS:
+        raise ConfigError(f"{name!r} is no command; there are {', '.join(COMMANDS)}")
+    path = Path(journal)
+    if not path.exists():
+        raise DataError(f"{path}: there is no such journal; give the one of the running rollout")
+    try:
+        with _commands_file(path).open("a", encoding="utf-8") as file:
+            file.write(f"{name}\t{' '.join(reason.split())}\n")
+    except OSError as error:
+        raise DataError(f"{_commands_file(path)}: cannot be written: {error}") from error
+
+
+def read_commands(journal: Path, after: int) -> tuple[list[tuple[str, str]], int]:
+    """The commands behind the first `after` ones, and how many there are in all.
+
+    Raises:
+        DataError: They cannot be read.
+    """
+    path = _commands_file(journal)
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # a line is whole when it has ended
+    except FileNotFoundError:
+        return [], 0
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    found = [line.partition("\t") for line in lines[after:]]
+    return [(name, reason) for name, _, reason in found], len(lines)
+
+
+def _commands_file(journal: Path) -> Path:
+    return journal.with_name(journal.name + ".commands")

@@ -28,6 +28,7 @@ def main() -> None:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and body in one packet, or each answer waits 40 ms for an acknowledgement
 
         def do_GET(self):
             if self.path == "/metrics":

@@ -8,12 +8,14 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from canary_judge.controller import Controller, EventKind, send_command
+from canary_judge.controller import Controller
 from canary_judge.errors import Conflict, DataError, RouterError, RouterUnavailable, SourceUnavailable
-from canary_judge.journal import Journal, read_journal
+from canary_judge.events import EventKind
+from canary_judge.journal import Journal, read_journal, send_command
 from canary_judge.results import Side
-from canary_judge.rollout import Phase, RollbackReport, RolloutPlan
+from canary_judge.rollout import Phase, RolloutPlan
 from canary_judge.routers.kubernetes import Forbidden
+from canary_judge.routing import RollbackReport
 from canary_judge.series import Result
 from canary_judge.testing import simulated_world
 

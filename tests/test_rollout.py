@@ -17,7 +17,6 @@ from canary_judge.rollout import (
     Phase,
     RolloutPlan,
     RolloutState,
-    WeightReading,
     abort,
     approve,
     begin,
@@ -29,6 +28,7 @@ from canary_judge.rollout import (
     step,
     take_over,
 )
+from canary_judge.routing import WeightReading
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PAGE = Path(__file__).parents[1] / "docs" / "rollout.md"

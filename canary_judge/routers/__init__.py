@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from canary_judge import plugins
 
 if TYPE_CHECKING:
-    from canary_judge.rollout import TrafficRouter
     from canary_judge.routers.envoy import EnvoyFile, EnvoyRuntime
     from canary_judge.routers.haproxy import HAProxyRouter
     from canary_judge.routers.kubernetes import KubernetesRouter
     from canary_judge.routers.memory import MemoryRouter
     from canary_judge.routers.nginx import NginxRouter
+    from canary_judge.routing import TrafficRouter
 
 __all__ = [
     "EnvoyFile",

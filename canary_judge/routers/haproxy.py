@@ -21,8 +21,8 @@ from canary_judge.errors import (
     RouterUnavailable,
 )
 from canary_judge.metrics import StrictModel
-from canary_judge.rollout import Residual, RollbackReport, WeightReading, check_percent, same_weight
 from canary_judge.routers.options import read_options
+from canary_judge.routing import Residual, RollbackReport, WeightReading, check_percent, same_weight
 
 __all__ = ["HAProxyRouter"]
 

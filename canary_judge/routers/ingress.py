@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from canary_judge.errors import NotACanaryIngress, NotEnoughWeight, NotWeighted
-from canary_judge.rollout import Residual, WeightReading, check_percent, same_weight
 from canary_judge.routers.weighted import Operation
+from canary_judge.routing import Residual, WeightReading, check_percent, same_weight
 
 __all__ = ["PREFIX", "ingress_changes", "ingress_reading", "ingress_residuals"]
 

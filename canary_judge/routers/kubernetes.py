@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from canary_judge.errors import Conflict, DriftDetected, RouterError
-from canary_judge.rollout import RollbackReport, WeightReading, same_weight
 from canary_judge.routers.ingress import PREFIX, ingress_changes, ingress_reading, ingress_residuals
-from canary_judge.routers.weighted import KINDS, Kind, Operation, Target, changes, reading, residuals
+from canary_judge.routers.kinds import KINDS
+from canary_judge.routers.weighted import Kind, Operation, Target, changes, reading, residuals
+from canary_judge.routing import RollbackReport, WeightReading, same_weight
 
 __all__ = ["Forbidden", "KubeStore", "KubernetesRouter", "Ref", "patched"]
 

@@ -70,7 +70,11 @@ class ManifestStore:
         new = text
         for start, end, replacement in sorted(edits, reverse=True):
             new = new[:start] + replacement + new[end:]
-        if self._find(new, ref)[1] != after:
+        try:
+            edited = self._find(new, ref)[1] == after
+        except RouterError:
+            edited = False
+        if not edited:
             raise RouterError(
                 f"{self.path}: the weight cannot be edited in place (anchors or merges?); write it out in the file"
             )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from canary_judge.errors import ConfigError, DriftDetected
-from canary_judge.rollout import RollbackReport, WeightReading, check_percent, same_weight
+from canary_judge.routing import RollbackReport, WeightReading, check_percent, same_weight
 
 __all__ = ["MemoryRouter"]
 

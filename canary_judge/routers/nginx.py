@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import time
@@ -21,8 +22,8 @@ from canary_judge.errors import (
 )
 from canary_judge.files import put_file
 from canary_judge.metrics import StrictModel
-from canary_judge.rollout import Residual, RollbackReport, WeightReading, check_percent, same_weight
 from canary_judge.routers.options import read_options
+from canary_judge.routing import Residual, RollbackReport, WeightReading, check_percent, same_weight
 
 __all__ = ["NginxRouter"]
 
@@ -184,14 +185,21 @@ class NginxRouter:
         try:
             master = int(self._pid.read_text(encoding="ascii"))
             children = Path(f"/proc/{master}/task/{master}/children").read_text(encoding="ascii").split()
+            age = time.time() - self._path.stat().st_mtime
             serving = []
             for child in children:
                 title = Path(f"/proc/{child}/cmdline").read_bytes()
                 if b"worker process" in title and b"shutting down" not in title:
-                    serving.append(Path(f"/proc/{child}").stat().st_mtime)
-            return bool(serving) and min(serving) >= self._path.stat().st_mtime - 0.05
+                    serving.append(_age(Path(f"/proc/{child}/stat").read_text(encoding="ascii")))
+            return bool(serving) and max(serving) <= age
         except (OSError, ValueError):
             return False
+
+
+def _age(stat: str) -> float:
+    """Seconds since a process began, from its line in /proc."""
+    ticks = float(stat.rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _commented(text: str, position: int) -> bool:

@@ -11,10 +11,11 @@ from pydantic import Field
 from canary_judge.errors import ConfigError
 from canary_judge.metrics import StrictModel
 from canary_judge.routers.ingress import PREFIX
+from canary_judge.routers.kinds import KINDS, listed_kind
 from canary_judge.routers.kubernetes import INGRESS, KubernetesRouter, KubeStore, Ref
 from canary_judge.routers.manifest import ManifestStore
 from canary_judge.routers.options import read_options
-from canary_judge.routers.weighted import KINDS, Kind, Target, listed_kind
+from canary_judge.routers.weighted import Kind, Target
 
 __all__ = ["Factory", "alb", "apisix", "contour", "gateway", "ingress_nginx", "istio", "smi", "traefik", "weighted"]
 

@@ -20,7 +20,9 @@ def read_options(model: type[_Model], options: Mapping[str, Any]) -> _Model:
     try:
         return model.model_validate(dict(options))
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
+        # a misspelt key explains the missing one
+        problems = error.errors(include_input=False, include_url=False)
+        first = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
         place = ".".join(map(str, first["loc"]))
         known = ", ".join(model.model_fields)
         hint = nearest(place, model.model_fields) if first["type"] == "extra_forbidden" else ""

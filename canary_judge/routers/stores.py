@@ -166,7 +166,7 @@ class KubectlStore:
 
     def replace(self, ref: Ref, obj: Mapping[str, Any]) -> dict[str, Any]:
         """`kubectl replace`."""
-        return self._run(ref, "replace", "--filename=-", "--output=json", stdin=json.dumps(obj))
+        return self._run(ref, "replace", "--validate=false", "--filename=-", "--output=json", stdin=json.dumps(obj))
 
 
 class LightkubeStore:

@@ -9,19 +9,18 @@ so that somebody else's edit in between is a conflict.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from canary_judge.errors import AmbiguousRoute, DestinationNotFound, NotEnoughWeight, NotWeighted, RouteNotFound
-from canary_judge.rollout import Residual, WeightReading, check_percent, same_weight
+from canary_judge.routing import Residual, WeightReading, check_percent, same_weight
 
-__all__ = ["KINDS", "Kind", "Operation", "Target", "changes", "listed_kind", "reading", "residuals"]
+__all__ = [
+    "Destination", "Kind", "Object", "Operation", "Route", "Target", "changes", "reading", "residuals",
+]  # fmt: skip
 
 Object = Mapping[str, Any]
-# a position, a route, and the pointer of its destinations with these
-_Listed = tuple[int, Mapping[str, Any], tuple[str | int, ...], Sequence[Mapping[str, Any]]]
 Operation = dict[str, Any]
 
 
@@ -69,6 +68,7 @@ class Route:
         destinations: The same, read.
         pinned: What of a request must match for the route to be taken: "cookie", "header" or nothing.
         leaks: Ways by which requests reach the canary whatever the weights are.
+        unwritable: Why a weight in this list would change the share of others; empty when it would not.
     """
 
     name: str | int
@@ -78,6 +78,7 @@ class Route:
     destinations: tuple[Destination, ...]
     pinned: Literal["cookie", "header", ""] = ""
     leaks: tuple[str, ...] = ()
+    unwritable: str = ""
 
     def side(self, side: str) -> list[int]:
         """Positions of the destinations of one side."""
@@ -131,6 +132,8 @@ def changes(kind: Kind, obj: Object, target: Target, percent: float) -> list[Ope
     for route in _selected(kind, obj, target):
         if same_weight(route.share(), percent) and _served(route):
             continue
+        if route.unwritable:
+            raise NotWeighted(f"{kind.places} {route.name!r}: {route.unwritable}")
         stable, canary = route.side("stable")[0], route.side("canary")[0]
         new = dict(zip((stable, canary), _split(kind, route, percent), strict=True))
         if kind.annotation is not None:
@@ -251,271 +254,3 @@ def _in_annotation(kind: Kind, obj: Object, target: Target, route: Route, new: M
 
 def _pointer(parts: Iterable[str | int]) -> str:
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)
-
-
-def _quantity(value: Any, default: float) -> float:
-    """A weight; SMI v1alpha1 has quantities, where 500m is a half."""
-    if value is None:
-        return default
-    if isinstance(value, str) and value.endswith("m"):
-        return float(value[:-1]) / 1000
-    return float(value)
-
-
-def _at(value: Any, *keys: str) -> Any:
-    """The value below these keys, or None."""
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
-
-
-def _names(items: Any) -> set[str]:
-    """Names of the headers in a list of matches, lower case."""
-    return {str(_at(item, "name") or "").lower() for item in items or () if isinstance(item, Mapping)}
-
-
-def _pin(headers: set[str], others: bool = False) -> Literal["cookie", "header", ""]:  # noqa: FBT001, FBT002
-    if "cookie" in headers:
-        return "cookie"
-    return "header" if headers - {""} or others else ""
-
-
-@dataclass(frozen=True, slots=True)
-class _Names:
-    """How a kind names its destinations; a name in another namespace is another destination."""
-
-    key: str = "name"
-    namespaced: bool = False
-    target: Target = field(default_factory=lambda: Target(stable="", canary=""))
-
-    def side(self, obj: Object, item: Mapping[str, Any]) -> Literal["stable", "canary", ""]:
-        own = _at(obj, "metadata", "namespace")
-        if self.namespaced and item.get("namespace", own) != own:
-            return ""
-        if item.get("kind", "Service") not in ("Service", "TraefikService"):
-            return ""
-        name = item.get(self.key)
-        return "stable" if name == self.target.stable else "canary" if name == self.target.canary else ""
-
-
-def _destinations(
-    listed: Sequence[Mapping[str, Any]],
-    side: Callable[[Mapping[str, Any]], Literal["stable", "canary", ""]],
-    *,
-    default: float,
-    weight: str = "weight",
-) -> tuple[Destination, ...]:
-    return tuple(
-        Destination(side=side(item), weight=_quantity(item.get(weight), default), written=item.get(weight) is not None)
-        for item in listed
-    )
-
-
-def _listed(obj: Object, path: tuple[str, ...], key: str) -> Iterator[_Listed]:
-    """Each route of the list at the path, with the pointer of its destinations and these."""
-    for position, route in enumerate(_at(obj, *path) or ()):
-        yield position, route, (*path, position, key), route.get(key) or ()
-
-
-# --- Istio ---------------------------------------------------------------------------------------------------------
-
-
-def _istio_host(name: str, namespace: str | None) -> str:
-    """A short name means the service in the object's own namespace."""
-    parts = re.sub(r"\.svc(\.cluster\.local)?\.?$", "", name).split(".")
-    return ".".join(parts if len(parts) > 1 else [parts[0], namespace or "default"])
-
-
-def _istio(obj: Object, target: Target) -> Iterator[Route]:
-    own = _at(obj, "metadata", "namespace")
-    wanted = {
-        (_istio_host(target.stable, own), target.stable_subset): "stable",
-        (_istio_host(target.canary, own), target.canary_subset): "canary",
-    }
-
-    def side(item: Mapping[str, Any]) -> Any:
-        host = _istio_host(str(_at(item, "destination", "host") or ""), own)
-        subset = _at(item, "destination", "subset")
-        # a target without subsets means the host, whatever its subset
-        return wanted.get((host, subset)) or wanted.get((host, None), "")
-
-    for position, route, pointer, listed in _listed(obj, ("spec", target.protocol), "route"):
-        destinations = _destinations(listed, side, default=100.0 if len(listed) == 1 else 0.0)
-        if len(destinations) == 1:  # a lone destination gets everything, even with weight 0
-            (one,) = destinations
-            destinations = (Destination(side=one.side, weight=100.0, written=one.written),)
-        headers = {name.lower() for match in route.get("match") or () for name in _at(match, "headers") or ()}
-        queried = any(_at(match, "queryParams") for match in route.get("match") or ())
-        leaks = []
-        for item in listed:
-            added = {
-                **(_at(item, "headers", "response", "add") or {}),
-                **(_at(item, "headers", "response", "set") or {}),
-            }
-            if side(item) == "canary" and "set-cookie" in {name.lower() for name in added}:
-                leaks.append("Set-Cookie header for canary still configured")
-        mirrors = [route.get("mirror"), *(_at(one, "destination") for one in route.get("mirrors") or ())]
-        if any(side({"destination": one}) == "canary" for one in mirrors if one):
-            leaks.append("mirror still copies requests to canary")
-        yield Route(
-            name=route.get("name") or position, position=position, pointer=pointer, listed=listed,
-            destinations=destinations, pinned=_pin(headers, queried), leaks=tuple(leaks),
-        )  # fmt: skip
-
-
-# --- Gateway API, and Linkerd with it --------------------------------------------------------------------------------
-
-
-def _gateway(obj: Object, target: Target) -> Iterator[Route]:
-    names = _Names(namespaced=True, target=target)
-    for position, rule, pointer, listed in _listed(obj, ("spec", "rules"), "backendRefs"):
-        headers: set[str] = set()
-        queried = False
-        for match in rule.get("matches") or ():
-            headers |= _names(_at(match, "headers"))
-            queried |= bool(_at(match, "queryParams"))
-        filters = [one for one in rule.get("filters") or () if isinstance(one, Mapping)]
-        leaks = []
-        for one in filters:
-            mirrored = _at(one, "requestMirror", "backendRef")
-            if mirrored and names.side(obj, mirrored) == "canary":
-                leaks.append("RequestMirror filter still copies requests to canary")
-        for item in listed:
-            for one in item.get("filters") or ():
-                modifier = _at(one, "responseHeaderModifier") or {}
-                added = _names(modifier.get("add")) | _names(modifier.get("set"))
-                if names.side(obj, item) == "canary" and "set-cookie" in added:
-                    leaks.append("Set-Cookie header for canary still configured")
-        destinations = _destinations(listed, lambda item: names.side(obj, item), default=1.0)
-        if rule.get("sessionPersistence") and any(one.side == "canary" for one in destinations):
-            leaks.append("session persistence may keep clients on canary at weight 0")
-        yield Route(
-            name=rule.get("name") or position, position=position, pointer=pointer, listed=listed,
-            destinations=destinations, pinned=_pin(headers, queried), leaks=tuple(leaks),
-        )  # fmt: skip
-
-
-# --- the others ------------------------------------------------------------------------------------------------------
-
-
-def _contour(obj: Object, target: Target) -> Iterator[Route]:
-    names = _Names(target=target)
-    for position, route, pointer, listed in _listed(obj, ("spec", "routes"), "services"):
-        # without any weight the services share equally, else those without one get nothing
-        default = 0.0 if any("weight" in item for item in listed) else 1.0
-        headers = _names(_at(condition, "header") for condition in route.get("conditions") or ())
-        leaks = [
-            "mirror still copies requests to canary"
-            for item in listed
-            if item.get("mirror") and names.side(obj, item) == "canary"
-        ]
-        if str(_at(route, "loadBalancerPolicy", "strategy")).lower() == "cookie":
-            leaks.append("cookie affinity may keep clients on canary")
-        yield Route(
-            name=position, position=position, pointer=pointer, listed=listed,
-            destinations=_destinations(
-                listed, lambda item: "" if item.get("mirror") else names.side(obj, item), default=default
-            ),
-            pinned=_pin(headers), leaks=tuple(leaks),
-        )  # fmt: skip
-
-
-def _apisix(obj: Object, target: Target) -> Iterator[Route]:
-    names = _Names(key="serviceName", target=target)
-    for position, route, pointer, listed in _listed(obj, ("spec", "http"), "backends"):
-        subjects = [_at(one, "subject") or {} for one in _at(route, "match", "exprs") or ()]
-        kinds = {str(one.get("scope", "")).lower() for one in subjects}
-        yield Route(
-            name=route.get("name") or position, position=position, pointer=pointer, listed=listed,
-            destinations=_destinations(listed, lambda item: names.side(obj, item), default=100.0),
-            pinned="cookie" if "cookie" in kinds else "header" if kinds & {"header", "query"} else "",
-        )  # fmt: skip
-
-
-def _single(
-    path: tuple[str, ...], key: str, *, namespaced: bool = False
-) -> Callable[[Object, Target], Iterator[Route]]:
-    """A kind with one list of destinations and nothing else."""
-
-    def routes(obj: Object, target: Target) -> Iterator[Route]:
-        names = _Names(key=key, namespaced=namespaced, target=target)
-        listed = _at(obj, *path) or ()
-        yield Route(
-            name=0, position=0, pointer=path, listed=listed,
-            destinations=_destinations(listed, lambda item: names.side(obj, item), default=1.0),
-        )  # fmt: skip
-
-    return routes
-
-
-def _alb(obj: Object, target: Target) -> Iterator[Route]:
-    annotation = KINDS["aws-alb-ingress"].annotation
-    assert annotation is not None  # noqa: S101
-    key = annotation.format(action=target.action)
-    text = (_at(obj, "metadata", "annotations") or {}).get(key)
-    if text is None:
-        raise RouteNotFound(f"the Ingress has no annotation {key!r}; name the action that holds the weights (`action`)")
-    try:
-        action = json.loads(text)
-    except ValueError as error:
-        raise NotWeighted(f"annotation {key!r} is no JSON: {error}") from error
-    listed = _at(action, "ForwardConfig", "TargetGroups") or ()
-    names = _Names(key="ServiceName", target=target)
-    sticky = _at(action, "ForwardConfig", "TargetGroupStickinessConfig", "Enabled")
-    yield Route(
-        name=target.action or "", position=0, pointer=("ForwardConfig", "TargetGroups"), listed=listed,
-        destinations=_destinations(listed, lambda item: names.side(obj, item), default=1.0, weight="Weight"),
-        leaks=("target group stickiness keeps clients on canary",) if sticky in (True, "true") else (),
-    )  # fmt: skip
-
-
-def listed_kind(
-    *, api_version: str, kind: str, routes: str | None, destinations: str, name: str, weight: str, default: float
-) -> Kind:
-    """A kind that is not among ours: a list of routes, each with a list of named and weighted destinations.
-
-    Args:
-        api_version: Of the objects.
-        kind: Kubernetes kind.
-        routes: Path of the list of routes, as `spec.http`; None when the object has one list of destinations only.
-        destinations: Key of the destinations in a route; without routes, their path.
-        name: Key of a destination's name.
-        weight: Key of its weight.
-        default: The weight of a destination that states none.
-    """
-
-    def found(obj: Object, target: Target) -> Iterator[Route]:
-        names = _Names(key=name, target=target)
-        path = tuple((routes or destinations).split("."))
-        alone: list[_Listed] = [(0, {}, path, _at(obj, *path) or ())]
-        lists = alone if routes is None else _listed(obj, path, destinations)
-        for position, route, pointer, listed in lists:
-            yield Route(
-                name=route.get("name") or position, position=position, pointer=pointer, listed=listed,
-                destinations=_destinations(
-                    listed, lambda item: names.side(obj, item), default=default, weight=weight
-                ),
-            )  # fmt: skip
-
-    return Kind(api_version=api_version, kind=kind, routes=found, weight=weight)
-
-
-KINDS: dict[str, Kind] = {
-    "istio": Kind(api_version="networking.istio.io/v1", kind="VirtualService", routes=_istio, whole=True),
-    "gateway-api": Kind(
-        api_version="gateway.networking.k8s.io/v1", kind="HTTPRoute", routes=_gateway, places="rule"
-    ),
-    "traefik": Kind(
-        api_version="traefik.io/v1alpha1", kind="TraefikService",
-        routes=_single(("spec", "weighted", "services"), "name", namespaced=True),
-    ),
-    "smi": Kind(
-        api_version="split.smi-spec.io/v1alpha2", kind="TrafficSplit", routes=_single(("spec", "backends"), "service")
-    ),
-    "contour": Kind(api_version="projectcontour.io/v1", kind="HTTPProxy", routes=_contour),
-    "apisix": Kind(api_version="apisix.apache.org/v2", kind="ApisixRoute", routes=_apisix),
-    "aws-alb-ingress": Kind(
-        api_version="networking.k8s.io/v1", kind="Ingress", routes=_alb, weight="Weight",
-        annotation="alb.ingress.kubernetes.io/actions.{action}", places="action",
-    ),
-}  # fmt: skip

@@ -183,6 +183,7 @@ class ApiServer:
     def handler(server):  # noqa: N805
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1
 
             def answer(self):
                 length = int(self.headers.get("Content-Length") or 0)

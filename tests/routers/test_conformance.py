@@ -7,10 +7,11 @@ import pytest
 import yaml
 
 from canary_judge import errors
+from canary_judge.routers.kinds import KINDS
 from canary_judge.routers.kubernetes import KubernetesRouter, Ref
 from canary_judge.routers.manifest import ManifestStore
 from canary_judge.routers.stores import HttpStore
-from canary_judge.routers.weighted import KINDS, Target
+from canary_judge.routers.weighted import Target
 from canary_judge.testing import MemoryStore
 from tests.routers.api_server import ApiServer
 

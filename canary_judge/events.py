@@ -1,0 +1,110 @@
+"""What a rollout tells: events while it runs, a result at its end; and the clock it goes by."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Protocol
+
+from canary_judge.results import Judgement, TrafficSplit
+from canary_judge.rollout import Phase, RolloutState
+from canary_judge.routing import RollbackReport
+
+__all__ = ["Clock", "Event", "EventKind", "RolloutResult", "SystemClock"]
+
+
+class Clock(Protocol):
+    """Time, as the controller sees it; tests bring their own."""
+
+    def now(self) -> datetime:
+        """The time of the metric store's time stamps."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that no adjustment of the clock changes."""
+        ...
+
+    def wait(self, seconds: float, wake: threading.Event) -> None:
+        """Return after so many seconds, or when the event is set."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> datetime:
+        """The time of day."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds since some moment."""
+        return time.monotonic()
+
+    def wait(self, seconds: float, wake: threading.Event) -> None:
+        """Sleep until the time has passed or somebody wakes us."""
+        wake.wait(seconds)
+
+
+class EventKind(StrEnum):
+    """What has happened."""
+
+    STARTED = "started"
+    RESUMED = "resumed"
+    LOOK = "look"
+    BLIND = "blind"
+    WEIGHT = "weight"
+    TROUBLE = "trouble"
+    ROLLING_BACK = "rolling_back"
+    COMMAND = "command"
+    AFTERCARE = "aftercare"
+    INTERRUPTED = "interrupted"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened in a rollout.
+
+    Attributes:
+        kind: What.
+        at: When.
+        weight: Percent of the traffic that the canary has, as far as known.
+        text: In words.
+        state: Where the rollout stands.
+        judgement: For a look.
+        report: For a rollback: what is left.
+    """
+
+    kind: EventKind
+    at: datetime
+    weight: float
+    text: str
+    state: RolloutState
+    judgement: Judgement | None = None
+    report: RollbackReport | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutResult:
+    """How a rollout ended.
+
+    Attributes:
+        phase: PROMOTED, ROLLED_BACK, STOPPED; another one when it was interrupted, to be resumed from its journal.
+        weight: The canary's weight at the end, as last read back.
+        reason: Why.
+        looks: How many looks brought new data, in this process.
+        judgement: The last one.
+        report: Of the rollback, if there was one.
+        traffic: The canary's requests after the rollback, if they were observed.
+    """
+
+    phase: Phase
+    weight: float
+    reason: str
+    looks: int
+    judgement: Judgement | None
+    report: RollbackReport | None
+    traffic: TrafficSplit | None

@@ -1,0 +1,102 @@
+"""What a rollout needs of a traffic router: a protocol of four verbs, and the values they speak in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+__all__ = ["Residual", "RollbackReport", "TrafficRouter", "WeightReading", "check_percent", "same_weight"]
+
+# Weights are equal when no router could tell them apart: the finest steps in use are hundredths of a percent.
+_SAME = 0.005
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightReading:
+    """The weight that a router has in force.
+
+    Attributes:
+        percent: Share of the canary in percent; None when the selected routes disagree.
+        per_route: The share in each selected route.
+    """
+
+    percent: float | None
+    per_route: Mapping[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        if self.percent is not None:
+            return f"{self.percent:g} %"
+        return "routes that disagree: " + ", ".join(f"{name} {share:g} %" for name, share in self.per_route.items())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Residual:
+    """A way by which requests still reach the canary although its weight is 0."""
+
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollbackReport:
+    """What a rollback did, and what it could not undo.
+
+    Attributes:
+        changed: Whether anything had to be written.
+        residuals: Routes that still lead to the canary (header, cookie, mirror, affinity); a human must remove them.
+    """
+
+    changed: bool
+    residuals: tuple[Residual, ...] = ()
+
+
+class TrafficRouter(Protocol):
+    """What drives the traffic: four verbs. `canary_judge.testing.router_checks` tests an implementation."""
+
+    def get_weight(self) -> WeightReading:
+        """The weight in force. RouterError when it cannot be told."""
+        ...
+
+    def set_weight(self, percent: float, *, expect: float | None = None) -> bool:
+        """Give the canary this share, 0 to 100, and the stable version what is left.
+
+        Idempotent. Nothing else changes. Where two writes are needed the one that raises comes first.
+
+        Args:
+            percent: Share of the canary.
+            expect: The share that must be in force now; DriftDetected and no write when it is another.
+
+        Returns:
+            Whether anything was written.
+
+        Raises:
+            RouterError: Nothing was written, or (RouterUnavailable) it is not known; reading back tells.
+        """
+        ...
+
+    def rollback(self) -> RollbackReport:
+        """Give the canary no traffic, whatever weight it has, and tell which routes still lead to it."""
+        ...
+
+    def verify(self, percent: float, *, timeout: float = 10.0) -> bool:
+        """Whether this weight is in force where requests are routed, waiting at most so many seconds."""
+        ...
+
+
+def same_weight(one: float | None, other: float | None) -> bool:
+    """Whether two readings are the same weight; unknown weights are never the same."""
+    return one is not None and other is not None and abs(one - other) < _SAME
+
+
+def check_percent(percent: float) -> None:
+    """Refuse what is no share; for routers.
+
+    Raises:
+        ValueError: Not a number of 0 to 100.
+    """
+    if not 0 <= percent <= 100:  # NaN included
+        raise ValueError(f"percent is {percent}; give a share of 0 to 100")
