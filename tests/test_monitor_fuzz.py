@@ -108,3 +108,23 @@ def test_any_answers_end_in_a_judgement(seed):
         failed |= judgement.verdict is Verdict.FAIL
         if failed:
             assert judgement.verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_handful_of_requests_ends_in_a_judgement(seed):
+    """Zeros, ones and nothing but events: the corners of exact tests, with all their intervals."""
+    rng = np.random.default_rng(seed)
+    config = JudgeConfig.from_mapping(
+        {"name": "fuzz", "interval": "15s", "metrics": [{"name": "m", **METRICS[6], "margin": "1.5x or +3pp"}]}
+    )
+    for _ in range(15):
+        state = MonitorState(start=START, horizon=None)
+        for interval in range(3):
+            totals = rng.choice([0, 1, 5, 200.5, 900]), rng.choice([0, 1, 3, 20, 45])
+            events = [min(total, rng.choice([0, 1, 3, 20, total])) for total in totals]
+            arrays = [np.array([float(one)]) for one in (events[0], totals[0], events[1], totals[1])]
+            counts = Counts(**dict(zip(Counts.__slots__, arrays, strict=True)))
+            samples = MetricSamples(data=CountData(counts=counts), quality=quality(rng, 1))
+            window = Window(START + interval * STEP, START + (interval + 1) * STEP)
+            weight = float(rng.choice([0, 5, 25, 100]))
+            state, _ = observe(config, state, Samples(window=window, metrics={"m": samples}), weight=weight)

@@ -26,6 +26,7 @@ __all__ = ["crossing", "deflated", "rate_ratio_estimate", "rate_ratio_interval",
 
 # Convolved tails lose their digits near 1e-14, being sums of rounded products: here the saddlepoint takes over.
 _SMALLEST_CONVOLVED = 1e-10
+_NO_VARIANCE = 1e-9
 # Evidence that is divided by a dispersion must not be infinite.
 _SMALLEST = 1e-300
 _MOST_CONVOLVED_VARIANCE = 2500.0
@@ -108,6 +109,11 @@ def _saddlepoint_tail(trials: Float, share: Float, value: float) -> float:
         return 1.0
     if value >= float(trials.sum()):  # all of them, exactly
         return math.exp(max(float(special.xlogy(trials, share).sum()), -700.0)) if value <= trials.sum() else 0.0
+    if variance < _NO_VARIANCE:  # every share is next to 0 or 1
+        if mean > point:
+            return 1.0
+        poisson = value * math.log(mean) - float(special.gammaln(value + 1)) if mean > 0 else -math.inf
+        return math.exp(max(poisson, -700.0))
     tilt = float(np.clip((point - mean) / variance, -2.0, 2.0))
     for _ in range(100):
         # logits, so that a strong tilt does not overflow

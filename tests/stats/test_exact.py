@@ -132,6 +132,8 @@ def exact_tails(trials, share, value):
         ((5, 3, 8), (Fraction(1, 20), Fraction(1, 2), Fraction(1, 100))),
         ((60, 30), (Fraction(1, 2), Fraction(1, 3))),
         ((12, 9), (Fraction(1, 1000), Fraction(1, 500))),
+        ((12, 9), (Fraction(1, 10**12), Fraction(1, 10**13))),
+        ((5, 45), (1 - Fraction(1, 10**12), 1 - Fraction(1, 10**11))),
     ],
 )
 def test_tails_of_strata_keep_their_digits_however_small_they_are(trials, share):
