@@ -329,8 +329,8 @@ class Controller:
     def _read(self) -> tuple[WeightReading | None, str]:
         try:
             return self.router.get_weight(), ""
-        except RouterError as error:
-            return None, f"the router cannot be read: {error}"
+        except Exception as error:  # noqa: BLE001  (as for a look; the weight is not raised, and can still be lowered)
+            return None, f"the router cannot be read: {type(error).__name__}: {error}"
 
     def _look(self) -> tuple[Judgement | None, str]:
         """The judgement, if there is new data; and what went wrong, or why there is none."""
@@ -344,6 +344,8 @@ class Controller:
             )
         except (SourceError, DataError) as error:
             return None, str(error)
+        except Exception as error:  # noqa: BLE001  (a fault of a plug-in, or ours, must not leave the canary alone)
+            return None, f"the look failed: {type(error).__name__}: {error}"
         if monitor.watermark == before:
             return None, "no interval is complete yet"
         self._judgement = judgement
@@ -368,7 +370,7 @@ class Controller:
                 yield self._event(
                     EventKind.TROUBLE, f"{weight:g} % is written, but not in force where requests are routed"
                 )
-        except RouterError as error:
+        except Exception as error:  # noqa: BLE001
             # whether it was written is not known; the next look reads it back, and judges before it tries again
             yield self._event(EventKind.TROUBLE, f"{weight:g} % could not be set: {type(error).__name__}: {error}")
             return
@@ -411,7 +413,7 @@ class Controller:
                 if same_weight(reading.percent, 0.0) and self.router.verify(0.0):
                     break
                 trouble = f"{reading} is still in force"
-            except RouterError as error:
+            except Exception as error:  # noqa: BLE001  (whatever it is, the canary must lose its traffic)
                 trouble = f"{type(error).__name__}: {error}"
             yield self._event(EventKind.TROUBLE, f"rollback, attempt {attempt}: {trouble}; trying again")
             if self._stopping and self._journal is not None:

@@ -348,7 +348,7 @@ def _counts(
             "or set `absent_is_zero: true` if the selector is right"
         )
     if not isinstance(metric, LatencyMetric) and events[Side.BASELINE].series and not events[Side.CANARY].series:
-        expected = float(events[Side.BASELINE].increments.sum()) / total[Side.BASELINE] * total[Side.CANARY]
+        expected = float(events[Side.BASELINE].increments.sum()) / (total[Side.BASELINE] or 1.0) * total[Side.CANARY]
         if expected >= _MANY_EVENTS and not metric.absent_is_zero:
             complete = False
             warnings.append(

@@ -1,6 +1,7 @@
 """A small real HTTP app with Prometheus metrics: `python -m tests.live_app PORT ERROR_RATE MEDIAN_SECONDS SEED`.
 
 GET / answers 200 or, at the error rate, 500; GET /metrics is scraped. The 500 label is born at the first error.
+GET /fault?errors=RATE&slower=FACTOR changes both while it runs.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import random
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 
@@ -16,6 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 def main() -> None:
     port, error_rate, median, seed = int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
     rng = random.Random(seed)
+    fault = {"errors": error_rate, "slower": 1.0}
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     requests = Counter("http_requests", "Requests by code", ["code"], registry=registry)
@@ -34,9 +37,13 @@ def main() -> None:
             if self.path == "/metrics":
                 self.answer(200, generate_latest(registry))
                 return
+            if self.path.startswith("/fault?"):
+                fault.update({name: float(value) for name, value in parse_qsl(self.path.partition("?")[2])})
+                self.answer(200, b"ok\n")
+                return
             begin = time.perf_counter()
-            time.sleep(median * rng.lognormvariate(0, 0.4))
-            code = 500 if rng.random() < error_rate else 200
+            time.sleep(median * fault["slower"] * rng.lognormvariate(0, 0.4))
+            code = 500 if rng.random() < fault["errors"] else 200
             seconds.observe(time.perf_counter() - begin)
             requests.labels(str(code)).inc()
             self.answer(code, b"ok\n")

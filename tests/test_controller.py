@@ -168,7 +168,11 @@ def test_a_store_that_comes_back_in_time_changes_nothing_but_the_time(how):
     assert any(event.kind is EventKind.BLIND for event in events)
 
 
-@pytest.mark.parametrize("how", [down, hanging])
+def broken(world, queries, window):
+    raise ZeroDivisionError("a bug of ours, or of a plug-in")
+
+
+@pytest.mark.parametrize("how", [down, hanging, broken])
 def test_a_store_that_stays_away_costs_the_canary_its_traffic(how):
     world = simulated_world(**HEALTHY)
     controller, _ = drive(world, source=Failing(world, 100, 1e9, how))
@@ -226,7 +230,9 @@ class Faulty:
         return self.router.verify(percent, timeout=timeout)
 
 
-ERRORS = [Conflict("409"), Forbidden("403"), RouterUnavailable("500"), RouterUnavailable("timed out")]
+ERRORS = [
+    Conflict("409"), Forbidden("403"), RouterUnavailable("500"), RouterUnavailable("timed out"), KeyError("a bug"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["not written", "written"])

@@ -332,3 +332,22 @@ def test_a_limit_without_a_baseline_keeps_its_level_over_all_looks():
         made, lambda rng: _counted(zero, zero, rng.binomial(200, 0.05, 40), zero + 200), 120, 1, 40, 40, horizon=True
     )
     assert share(found, "failed") <= 0.05 + 3 * (0.05 * 0.95 / 120) ** 0.5
+
+
+def test_a_first_look_before_any_request_is_insufficient():
+    """Seen live: the baseline's error series is there, no request has come yet, and the canary has no error series."""
+
+    class Quiet:
+        def fetch(self, queries, window):
+            times = (window.edges(queries[0].step)[1:]).astype(np.int64)
+            series = Series(timestamps=times, values=np.zeros(times.size))
+            return [
+                Result(
+                    series=() if (query.side, query.part) == (Side.CANARY, "events") else (series,), form=Form.COUNTS
+                )
+                for query in queries
+            ]
+
+    judgement = Monitor(config(ERRORS), start=NOON).look(Quiet(), NOON + 4 * STEP)
+    assert judgement.verdict == "marginal"
+    assert judgement.metrics[0].outcome in (Outcome.NO_DATA, Outcome.INSUFFICIENT)

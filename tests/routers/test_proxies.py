@@ -155,6 +155,37 @@ def test_hundredths_of_a_percent(kind, proxy):
     assert running.router.get_weight().percent == 0.25
 
 
+@pytest.mark.parametrize("kind", ["envoy-runtime", "envoy-rds", "haproxy"])
+def test_a_hundred_flips_under_load_fail_no_request(kind, proxy):
+    """From all to nothing and back: whoever gains weight is written first."""
+    running = proxy(kind)
+    seen, done = Counter(), threading.Event()
+
+    def client():
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
+        while not done.is_set():
+            try:
+                connection.request("GET", "/")
+                answer = connection.getresponse()
+                seen[answer.read().decode() if answer.status == 200 else f"status {answer.status}"] += 1
+            except (OSError, http.client.HTTPException) as error:
+                seen[type(error).__name__] += 1
+                connection.close()
+        connection.close()
+
+    clients = [threading.Thread(target=client) for _ in range(4)]
+    for one in clients:
+        one.start()
+    for number in range(100):
+        running.router.set_weight(0 if number % 2 else 100)
+    running.router.verify(0)
+    done.set()
+    for one in clients:
+        one.join()
+    assert set(seen) == {"stable", "canary"}, seen
+    assert sum(seen.values()) > 500
+
+
 def test_haproxy_says_what_its_weights_cannot_express(proxy):
     running = proxy("haproxy")
     with pytest.raises(NotEnoughWeight, match="use a whole percent"):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -57,6 +58,7 @@ def http(server):
 
 def kubectl(server):
     if shutil.which("kubectl") is None:
+        assert "kubectl" not in os.environ.get("CANARY_JUDGE_REQUIRE_PROXIES", "")
         pytest.skip("kubectl is not here; Debian's package kubernetes-client has it")
     return KubectlStore(arguments=("--server", server.url, "--kubeconfig", "/dev/null"), timeout=8.0)
 
