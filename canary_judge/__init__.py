@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from canary_judge._version import __version__
     from canary_judge.advice import advise
     from canary_judge.config import JudgeConfig
+    from canary_judge.controller import Controller
     from canary_judge.errors import (
         CanaryJudgeError,
         ConfigError,
         DataError,
         QueryError,
+        RouterError,
         SourceError,
         SourceUnavailable,
     )
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from canary_judge.monitor import Monitor
     from canary_judge.planning import plan
     from canary_judge.results import Action, Judgement, MetricResult, Outcome, Verdict
+    from canary_judge.rollout import RolloutPlan
+    from canary_judge.routing import TrafficRouter
     from canary_judge.series import MetricSource, Window
     from canary_judge.sources import compare
 
@@ -29,6 +33,7 @@ __all__ = [
     "Action",
     "CanaryJudgeError",
     "ConfigError",
+    "Controller",
     "DataError",
     "JudgeConfig",
     "Judgement",
@@ -37,8 +42,11 @@ __all__ = [
     "Monitor",
     "Outcome",
     "QueryError",
+    "RolloutPlan",
+    "RouterError",
     "SourceError",
     "SourceUnavailable",
+    "TrafficRouter",
     "Verdict",
     "Window",
     "__version__",
@@ -51,9 +59,12 @@ __all__ = [
 
 _HOME = {
     "__version__": "_version",
+    "Controller": "controller",
     "JudgeConfig": "config",
     "Monitor": "monitor",
     "advise": "advice",
+    "RolloutPlan": "rollout",
+    "TrafficRouter": "routing",
     "plan": "planning",
     "compare": "sources",
     "judge": "judging",
@@ -61,7 +72,15 @@ _HOME = {
     **dict.fromkeys(("MetricSource", "Window"), "series"),
     **dict.fromkeys(("Action", "Judgement", "MetricResult", "Outcome", "Verdict"), "results"),
     **dict.fromkeys(
-        ("CanaryJudgeError", "ConfigError", "DataError", "QueryError", "SourceError", "SourceUnavailable"),
+        (
+            "CanaryJudgeError",
+            "ConfigError",
+            "DataError",
+            "QueryError",
+            "RouterError",
+            "SourceError",
+            "SourceUnavailable",
+        ),
         "errors",
     ),
 }

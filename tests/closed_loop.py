@@ -72,13 +72,9 @@ class Loop:
         """`canary-judge rollout` as its user starts it."""
         command = [sys.executable, "-m", "canary_judge", "rollout", str(self.config()), "--journal",
                    str(self.folder / "journal"), *arguments]  # fmt: skip
-        output = (self.folder / "output").open("w")
-        return subprocess.Popen(
-            command,
-            stdout=output,
-            stderr=output,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "CANARY_JUDGE_TRACEBACK": "1"},
-        )
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "CANARY_JUDGE_TRACEBACK": "1"}
+        with (self.folder / "output").open("w") as output:
+            return subprocess.Popen(command, stdout=output, stderr=output, env=environment)
 
     def fault(self, **changes):
         query = "&".join(f"{name}={value}" for name, value in changes.items())
