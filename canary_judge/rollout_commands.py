@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from canary_judge.config import JudgeConfig
     from canary_judge.controller import Controller
     from canary_judge.events import Event
-    from canary_judge.rollout import RolloutPlan
+    from canary_judge.rollout import RolloutPlan, Stage
 from canary_judge.routing import TrafficRouter
 
 __all__ = ["add_control", "add_rollout", "add_router", "rollout_plan", "run_rollout"]
@@ -129,7 +129,7 @@ def _router(options: argparse.Namespace) -> TrafficRouter:
     if options.kubernetes is not None:
         namespace, slash, name = options.kubernetes.partition("/")
         plain |= {"namespace": namespace, "name": name} if slash else {"name": namespace}
-    return from_config(plain, place="the router")
+    return from_config(plain)
 
 
 def _get(options: argparse.Namespace) -> int:
@@ -267,22 +267,27 @@ def _dry_run(config: JudgeConfig, plan: RolloutPlan, router: TrafficRouter) -> i
 
     print(f"{config.name}: the canary has {router.get_weight()}; nothing is changed")
     for stage in plan.stages:
-        longest = plan.maximum_of(stage)
-        parts = [f"at least {format_duration(plan.minimum_of(stage))} of data"] if stage.weight < 100 else []
-        if longest is not None and stage.weight < 100:
-            action = "roll back" if plan.at_deadline == "roll_back" else "wait for a human"
-            parts.append(f"after {format_duration(longest)} undecided: {action}")
-        if stage.weight < 100:
-            parts.append("safety is shown" if (stage.needs or plan.needs) == "pass" else "no harm is shown")
-        if stage.approval:
-            parts.append("a human approves")
-        print(f"\n{stage.weight:g} %{': ' if parts else ''}{', '.join(parts)}")
+        print(f"\n{stage.weight:g} %{_conditions(plan, stage)}")
         _preview(router, stage.weight)
     if advice := advise(config):
         print("\nAdvice:")
         for one in advice:
             print(f"  - {one} [{one.code}]")
     return 0
+
+
+def _conditions(plan: RolloutPlan, stage: Stage) -> str:
+    """What it takes to leave a stage, in words."""
+    if stage.weight >= 100:
+        return ""
+    shown = "safety" if (stage.needs or plan.needs) == "pass" else "no harm"
+    text = f": left when {shown} is shown on {format_duration(plan.minimum_of(stage))} of its data or more"
+    text += " and a human approves" if stage.approval else ""
+    longest = plan.maximum_of(stage)
+    if longest is not None:
+        action = "rolled back" if plan.at_deadline == "roll_back" else "held for a human"
+        text += f"; undecided after {format_duration(longest)}, it is {action}"
+    return text
 
 
 class _Display:

@@ -46,7 +46,7 @@ class Ref:
         return f"{root}/namespaces/{self.namespace}/{self.plural}/{self.name}"
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}"
+        return f"{self.kind} {'/'.join(part for part in (self.namespace, self.name) if part)}".strip()
 
 
 class Forbidden(RouterError):  # noqa: N818

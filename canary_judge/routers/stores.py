@@ -6,6 +6,7 @@ Each turns what its client says into our errors; `canary_judge.testing.store_che
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
@@ -134,7 +135,9 @@ class KubectlStore:
         except (subprocess.TimeoutExpired, OSError) as error:
             raise RouterUnavailable(f"{ref}: kubectl gave no answer: {error}") from error
         if done.returncode:
-            raise self._error(ref, " ".join(done.stderr.split()))
+            # its client logs every attempt; the last words are for people
+            said = [line for line in done.stderr.splitlines() if not re.match(r"[EWI]\d{4} ", line)]
+            raise self._error(ref, " ".join(" ".join(said).split()) or f"exit code {done.returncode}")
         try:
             found: dict[str, Any] = json.loads(done.stdout)
         except ValueError as error:

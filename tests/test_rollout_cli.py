@@ -1,0 +1,184 @@
+"""`canary-judge router`, `rollout` and `control`, as typed: output, exit codes, and one clear line for what is wrong."""
+
+import json
+import signal
+from datetime import timedelta
+
+import pandas as pd
+import pytest
+import yaml
+
+from canary_judge import rollout_commands
+from canary_judge.__main__ import main
+from canary_judge.journal import Journal, read_commands
+from canary_judge.testing import simulated_world
+from tests.routers.test_conformance import CASES
+from tests.routers.test_stores import MANIFEST
+
+GATEWAY = ["--kind", "gateway-api", "--stable", "app-stable", "--canary", "app-canary"]
+CONFIG = {
+    "name": "checkout", "interval": "15s",
+    "metrics": [{"name": "errors", "kind": "ratio", "events": "errors", "total": "requests", "harm": "increase",
+                 "margin": "1.5x or +0.2pp"}],
+}  # fmt: skip
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    path = tmp_path / "app.yaml"
+    path.write_text(MANIFEST)
+    return path
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*arguments):
+        code = main([str(one) for one in arguments])
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return code, said.out, said.err
+
+    return call
+
+
+def test_a_weight_by_hand(run, manifest):
+    where = [*GATEWAY, "--manifest", manifest]
+    assert run("router", "get", *where) == (0, "0.990099 %\n", "")
+    assert run("router", "set", "25", *where) == (0, "0.990099 % -> 25 %\n", "")
+    assert run("router", "set", "25", *where) == (0, "25 % is in force already\n", "")
+    assert run("router", "get", *where, "--format", "json")[1] == '{"percent": 25.0, "per_route": {"0": 25.0}}\n'
+    code, out, error = run("router", "set", "50", *where, "--expect", "5")
+    assert (code, out) == (1, "")
+    assert error == "canary-judge: error: HTTPRoute: 25 % is in force, 5 % was expected\n"
+    assert run("router", "rollback", *where) == (0, "rolled back: the canary has 0 %\n", "")
+    assert run("router", "rollback", *where) == (0, "the canary has 0 % already\n", "")
+
+
+def test_a_dry_run_shows_the_change_and_makes_none(run, manifest):
+    code, out, _ = run("router", "set", "25", *GATEWAY, "--manifest", manifest, "--dry-run")
+    assert code == 0
+    assert out == (
+        "would replace /spec/rules/0/backendRefs/0/weight = 75\nwould add /spec/rules/0/backendRefs/1/weight = 25\n"
+    )
+    assert manifest.read_text() == MANIFEST
+
+
+def test_a_rollback_with_leftovers_has_an_exit_code_of_its_own(run, tmp_path):
+    path = tmp_path / "app.yaml"
+    path.write_text(yaml.safe_dump(CASES["gateway-rule-filter"]["object"]))
+    where = [*GATEWAY, "--route", "b", "--manifest", path]
+    run("router", "set", "25", *where)
+    code, out, _ = run("router", "rollback", *where)
+    assert code == 3
+    assert out.splitlines() == [
+        "rolled back: the canary has 0 %",
+        "still leads to the canary: rule beta: header match pins canary",
+        "still leads to the canary: rule a: RequestMirror filter still copies requests to canary",
+    ]
+    assert json.loads(run("router", "rollback", *where, "--format", "json")[1])["residuals"][0]["place"] == "rule beta"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["router", "get", "--kind", "istoi"], "router.type: 'istoi' is no router; did you mean 'istio'?"),
+        (["router", "set", "130", *GATEWAY, "--manifest", "MANIFEST"], "PERCENT is 130; give a share of 0 to 100"),
+        (["router", "get", *GATEWAY, "--manifest", "/no/such.yaml"], "there is no such manifest"),
+        (["router", "get", *GATEWAY, "--manifest", "MANIFEST", "--route", "x"], "no rule 'x'; there are 0, 'other'"),
+        (["router", "get", "--kind", "haproxy", "--option", "backend"], "--option: 'backend' is no KEY=VALUE"),
+        (["router", "get", "--kind", "haproxy", "--option", "backend=app"], "address: field required"),
+        (
+            ["router", "get", "--kind", "haproxy", "--option", "address=/no.sock", "--option", "backend=app"],
+            "haproxy at /no.sock: no answer",
+        ),
+        (["control", "/no/journal", "approve"], "there is no such journal"),
+        (["rollout", "CONFIG", "--router", "memory"], "source 'default' is nowhere given"),
+        (["rollout", "CONFIG", "--data", "TABLE"], "router: is missing; say in the config what drives the traffic"),
+        (["rollout", "CONFIG", "--data", "TABLE", "--router", "memory", "--stages", "5,x"], "--stages is '5,x'"),
+        (["rollout", "CONFIG", "--data", "TABLE", "--router", "memory", "--stages", "50,100"], "more than 10 %"),
+        (["rollout", "CONFIG", "--data", "TABLE", "--router", "memory,x"], "--router: 'x' is no KEY=VALUE"),
+        (["rollout", "CONFIG", "--data", "TABLE", "--router", "memory", "--every", "x"], "--every"),
+        (["rollout", "CONFIG", "--data", "TABLE", "--router", "memory", "--journal", "/no/j"], "cannot be opened"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(run, manifest, tmp_path, arguments, message):
+    config, table = tmp_path / "config.yaml", tmp_path / "table.csv"
+    config.write_text(yaml.safe_dump(CONFIG))
+    times = pd.date_range("2026-01-01", periods=4, freq="15s", tz="UTC").astype(str)
+    table.write_text(
+        "timestamp,side,requests,errors\n" + "".join(f"{at},baseline,9,0\n{at},canary,1,0\n" for at in times)
+    )
+    places = {"MANIFEST": manifest, "CONFIG": config, "TABLE": table}
+    code, _, error = run(*(places.get(one, one) for one in arguments))
+    assert code == 1
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_dry_run_of_a_rollout_tells_each_stage(run, manifest, tmp_path):
+    config = tmp_path / "config.yaml"
+    router = {"type": "gateway-api", "manifest": str(manifest), "stable": "app-stable", "canary": "app-canary"}
+    rollout = {"stages": [5, {"weight": 50, "approval": True, "needs": "no_harm"}, 100], "maximum": "1h"}
+    config.write_text(yaml.safe_dump({**CONFIG, "router": router, "rollout": rollout}))
+    code, out, _ = run("rollout", config, "--dry-run")
+    assert code == 0
+    assert "5 %: left when safety is shown on 2m of its data or more; undecided after 1h, it is held for a human" in out
+    assert "50 %: left when no harm is shown on 2m of its data or more and a human approves;" in out
+    assert "would replace /spec/rules/0/backendRefs/0/weight = 95" in out
+    assert "only errors are judged" in out
+    assert manifest.read_text() == MANIFEST
+
+
+@pytest.mark.parametrize("key", ["router", "rollout"])
+def test_check_finds_what_is_wrong_in_both_sections(run, tmp_path, key):
+    config = tmp_path / "config.yaml"
+    wrong = {"router": {"type": "istio", "nme": "x"}, "rollout": {"stages": [25, 5, 100]}}[key]
+    config.write_text(yaml.safe_dump({**CONFIG, key: wrong}))
+    code, _, error = run("check", config)
+    assert code == 1
+    assert ("did you mean 'name'?" if key == "router" else "weights must rise") in error
+
+
+@pytest.mark.parametrize(
+    ("canary_errors", "code", "end"), [(0.005, 0, "PROMOTED at 100 %"), (0.03, 2, "ROLLED BACK at 0 %")]
+)
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_rollout_from_the_command_line(run, tmp_path, monkeypatch, canary_errors, code, end, form):
+    """In a simulated world: the command line's own loop, with the world's clock."""
+    world = simulated_world(error_rate=0.005, canary_error_rate=canary_errors, seed=7)
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({**CONFIG, "rollout": {"stages": [5, 25, 100], "minimum": "2m"}}))
+    monkeypatch.setattr(rollout_commands, "_router_of", lambda *_: world.router)
+    monkeypatch.setattr("canary_judge.__main__._sources", lambda *_: world.source)
+    monkeypatch.setattr("canary_judge.controller.SystemClock", lambda: world.clock)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        found, out, _ = run("rollout", config, "--journal", tmp_path / "j", "--format", form)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert found == code
+    if form == "json":
+        events = [json.loads(line) for line in out.splitlines()]
+        assert events[-1]["phase"] == ("promoted" if code == 0 else "rolled_back")
+        assert [event["weight"] for event in events if event["kind"] == "weight"] == (
+            [5, 25, 100] if code == 0 else [5, 0]
+        )
+    else:
+        assert end in out
+        assert "margin" in out
+
+
+def test_control_leaves_a_command_beside_the_journal(run, tmp_path):
+    path = tmp_path / "j"
+    with Journal(path):
+        code, out, _ = run("control", path, "abort", "--reason", "two\nlines")
+    assert code == 0
+    assert "obeys at its next look" in out
+    assert read_commands(path, 0) == ([("abort", "two lines")], 1)
+
+
+def test_the_world_keeps_time():
+    world = simulated_world(seed=1)
+    world.clock.jump(timedelta(hours=1))
+    assert world.clock.now().hour == 13
