@@ -321,7 +321,8 @@ class _Display:
                 event.judgement, false_pass_rate=self._config.false_pass_rate, color=self._colored,
                 ascii_only=not encoding.startswith("utf"),
             )  # fmt: skip
-        self._lines = [*self._lines, line][-_SHOWN_EVENTS:]
+        if event.kind != "look":  # what a look says is on the board
+            self._lines = [*self._lines, line][-_SHOWN_EVENTS:]
         stages = "  ".join(
             f"[{stage.weight:g} %]" if index == event.state.stage else f"{stage.weight:g} %"
             for index, stage in enumerate(self._plan.stages)

@@ -24,7 +24,7 @@ name: closed loop
 interval: 3s
 baseline: {{version: v1}}
 canary: {{version: v2}}
-sources: {{default: {{type: prometheus, url: "{prometheus}"}}}}
+sources: {{default: {{type: prometheus, url: "{prometheus}", timeout: 3, deadline: 5}}}}
 metrics:
   - name: errors
     kind: ratio
@@ -53,6 +53,7 @@ class Loop:
         router: The `router:` section for this proxy.
         prometheus: Its address.
         load: Log of the load.
+        store: Prometheus' process.
     """
 
     folder: Path
@@ -60,6 +61,7 @@ class Loop:
     router: dict
     prometheus: str
     load: Path
+    store: subprocess.Popen
     stages: list = field(default_factory=lambda: [5, 25, 50, 75, 100])
 
     def config(self):
@@ -135,10 +137,11 @@ def closed_loop(folder, kind, *, rate=300.0, sticky=False):
         ]
         scraping = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
                     "scrape_configs": [{"job_name": "app", "static_configs": jobs}]}  # fmt: skip
-        prometheus = stack.enter_context(running(find_binaries(), config=json.dumps(scraping)))
+        store = []
+        prometheus = stack.enter_context(running(find_binaries(), config=json.dumps(scraping), processes=store))
         load = folder / "load"
         client = subprocess.Popen([sys.executable, "-m", "tests.live_load", str(port), str(rate), str(load)])
         stack.callback(client.wait)
         stack.callback(client.send_signal, signal.SIGTERM)
         time.sleep(4)  # the first scrapes
-        yield Loop(folder, ports[1], router, prometheus, load)
+        yield Loop(folder, ports[1], router, prometheus, load, store[0])

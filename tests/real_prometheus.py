@@ -75,9 +75,17 @@ def openmetrics(samples: Iterable[Sample]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def running(
-    binaries: Binaries, samples: Iterable[Sample] = (), *, config: str = "", flags: Iterable[str] = ()
+    binaries: Binaries,
+    samples: Iterable[Sample] = (),
+    *,
+    config: str = "",
+    flags: Iterable[str] = (),
+    processes: list[subprocess.Popen[bytes]] | None = None,
 ) -> Iterator[str]:
-    """Yield the address of a server that holds the samples; it is killed and its folder removed afterwards."""
+    """Yield the address of a server that holds the samples; it is killed and its folder removed afterwards.
+
+    Its process is appended to `processes`, for tests that stop it for a while.
+    """
     with tempfile.TemporaryDirectory(prefix="canary-judge-prometheus-") as folder:
         root = Path(folder)
         data = root / "data"
@@ -105,6 +113,8 @@ def running(
                 )  # fmt: skip
             try:
                 if _ready(port, process):
+                    if processes is not None:
+                        processes.append(process)
                     yield f"http://127.0.0.1:{port}"
                     return
                 last = (root / "log").read_text()[-500:]

@@ -31,14 +31,19 @@ def canary_weight(loop):
     return from_config(loop.router).get_weight().percent
 
 
-def test_a_healthy_canary_is_promoted_although_its_driver_is_killed_on_the_way(tmp_path):
+def test_a_healthy_canary_is_promoted_although_its_driver_is_killed_and_its_store_hangs(tmp_path):
     with closed_loop(tmp_path, "envoy") as loop:
         first = loop.start()
         loop.wait(first, 150, until=at_weight(25))
         first.send_signal(signal.SIGKILL)
         first.wait()
         assert canary_weight(loop) == 25
+        loop.store.send_signal(signal.SIGSTOP)
         second = loop.start()
+        time.sleep(15)
+        assert "blind" in loop.output()
+        assert canary_weight(loop) == 25
+        loop.store.send_signal(signal.SIGCONT)
         assert loop.wait(second, 200) == 0, loop.output()
         assert "taken up at 25 %" in loop.output()
         assert canary_weight(loop) == 100
