@@ -22,6 +22,7 @@ def main() -> None:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     requests = Counter("http_requests", "Requests by code", ["code"], registry=registry)
+    requests.labels("200")  # known from the first scrape on, so that its first requests are counted
     seconds = Histogram(
         "http_request_duration_seconds",
         "Duration",

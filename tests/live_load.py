@@ -1,7 +1,7 @@
 """Steady load: `python -m tests.live_load PORT REQUESTS_PER_SECOND LOG`, until it is terminated.
 
 Each line of the log is a second: time, requests, answers other than 200 and 500, and connections that failed. Clients keep
-the cookies they are given, and one in a hundred requests comes from a new client.
+the cookies they are given, and one in a thousand requests comes from a new client.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
             due = begun + (number + sent * THREADS) / rate
             time.sleep(max(due - time.monotonic(), 0))
             sent += 1
-            if rng.random() < 0.01:
+            if rng.random() < 0.001:
                 cookie = ""
             try:
                 connection.request("GET", "/", headers={"Cookie": cookie} if cookie else {})

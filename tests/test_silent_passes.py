@@ -237,3 +237,14 @@ def test_safety_does_not_rest_on_the_only_interval_that_can_be_compared():
 def test_a_limit_that_no_data_could_keep_is_refused(limit):
     with pytest.raises(ConfigError, match="of a rate must be above 0"):
         config({"kind": "rate", "events": "e", "harm": "increase", "limit": limit}, 0.01)
+
+
+@pytest.mark.parametrize("margin", ["1.5x", "1.5x or +3pp"])
+def test_harm_is_seen_where_the_canary_has_most_of_the_traffic(margin):
+    """Late stages, sticky sessions: the null's proportion is then nearly the canary's own, which proves nothing."""
+    samples = counted(np.full(60, 0.4), np.full(60, 20.0), np.full(60, 264.0), np.full(60, 880.0))
+    found = outcome({**RATIO, "margin": margin}, samples)
+    assert found.outcome is Outcome.REGRESSED
+    assert found.comparison.p_beyond_margin < 1e-6
+    mirrored = counted(np.full(60, 264.0), np.full(60, 880.0), np.full(60, 0.4), np.full(60, 20.0))
+    assert outcome({**RATIO, "margin": margin}, mirrored).outcome is Outcome.SAFE

@@ -36,8 +36,9 @@ def score_p_values(
         ratio: Ratio under the null.
         difference: Difference under the null.
         phi: Dispersion.
-        guarded: Take no less than the binomial tail of the canary's own events at the null's most likely proportion.
-            The normal tail is far too thin for a handful of events; Farrington-Manning as published is without it.
+        guarded: Take no less than the binomial tail of the smaller side's own events at the null's most likely
+            proportion. The normal tail is far too thin for a handful of events; Farrington-Manning as published is
+            without it. (Of the larger side it would say nothing: that side makes the null's proportion its own.)
 
     Returns:
         (p against at most, p against at least).
@@ -60,12 +61,15 @@ def score_p_values(
     z = distance / np.sqrt(variance * phi)
     if not guarded:
         return float(special.ndtr(-z)), float(special.ndtr(z))
-    n, x, p = float(n_1.sum()), float(x_1.sum()), float((n_1 * p_1).sum() / n_1.sum())
+    of_canary = n_1.sum() <= n_0.sum()
+    trials, events, share = (n_1, x_1, p_1) if of_canary else (n_0, x_0, p_0)
+    n, x, p = float(trials.sum()), float(events.sum()), float((trials * share).sum() / trials.sum())
     at_least = float(special.betainc(x, n - x + 1, p)) if x > 0 else 1.0
     at_most = float(special.betainc(n - x, x + 1, 1 - p)) if x < n else 1.0
+    higher, lower = (at_least, at_most) if of_canary else (at_most, at_least)  # evidence for a canary that is
     return (
-        max(float(special.ndtr(-z)), deflated(at_least, phi)),
-        max(float(special.ndtr(z)), deflated(at_most, phi)),
+        max(float(special.ndtr(-z)), deflated(higher, phi)),
+        max(float(special.ndtr(z)), deflated(lower, phi)),
     )
 
 
