@@ -1,4 +1,4 @@
-"""The journal of a rollout: JSON lines, on disk before and after each change of weight.
+"""The journal of a rollout: JSON lines, on disk before and after each change of weight (POSIX: it is locked by flock).
 
 A killed driver goes on from its last whole line. Each line carries a check sum, so that a damaged journal is told from
 one whose last line was cut off by the kill.
