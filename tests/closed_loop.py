@@ -63,6 +63,7 @@ class Loop:
     load: Path
     store: subprocess.Popen
     stages: list = field(default_factory=lambda: [5, 25, 50, 75, 100])
+    drivers: list = field(default_factory=list)
 
     def config(self):
         path = self.folder / "rollout.yaml"
@@ -76,7 +77,15 @@ class Loop:
                    str(self.folder / "journal"), *arguments]  # fmt: skip
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "CANARY_JUDGE_TRACEBACK": "1"}
         with (self.folder / "output").open("w") as output:
-            return subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+            self.drivers.append(subprocess.Popen(command, stdout=output, stderr=output, env=environment))
+        return self.drivers[-1]
+
+    def end(self):
+        """No driver outlives its test."""
+        for driver in self.drivers:
+            if driver.poll() is None:
+                driver.kill()
+                driver.wait()
 
     def fault(self, **changes):
         query = "&".join(f"{name}={value}" for name, value in changes.items())
@@ -144,4 +153,6 @@ def closed_loop(folder, kind, *, rate=300.0, sticky=False):
         stack.callback(client.wait)
         stack.callback(client.send_signal, signal.SIGTERM)
         time.sleep(4)  # the first scrapes
-        yield Loop(folder, ports[1], router, prometheus, load, store[0])
+        loop = Loop(folder, ports[1], router, prometheus, load, store[0])
+        stack.callback(loop.end)
+        yield loop
