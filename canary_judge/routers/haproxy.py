@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from canary_judge.errors import (
     DestinationNotFound,
@@ -27,14 +27,21 @@ from canary_judge.routing import Residual, RollbackReport, WeightReading, check_
 __all__ = ["HAProxyRouter"]
 
 _LARGEST = 256
-_Servers = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+
+
+def _several(value: object) -> object:
+    """One name, or a list of them, as a tuple."""
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+_Servers = Annotated[tuple[str, ...], BeforeValidator(_several), Field(min_length=1)]
 
 
 class _Options(StrictModel):
     address: str
     backend: str
-    stable: str | _Servers = "stable"
-    canary: str | _Servers = "canary"
+    stable: _Servers = ("stable",)
+    canary: _Servers = ("canary",)
     maintenance: bool = False
     timeout: float = Field(default=5.0, gt=0)
 
