@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canary_judge.errors import ConfigError, DataError
@@ -190,6 +190,7 @@ def test_an_approval_holds_for_its_stage_only():
     assert step(gated, replace(at(1), approved=0), PASS(), NOON + minutes(10), reading=reads(25))[1].rule == "approval"
 
 
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(
     st.lists(
         st.tuples(

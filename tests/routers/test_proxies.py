@@ -176,14 +176,16 @@ def test_a_hundred_flips_under_load_fail_no_request(kind, proxy):
     clients = [threading.Thread(target=client) for _ in range(4)]
     for one in clients:
         one.start()
-    for number in range(100):
-        running.router.set_weight(0 if number % 2 else 100)
+    flips = 0
+    while flips < 100 or (sum(seen.values()) < 500 and flips < 10_000):
+        running.router.set_weight(0 if flips % 2 else 100)
+        flips += 1
     running.router.verify(0)
     done.set()
     for one in clients:
         one.join()
     assert set(seen) == {"stable", "canary"}, seen
-    assert sum(seen.values()) > 500
+    assert sum(seen.values()) >= 500
 
 
 def test_haproxy_says_what_its_weights_cannot_express(proxy):

@@ -5,7 +5,7 @@ import json
 
 import jsonpatch
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from canary_judge.errors import NotEnoughWeight, NotWeighted
@@ -14,6 +14,7 @@ from canary_judge.routers.kinds import KINDS
 from canary_judge.routers.kubernetes import patched
 from canary_judge.routers.weighted import Target, changes, reading
 
+quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 STABLE, CANARY, ACTION = "app-stable", "app-canary", "root"
 JUNK = st.dictionaries(
     st.sampled_from(["timeout", "retries", "filters~1", "a/b", "ü"]),
@@ -109,6 +110,7 @@ def target():
     return Target(stable=STABLE, canary=CANARY, action=ACTION)
 
 
+@quick
 @given(objects(), st.integers(0, 100))
 def test_only_the_two_weights_change(made, percent):
     kind, obj = made
@@ -123,6 +125,7 @@ def test_only_the_two_weights_change(made, percent):
     assert set_to(kind, after, percent)[1] == []
 
 
+@quick
 @given(objects(), st.integers(1, 100))
 def test_zero_takes_all_of_it_back(made, percent):
     kind, obj = made
@@ -134,6 +137,7 @@ def test_zero_takes_all_of_it_back(made, percent):
     assert set_to(kind, raised, 0)[0] == start
 
 
+@quick
 @given(objects(), st.integers(0, 100))
 def test_every_patch_tests_what_it_replaces(made, percent):
     kind, obj = made
@@ -146,6 +150,7 @@ def test_every_patch_tests_what_it_replaces(made, percent):
         assert all(one["path"].startswith(operations[0]["path"]) for one in operations[1:])
 
 
+@quick
 @given(
     st.dictionaries(st.sampled_from(["owner", "a/b~c"]), st.text(max_size=4)),
     st.one_of(st.none(), st.integers(0, 100)),
