@@ -120,8 +120,10 @@ def run(binaries, canary_error_rate, seconds):
         stop.set()
         for thread in threads:
             thread.join()
-        time.sleep(4)  # the last scrape must have happened
-        window = Window(begin - timedelta(seconds=3), datetime.now(UTC) - timedelta(seconds=1))
+        # the window ends on the grid: its last whole interval must hold a scrape of everything that was sent
+        quiet = datetime.now(UTC)
+        window = Window(begin - timedelta(seconds=3), quiet + timedelta(seconds=3) + CONFIG.interval)
+        time.sleep(3 + CONFIG.interval.total_seconds() + 1)
         source, grid = PrometheusSource(url), window.aligned(CONFIG.interval)
         queries = list(CONFIG.queries())
         counted = collect(CONFIG, grid, zip(queries, source.fetch(queries, grid), strict=True))
