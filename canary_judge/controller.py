@@ -46,6 +46,7 @@ _FORMAT = 1
 _LONGEST_BACKOFF = 30.0
 # What a rollback leaves shows only after the interval of the change, the one after it, and late scrapes.
 _AFTERCARE_LOOKS = 6
+_NOT_IN_FORCE = "{:g} % is written, but not in force where requests are routed"
 _COMMANDS: dict[str, Callable[[RolloutState], RolloutState]] = {"approve": approve, "pause": pause, "resume": resume}
 
 
@@ -190,10 +191,10 @@ class Controller:
             if self._stopping:
                 if self._journal is not None:
                     self._write("interrupted")
-                    yield self._event(
-                        EventKind.INTERRUPTED,
-                        f"interrupted at {self._state.weight:g} %, which stays; the same command goes on",
-                    )
+                    back = self._state.phase is Phase.ROLLING_BACK
+                    stands = "before the rollback was read back" if back else "which stays"
+                    text = f"interrupted at {self._state.weight:g} %, {stands}; the same command goes on"
+                    yield self._event(EventKind.INTERRUPTED, text)
                     return
                 self._state = abort(self._state, "interrupted, and without a journal nobody could go on")
             yield from self._tick()
@@ -210,6 +211,11 @@ class Controller:
         """The time by a clock that nobody can set: stages are as long as they are."""
         return self._begun + timedelta(seconds=self._clock.monotonic() - self._monotonic)
 
+    @property
+    def _silent(self) -> timedelta:
+        """How long drivers have looked and found no new data."""
+        return max(self._now() - self._state.heard, timedelta(0))
+
     def _event(self, kind: EventKind, text: str, **more: Any) -> Event:
         return Event(kind=kind, at=self._clock.now(), weight=self._state.weight, text=text, state=self._state, **more)
 
@@ -217,7 +223,7 @@ class Controller:
         if self._journal is not None:
             served = self._monitor.start if self._monitor is not None else None
             self._journal.append(
-                what, self._clock.now(), state=state_to_json(self._state),
+                what, self._clock.now(), state=state_to_json(self._state), silent=self._silent.total_seconds(),
                 served=None if served is None else served.isoformat(), **values,
             )  # fmt: skip
 
@@ -251,7 +257,9 @@ class Controller:
         # time does not run backwards, whatever the clock says
         self._begun = max(self._begun, datetime.fromisoformat(last["at"]), self._state.since)
         away = self._begun - datetime.fromisoformat(last["at"])
-        self._state = replace(self._state, heard=self._begun, drifted=None)
+        # patience is spent by looks without data, of this driver and those before it, not by the time between them
+        silent = timedelta(seconds=last.get("silent", 0.0))
+        self._state = replace(self._state, heard=self._begun - silent, drifted=None)
         text = f"taken up at {self._state.weight:g} %, after {away.total_seconds():.0f} s without a driver"
         text += self._restore(datetime.fromisoformat(last["served"]) if last.get("served") else None)
         self._write("resumed")
@@ -367,9 +375,7 @@ class Controller:
             self.router.set_weight(weight, expect=self._state.weight)
             reading = self.router.get_weight()
             if same_weight(reading.percent, weight) and not self.router.verify(weight):
-                yield self._event(
-                    EventKind.TROUBLE, f"{weight:g} % is written, but not in force where requests are routed"
-                )
+                yield self._event(EventKind.TROUBLE, _NOT_IN_FORCE.format(weight))
         except Exception as error:  # noqa: BLE001
             # whether it was written is not known; the next look reads it back, and judges before it tries again
             yield self._event(EventKind.TROUBLE, f"{weight:g} % could not be set: {type(error).__name__}: {error}")
@@ -402,8 +408,7 @@ class Controller:
             self._write("rolling_back", **_said(self._judgement))
         except DataError as error:
             yield self._event(EventKind.TROUBLE, f"{error}; rolling back all the same")
-        pause_, attempt = 0.5, 0
-        changed = False
+        pause_, attempt, changed = 0.5, 0, False
         while True:
             attempt += 1
             try:
@@ -412,7 +417,8 @@ class Controller:
                 reading = self.router.get_weight()
                 if same_weight(reading.percent, 0.0) and self.router.verify(0.0):
                     break
-                trouble = f"{reading} is still in force"
+                written = same_weight(reading.percent, 0.0)
+                trouble = _NOT_IN_FORCE.format(0) if written else f"{reading} is still in force"
             except Exception as error:  # noqa: BLE001  (whatever it is, the canary must lose its traffic)
                 trouble = f"{type(error).__name__}: {error}"
             yield self._event(EventKind.TROUBLE, f"rollback, attempt {attempt}: {trouble}; trying again")

@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from canary_judge.errors import ConfigError, DataError
 from canary_judge.metrics import Duration, StrictModel
-from canary_judge.results import Action, Judgement, Outcome, Role, Verdict
+from canary_judge.results import Action, Judgement, MetricResult, Outcome, Role, Verdict
 from canary_judge.routing import WeightReading, same_weight
 from canary_judge.series import format_duration
 from canary_judge.templates import nearest
@@ -41,6 +41,11 @@ __all__ = [
     "step",
     "take_over",
 ]
+
+# So many requests must have been missed before a canary counts as silent, and so many intervals pass before one that
+# says nothing is no longer free of harm.
+_REQUESTS_MISSED = 10
+_BREATH = 3
 
 # --- the plan ------------------------------------------------------------------------------------------------------
 
@@ -96,10 +101,10 @@ class RolloutPlan(StrictModel):
     )
     needs: Literal["pass", "no_harm"] = Field(default="pass", description="What it takes to leave a stage.")
     patience: Duration = Field(
-        default=timedelta(minutes=5), description="How long the canary may run without any new data, or drifted."
+        default=timedelta(minutes=5), description="How long the canary may run without any new data of it, or drifted."
     )
     when_blind: Literal["hold", "roll_back"] = Field(
-        default="roll_back", description="When there is no new data for longer than `patience`."
+        default="roll_back", description="When there is no new data of the canary for longer than `patience`."
     )
     first_stage_at_most: float = Field(default=10.0, gt=0, lt=100, description="Percent; a larger one is an error.")
     aftercare: Duration = Field(
@@ -322,8 +327,7 @@ def step(
     state = take_over(plan, state, now, reading)
     if state.phase is Phase.PROMOTED:
         return state, Step(do=Do.END, rule="promoted", reason=state.reason)
-    if now - state.heard >= plan.patience and judgement is None and state.phase is Phase.RUNNING:
-        silence = f"no new data to judge since {state.heard:%H:%M:%S}, patience is {format_duration(plan.patience)}"
+    if state.phase is Phase.RUNNING and (silence := _silence(plan, state, judgement, now)):
         if plan.when_blind == "roll_back":
             return _roll_back(state, "blind", silence)
         return _hold(state, "blind", silence)
@@ -339,6 +343,33 @@ def step(
         first = plan.stages[0].weight
         return _set(state, first, "start", f"the first stage: {first:g} %")
     return _judged(plan, state, judgement, now)
+
+
+def _silence(plan: RolloutPlan, state: RolloutState, judgement: Judgement | None, now: datetime) -> str:
+    """Why nothing can be told any more, and was not for longer than patience; empty while something can."""
+    patience = f"patience is {format_duration(plan.patience)}"
+    if judgement is None:
+        late = now - state.heard >= plan.patience
+        return f"no new data to judge since {state.heard:%H:%M:%S}, {patience}" if late else ""
+    deciding = [metric for metric in judgement.metrics if metric.role in (Role.GATE, Role.GUARD)]
+    if deciding and all(_unheard(judgement, metric, plan.patience) for metric in deciding):
+        least = min(metric.quality.silent_canary for metric in deciding if metric.quality is not None)
+        length = format_duration(timedelta(seconds=least * judgement.interval_seconds))
+        return f"nothing was heard of the canary for {length}, {patience}: has it died?"
+    return ""
+
+
+def _unheard(judgement: Judgement, metric: MetricResult, length: timedelta) -> bool:
+    """Whether the canary has been silent on this metric for so long, although it should have been heard."""
+    quality, comparison = metric.quality, metric.comparison
+    if quality is None or quality.silent_canary * judgement.interval_seconds < length.total_seconds():
+        return False
+    if quality.coverage_canary == 0 or metric.kind == "gauge":
+        return True
+    # a thin stream of requests has pauses: only one in which many were to be expected is a silence
+    heard = (judgement.end - judgement.start).total_seconds() / judgement.interval_seconds - quality.silent_canary
+    requests = comparison.n_canary if comparison is not None else 0
+    return requests * quality.silent_canary >= _REQUESTS_MISSED * max(heard, 1)
 
 
 def _judged(
@@ -379,8 +410,11 @@ def _fit(needs: str, following: Stage, judgement: Judgement) -> str:
     if judgement.traffic is not None and judgement.traffic.finding:
         return ""
     unfit = {Outcome.REGRESSED, Outcome.DEGRADED, Outcome.NO_DATA, Outcome.ERROR}
-    if any(metric.role in (Role.GATE, Role.GUARD) and metric.outcome in unfit for metric in judgement.metrics):
-        return ""
+    breath = timedelta(seconds=_BREATH * judgement.interval_seconds)
+    for metric in judgement.metrics:
+        bad = metric.outcome in unfit or _unheard(judgement, metric, breath)
+        if metric.role in (Role.GATE, Role.GUARD) and bad:
+            return ""
     return "no harm is shown, and this stage asks for no more"
 
 

@@ -182,11 +182,43 @@ def test_a_store_that_stays_away_costs_the_canary_its_traffic(how):
 
 
 @pytest.mark.parametrize("how", [half, incomplete])
-def test_half_an_answer_never_raises_the_weight(how):
+def test_half_an_answer_never_raises_the_weight_and_ends_with_patience(how):
     """A canary without data, or with errors in place of data, is not proven safe, whatever was proven before."""
     world = simulated_world(**HEALTHY)
-    drive(world, source=Failing(world, 200, 1e9, how), stop_after=timedelta(hours=1))
+    controller, _ = drive(world, source=Failing(world, 200, 1e9, how), stop_after=timedelta(hours=1))
     assert not [percent for at, percent in world.log[1:] if at > 260 and percent > 0]
+    assert controller.result().phase is Phase.ROLLED_BACK
+    assert "patience is 5m" in controller.result().reason
+    # the last interval with data ended at 195 s; late data are waited for before they are given up
+    assert 195 + 300 <= world.log[-1][0] < 195 + 300 + 120
+
+
+@pytest.mark.parametrize("needs", ["pass", "no_harm"])
+@pytest.mark.parametrize("died", [0, 400], ids=["never came up", "died later"])
+def test_a_dead_canary_is_not_left_with_its_traffic(died, needs):
+    """The most common fault of all: a version that does not start, or crashes, reports nothing, errors included."""
+    world = simulated_world(**HEALTHY)
+    plan = PLAN.model_copy(update={"needs": needs, "minimum": timedelta(minutes=4)})
+    controller, _ = drive(world, plan, source=Failing(world, died, 1e9, half), stop_after=timedelta(hours=1))
+    assert controller.result().phase is Phase.ROLLED_BACK
+    assert "nothing was heard of the canary" in controller.result().reason
+    assert not [percent for at, percent in world.log[1:] if at > died + 60 and percent > 5]
+
+
+def test_a_dead_canary_is_held_where_the_plan_says_so():
+    world = simulated_world(**HEALTHY)
+    plan = PLAN.model_copy(update={"when_blind": "hold"})
+    _, events = drive(world, plan, source=Failing(world, 0, 1e9, half), stop_after=timedelta(minutes=20))
+    assert weights(world) == [5]
+    assert "has it died?" in texts(events)[-1]
+
+
+def test_pauses_of_thin_traffic_are_no_silence():
+    """4.5 requests of the canary are to be expected in 5 minutes: that none came is no sign of its death."""
+    for seed in range(5):
+        world = simulated_world(error_rate=0.005, canary_error_rate=0.005, seed=seed, requests_per_second=0.1)
+        drive(world, stop_after=timedelta(hours=3))
+        assert weights(world) == [5]
 
 
 # --- the router fails ------------------------------------------------------------------------------------------------
@@ -263,6 +295,23 @@ def test_a_rollback_that_the_router_did_not_take_over_is_tried_again():
     assert weights(world)[-1] == 0
     assert controller.result().weight == 0
     assert any("5 % is still in force" in text for text in texts(events))
+
+
+def test_a_rollback_that_the_proxies_have_not_taken_over_is_told_apart():
+    world = simulated_world(**BROKEN)
+
+    class Slow(Faulty):
+        asked = 0
+
+        def verify(self, percent, *, timeout=10.0):
+            self.asked += percent == 0
+            return percent > 0 or self.asked > 2
+
+    controller, events = drive(world, router=Slow(world.router, [], world))
+    assert controller.result().weight == 0
+    said = [text for text in texts(events, EventKind.TROUBLE) if "attempt" in text]
+    assert len(said) == 2
+    assert all("0 % is written, but not in force where requests are routed" in text for text in said)
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["not written", "written"])
@@ -357,6 +406,38 @@ def test_with_a_journal_an_interrupted_driver_leaves_the_weight_to_the_next(tmp_
     assert again.result().phase is Phase.PROMOTED
     assert again.result().judgement.look.number > looks_before  # the evidence was taken up, not gathered anew
     check_journal(tmp_path / "j", world)
+
+
+def test_patience_is_not_given_anew_to_a_driver_that_is_restarted_again_and_again(tmp_path):
+    world = simulated_world(**HEALTHY)
+    for _ in range(20):
+        controller = Controller(
+            world.config, Failing(world, 300, 1e9, down), world.router, PLAN, clock=world.clock, journal=tmp_path / "j"
+        )
+        dies = world.clock.seconds + (300 if world.clock.seconds < 300 else 90)
+        for _ in controller.events():
+            if world.clock.seconds >= dies:
+                break
+        if controller.state.phase.ended:
+            break
+        world.clock.seconds += 600  # nobody looks: that is no silence of the store
+    assert controller.state.phase is Phase.ROLLED_BACK
+    assert "no new data" in controller.state.reason
+    records, _ = read_journal(tmp_path / "j")
+    assert sum(record["what"] == "resumed" for record in records) in {3, 4}  # 5 minutes of patience, 90 s a driver
+
+
+def test_an_interrupted_rollback_says_that_it_was_not_read_back(tmp_path):
+    world = simulated_world(**BROKEN)
+    router = Faulty(world.router, [("rollback", RouterUnavailable("500"), False)] * 3, world)
+    controller = Controller(world.config, world.source, router, PLAN, clock=world.clock, journal=tmp_path / "j")
+    for event in controller.events():
+        if "attempt 1" in event.text:
+            controller.stop()
+    assert event.text.startswith("interrupted at 5 %, before the rollback was read back")
+    again, _ = drive(world, router=router, journal=tmp_path / "j")
+    assert again.result().phase is Phase.ROLLED_BACK
+    assert weights(world) == [5, 0]
 
 
 def test_after_a_resume_the_weight_waits_for_a_new_judgement(tmp_path):

@@ -5,13 +5,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canary_judge.errors import ConfigError, DataError
-from canary_judge.results import Action, Outcome, Role, Verdict
+from canary_judge.results import Action, Outcome, Quality, Role, Verdict
 from canary_judge.rollout import (
     Do,
     Phase,
@@ -42,11 +43,17 @@ def minutes(count):
 class Judged:
     """As much of a judgement as the policy reads."""
 
-    def __init__(self, verdict, *, until=timedelta(minutes=10), outcome=Outcome.SAFE, finding="", reasons=("because",)):
+    start, interval_seconds = NOON, 15.0
+
+    def __init__(
+        self, verdict, *, until=timedelta(minutes=10), outcome=Outcome.SAFE, finding="", reasons=("because",), silent=0
+    ):
         self.verdict, self.end, self.reasons = verdict, NOON + until, reasons
         self.action = {Verdict.PASS: Action.ADVANCE, Verdict.FAIL: Action.ROLL_BACK}.get(verdict, Action.HOLD)
-        self.metrics = (type("M", (), {"role": Role.GATE, "outcome": outcome})(),)
-        self.traffic = type("T", (), {"finding": finding})()
+        quality = Quality(coverage_baseline=1.0, coverage_canary=0.5, silent_canary=silent)
+        gate = {"role": Role.GATE, "outcome": outcome, "quality": quality, "kind": "gauge", "comparison": None}
+        self.metrics = (SimpleNamespace(**gate),)
+        self.traffic = SimpleNamespace(finding=finding)
 
 
 PASS, FAIL = partial(Judged, Verdict.PASS), partial(Judged, Verdict.FAIL)
@@ -77,6 +84,7 @@ TABLE = [
     ("promoted", "all of the traffic is read back", PLAN, at(1, intended=100.0), None, 10, reads(100), Do.END, None),
     ("blind", "no new data for longer than `patience`, `when_blind: roll_back`", PLAN, at(), None, 6, reads(5), Do.ROLL_BACK, None),
     ("blind", "the same, `when_blind: hold`", PATIENT, at(), None, 6, reads(5), Do.HOLD, None),
+    ("blind", "the canary alone has said nothing for `patience`: it may have died", PLAN, at(), MARGINAL(silent=20), 10, reads(5), Do.ROLL_BACK, None),
     ("router", "the router cannot be read", PLAN, at(), PASS(), 10, None, Do.HOLD, None),
     ("drift stays", "another weight than ours for longer than `patience`", PLAN, at(drifted=NOON), PASS(), 6, reads(30), Do.END, None),
     ("drift", "another weight than ours", PLAN, at(), PASS(), 10, reads(30), Do.HOLD, None),
