@@ -106,12 +106,8 @@ def _pairs(items: Sequence[str], place: str) -> dict[str, Any]:
                 raise ConfigError(f"{place}: {key} is {found[key]!r}, which is no number") from None
     for key in ("routes", "command"):
         if key in found:
-            found[key] = [_position(one) for one in (found[key] if isinstance(found[key], list) else [found[key]])]
+            found[key] = found[key] if isinstance(found[key], list) else [found[key]]
     return found
-
-
-def _position(name: str) -> str | int:
-    return int(name) if name.isdigit() else name
 
 
 # --- router by hand ------------------------------------------------------------------------------------------------
@@ -125,7 +121,7 @@ def _router(options: argparse.Namespace) -> TrafficRouter:
         if getattr(options, name) is not None:
             plain[name] = getattr(options, name)
     if options.route:
-        plain["routes"] = [_position(name) for name in options.route]
+        plain["routes"] = options.route
     if options.kubernetes is not None:
         namespace, slash, name = options.kubernetes.partition("/")
         plain |= {"namespace": namespace, "name": name} if slash else {"name": namespace}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -23,6 +22,7 @@ from canary_judge.errors import (
 from canary_judge.files import put_file
 from canary_judge.metrics import StrictModel
 from canary_judge.routers.options import read_options
+from canary_judge.routers.waiting import wait_until
 from canary_judge.routing import Residual, RollbackReport, WeightReading, check_percent, same_weight
 
 __all__ = ["EnvoyFile", "EnvoyRuntime"]
@@ -199,7 +199,7 @@ class EnvoyRuntime:
 
     def verify(self, percent: float, *, timeout: float = 10.0) -> bool:
         """The runtime is in force as soon as it can be read."""
-        return _until(lambda: same_weight(self.get_weight().percent, percent), timeout)
+        return wait_until(lambda: same_weight(self.get_weight().percent, percent), timeout)
 
 
 class _FileOptions(StrictModel):
@@ -340,7 +340,7 @@ class EnvoyFile:
 
     def verify(self, percent: float, *, timeout: float = 10.0) -> bool:
         """Whether Envoy routes by this weight; without the admin interface only the file is known."""
-        return _until(lambda: same_weight(self._in_force(), percent), timeout)
+        return wait_until(lambda: same_weight(self._in_force(), percent), timeout)
 
     def _in_force(self) -> float | None:
         if self._admin is None:
@@ -357,12 +357,3 @@ class EnvoyFile:
                 total = sum(weights.values())
                 return 100 * weights[self._canary] / total if total else 0.0
         return None
-
-
-def _until(holds: Callable[[], bool], timeout: float) -> bool:
-    deadline = time.monotonic() + timeout
-    while not holds():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(min(0.05, timeout))
-    return True

@@ -6,7 +6,6 @@ import csv
 import io
 import math
 import socket
-import time
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
@@ -22,6 +21,7 @@ from canary_judge.errors import (
 )
 from canary_judge.metrics import StrictModel
 from canary_judge.routers.options import read_options
+from canary_judge.routers.waiting import wait_until
 from canary_judge.routing import Residual, RollbackReport, WeightReading, check_percent, same_weight
 
 __all__ = ["HAProxyRouter"]
@@ -214,9 +214,4 @@ class HAProxyRouter:
 
     def verify(self, percent: float, *, timeout: float = 10.0) -> bool:
         """The socket answers with what is in force."""
-        deadline = time.monotonic() + timeout
-        while not same_weight(self.get_weight().percent, percent):
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(min(0.05, timeout))
-        return True
+        return wait_until(lambda: same_weight(self.get_weight().percent, percent), timeout)

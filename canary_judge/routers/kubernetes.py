@@ -6,7 +6,6 @@ The router reads the object, works out a JSON Patch (`weighted`, `ingress`), and
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from typing import Any, Protocol
 from canary_judge.errors import Conflict, DriftDetected, RouterError
 from canary_judge.routers.ingress import PREFIX, ingress_changes, ingress_reading, ingress_residuals
 from canary_judge.routers.kinds import KINDS
+from canary_judge.routers.waiting import wait_until
 from canary_judge.routers.weighted import Kind, Operation, Target, changes, reading, residuals
 from canary_judge.routing import RollbackReport, WeightReading, same_weight
 
@@ -180,14 +180,12 @@ class KubernetesRouter:
 
     def verify(self, percent: float, *, timeout: float = 10.0) -> bool:
         """Whether the object has the weight and its controller, where it says so, has accepted this generation."""
-        until = time.monotonic() + timeout
-        while True:
+
+        def in_force() -> bool:
             obj = self.store.get(self.ref)
-            if same_weight(self._reading(obj).percent, percent) and _accepted(obj):
-                return True
-            if time.monotonic() >= until:
-                return False
-            time.sleep(min(0.2, timeout))
+            return same_weight(self._reading(obj).percent, percent) and _accepted(obj)
+
+        return wait_until(in_force, timeout, every=0.2)
 
 
 def _accepted(obj: Mapping[str, Any]) -> bool:

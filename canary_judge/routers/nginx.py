@@ -23,6 +23,7 @@ from canary_judge.errors import (
 from canary_judge.files import put_file
 from canary_judge.metrics import StrictModel
 from canary_judge.routers.options import read_options
+from canary_judge.routers.waiting import wait_until
 from canary_judge.routing import Residual, RollbackReport, WeightReading, check_percent, same_weight
 
 __all__ = ["NginxRouter"]
@@ -171,13 +172,9 @@ class NginxRouter:
 
     def verify(self, percent: float, *, timeout: float = 10.0) -> bool:
         """Whether the file has the weight and, where the pid file is known, every serving worker is younger than it."""
-        deadline = time.monotonic() + timeout
-        while True:
-            if same_weight(self.get_weight().percent, percent) and self._reloaded():
-                return True
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(min(0.02, timeout))
+        return wait_until(
+            lambda: same_weight(self.get_weight().percent, percent) and self._reloaded(), timeout, every=0.02
+        )
 
     def _reloaded(self) -> bool:
         if self._pid is None:

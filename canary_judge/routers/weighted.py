@@ -184,7 +184,8 @@ def _selected(kind: Kind, obj: Object, target: Target) -> list[Route]:
     if target.routes:
         chosen = []
         for wanted in target.routes:
-            fits = [route for route in routes if wanted in (route.name, route.position)]
+            fits = [route for route in routes if route.name == wanted]
+            fits = fits or [route for route in routes if str(route.position) == str(wanted)]
             if not fits:
                 names = ", ".join(repr(route.name) for route in routes) or "none"
                 raise RouteNotFound(f"{called} has no {kind.places} {wanted!r}; there are {names}")

@@ -172,3 +172,15 @@ def test_an_ingress_changes_in_one_annotation(others, weight, total, percent):
     rest = {key: value for key, value in after["metadata"]["annotations"].items() if not key.endswith("canary-weight")}
     assert rest == {key: value for key, value in annotations.items() if not key.endswith("canary-weight")}
     assert ingress_changes(after, percent) == []
+
+
+@pytest.mark.parametrize(("wanted", "name"), [("2", "2"), (2, 2), ("1", 1), (0, "2"), ("0", "2")], ids=repr)
+def test_a_route_is_found_by_its_name_and_else_by_its_position(wanted, name):
+    def rule(title, weight):
+        backends = [{"name": STABLE, "weight": 100 - weight}, {"name": CANARY, "weight": weight}]
+        return {**({"name": title} if title else {}), "backendRefs": backends}
+
+    obj = {"metadata": {"namespace": "prod"}, "spec": {"rules": [rule("2", 10), rule("", 20), rule("", 30)]}}
+    target = Target(stable=STABLE, canary=CANARY, routes=(wanted,))
+    expected = {"2": 10, 1: 20, 2: 30}[name]
+    assert reading(KINDS["gateway-api"], obj, target).percent == expected
