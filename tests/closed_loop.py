@@ -125,7 +125,7 @@ def closed_loop(folder, kind, *, rate=300.0, sticky=False):
             command = [sys.executable, "-m", "tests.live_app", str(port), str(ERRORS), str(MEDIAN), str(seed)]
             inner = folder / f"app{seed}"
             inner.mkdir()
-            stack.enter_context(proxies.started(command, port, inner, cwd=Path.cwd()))
+            stack.enter_context(proxies.started(command, [port], inner, cwd=Path.cwd()))
         proxy_folder = folder / "proxy"
         proxy_folder.mkdir()
         if kind == "envoy":

@@ -24,7 +24,7 @@ def free_ports(count):
         port = random.SystemRandom().randrange(20_000, 32_000)
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
-            found.append(port)
+            found += [port] if port not in found else []
     return found
 
 
@@ -39,24 +39,38 @@ def find(name):
     return found
 
 
-def wait_for(port, process, log):
+def is_there(sign):
+    """Whether something listens on a port or on the path of a socket (text), or a file (Path) has been written."""
+    if isinstance(sign, Path):
+        return sign.exists() and sign.stat().st_size > 0
+    family, address = (socket.AF_INET, ("127.0.0.1", sign)) if isinstance(sign, int) else (socket.AF_UNIX, sign)
+    with contextlib.suppress(OSError), socket.socket(family) as connection:
+        connection.settimeout(1)
+        connection.connect(address)
+        return True
+    return False
+
+
+def wait_for(sign, process, log):
     until = time.monotonic() + 20
     while time.monotonic() < until:
         if process.poll() is not None:
             raise RuntimeError(f"ended with {process.returncode}: {Path(log).read_text()[-800:]}")
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        if is_there(sign):
             return
         time.sleep(0.02)
-    raise RuntimeError(f"did not listen: {Path(log).read_text()[-800:]}")
+    raise RuntimeError(f"{sign} is not there: {Path(log).read_text()[-800:]}")
 
 
 @contextlib.contextmanager
-def started(command, port, folder, cwd=None):
+def started(command, signs, folder, cwd=None):
+    """Running, when every one of these ports, sockets and files is there: servers open them one after the other."""
     log = Path(folder) / "log"
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, cwd=cwd or folder, start_new_session=True)
     try:
-        wait_for(port, process, log)
+        for sign in signs:
+            wait_for(sign, process, log)
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
@@ -140,7 +154,7 @@ def envoy(folder, upstreams, *, canary=0, sticky=False, mode="runtime"):
     }  # fmt: skip
     (Path(folder) / "envoy.json").write_text(json.dumps(config))
     command = [program, "-c", "envoy.json", "--disable-hot-restart", "--concurrency", "2", "--log-level", "warning"]
-    with started(command, port, folder):
+    with started(command, [port, admin], folder):
         yield port, f"http://127.0.0.1:{admin}", path
 
 
@@ -164,7 +178,7 @@ def haproxy(folder, upstreams, *, canary=0, sticky=False):
     ]  # fmt: skip
     (Path(folder) / "haproxy.cfg").write_text("\n".join(lines))
     try:
-        with started([program, "-f", "haproxy.cfg", "-db"], port, folder):
+        with started([program, "-f", "haproxy.cfg", "-db"], [port, address], folder):
             yield port, address
     finally:
         Path(address).unlink(missing_ok=True)
@@ -206,5 +220,5 @@ http {{
 """
     )
     command = [program, "-e", f"{folder}/error.log", "-p", str(folder), "-c", f"{folder}/nginx.conf"]
-    with started(command, port, folder):
+    with started(command, [port, folder / "nginx.pid"], folder):
         yield port, folder / "split.conf", command, folder / "nginx.pid"

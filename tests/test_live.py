@@ -5,13 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import random
-import socket
-import subprocess
 import sys
+import tempfile
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +20,7 @@ from canary_judge.__main__ import main
 from canary_judge.results import Outcome, Verdict
 from canary_judge.samples import collect
 from canary_judge.sources import PrometheusSource
+from tests import proxies
 from tests.real_prometheus import running
 
 pytestmark = [pytest.mark.slow, pytest.mark.real, pytest.mark.timeout(240)]
@@ -53,29 +54,12 @@ CONFIG = JudgeConfig.parse(
 )
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def app(stack, error_rate, median, seed):
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.live_app", str(port), str(error_rate), str(median), str(seed)]
-    )
-
-    def stop():
-        process.terminate()
-        process.wait()
-
-    stack.callback(stop)
-    until = time.monotonic() + 20
-    while time.monotonic() < until:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return port
-        time.sleep(0.05)
-    raise RuntimeError("the app did not start")
+    (port,) = proxies.free_ports(1)
+    command = [sys.executable, "-m", "tests.live_app", str(port), str(error_rate), str(median), str(seed)]
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    stack.enter_context(proxies.started(command, [port], folder, cwd=Path.cwd()))
+    return port
 
 
 def traffic(ports, stop, seed, sent):
