@@ -214,10 +214,10 @@ def test_a_dead_canary_is_held_where_the_plan_says_so():
 
 
 def test_pauses_of_thin_traffic_are_no_silence():
-    """4.5 requests of the canary are to be expected in 5 minutes: that none came is no sign of its death."""
-    for seed in range(5):
+    """1.5 requests of the canary are to be expected in 5 minutes: that none came is no sign of its death."""
+    for seed in range(3):
         world = simulated_world(error_rate=0.005, canary_error_rate=0.005, seed=seed, requests_per_second=0.1)
-        drive(world, stop_after=timedelta(hours=3))
+        drive(world, stop_after=timedelta(hours=1))
         assert weights(world) == [5]
 
 
