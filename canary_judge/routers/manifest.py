@@ -54,7 +54,9 @@ class ManifestStore:
             raise RouterError(f"{self.path}: is no valid YAML: {' '.join(str(error).split())}") from error
         if len(found) != 1:
             how = "does not hold" if not found else f"holds {len(found)} objects that fit"
-            raise RouteNotFound(f"{self.path}: {how} {ref}; name kind, namespace and name of one that is there")
+            raise RouteNotFound(
+                f"{self.path}: {how} {ref} of {ref.api_version}; give apiVersion, kind, namespace, name of one there"
+            )
         return found[0]
 
     def get(self, ref: Ref) -> dict[str, Any]:
