@@ -23,6 +23,8 @@ from canary_judge.samples import MetricSamples
 
 # an interrupted run goes on from here; deleted when the page is written
 NOTES = Path(__file__).parents[1] / ".calibration-looks.notes"
+# Each part of a row has its seed; fixed, so that a row does not depend on how many workers share it.
+_PARTS = 8
 Make = Callable[[np.random.Generator], MetricSamples | dict[str, MetricSamples]]
 
 
@@ -198,7 +200,7 @@ def report(n: int, workers: int) -> str:
     lines = [
         "# Calibration of repeated looks", "",
         "Written by `python -m benchmarks.repeated_looks`, seeded; the table says how many runs stand behind each row. Every look passes through `observe`. With a horizon unless a row says otherwise.",
-        "*Found* is harm shown at any look (degraded, regressed or tolerable), nominal 5 % unless a row says 1 %; *kept* compares with the nominal rate plus three standard errors. Medians are in intervals, over all runs; `-` is never in half of them.", "",
+        "*Found* is harm shown at any look (degraded, regressed or tolerable), nominal 5 % unless a row says 1 %; *kept* compares with the nominal rate plus three standard errors. Medians are in intervals, over all runs; `-` is never in half of them. The same number of runs as the argument (metrics at once: ten times it) gives a row again.", "",
     ]  # fmt: skip
     begun = time.monotonic()
     with ProcessPoolExecutor(workers) as pool:
@@ -214,8 +216,7 @@ def report(n: int, workers: int) -> str:
                     lines.append(kept_row)
                     continue
                 size = n // 10 if "metrics at once" in group else n
-                parts = workers * 2
-                jobs = [(group, index, len(range(part, size, parts)), 1000 * index + part) for part in range(parts)]
+                jobs = [(group, index, len(range(part, size, _PARTS)), 1000 * index + part) for part in range(_PARTS)]
                 found = [one for some in pool.map(simulate, jobs) for one in some]
                 broken = [
                     what for what, nominal in case.promise
