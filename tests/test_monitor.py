@@ -318,6 +318,9 @@ def test_raw_values_and_instances_survive_a_restart():
     assert judged["latency"].comparison.n_canary == 200
     assert judged["cpu"].comparison.n_canary == 2
     assert "between instances" in judged["cpu"].comparison.method
+    low, high = judged["cpu"].comparison.interval  # of a ratio, too, whose whole line begins at 0
+    assert judged["cpu"].comparison.scale == "ratio"
+    assert 0.5 < low < judged["cpu"].comparison.effect < high < 2
 
 
 def test_a_limit_without_a_baseline_keeps_its_level_over_all_looks():

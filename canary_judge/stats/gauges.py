@@ -341,8 +341,9 @@ def compare_instances(
         return p_harm, both[worse], both[better]
 
     p_harm, p_beyond, p_within = ask(questions, harm)
-    half_width = float(special.stdtrit(df, 1 - (1 - level) / 2)) * error(1.0)
     sign = -1.0 if harm is Harm.DECREASE else 1.0
+    # level 1 asks for no interval; and scipy's t quantile at 1 is infinite or NaN, by its version
+    half_width = float(special.stdtrit(df, 1 - (1 - level) / 2)) * error(1.0) if level < 1 else math.nan
     ends = effect - half_width, effect + half_width
     shown = None if margin is None else sign * margin.amount(usual)
     if as_ratio and margin is not None:
