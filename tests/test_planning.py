@@ -6,10 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from canary_judge import JudgeConfig, Window, advise, plan
 from canary_judge.__main__ import main
 from canary_judge.series import Form, Result, Series
+from canary_judge.stats.dependence import ranks_tau
+from canary_judge.stats.traffic import rank_sample_size
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 WINDOW = Window(NOON, NOON + timedelta(hours=2))
@@ -128,6 +131,112 @@ def test_a_source_without_data_is_said():
     found = plan(config(ERRORS, HEAP), Empty(), WINDOW)
     assert not found.feasible
     assert found.explain().count("no data in this window") == 2
+
+
+def planned(metric, *series, minutes=120, form=Form.LEVEL, weights=(5, 50), power=0.9):
+    """The plan of one metric whose baseline has these (labels, values per minute, or times and values)."""
+
+    class Source:
+        def fetch(self, queries, window):
+            times = window.edges(queries[0].step)[1:]
+            found = tuple(Series(timestamps=times, values=np.asarray(v, float), labels=labels) for labels, v in series)
+            return [Result(series=found, form=form) for _ in queries]
+
+    found = plan(
+        config(metric), Source(), Window(NOON, NOON + timedelta(minutes=minutes)), weights=weights, power=power
+    )
+    return found.metrics[0]
+
+
+def quantiles(power=0.9):
+    """Of the error that looks with a planned end leave for it, and of the wanted power."""
+    return stats.norm.isf(0.05 * 0.8), stats.norm.ppf(power)
+
+
+def test_single_values_take_noethers_size_of_the_margin_at_the_rate_they_come():
+    rng = np.random.default_rng(1)
+    values = rng.normal(100, 10, 120)
+    metric = {"name": "latency", "kind": "samples", "query": "q", "harm": "increase", "margin": "+5"}
+    found = planned(metric, ({}, values), form=Form.SAMPLES)
+    size = rank_sample_size(baseline=values, shifted=values + 5, alpha=0.05 * 0.8, power=0.9)
+    # n values in all at a share s are worth 2 n s (1 - s) a side, and one comes each minute
+    tau = ranks_tau(values[None, :])
+    for weight, seconds in zip((0.05, 0.5), found.seconds, strict=True):
+        assert seconds == pytest.approx(60 * size * tau / (2 * weight * (1 - weight)), rel=0.02)
+    assert found.measured.startswith("1 values/min")
+    either = planned({**metric, "harm": "either"}, ({}, values), form=Form.SAMPLES)
+    assert either.seconds[0] >= found.seconds[0]
+
+
+def test_single_values_that_are_all_alike_never_show_a_relative_margin_of_nothing():
+    metric = {"name": "latency", "kind": "samples", "query": "q", "harm": "increase", "margin": "10%"}
+    found = planned(metric, ({}, np.zeros(120)), form=Form.SAMPLES)
+    assert found.seconds == (None, None)
+    assert "with and without the margin" in found.problem
+
+
+def test_a_limit_of_a_gauge_takes_as_many_signs_as_tell_80_percent_from_half():
+    metric = {"name": "heap", "kind": "gauge", "query": "q", "harm": "increase", "limit": 200.0}
+    values = np.random.default_rng(2).normal(100, 3, 120)
+    found = planned(metric, ({}, values))
+    alpha, beta = quantiles()
+    tau = ranks_tau(values[None, :])
+    assert found.seconds == (pytest.approx(60 * ((0.5 * alpha + 0.4 * beta) / 0.3) ** 2 * tau),) * 2
+
+
+@pytest.mark.parametrize("limit", ["5%", "0.2%"])
+def test_a_limit_of_a_share_takes_the_trials_of_one_proportion(limit):
+    metric = {**ERRORS, "limit": limit}
+    del metric["margin"]
+    found = plan(config(metric), Traffic(pods=1), WINDOW, weights=[5, 50], power=0.9).metrics[0]
+    if limit == "0.2%":
+        assert found.seconds == (None, None)
+        assert found.problem == "the baseline itself is beyond the limit of 0.2%"
+        return
+    alpha, beta = quantiles()
+    trials = ((alpha * np.sqrt(0.05 * 0.95) + beta * np.sqrt(0.005 * 0.995)) / (0.05 - 0.005)) ** 2
+    assert found.seconds[0] == pytest.approx(60 * trials / (1000 * 0.05), rel=0.1)
+    assert found.seconds[1] == pytest.approx(found.seconds[0] / 10)
+
+
+def test_a_limit_and_a_margin_must_both_be_shown():
+    def seconds(**more):
+        return plan(config({**ERRORS, **more}), Traffic(), WINDOW).metrics[0].seconds
+
+    assert seconds(margin="1.1x", limit="50%") == seconds(margin="1.1x")  # the margin takes longer
+    assert seconds(margin="+50pp", limit="0.6%") > seconds(margin="+50pp")  # the limit does
+
+
+def test_a_rate_falls_short_of_a_lower_limit_by_what_is_left_below_it():
+    metric = {"name": "jobs", "kind": "rate", "events": "errors", "harm": "decrease", "limit": 0.01}
+    found = plan(config(metric), Traffic(), WINDOW, weights=[5], power=0.9).metrics[0]
+    alpha, beta = quantiles()
+    usual = 1000 * 0.005 / (4 * 60)  # events per second and pod
+    seconds = ((alpha * np.sqrt(0.01) + beta * np.sqrt(usual)) / (usual - 0.01)) ** 2
+    assert found.seconds[0] == pytest.approx(seconds / 4 / 0.05, rel=0.25)
+
+
+def test_instances_need_a_number_of_them_and_no_time():
+    rng = np.random.default_rng(3)
+    metric = {"name": "cpu", "kind": "gauge", "query": "q", "by": "pod", "harm": "increase", "margin": "10%"}
+    pods = [({"pod": str(k)}, 100 + 5 * rng.normal() + rng.normal(size=120)) for k in range(40)]
+    found = planned(metric, *pods, weights=(5, 50))
+    levels = np.array([values.mean() for _, values in pods])
+    needed = next(
+        n for n in range(2, 100)
+        if stats.nct.sf(stats.t.isf(0.05 * 0.8, 2 * n - 2), 2 * n - 2, np.sqrt(n / 2) * 0.1 * levels.mean() / levels.std(ddof=1)) >= 0.9
+    )  # fmt: skip
+    assert found.problem == f"needs about {needed} instances per side, whatever the time"
+    assert 2 < needed <= 20  # 40 pods: 5 % of them are 2, 50 % are 20
+    assert found.seconds == (None, 600.0)
+    assert found.measured.startswith("40 instances, ")
+
+
+def test_a_baseline_of_fewer_than_ten_intervals_is_not_planned_from():
+    found = planned({**HEAP, "query": "q"}, ({}, np.full(9, 100.0)), minutes=9)
+    assert (found.measured, found.seconds) == ("9 intervals", (None, None))
+    assert found.problem == "measure at least 10 intervals"
+    assert planned({**HEAP, "query": "q"}, ({}, np.full(10, 100.0)), minutes=10).seconds[0] is not None
 
 
 # --- advice ------------------------------------------------------------------------------------------------------

@@ -2,17 +2,24 @@
 
 import copy
 import json
+from fractions import Fraction
 
 import jsonpatch
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from canary_judge.errors import NotEnoughWeight, NotWeighted
+from canary_judge.errors import (
+    AmbiguousRoute,
+    DestinationNotFound,
+    NotEnoughWeight,
+    NotWeighted,
+    RouteNotFound,
+)
 from canary_judge.routers.ingress import ingress_changes, ingress_reading
 from canary_judge.routers.kinds import KINDS
 from canary_judge.routers.kubernetes import patched
-from canary_judge.routers.weighted import Target, changes, reading
+from canary_judge.routers.weighted import Target, changes, reading, residuals
 
 quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 STABLE, CANARY, ACTION = "app-stable", "app-canary", "root"
@@ -98,8 +105,54 @@ def without_weights(kind, obj):
     return obj
 
 
+# what a destination without a weight gets; contour: an equal share where none has one
+DEFAULT = {"istio": 0, "gateway-api": 1, "apisix": 100, "traefik": 1, "smi": 1, "aws-alb-ingress": 1}
+
+
+def split_of(kind, obj):
+    """The one list with both destinations."""
+    path, key, _, _ = SHAPES[kind]
+    if kind == "aws-alb-ingress":
+        return json.loads(obj["metadata"]["annotations"][f"alb.ingress.kubernetes.io/actions.{ACTION}"])[
+            "ForwardConfig"
+        ][key]
+    spec = obj["spec"]
+    if kind in ("traefik", "smi"):
+        return (spec["weighted"] if kind == "traefik" else spec)[key]
+    named = SHAPES[kind][2]
+    return next(
+        route[key]
+        for route in spec[path[0]]
+        if all(any(named(side).items() <= one.items() for one in route[key]) for side in (STABLE, CANARY))
+    )
+
+
+def refusal(kind, obj, percent):
+    """Why this weight cannot be written without touching others, by the rules of docs/routers.md; None when it can."""
+    _, _, named, key = SHAPES[kind]
+    listed = split_of(kind, obj)
+    default = DEFAULT.get(kind, 0 if any(key in one for one in listed) else 1)
+    weights = [one.get(key, default) for one in listed]
+    total = sum(weights)
+    canary = next(w for w, one in zip(weights, listed, strict=True) if named(CANARY).items() <= one.items())
+    if total and abs(100 * canary / total - percent) < 0.005:
+        return None
+    if kind == "contour" and len(listed) > 2 and not any(key in one for one in listed):
+        return NotWeighted
+    if len(listed) == 2:
+        return None
+    mine = [named(side).items() for side in (STABLE, CANARY)]
+    others = sum(w for w, one in zip(weights, listed, strict=True) if not any(side <= one.items() for side in mine))
+    share = Fraction(percent * (total or 100), 100)
+    return NotEnoughWeight if share.denominator > 1 or share + others > (total or 100) else None
+
+
 def set_to(kind, obj, percent):
-    """By an independent implementation of JSON Patch, which must agree with ours."""
+    """By an independent implementation of JSON Patch, which must agree with ours; None where refusing is right."""
+    if (expected := refusal(kind, obj, percent)) is not None:
+        with pytest.raises(expected):
+            changes(KINDS[kind], obj, target(), percent)
+        return None
     operations = changes(KINDS[kind], obj, target(), percent)
     result = jsonpatch.apply_patch(obj, operations)
     assert patched(obj, operations) == result
@@ -115,11 +168,11 @@ def target():
 def test_only_the_two_weights_change(made, percent):
     kind, obj = made
     before = copy.deepcopy(obj)
-    try:
-        after, _ = set_to(kind, obj, percent)
-    except (NotEnoughWeight, NotWeighted):
-        return
+    made = set_to(kind, obj, percent)
     assert obj == before
+    if made is None:
+        return
+    after, _ = made
     assert without_weights(kind, after) == without_weights(kind, obj)
     assert reading(KINDS[kind], after, target()).percent == pytest.approx(percent, abs=0.005)
     assert set_to(kind, after, percent)[1] == []
@@ -129,23 +182,22 @@ def test_only_the_two_weights_change(made, percent):
 @given(objects(), st.integers(1, 100))
 def test_zero_takes_all_of_it_back(made, percent):
     kind, obj = made
-    try:
-        start, _ = set_to(kind, set_to(kind, obj, 100)[0], 0)  # the weights written out
-        raised, _ = set_to(kind, start, percent)
-    except (NotEnoughWeight, NotWeighted):
-        return
-    assert set_to(kind, raised, 0)[0] == start
+    start = obj
+    for first in (100, 0):  # the weights written out
+        if (made := set_to(kind, start, first)) is None:
+            return
+        start = made[0]
+    if (raised := set_to(kind, start, percent)) is not None:
+        assert set_to(kind, raised[0], 0)[0] == start
 
 
 @quick
 @given(objects(), st.integers(0, 100))
 def test_every_patch_tests_what_it_replaces(made, percent):
     kind, obj = made
-    try:
-        operations = changes(KINDS[kind], obj, target(), percent)
-    except (NotEnoughWeight, NotWeighted):
+    if (made := set_to(kind, obj, percent)) is None:
         return
-    if operations:
+    if operations := made[1]:
         assert operations[0]["op"] == "test"
         assert all(one["path"].startswith(operations[0]["path"]) for one in operations[1:])
 
@@ -184,3 +236,121 @@ def test_a_route_is_found_by_its_name_and_else_by_its_position(wanted, name):
     target = Target(stable=STABLE, canary=CANARY, routes=(wanted,))
     expected = {"2": 10, 1: 20, 2: 30}[name]
     assert reading(KINDS["gateway-api"], obj, target).percent == expected
+
+
+def gateway(*listed, **more):
+    """An HTTPRoute with one rule; each destination is (name, weight)."""
+    backends = [{"name": name, **({} if weight is None else {"weight": weight})} for name, weight in listed]
+    return {"metadata": {"name": "app", "namespace": "prod"}, "spec": {"rules": [{"backendRefs": backends, **more}]}}
+
+
+def gateway_changes(obj, percent, **more):
+    return changes(KINDS["gateway-api"], obj, Target(stable=STABLE, canary=CANARY, **more), percent)
+
+
+@pytest.mark.parametrize("side", ["stable", "canary"])
+def test_a_destination_that_is_listed_twice_is_refused_and_never_half_written(side):
+    twice = STABLE if side == "stable" else CANARY
+    obj = gateway((STABLE, 90), (CANARY, 10), (twice, 5))
+    with pytest.raises(AmbiguousRoute, match=f"lists {side} '{twice}' 2 times"):
+        gateway_changes(obj, 25)
+
+
+@pytest.mark.parametrize("side", ["stable", "canary"])
+def test_a_missing_destination_is_not_invented(side):
+    obj = gateway((CANARY if side == "stable" else STABLE, 100))
+    weight = 100 if side == "stable" else 0
+    with pytest.raises(DestinationNotFound, match=f"no {side} destination .* add it with weight {weight}"):
+        gateway_changes(obj, 25)
+
+
+def test_a_route_that_is_not_there_or_not_unique_is_refused():
+    obj = gateway((STABLE, 90), (CANARY, 10))
+    obj["spec"]["rules"].append(obj["spec"]["rules"][0])
+    with pytest.raises(AmbiguousRoute, match=r"in several rules \(0, 1\)"):
+        gateway_changes(obj, 25)
+    with pytest.raises(RouteNotFound, match="no rule '7'; there are 0, 1"):
+        gateway_changes(obj, 25, routes=("7",))
+    with pytest.raises(NotWeighted, match="no list of destinations to weigh"):
+        gateway_changes(gateway(), 25)
+    with pytest.raises(NotWeighted, match="no rule with a list of destinations"):
+        gateway_changes({"metadata": {"name": "app"}, "spec": {}}, 25)
+
+
+@pytest.mark.parametrize(
+    ("before", "percent", "after"),
+    [
+        ([90, 10], 25, [75, 25]), ([90, 10], 12.5, [8750, 1250]), ([0, 0], 0, [100, 0]), ([None, None], 50, None),
+        ([50, 50], 50, None), ([1, 1], 100, [0, 100]), ([99, 1], 1.004, None), ([99, 1], 1.01, [9899, 101]),
+    ],
+)  # fmt: skip
+def test_two_weights_add_up_to_a_hundred_or_to_ten_thousand(before, percent, after):
+    obj = gateway((STABLE, before[0]), (CANARY, before[1]))
+    operations = gateway_changes(obj, percent)
+    if after is None:
+        assert operations == []
+        return
+    listed = jsonpatch.apply_patch(obj, operations)["spec"]["rules"][0]["backendRefs"]
+    assert [one["weight"] for one in listed] == after
+    replaced = {operation["path"][-8] for operation in operations[1:]}
+    assert replaced == {str(k) for k in (0, 1) if before[k] != after[k]}  # a weight that stays is not written
+
+
+@pytest.mark.parametrize(
+    ("weights", "percent", "after"),
+    [
+        ((70, 10, 20), 25, [55, 25, 20]), ((70, 10, 20), 80, [0, 80, 20]), ((70, 10, 20), 81, "hold 20 %"),
+        ((7, 1, 2), 25, "cannot be written exactly; weights here add up to 10"), ((7, 1, 2), 20, [6, 2, 2]),
+        ((0, 0, 0), 40, [60, 40, 0]),
+    ],
+)  # fmt: skip
+def test_a_third_destination_keeps_its_weight(weights, percent, after):
+    obj = gateway(*zip((STABLE, CANARY, "other"), weights, strict=True))
+    if isinstance(after, str):
+        with pytest.raises(NotEnoughWeight, match=after):
+            gateway_changes(obj, percent)
+        return
+    listed = jsonpatch.apply_patch(obj, gateway_changes(obj, percent))["spec"]["rules"][0]["backendRefs"]
+    assert [one["weight"] for one in listed] == after
+
+
+def test_istio_takes_whole_percents_only():
+    route = {
+        "route": [{"destination": {"host": STABLE}, "weight": 90}, {"destination": {"host": CANARY}, "weight": 10}]
+    }
+    obj = {"metadata": {"name": "app", "namespace": "prod"}, "spec": {"http": [route]}}
+    with pytest.raises(NotEnoughWeight, match="use a whole percent"):
+        changes(KINDS["istio"], obj, target(), 12.5)
+
+
+@pytest.mark.parametrize("percent", [-1, 101, float("nan")])
+def test_what_is_no_share_is_refused(percent):
+    with pytest.raises(ValueError, match="give a share of 0 to 100"):
+        gateway_changes(gateway((STABLE, 90), (CANARY, 10)), percent)
+
+
+def test_routes_that_disagree_have_no_one_weight():
+    obj = gateway((STABLE, 90), (CANARY, 10))
+    obj["spec"]["rules"].append(gateway((STABLE, 50), (CANARY, 50))["spec"]["rules"][0])
+    both = Target(stable=STABLE, canary=CANARY, routes=(0, 1))
+    found = reading(KINDS["gateway-api"], obj, both)
+    assert (found.percent, dict(found.per_route)) == (None, {"0": 10.0, "1": 50.0})
+    after = jsonpatch.apply_patch(obj, changes(KINDS["gateway-api"], obj, both, 0))
+    assert reading(KINDS["gateway-api"], after, both).percent == 0.0
+
+
+@pytest.mark.parametrize(
+    ("other", "weights", "reason"),
+    [
+        ({}, (90, 10), "weight 10 in a route that was not selected"),
+        ({"matches": [{"headers": [{"name": "x-canary"}]}]}, (0, 100), "header match pins canary"),
+        ({"matches": [{"headers": [{"name": "x-canary"}]}]}, (50, 50), "header match sends 50 % to canary"),
+        ({"matches": [{"headers": [{"name": "Cookie"}]}]}, (0, 100), "cookie match sends 100 % to canary"),
+        ({}, (100, 0), None),
+    ],
+)
+def test_what_still_leads_to_the_canary_is_told(other, weights, reason):
+    obj = gateway((STABLE, 100), (CANARY, 0))
+    obj["spec"]["rules"].append(gateway((STABLE, weights[0]), (CANARY, weights[1]), **other)["spec"]["rules"][0])
+    found = residuals(KINDS["gateway-api"], obj, Target(stable=STABLE, canary=CANARY, routes=(0,)))
+    assert [str(one) for one in found] == ([] if reason is None else [f"rule 1: {reason}"])

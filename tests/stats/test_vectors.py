@@ -14,7 +14,12 @@ from canary_judge.stats.counts import Counts
 from canary_judge.stats.dependence import autocorrelation
 from canary_judge.stats.exact import rate_ratio_interval, rate_ratio_p_values
 from canary_judge.stats.rank import mann_whitney
-from canary_judge.stats.score import _constrained_proportions, score_p_values, score_ratio_interval
+from canary_judge.stats.score import (
+    _constrained_proportions,
+    difference_interval,
+    score_p_values,
+    score_ratio_interval,
+)
 from canary_judge.stats.shift import shift_interval
 from canary_judge.stats.traffic import proportions_sample_size, rank_sample_size, t_sample_size
 
@@ -110,6 +115,19 @@ def test_score_interval_of_a_ratio_equals_statsmodels(inputs, expected):
     low, high = score_ratio_interval(counts, level=0.95, phi=total / (total - 1))
     assert low == pytest.approx(expected["ci_ratio_score"][0], rel=1e-6)
     assert high == pytest.approx(expected["ci_ratio_score"][1], rel=1e-6)
+
+
+@pytest.mark.parametrize(("inputs", "expected"), cases("proportions_noninferiority"))
+def test_score_interval_of_a_difference_agrees_with_statsmodels_but_for_its_cubic(inputs, expected):
+    """Each end is the difference that our own test rejects at 2.5 %; statsmodels' cubic moves its ends by up to 3e-4."""
+    counts = one(inputs["count1"], inputs["nobs1"], inputs["count2"], inputs["nobs2"])
+    total = inputs["nobs1"] + inputs["nobs2"]
+    low, high = difference_interval(counts, level=0.95, phi=total / (total - 1))
+    for end, which in ((low, 0), (high, 1)):
+        p = score_p_values(counts, difference=end, phi=total / (total - 1))[which]
+        assert p == pytest.approx(0.025, rel=1e-6) or abs(end) == pytest.approx(1, abs=1e-8)
+    if expected["ci_diff_score"] is not None:
+        assert (low, high) == pytest.approx(tuple(expected["ci_diff_score"]), abs=3e-4)
 
 
 @pytest.mark.parametrize(("inputs", "expected"), cases("proportions_noninferiority"))
