@@ -159,7 +159,7 @@ def main() -> int:
     source = (ROOT / module).read_text()
     found = [one for one in mutants(source) if options.at is None or one.line == options.at]
     if options.at is None:
-        found = sorted(random.Random(options.seed).sample(found, min(options.count, len(found))), key=lambda m: m.start)  # noqa: S311
+        found = sorted(random.Random(options.seed).sample(found, min(options.count, len(found))), key=lambda m: m.start)
     stages = tests_of(module)
     stages = stages[:2] if options.own else stages
     print(f"{module}: {len(found)} faults; its tests: {', '.join(stages[0])}; then {', '.join(stages[1])}", flush=True)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from canary_judge._version import __version__
-    from canary_judge.advice import advise
     from canary_judge.config import JudgeConfig
-    from canary_judge.controller import Controller
+    from canary_judge.config.advice import advise
     from canary_judge.errors import (
         CanaryJudgeError,
         ConfigError,
@@ -21,10 +20,11 @@ if TYPE_CHECKING:
         SourceUnavailable,
     )
     from canary_judge.judging import judge, judge_samples
-    from canary_judge.monitor import Monitor
+    from canary_judge.looks import Monitor
     from canary_judge.planning import plan
     from canary_judge.results import Action, Judgement, MetricResult, Outcome, Verdict
     from canary_judge.rollout import RolloutPlan
+    from canary_judge.rollout.controller import Controller
     from canary_judge.routing import TrafficRouter
     from canary_judge.series import MetricSource, Window
     from canary_judge.sources import compare
@@ -59,10 +59,10 @@ __all__ = [
 
 _HOME = {
     "__version__": "_version",
-    "Controller": "controller",
+    "Controller": "rollout.controller",
     "JudgeConfig": "config",
-    "Monitor": "monitor",
-    "advise": "advice",
+    "Monitor": "looks",
+    "advise": "config.advice",
     "RolloutPlan": "rollout",
     "TrafficRouter": "routing",
     "plan": "planning",

@@ -24,7 +24,7 @@ from canary_judge.results import Judgement, Verdict
 from canary_judge.series import MetricSource, Window, parse_duration
 
 if TYPE_CHECKING:
-    from canary_judge.config import JudgeConfig
+    from canary_judge.config.model import JudgeConfig
 
 __all__ = ["main"]
 
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     _output_options(watch)
     watch.set_defaults(run=_watch)
 
-    from canary_judge import rollout_commands  # noqa: PLC0415
+    from canary_judge.commands import rollout as rollout_commands  # noqa: PLC0415
 
     rollout = commands.add_parser(
         "rollout", help="drive a canary through its stages, and back to 0 at once",
@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     schema = commands.add_parser("schema", help="print the JSON Schema of a config")
     schema.set_defaults(run=_schema)
 
-    from canary_judge.kayenta_commands import add_commands  # noqa: PLC0415
+    from canary_judge.commands.kayenta import add_commands  # noqa: PLC0415
 
     add_commands(commands.add_parser("kayenta", help="Kayenta's judge, its configs, and both judges side by side"))
 
@@ -190,7 +190,7 @@ def _side_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _judge(options: argparse.Namespace) -> int:
-    from canary_judge.judging import judge  # noqa: PLC0415  (`--help` needs no numpy)
+    from canary_judge.judging.verdict import judge  # noqa: PLC0415  (`--help` needs no numpy)
 
     config = _config(options)
     sources = _sources(options, config)
@@ -203,7 +203,7 @@ def _judge(options: argparse.Namespace) -> int:
 
 
 def _watch(options: argparse.Namespace) -> int:
-    from canary_judge.watching import follow, restore  # noqa: PLC0415
+    from canary_judge.looks.watching import follow, restore  # noqa: PLC0415
 
     if options.once and not options.state:
         raise ConfigError("--once needs --state FILE: a single look knows nothing of the ones before without it")
@@ -267,7 +267,7 @@ def _show(options: argparse.Namespace, config: JudgeConfig, judgement: Judgement
 
 
 def _rollout(options: argparse.Namespace) -> int:
-    from canary_judge.rollout_commands import run_rollout  # noqa: PLC0415
+    from canary_judge.commands.rollout import run_rollout  # noqa: PLC0415
 
     config = _config(options)
     every = _duration(options.every, "--every")
@@ -286,8 +286,8 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from canary_judge.advice import advise  # noqa: PLC0415
-    from canary_judge.rollout_commands import rollout_plan  # noqa: PLC0415
+    from canary_judge.commands.rollout import rollout_plan  # noqa: PLC0415
+    from canary_judge.config.advice import advise  # noqa: PLC0415
     from canary_judge.routers import from_config as router_from_config  # noqa: PLC0415
     from canary_judge.sources import from_config  # noqa: PLC0415
 
@@ -314,7 +314,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _presets(options: argparse.Namespace) -> int:
-    from canary_judge.presets import presets  # noqa: PLC0415
+    from canary_judge.config.presets import presets  # noqa: PLC0415
 
     known = presets()
     if options.name is None:
@@ -342,15 +342,15 @@ def _presets(options: argparse.Namespace) -> int:
 
 
 def _schema(_: argparse.Namespace) -> int:
-    from canary_judge.config import json_schema  # noqa: PLC0415
+    from canary_judge.config.model import json_schema  # noqa: PLC0415
 
     print(json.dumps(json_schema(), indent=2))
     return 0
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from canary_judge.config import JudgeConfig  # noqa: PLC0415
-    from canary_judge.judging import judge  # noqa: PLC0415
+    from canary_judge.config.model import JudgeConfig  # noqa: PLC0415
+    from canary_judge.judging.verdict import judge  # noqa: PLC0415
     from canary_judge.sources import FrameSource  # noqa: PLC0415
 
     data = resources.files("canary_judge") / "data"
@@ -384,7 +384,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> JudgeConfig:
-    from canary_judge.config import JudgeConfig  # noqa: PLC0415
+    from canary_judge.config.model import JudgeConfig  # noqa: PLC0415
 
     config = JudgeConfig.load(options.config)
     return config.with_sides(baseline=_labels(options.baseline, "baseline"), canary=_labels(options.canary, "canary"))

@@ -1,6 +1,6 @@
 """How long a canary takes at which weight, before it is started: from what the baseline does now.
 
-The sample sizes are those of `canary_judge.stats.traffic`, at the error that repeated looks with a planned end leave
+The sample sizes are those of `stats.sample_sizes`, at the error that repeated looks with a planned end leave
 for it, times the measured dispersion and autocorrelation time.
 """
 
@@ -15,24 +15,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
-from canary_judge.anytime import Design
-from canary_judge.assessing import raw_tau
-from canary_judge.judging import fetch
-from canary_judge.metrics import GaugeMetric
+from canary_judge.config.metrics import GaugeMetric
+from canary_judge.judging.assessing import raw_tau
+from canary_judge.judging.shortfalls import wait
+from canary_judge.judging.verdict import fetch
+from canary_judge.looks.anytime import Design
 from canary_judge.results import Harm, Side
-from canary_judge.samples import CountData, GaugeData, RawData, collect
+from canary_judge.samples.collecting import CountData, GaugeData, RawData, collect
 from canary_judge.series import Form, MetricSource, Query, Reading, Result, Series, Window, format_duration
-from canary_judge.shortfalls import wait
 from canary_judge.stats.counts import instance_dispersion, split_dispersion
 from canary_judge.stats.dependence import ranks_tau
-from canary_judge.stats.traffic import proportions_sample_size, rank_sample_size, rate_ratio_events, t_sample_size
+from canary_judge.stats.sample_sizes import proportions_sample_size, rank_sample_size, rate_ratio_events, t_sample_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from canary_judge.config import JudgeConfig
-    from canary_judge.metrics import Metric
-    from canary_judge.samples import MetricSamples
+    from canary_judge.config.metrics import Metric
+    from canary_judge.config.model import JudgeConfig
+    from canary_judge.samples.collecting import MetricSamples
     from canary_judge.stats.margins import Margin
 
     Float = NDArray[np.float64]

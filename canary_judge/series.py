@@ -1,7 +1,7 @@
 """What is asked of a metric store, and what it answers: windows, queries, raw series, and the Protocol of a source.
 
 A source is a dumb reader. It returns raw points with their timestamps; grids, counter arithmetic and everything
-that could turn missing data into good news happen in `canary_judge.samples`.
+that could turn missing data into good news happen in `canary_judge.samples.collecting`.
 """
 
 from __future__ import annotations

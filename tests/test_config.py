@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from canary_judge.config import JudgeConfig, json_schema
+from canary_judge.config.model import JudgeConfig, json_schema
+from canary_judge.config.presets import presets
+from canary_judge.config.templates import render
 from canary_judge.errors import ConfigError
-from canary_judge.presets import presets
 from canary_judge.results import Side
 from canary_judge.series import format_duration, parse_duration
 from canary_judge.stats.margins import Margin
-from canary_judge.templates import render
 
 ROOT = Path(__file__).parents[1]
 GAUGE = {"name": "heap", "kind": "gauge", "query": "q", "harm": "increase", "margin": "10%"}

@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from canary_judge.controller import Controller
 from canary_judge.errors import DataError
-from canary_judge.events import EventKind
-from canary_judge.journal import Journal, read_journal
-from canary_judge.rollout import Phase, RolloutPlan
+from canary_judge.rollout.controller import Controller
+from canary_judge.rollout.events import EventKind
+from canary_judge.rollout.journal import Journal, read_journal
+from canary_judge.rollout.policy import Phase, RolloutPlan
 from canary_judge.testing import simulated_world
 from tests.test_controller import BROKEN, HEALTHY, PLAN, check_journal, drive, texts, weights
 
@@ -196,7 +196,7 @@ def test_a_full_disk_holds_the_weight_and_never_blocks_a_rollback(tmp_path, monk
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(handle, data, offset)
 
-    monkeypatch.setattr("canary_judge.journal.os.pwrite", pwrite)
+    monkeypatch.setattr("canary_judge.rollout.journal.os.pwrite", pwrite)
     plan = PLAN.model_copy(update={"minimum": timedelta(minutes=4)})
     controller, events = drive(world, plan, journal=tmp_path / "j")
     assert not [at for at, percent in world.log[1:] if 100 < at < 1000 and percent > 5]

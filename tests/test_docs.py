@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from canary_judge.__main__ import _parser, main
-from canary_judge.config import JudgeConfig
+from canary_judge.config.model import JudgeConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

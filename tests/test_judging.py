@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from canary_judge.config import JudgeConfig
+from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import ConfigError
-from canary_judge.judging import judge_samples
+from canary_judge.judging.verdict import judge_samples
 from canary_judge.results import Action, Judgement, Outcome, Quality, Verdict
-from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, Samples
+from canary_judge.samples.collecting import CountData, GaugeData, MetricSamples, RawData, Samples
 from canary_judge.series import Window
 from canary_judge.stats.counts import Counts
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from benchmarks.one_look import COUNT_CASES, RATIO, TWO_SIDED, UPWARD, config, counts, gauge, rates
-from canary_judge.config import JudgeConfig
-from canary_judge.judging import judge_samples
+from canary_judge.config.model import JudgeConfig
+from canary_judge.judging.verdict import judge_samples
 from canary_judge.results import Outcome
-from canary_judge.samples import GaugeData, MetricSamples, Samples
+from canary_judge.samples.collecting import GaugeData, MetricSamples, Samples
 from tests.test_judging import START, STEP, full
 from tests.test_judging import counts as count_samples
 

@@ -12,7 +12,7 @@ from canary_judge import JudgeConfig, Window, advise, plan
 from canary_judge.__main__ import main
 from canary_judge.series import Form, Result, Series
 from canary_judge.stats.dependence import ranks_tau
-from canary_judge.stats.traffic import rank_sample_size
+from canary_judge.stats.sample_sizes import rank_sample_size
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 WINDOW = Window(NOON, NOON + timedelta(hours=2))

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.one_look import FULL, START, ar1, config, rates
 from canary_judge.results import Harm
-from canary_judge.samples import GaugeData, MetricSamples
+from canary_judge.samples.collecting import GaugeData, MetricSamples
 from canary_judge.stats.counts import Counts, compare_counts, dispersion, instance_dispersion
 from canary_judge.stats.gauges import compare_instances, compare_means, compare_values
 from canary_judge.stats.margins import Margin
@@ -32,8 +32,8 @@ def test_a_shared_wave_cancels_where_the_moments_are_the_same():
 def test_two_periods_are_not_paired():
     rng = np.random.default_rng(2)
     data = GaugeData(baseline=rng.normal(100, 5, (1, 60)), canary=rng.normal(100, 5, (1, 60)), simultaneous=False)
-    from canary_judge.judging import judge_samples
-    from canary_judge.samples import Samples
+    from canary_judge.judging.verdict import judge_samples
+    from canary_judge.samples.collecting import Samples
     from canary_judge.series import Window
 
     window = Window(START, START + 60 * timedelta(seconds=15))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from canary_judge.errors import ConfigError, DataError
 from canary_judge.results import Action, Outcome, Quality, Role, Verdict
-from canary_judge.rollout import (
+from canary_judge.rollout.policy import (
     Do,
     Phase,
     RolloutPlan,

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from canary_judge import rollout_commands
 from canary_judge.__main__ import main
-from canary_judge.journal import Journal, read_commands
+from canary_judge.commands import rollout as rollout_commands
+from canary_judge.rollout.journal import Journal, read_commands
 from canary_judge.testing import simulated_world
 from tests.routers.test_conformance import CASES
 from tests.routers.test_stores import MANIFEST
@@ -150,7 +150,7 @@ def test_a_rollout_from_the_command_line(run, tmp_path, monkeypatch, canary_erro
     config.write_text(yaml.safe_dump({**CONFIG, "rollout": {"stages": [5, 25, 100], "minimum": "2m"}}))
     monkeypatch.setattr(rollout_commands, "_router_of", lambda *_: world.router)
     monkeypatch.setattr("canary_judge.__main__._sources", lambda *_: world.source)
-    monkeypatch.setattr("canary_judge.controller.SystemClock", lambda: world.clock)
+    monkeypatch.setattr("canary_judge.rollout.controller.SystemClock", lambda: world.clock)
     before = signal.getsignal(signal.SIGTERM)
     try:
         found, out, _ = run("rollout", config, "--journal", tmp_path / "j", "--format", form)

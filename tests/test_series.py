@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta, timezone
 import numpy as np
 import pytest
 
+from canary_judge.config.metrics import LatencyMetric, RatioMetric
 from canary_judge.errors import DataError
-from canary_judge.metrics import LatencyMetric, RatioMetric
 from canary_judge.results import Side
-from canary_judge.samples import _metric_samples
+from canary_judge.samples.collecting import _metric_samples
 from canary_judge.series import Form, Result, Series, Window, nanoseconds
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

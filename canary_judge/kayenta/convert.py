@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from canary_judge.config import JudgeConfig
+from canary_judge.config.metrics import GaugeMetric
+from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import ConfigError
 from canary_judge.kayenta.classify import Settings
 from canary_judge.kayenta.documents import CanaryConfig, MetricConfig
-from canary_judge.metrics import GaugeMetric
 
 __all__ = ["Conversion", "to_config"]
 

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from canary_judge.config.templates import nearest
 from canary_judge.errors import ConfigError
-from canary_judge.templates import nearest
 
 __all__ = ["read_options"]
 

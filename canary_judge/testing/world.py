@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from canary_judge.config import JudgeConfig
+from canary_judge.config.model import JudgeConfig
 from canary_judge.results import Side
 from canary_judge.routers.memory import MemoryRouter
 from canary_judge.series import Form, Query, Result, Series, Window

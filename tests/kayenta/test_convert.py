@@ -1,8 +1,5 @@
 """A Kayenta config becomes one of ours: what is carried over, what is decided, what is said to be lost."""
 
-import json
-import warnings
-
 import pytest
 
 from canary_judge import JudgeConfig
@@ -151,14 +148,3 @@ def test_the_yaml_reads_back_as_the_same_config():
     text = found.to_yaml()
     assert all(f"# - {note}" in text for note in found.notes)
     assert JudgeConfig.parse(text) == found.config
-
-
-def test_the_classmethod_warns_of_what_is_lost():
-    with pytest.warns(UserWarning, match="the margin 10% was put in"):
-        found = JudgeConfig.from_kayenta(config(metric()))
-    assert found.metrics[0].name == "m"
-    quiet = config(metric(analysis={"critical": True, "direction": "increase", "effectSize": {"allowedIncrease": 2}}))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        JudgeConfig.from_kayenta(json.loads(json.dumps(quiet)), interval="30s")
-    assert all("margin 10%" not in str(one.message) for one in caught)

@@ -162,7 +162,7 @@ def test_the_split_is_dispersed_only_where_that_is_significant():
     """The noise of the statistic is that of sums of binomial squares, by enumeration; 1.645 of it is the threshold."""
     exposure = np.full(30, 100.0)
     outcomes = []
-    for odd in range(0, 16):
+    for odd in range(16):
         canary = np.full(30, 2.0)
         canary[:odd] = np.where(np.arange(odd) % 2 == 0, 4.0, 0.0)
         made = counts(4.0 - canary, exposure, canary, exposure)

@@ -9,11 +9,12 @@ import pytest
 from scipy import special
 from scipy.optimize import minimize_scalar
 
-from canary_judge.judging import holm
+from canary_judge.judging.verdict import holm
 from canary_judge.stats.counts import Counts
 from canary_judge.stats.dependence import autocorrelation
 from canary_judge.stats.exact import rate_ratio_interval, rate_ratio_p_values
 from canary_judge.stats.rank import mann_whitney
+from canary_judge.stats.sample_sizes import proportions_sample_size, rank_sample_size, t_sample_size
 from canary_judge.stats.score import (
     _constrained_proportions,
     difference_interval,
@@ -21,7 +22,6 @@ from canary_judge.stats.score import (
     score_ratio_interval,
 )
 from canary_judge.stats.shift import shift_interval
-from canary_judge.stats.traffic import proportions_sample_size, rank_sample_size, t_sample_size
 
 with gzip.open(Path(__file__).parents[1] / "data" / "statistics.json.gz") as file:
     PROCEDURES = json.load(file)["procedures"]

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from canary_judge.config.metrics import StrictModel
 from canary_judge.errors import ConfigError
-from canary_judge.metrics import StrictModel
 from canary_judge.routers.ingress import PREFIX
 from canary_judge.routers.kinds import KINDS, listed_kind
 from canary_judge.routers.kubernetes import INGRESS, KubernetesRouter, KubeStore, Ref

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from canary_judge.counters import Unusable, intervals
 from canary_judge.results import Side
+from canary_judge.samples.counters import Unusable, intervals
 from canary_judge.series import Result, Series
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import warnings
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -16,8 +15,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from canary_judge.errors import ConfigError
-from canary_judge.metrics import (
+from canary_judge.config.metrics import (
     Duration,
     GaugeMetric,
     LatencyMetric,
@@ -29,10 +27,11 @@ from canary_judge.metrics import (
     SideQueries,
     StrictModel,
 )
-from canary_judge.presets import PresetOptions, preset_metrics
+from canary_judge.config.presets import PresetOptions, preset_metrics
+from canary_judge.config.templates import nearest, render
+from canary_judge.errors import ConfigError
 from canary_judge.results import Role, Side
 from canary_judge.series import Query, Reading, format_duration
-from canary_judge.templates import nearest, render
 
 __all__ = ["JudgeConfig", "ScoreThresholds", "TrafficExpectation", "json_schema"]
 
@@ -173,19 +172,6 @@ class JudgeConfig(StrictModel):
         except ValidationError as error:
             lines = [f"{name}: {line}" for line in _explain(error, data)]
             raise ConfigError("\n".join(dict.fromkeys(lines))) from None  # the cause shows all input, secrets too
-
-    @classmethod
-    def from_kayenta(cls, data: object, *, interval: str = "1m") -> JudgeConfig:
-        """Carry a Kayenta canary config over; a warning says what was not carried over.
-
-        `canary_judge.kayenta.to_config` gives the same config with the list of notes.
-        """
-        from canary_judge import kayenta  # noqa: PLC0415
-
-        conversion = kayenta.to_config(data, interval=interval)
-        if conversion.notes:
-            warnings.warn("; ".join(conversion.notes), stacklevel=2)
-        return conversion.config
 
     def with_sides(
         self, *, baseline: Mapping[str, str] | None = None, canary: Mapping[str, str] | None = None

@@ -12,18 +12,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from canary_judge.config import JudgeConfig
-from canary_judge.counters import CountedSide, Unusable, first_samples, increments, intervals, note_first, nothing
-from canary_judge.levels import instance_names, levels, levels_before, rows_of, selector
-from canary_judge.metrics import GaugeMetric, LatencyMetric, RateMetric, RatioMetric, SamplesMetric
+from canary_judge.config.metrics import GaugeMetric, LatencyMetric, RateMetric, RatioMetric, SamplesMetric
+from canary_judge.config.model import JudgeConfig
 from canary_judge.results import Quality, Side
+from canary_judge.samples.counters import (
+    CountedSide,
+    Unusable,
+    first_samples,
+    increments,
+    intervals,
+    note_first,
+    nothing,
+)
+from canary_judge.samples.gauges import instance_names, levels, levels_before, rows_of, selector
 from canary_judge.series import Form, Query, Result, Series, Window
 from canary_judge.stats.counts import Counts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from canary_judge.metrics import Metric
+    from canary_judge.config.metrics import Metric
 
     Float = NDArray[np.float64]
     Int = NDArray[np.int64]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from canary_judge.results import Quality
-from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData
+from canary_judge.samples.collecting import CountData, GaugeData, MetricSamples, RawData
 from canary_judge.stats.counts import Counts
 
 if TYPE_CHECKING:

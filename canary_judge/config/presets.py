@@ -8,8 +8,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from canary_judge.metrics import Duration, StrictModel
-from canary_judge.templates import nearest
+from canary_judge.config.metrics import Duration, StrictModel
+from canary_judge.config.templates import nearest
 
 __all__ = ["PresetOptions", "preset_metrics", "presets"]
 

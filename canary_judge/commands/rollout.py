@@ -15,10 +15,10 @@ from canary_judge.errors import ConfigError
 from canary_judge.series import MetricSource, format_duration
 
 if TYPE_CHECKING:
-    from canary_judge.config import JudgeConfig
-    from canary_judge.controller import Controller
-    from canary_judge.events import Event
-    from canary_judge.rollout import RolloutPlan, Stage
+    from canary_judge.config.model import JudgeConfig
+    from canary_judge.rollout.controller import Controller
+    from canary_judge.rollout.events import Event
+    from canary_judge.rollout.policy import RolloutPlan, Stage
 from canary_judge.routing import TrafficRouter
 
 __all__ = ["add_control", "add_rollout", "add_router", "rollout_plan", "run_rollout"]
@@ -191,7 +191,7 @@ def _preview(router: TrafficRouter, percent: float) -> None:
 
 def rollout_plan(config: JudgeConfig, stages: str | None = None) -> RolloutPlan:
     """The plan of a config, with other stages where they are given."""
-    from canary_judge.rollout import RolloutPlan  # noqa: PLC0415
+    from canary_judge.rollout.policy import RolloutPlan  # noqa: PLC0415
 
     plain = dict(config.rollout)
     if stages is not None:
@@ -225,8 +225,8 @@ def run_rollout(
     colored: bool,
 ) -> int:
     """Drive a rollout to its end, and return the exit code."""
-    from canary_judge.controller import Controller  # noqa: PLC0415
-    from canary_judge.rollout import Phase  # noqa: PLC0415
+    from canary_judge.rollout.controller import Controller  # noqa: PLC0415
+    from canary_judge.rollout.policy import Phase  # noqa: PLC0415
 
     plan = rollout_plan(config, options.stages)
     router = _router_of(options, config)
@@ -259,7 +259,7 @@ def _stop_on_signals(controller: Controller) -> None:
 
 
 def _dry_run(config: JudgeConfig, plan: RolloutPlan, router: TrafficRouter) -> int:
-    from canary_judge.advice import advise  # noqa: PLC0415
+    from canary_judge.config.advice import advise  # noqa: PLC0415
 
     print(f"{config.name}: the canary has {router.get_weight()}; nothing is changed")
     for stage in plan.stages:
@@ -344,7 +344,7 @@ def _plain(event: Event) -> dict[str, Any]:
 
 
 def _control(options: argparse.Namespace) -> int:
-    from canary_judge.journal import send_command  # noqa: PLC0415
+    from canary_judge.rollout.journal import send_command  # noqa: PLC0415
 
     send_command(options.journal, options.order, options.reason)
     print(f"{options.order} is left for the driver of {options.journal}; it obeys at its next look")

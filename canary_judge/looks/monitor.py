@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from canary_judge._version import __version__
-from canary_judge.anytime import Design, anytime, equivalent_level
-from canary_judge.assessing import Assessed, assess, canary_share, requests, traffic_split
-from canary_judge.config import JudgeConfig
+from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
-from canary_judge.judging import conclude, fetch
+from canary_judge.judging.assessing import Assessed, assess, canary_share, requests, traffic_split
+from canary_judge.judging.verdict import conclude, fetch
+from canary_judge.looks.anytime import Design, anytime, equivalent_level
+from canary_judge.looks.evidence import Stream, append, dumps, stream_from_json, stream_to_json
 from canary_judge.results import Judgement, LookInfo, Outcome, Role
-from canary_judge.samples import Samples, collect
+from canary_judge.samples.collecting import Samples, collect
 from canary_judge.series import MetricSource, Query, Result, Window, format_duration, parse_duration
 from canary_judge.stats.counts import Counts
-from canary_judge.streams import Stream, append, dumps, stream_from_json, stream_to_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
-from canary_judge.metrics import GaugeMetric
+from canary_judge.config.metrics import GaugeMetric
 from canary_judge.results import Comparison, Harm, LimitCheck, Scale
-from canary_judge.samples import CountData
+from canary_judge.samples.collecting import CountData
 from canary_judge.stats.counts import EXACT, without_burst
 from canary_judge.stats.rates import RateRatioProcess
 from canary_judge.stats.sequential import best_rho, normal_mixture, normal_mixture_bound
 
 if TYPE_CHECKING:
-    from canary_judge.assessing import Assessed
-    from canary_judge.config import JudgeConfig
+    from canary_judge.config.model import JudgeConfig
+    from canary_judge.judging.assessing import Assessed
+    from canary_judge.looks.evidence import Stream
     from canary_judge.stats.counts import Counts
-    from canary_judge.streams import Stream
 
 __all__ = ["Design", "anytime", "equivalent_level"]
 

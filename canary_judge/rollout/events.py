@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from canary_judge.results import Judgement, TrafficSplit
-from canary_judge.rollout import Phase, RolloutState
+from canary_judge.rollout.policy import Phase, RolloutState
 from canary_judge.routing import RollbackReport
 
 __all__ = ["Clock", "Event", "EventKind", "RolloutResult", "SystemClock"]

@@ -11,11 +11,11 @@ import math
 from collections.abc import Mapping, Sequence
 
 from canary_judge._version import __version__
-from canary_judge.advice import Advice, advise
-from canary_judge.assessing import Assessed, assess, canary_share, requests, traffic_split
-from canary_judge.config import JudgeConfig
+from canary_judge.config.advice import Advice, advise
+from canary_judge.config.metrics import Metric
+from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import ConfigError, DataError
-from canary_judge.metrics import Metric
+from canary_judge.judging.assessing import Assessed, assess, canary_share, requests, traffic_split
 from canary_judge.results import (
     Action,
     Comparison,
@@ -29,7 +29,7 @@ from canary_judge.results import (
     TrafficSplit,
     Verdict,
 )
-from canary_judge.samples import Samples, collect
+from canary_judge.samples.collecting import Samples, collect
 from canary_judge.series import MetricSource, Query, Result, Window, format_duration
 from canary_judge.stats.counts import STRATIFIED
 

@@ -14,13 +14,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from canary_judge.config import JudgeConfig
+from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError, RouterError, SourceError
-from canary_judge.events import Clock, Event, EventKind, RolloutResult, SystemClock
-from canary_judge.journal import Journal, read_commands
-from canary_judge.monitor import Monitor
+from canary_judge.looks.monitor import Monitor
+from canary_judge.looks.watching import restore, save
 from canary_judge.results import Action, Judgement, TrafficSplit
-from canary_judge.rollout import (
+from canary_judge.rollout.events import Clock, Event, EventKind, RolloutResult, SystemClock
+from canary_judge.rollout.journal import Journal, read_commands
+from canary_judge.rollout.policy import (
     Do,
     Phase,
     RolloutPlan,
@@ -38,7 +39,6 @@ from canary_judge.rollout import (
 )
 from canary_judge.routing import RollbackReport, TrafficRouter, WeightReading, same_weight
 from canary_judge.series import MetricSource
-from canary_judge.watching import restore, save
 
 __all__ = ["Controller"]
 

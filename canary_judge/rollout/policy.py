@@ -16,12 +16,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
+from canary_judge.config.metrics import Duration, StrictModel
+from canary_judge.config.templates import nearest
 from canary_judge.errors import ConfigError, DataError
-from canary_judge.metrics import Duration, StrictModel
 from canary_judge.results import Action, Judgement, MetricResult, Outcome, Role, Verdict
 from canary_judge.routing import WeightReading, same_weight
 from canary_judge.series import format_duration
-from canary_judge.templates import nearest
 
 __all__ = [
     "Do",

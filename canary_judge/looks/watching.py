@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from canary_judge.errors import DataError, SourceUnavailable
 from canary_judge.files import put_file
-from canary_judge.monitor import Monitor
+from canary_judge.looks.monitor import Monitor
 from canary_judge.results import Judgement, Verdict
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from canary_judge.config import JudgeConfig
+    from canary_judge.config.model import JudgeConfig
     from canary_judge.series import MetricSource
 
 __all__ = ["follow", "restore", "save"]

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from scipy import special
 
 from canary_judge.results import Comparison, Scale, Shortfall
-from canary_judge.stats.traffic import proportions_sample_size, rate_ratio_events
+from canary_judge.stats.sample_sizes import proportions_sample_size, rate_ratio_events
 
 if TYPE_CHECKING:
-    from canary_judge.config import JudgeConfig
-    from canary_judge.metrics import Metric
+    from canary_judge.config.metrics import Metric
+    from canary_judge.config.model import JudgeConfig
     from canary_judge.series import Window
 
 __all__ = ["count_shortfall", "time_shortfall", "wait"]

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
-from canary_judge.metrics import GaugeMetric, SamplesMetric
+from canary_judge.config.metrics import GaugeMetric, SamplesMetric
+from canary_judge.judging.shortfalls import count_shortfall, time_shortfall
 from canary_judge.results import Comparison, Harm, LimitCheck, Outcome, Quality, Shortfall, TrafficSplit
-from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, Samples
-from canary_judge.shortfalls import count_shortfall, time_shortfall
+from canary_judge.samples.collecting import CountData, GaugeData, MetricSamples, RawData, Samples
 from canary_judge.stats.counts import compare_counts, instance_dispersion, limit_counts
 from canary_judge.stats.dependence import cluster_time, ranks_tau
 from canary_judge.stats.gauges import compare_instances, compare_means, compare_values, limit_values, series_tau
 from canary_judge.stats.paired import unsettled
 from canary_judge.stats.rank import mid_ranks
+from canary_judge.stats.sample_sizes import rank_sample_size, t_sample_size
 from canary_judge.stats.split import split_finding
-from canary_judge.stats.traffic import rank_sample_size, t_sample_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from canary_judge.config import JudgeConfig
-    from canary_judge.metrics import Metric
+    from canary_judge.config.metrics import Metric
+    from canary_judge.config.model import JudgeConfig
     from canary_judge.series import Window
     from canary_judge.stats.counts import Counts
 

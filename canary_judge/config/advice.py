@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from canary_judge.metrics import GaugeMetric, LatencyMetric, RateMetric, RatioMetric, SamplesMetric
+from canary_judge.config.metrics import GaugeMetric, LatencyMetric, RateMetric, RatioMetric, SamplesMetric
 from canary_judge.results import Harm, Role
 from canary_judge.series import format_duration, parse_duration
-from canary_judge.stats.traffic import rate_ratio_events
+from canary_judge.stats.sample_sizes import rate_ratio_events
 
 if TYPE_CHECKING:
-    from canary_judge.config import JudgeConfig
-    from canary_judge.metrics import Metric
+    from canary_judge.config.metrics import Metric
+    from canary_judge.config.model import JudgeConfig
 
 __all__ = ["Advice", "advise"]
 

@@ -1,0 +1,1 @@
+"""The commands of `canary-judge`, one module for each kind; each adds its options and runs."""
