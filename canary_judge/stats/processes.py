@@ -1,11 +1,10 @@
 """Streams of gauges, one value per side and look: evidence kept up to date for a thousand of them at once.
 
-Each process is a frozen state: `update` takes the next values of all streams, `read` gives log e against "the canary is
-not higher". An update costs one pass over what is kept (or O(1) for the paired means), not a ranking from scratch.
+A process is a frozen state: `update` takes the next values of all streams, `log_e` gives the evidence against "the
+canary is not higher". An update costs one pass over what is kept, not a ranking from scratch.
 
 References:
-    Mann & Whitney (1947); Howard et al. (2021), see `canary_judge.stats.sequential`; Welford, B. P. (1962),
-    doi:10.1080/00401706.1962.10490022.
+    Mann & Whitney (1947), see `canary_judge.stats.rank`; Howard et al. (2021), see `canary_judge.stats.sequential`.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from canary_judge.stats.sequential import normal_mixture, t_mixture
+from canary_judge.stats.sequential import normal_mixture
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Float = NDArray[np.float64]
 
-__all__ = ["PairedProcess", "RankProcess"]
+__all__ = ["RankProcess"]
 
 _FEWEST = 10
 _FEWEST_EFFECTIVE = 4.0
@@ -112,61 +111,6 @@ class RankProcess:
         shape = (-1, len(plain["u"]))
         values = {name: np.array(plain[name], dtype=float).reshape(shape) for name in ("baseline", "canary")}
         return cls(**values, **{name: np.array(plain[name]) for name in ("count", "u", "ties")})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class PairedProcess:
-    """The t mixture on same-time differences of m streams, in constant space.
-
-    Attributes:
-        count: Differences so far, shape (m,).
-        mean: Their mean.
-        squares: Sum of squared deviations from it (Welford's update, exact for large means).
-
-    Examples:
-        >>> process = PairedProcess.start(1)
-        >>> for difference in (1.0, 1.4, 0.7, 1.1, 0.9, 1.2):
-        ...     process = process.update([difference])
-        >>> round(float(np.exp(process.log_e(tau=1.0, g=2.0)[0])), 1)
-        22.3
-    """
-
-    count: Float
-    mean: Float
-    squares: Float
-
-    @classmethod
-    def start(cls, streams: int) -> Self:
-        """No data yet."""
-        zero = np.zeros(streams)
-        return cls(count=zero, mean=zero, squares=zero)
-
-    def update(self, differences: ArrayLike) -> Self:
-        """Add one difference per stream, shape (m,); NaN adds nothing."""
-        new = np.asarray(differences, dtype=float)
-        seen = ~np.isnan(new)
-        count = self.count + seen
-        step = np.where(seen, new - self.mean, 0.0)
-        mean = self.mean + step / np.maximum(count, 1)
-        squares = self.squares + np.where(seen, step * (np.where(seen, new, 0.0) - mean), 0.0)
-        return type(self)(count=count, mean=mean, squares=squares)
-
-    def log_e(self, *, tau: ArrayLike, g: float) -> Float:
-        """Log e against "no difference", two-sided, on count / tau differences; 0 without spread or below 4 of them."""
-        n = self.count / np.asarray(tau, dtype=float)
-        usable = (self.squares > 0) & (n >= _FEWEST_EFFECTIVE)
-        deviation = np.sqrt(np.where(usable, self.squares, 1.0) / np.maximum(self.count - 1, 1))
-        t = self.mean / deviation * np.sqrt(np.maximum(n, 1))
-        return np.where(usable, t_mixture(t, np.maximum(n - 1, 1), np.maximum(n, 1), g=g), 0.0)
-
-    def to_mapping(self) -> dict[str, list[float]]:
-        """Plain values."""
-        return {name: getattr(self, name).tolist() for name in ("count", "mean", "squares")}
-
-    @classmethod
-    def from_mapping(cls, plain: dict[str, list[float]]) -> Self:
-        """What `to_mapping` gave."""
-        return cls(**{name: np.array(plain[name]) for name in ("count", "mean", "squares")})
 
 
 def _count(hits: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -6,8 +6,7 @@ arrays of any matching shape, one entry per metric, and return log e.
 
 References:
     Robbins, H. (1970), doi:10.1214/aoms/1177696786 (normal mixtures).
-    Howard, S. R., Ramdas, A., McAuliffe, J. & Sekhon, J. (2021), doi:10.1214/20-AOS1991, Propositions 4-7.
-    Lindon, M., Ham, D. W., Tingley, M. & Bojinov, I. (2022), arXiv:2210.08589 (the t mixture).
+    Howard, S. R., Ramdas, A., McAuliffe, J. & Sekhon, J. (2021), doi:10.1214/20-AOS1991, Propositions 4-5.
 """
 
 from __future__ import annotations
@@ -22,16 +21,7 @@ if TYPE_CHECKING:
 
     Float = NDArray[np.float64]
 
-__all__ = [
-    "anytime_p_value",
-    "best_rho",
-    "block_log_e",
-    "normal_mixture",
-    "normal_mixture_bound",
-    "sign_log_e",
-    "t_mixture",
-    "t_mixture_radius",
-]
+__all__ = ["best_rho", "normal_mixture", "normal_mixture_bound"]
 
 
 def best_rho(information: ArrayLike, *, alpha: float, one_sided: bool = True) -> Float:
@@ -94,78 +84,3 @@ def normal_mixture_bound(variance: ArrayLike, *, rho: ArrayLike, alpha: float, o
         short = short + 0.5 * np.log(precision / (v + precision)) + middle**2 / (2 * (v + precision)) < log_threshold
         low, high = np.where(short, middle, low), np.where(short, high, middle)
     return np.asarray(high)
-
-
-def anytime_p_value(log_e: ArrayLike) -> Float:
-    """min(1, 1 / e): at most alpha with probability at most alpha at any look, whenever it is read."""
-    return np.asarray(np.exp(-np.maximum(np.asarray(log_e, dtype=float), 0.0)))
-
-
-def t_mixture(t: ArrayLike, degrees: ArrayLike, n: ArrayLike, *, g: float) -> Float:
-    """Log e-value of a t statistic of n normal values, against effects of mean / sd ~ N(0, 1/g); two-sided.
-
-    Args:
-        t: The t statistic.
-        degrees: Its degrees of freedom.
-        n: Values (or n / tau) behind it.
-        g: Precision of the prior, as `rho` of a normal mixture with V = n.
-
-    Examples:
-        >>> round(float(t_mixture(1.0, 50, 51, g=1)), 10)
-        -1.4804606699
-    """
-    t2, nu = np.asarray(t, dtype=float) ** 2, np.asarray(degrees, dtype=float)
-    r = g / (g + np.asarray(n, dtype=float))
-    return np.asarray(0.5 * np.log(r) + (nu + 1) / 2 * (np.log1p(t2 / nu) - np.log1p(r * t2 / nu)))
-
-
-def t_mixture_radius(degrees: ArrayLike, n: ArrayLike, *, g: float, alpha: float) -> Float:
-    """|t| at which the t mixture reaches 1 / alpha; infinite while no t can.
-
-    Examples:
-        >>> radius = float(t_mixture_radius(50, 51, g=1, alpha=0.05))
-        >>> round(float(np.exp(t_mixture(radius, 50, 51, g=1))), 9)
-        20.0
-    """
-    nu = np.asarray(degrees, dtype=float)
-    r = g / (g + np.asarray(n, dtype=float))
-    a = (r * alpha**2) ** (1 / (nu + 1))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(a > r, np.sqrt(nu * (1 - a) / np.where(a > r, a - r, 1.0)), np.inf))
-
-
-def sign_log_e(positive: ArrayLike, blocks: ArrayLike) -> Float:
-    """Log e-value of the number of positive differences among exchangeable blocks: no assumption on their size.
-
-    Seven blocks that all agree are the first to reach 20.
-
-    Examples:
-        >>> [round(float(np.exp(sign_log_e(n, n))), 1) for n in (6, 7)]
-        [14.4, 26.8]
-    """
-    k, n = np.asarray(positive, dtype=float), np.asarray(blocks, dtype=float)
-    return np.asarray(n * np.log(2) + special.betaln(k + 0.5, n - k + 0.5) - special.betaln(0.5, 0.5))
-
-
-def block_log_e(differences: Float, *, tau: float, g: float) -> tuple[float, int]:
-    """The conservative reference for dependent differences: the t mixture on means of blocks two tau long.
-
-    Args:
-        differences: Canary minus baseline, shape (n,), in order of time.
-        tau: Integrated autocorrelation time.
-        g: As in `t_mixture`, per block.
-
-    Returns:
-        Log e (two-sided) and the number of blocks; 0 with fewer than three blocks or without spread.
-
-    Examples:
-        >>> block_log_e(np.array([1.0, 1.2, 0.9, 1.1, 1.0, 0.8]), tau=1.0, g=1.0)[1]
-        3
-    """
-    size = int(np.ceil(2 * tau))
-    count = differences.size // size
-    means = differences[: count * size].reshape(count, size).mean(axis=1) if count else np.empty(0)
-    if count < 3 or means.std() == 0:
-        return 0.0, count
-    t = means.mean() / (means.std(ddof=1) / np.sqrt(count))
-    return float(t_mixture(t, count - 1, count, g=g)), count
