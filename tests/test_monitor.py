@@ -337,6 +337,19 @@ def test_a_limit_without_a_baseline_keeps_its_level_over_all_looks():
     assert share(found, "failed") <= 0.05 + 3 * (0.05 * 0.95 / 120) ** 0.5
 
 
+def test_the_level_of_an_interval_is_told_whatever_the_outcome():
+    """An undecided metric of few intervals, too, has an interval at the level of all others."""
+    store = Store()
+    monitor = Monitor(config(HEAP), start=NOON)
+    outcomes = set()
+    for k in range(1, 40):
+        found = store.look(monitor, k).metrics[0]
+        if found.comparison is not None:
+            assert found.comparison.level == pytest.approx(0.9)
+            outcomes.add(found.outcome)
+    assert {Outcome.INSUFFICIENT, Outcome.SAFE} <= outcomes
+
+
 def test_a_first_look_before_any_request_is_insufficient():
     """Seen live: the baseline's error series is there, no request has come yet, and the canary has no error series."""
 

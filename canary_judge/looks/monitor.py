@@ -185,7 +185,7 @@ def observe(
             wide = equivalent_level(config, fixed, stream, design, level)
             shown = assess(config, metric, own, window, share, level=wide).comparison
             if shown is not None:
-                found = replace(found, comparison=replace(found.comparison, interval=shown.interval))
+                found = replace(found, comparison=replace(found.comparison, interval=shown.interval, level=level))
         streams[metric.name] = stream
         assessed.append(found)
     look = LookInfo(
