@@ -350,6 +350,17 @@ def test_the_level_of_an_interval_is_told_whatever_the_outcome():
     assert {Outcome.INSUFFICIENT, Outcome.SAFE} <= outcomes
 
 
+def test_looks_too_say_that_like_was_compared_with_like():
+    """The weight changes in the middle: the effect is not the ratio of the totals, and the reason says so."""
+    store = Store(share=0.05)
+    store.values["requests", "canary"][40:] *= 3
+    monitor = Monitor(config(), start=NOON)
+    for k in range(1, 81):
+        judged = store.look(monitor, k)
+    assert "like intervals with like" in judged["errors"].reason
+    assert judged["errors"].comparison.method.endswith("by strata of the traffic split, at any look")
+
+
 def test_a_first_look_before_any_request_is_insufficient():
     """Seen live: the baseline's error series is there, no request has come yet, and the canary has no error series."""
 

@@ -320,7 +320,7 @@ def _facts(metric: Metric, comparison: Comparison) -> str:
 def _sizes(comparison: Comparison) -> str:
     if comparison.events_canary is not None and comparison.events_baseline is not None:
         clumps = comparison.dispersion is not None and comparison.dispersion > 1
-        apart = comparison.method.endswith(STRATIFIED)
+        apart = STRATIFIED in comparison.method  # what repeated looks add stands behind it
         return (
             f"{comparison.events_canary:,.0f} of {comparison.n_canary:,.0f} against "
             f"{comparison.events_baseline:,.0f} of {comparison.n_baseline:,.0f}"
