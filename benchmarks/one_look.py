@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from canary_judge.config.model import JudgeConfig
-from canary_judge.judging.verdict import judge_samples
+from canary_judge.judging import judge_samples
 from canary_judge.results import Outcome, Quality
-from canary_judge.samples.collecting import CountData, GaugeData, MetricSamples, Samples
+from canary_judge.samples import CountData, GaugeData, MetricSamples, Samples
 from canary_judge.series import Window
 from canary_judge.stats.counts import Counts
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from benchmarks.one_look import START
 from canary_judge.config.model import JudgeConfig
-from canary_judge.looks.monitor import MonitorState, observe
+from canary_judge.looks import MonitorState, observe
 from canary_judge.results import Outcome, Verdict
-from canary_judge.samples.collecting import CountData, GaugeData, MetricSamples, Samples
+from canary_judge.samples import CountData, GaugeData, MetricSamples, Samples
 from canary_judge.series import Window
 
 STEP = timedelta(seconds=15)

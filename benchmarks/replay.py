@@ -177,6 +177,8 @@ def differences(
             else:
                 allowed = loose.get(key, relative)
                 yield from differences(old[key], new[key], relative=allowed, loose=loose, place=f"{place}.{key}")
+        if old.keys() == new.keys() and list(old) != list(new):
+            yield f"{place}: its fields stand in another order"
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for index, (one, other) in enumerate(zip(old, new, strict=True)):
             yield from differences(one, other, relative=relative, loose=loose, place=f"{place}[{index}]")

@@ -190,7 +190,7 @@ def _side_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _judge(options: argparse.Namespace) -> int:
-    from canary_judge.judging.verdict import judge  # noqa: PLC0415  (`--help` needs no numpy)
+    from canary_judge.judging import judge  # noqa: PLC0415  (`--help` needs no numpy)
 
     config = _config(options)
     sources = _sources(options, config)
@@ -350,7 +350,7 @@ def _schema(_: argparse.Namespace) -> int:
 
 def _demo(options: argparse.Namespace) -> int:
     from canary_judge.config.model import JudgeConfig  # noqa: PLC0415
-    from canary_judge.judging.verdict import judge  # noqa: PLC0415
+    from canary_judge.judging import judge  # noqa: PLC0415
     from canary_judge.sources import FrameSource  # noqa: PLC0415
 
     data = resources.files("canary_judge") / "data"

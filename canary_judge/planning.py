@@ -10,38 +10,35 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import special
 
-from canary_judge.config.metrics import GaugeMetric
-from canary_judge.judging.assessing import raw_tau
-from canary_judge.judging.shortfalls import wait
-from canary_judge.judging.verdict import fetch
+from canary_judge.arrays import Float
+from canary_judge.config.metrics import GaugeMetric, Metric
+from canary_judge.config.model import JudgeConfig
+from canary_judge.judging.fetching import fetch
+from canary_judge.judging.values import FEWEST_EFFECTIVE, raw_tau
 from canary_judge.looks.anytime import Design
-from canary_judge.results import Harm, Side
-from canary_judge.samples.collecting import CountData, GaugeData, RawData, collect
+from canary_judge.results import Harm, Role, Side
+from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, collect
 from canary_judge.series import Form, MetricSource, Query, Reading, Result, Series, Window, format_duration
-from canary_judge.stats.counts import instance_dispersion, split_dispersion
 from canary_judge.stats.dependence import ranks_tau
-from canary_judge.stats.sample_sizes import proportions_sample_size, rank_sample_size, rate_ratio_events, t_sample_size
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from canary_judge.config.metrics import Metric
-    from canary_judge.config.model import JudgeConfig
-    from canary_judge.samples.collecting import MetricSamples
-    from canary_judge.stats.margins import Margin
-
-    Float = NDArray[np.float64]
+from canary_judge.stats.dispersion import instance_dispersion, split_dispersion
+from canary_judge.stats.margins import Margin
+from canary_judge.stats.sample_sizes import (
+    limit_sample_size,
+    margin_sample_size,
+    proportions_sample_size,
+    rate_ratio_events,
+    sign_sample_size,
+    t_sample_size,
+)
+from canary_judge.wording import wait
 
 __all__ = ["WEIGHTS", "MetricPlan", "Plan", "plan", "plan_to_json"]
 
 WEIGHTS = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0)
 _DAY = 86400.0
-_FEWEST_EFFECTIVE = 6.0
 
 
 def plan_to_json(found: Plan) -> str:
@@ -182,17 +179,21 @@ def plan(
     aligned = window.aligned(config.interval)
     alone = config.with_sides(canary=config.baseline)
     asked = [query for query in alone.queries() if query.side is Side.BASELINE]
-    answers = fetch(config, source, asked, aligned)
-    both, halved = _two_sides(answers)
+    both, halved = _two_sides(fetch(config, source, asked, aligned))
     samples = collect(alone, aligned, both)
-    metrics = []
-    for metric in config.metrics:
-        if metric.role.value == "gate":
-            half = metric.name in halved
-            measured, problem, seconds = _needs(
-                config, metric, samples.metrics[metric.name], aligned, power, weights, halved=half
-            )
-            metrics.append(MetricPlan(name=metric.name, measured=measured, problem=problem, seconds=tuple(seconds)))
+    aim = _Aim(
+        config=config,
+        window=aligned,
+        shares=tuple(weight / 100 for weight in weights),
+        power=power,
+        # what the looks leave for the planned end
+        error=config.false_pass_rate * (1 - Design.of(1, 0).early),
+    )
+    metrics = [
+        aim.planned(metric, samples.metrics[metric.name], halved=metric.name in halved)
+        for metric in config.metrics
+        if metric.role is Role.GATE
+    ]
     return Plan(
         name=config.name,
         weights=tuple(float(weight) for weight in weights),
@@ -203,6 +204,9 @@ def plan(
     )
 
 
+# --- the baseline as both sides ----------------------------------------------------------------------------------
+
+
 def _two_sides(answers: Sequence[tuple[Query, Result]]) -> tuple[list[tuple[Query, Result]], set[str]]:
     """The baseline as both sides: half of its instances (or of its single requests) against the other half.
 
@@ -211,15 +215,15 @@ def _two_sides(answers: Sequence[tuple[Query, Result]]) -> tuple[list[tuple[Quer
     """
     instances: dict[str, set[str]] = {}
     for query, result in answers:
-        instances.setdefault(query.metric, set()).update(_instance(one.labels) for one in result.series)
+        instances.setdefault(query.metric, set()).update(one.instance for one in result.series)
     second = {metric: set(sorted(names)[1::2]) for metric, names in instances.items()}
     both = []
     halved = set()
     for query, result in answers:
         mine, other = result.series, result.series
         if query.reading in (Reading.COUNTS, Reading.HISTOGRAM) and second[query.metric]:
-            other = tuple(one for one in result.series if _instance(one.labels) in second[query.metric])
-            mine = tuple(one for one in result.series if _instance(one.labels) not in second[query.metric])
+            other = tuple(one for one in result.series if one.instance in second[query.metric])
+            mine = tuple(one for one in result.series if one.instance not in second[query.metric])
             halved.add(query.metric)
         elif result.form is Form.SAMPLES and query.reading is Reading.HISTOGRAM:
             mine, other = (tuple(_every_second(one, first) for one in result.series) for first in (0, 1))
@@ -231,177 +235,195 @@ def _two_sides(answers: Sequence[tuple[Query, Result]]) -> tuple[list[tuple[Quer
     return both, halved
 
 
-def _instance(labels: Mapping[str, str]) -> str:
-    return labels.get("instance") or labels.get("pod", "")
-
-
 def _every_second(one: Series, first: int) -> Series:
     return replace(one, timestamps=one.timestamps[first::2], values=one.values[first::2])
 
 
-_Needs = tuple[str, str, list[float | None]]
+# --- one metric --------------------------------------------------------------------------------------------------
+
+_SAME = "the baseline looks the same with and without the margin; widen it or add an absolute part"
 
 
-def _needs(
-    config: JudgeConfig,
-    metric: Metric,
-    samples: MetricSamples,
-    window: Window,
-    power: float,
-    weights: Sequence[float],
-    *,
-    halved: bool,
-) -> _Needs:
-    never: list[float | None] = [None] * len(weights)
-    if samples.error is not None:
-        return "-", samples.error, never
-    if samples.data is None:
-        return "-", "the baseline has no data in this window; check the selectors", never
-    error = config.false_pass_rate * (1 - Design.of(1, 0).early)
-    if isinstance(samples.data, CountData):
-        return _of_counts(config, metric, samples.data, window, power, weights, error, halved=halved)
-    if isinstance(samples.data, RawData):
-        return _of_raw(metric, samples.data, window, power, weights, error)
-    return _of_gauge(config, metric, samples.data, power, weights, error)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Needs:
+    """What one metric needs.
+
+    Attributes:
+        measured: What the baseline does, for a person.
+        seconds: Time at each weight; None where no time would do.
+        problem: Why no time would do, or what else is needed.
+    """
+
+    measured: str
+    seconds: tuple[float | None, ...]
+    problem: str = ""
 
 
-def _of_counts(
-    config: JudgeConfig,
-    metric: Metric,
-    data: CountData,
-    window: Window,
-    power: float,
-    weights: Sequence[float],
-    error: float,
-    *,
-    halved: bool,
-) -> _Needs:
-    counts = data.counts
-    events, exposure = float(counts.events_baseline.sum()), float(counts.exposure_baseline.sum())
-    if halved:  # a copy adds nothing
-        events, exposure = events + float(counts.events_canary.sum()), exposure + float(counts.exposure_canary.sum())
-    never: list[float | None] = [None] * len(weights)
-    if exposure == 0:
-        return "no traffic", "the baseline had no traffic in this window", never
-    per_second, rate = exposure / window.duration.total_seconds(), events / exposure
-    known = np.array(list(data.instances.values()), dtype=float).reshape(-1, 2).T
-    split = counts if halved else counts.over_time()
-    phi = max(split_dispersion(split, null=1.0), instance_dispersion(known[0], known[1]))
-    shown = f"{100 * rate:.3g} % of {60 * per_second:,.0f}/min" if metric.is_proportion else f"{rate:.3g} per unit"
-    measured = shown + (f", phi {phi:.1f}" if phi > 1 else "")
-    margin = metric.parsed_margin()
-    needs: list[list[float | None]] = []
-    problem = ""
-    if margin is not None:
-        needs.append(
-            [
-                _margin_seconds(config, metric, margin, rate, per_second, phi, weight / 100, power, error)
-                for weight in weights
-            ]
-        )
-        if needs[-1][0] is None:
-            problem = "no event was seen, of which a relative margin is nothing; add an absolute part (`or +0.1pp`)"
-    limit = metric.parsed_limit()
-    if limit is not None:
-        room = (limit - rate) * (1 if metric.harm is Harm.INCREASE else -1)
-        if room <= 0:
-            return measured, f"the baseline itself is beyond the limit of {metric.limit}", never
-        spread = [math.sqrt(p * (1 - p) if metric.is_proportion else p) for p in (limit, rate)]
-        trials = ((special.ndtri(1 - error) * spread[0] + special.ndtri(power) * spread[1]) / room) ** 2
-        needs.append([float(trials) * phi / (per_second * weight / 100) for weight in weights])
-    return measured, problem, [_longest([need[place] for need in needs]) for place in range(len(weights))]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Aim:
+    """What a plan is made for.
 
+    Attributes:
+        config: The config.
+        window: The measured window.
+        shares: The canary's shares of the traffic.
+        power: Wanted probability to show that a harmless canary is harmless.
+        error: The error rate that is left for it.
+    """
 
-def _margin_seconds(
-    config: JudgeConfig,
-    metric: Metric,
-    margin: Margin,
-    rate: float,
-    per_second: float,
-    phi: float,
-    share: float,
-    power: float,
-    error: float,
-) -> float | None:
-    sign = -1 if metric.harm is Harm.DECREASE else 1
-    if margin.absolute is not None and metric.is_proportion and margin.absolute >= (margin.relative or 0.0) * rate:
-        bound = min(max(rate + sign * margin.absolute, 0.0), 1.0)
-        if bound == rate:
-            return None
-        per_side = proportions_sample_size(max(rate, 1e-12), bound, alpha=error, power=power)
-        trials = per_side / 2 * phi / (share * (1 - share))
-        least = config.min_events / max(bound, rate) / share
-        return max(trials, least) / per_second
-    if margin.relative is None or rate == 0:
-        return None
-    ratio = 1 + sign * margin.relative
-    events = rate_ratio_events(ratio, canary_share=share, alpha=error, power=power) * phi
-    return max(events, config.min_events) / (rate * per_second * share)
+    config: JudgeConfig
+    window: Window
+    shares: tuple[float, ...]
+    power: float
+    error: float
+
+    def planned(self, metric: Metric, samples: MetricSamples, *, halved: bool) -> MetricPlan:
+        """The plan of one metric."""
+        found = self._needs(metric, samples, halved=halved)
+        return MetricPlan(name=metric.name, measured=found.measured, seconds=found.seconds, problem=found.problem)
+
+    def never(self, measured: str, problem: str) -> _Needs:
+        """No time would do."""
+        return _Needs(measured=measured, seconds=(None,) * len(self.shares), problem=problem)
+
+    def always(self, measured: str, seconds: float, problem: str = "") -> _Needs:
+        """The same time at every weight."""
+        return _Needs(measured=measured, seconds=(seconds,) * len(self.shares), problem=problem)
+
+    def _needs(self, metric: Metric, samples: MetricSamples, *, halved: bool) -> _Needs:
+        if samples.error is not None:
+            return self.never("-", samples.error)
+        if samples.data is None:
+            return self.never("-", "the baseline has no data in this window; check the selectors")
+        if isinstance(samples.data, CountData):
+            return _of_counts(self, metric, samples.data, halved=halved)
+        if isinstance(samples.data, RawData):
+            return _of_raw(self, metric, samples.data)
+        if isinstance(metric, GaugeMetric) and metric.by:
+            return _of_instances(self, metric, samples.data)
+        return _of_gauge(self, metric, samples.data)
 
 
 def _longest(times: Sequence[float | None]) -> float | None:
     return None if None in times else max((time for time in times if time is not None), default=0.0)
 
 
-def _of_raw(
-    metric: Metric, data: RawData, window: Window, power: float, weights: Sequence[float], error: float
-) -> _Needs:
-    tau = raw_tau(data.baseline, data.interval_baseline)
-    per_second = data.baseline.size / window.duration.total_seconds()
-    measured = f"{60 * per_second:,.0f} values/min" + (f", tau {tau:.1f}" if tau > 1 else "")
-    size = _rank_size(metric, data.baseline, power, error)
-    if size is None:
-        return measured, _SAME, [None] * len(weights)
-    return measured, "", [size * tau / (2 * per_second * w / 100 * (1 - w / 100)) for w in weights]
+# --- counts ------------------------------------------------------------------------------------------------------
 
 
-_SAME = "the baseline looks the same with and without the margin; widen it or add an absolute part"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stream:
+    """Events as the baseline has them: their rate, the exposure per second, and the dispersion."""
+
+    rate: float
+    per_second: float
+    phi: float
 
 
-def _of_gauge(
-    config: JudgeConfig, metric: Metric, data: GaugeData, power: float, weights: Sequence[float], error: float
-) -> _Needs:
-    interval = config.interval.total_seconds()
-    if isinstance(metric, GaugeMetric) and metric.by:
-        return _of_instances(config, metric, data, power, weights, error)
-    values = data.baseline[0][~np.isnan(data.baseline[0])]
-    if values.size < config.min_samples:
-        return f"{values.size} intervals", f"measure at least {config.min_samples} intervals", [None] * len(weights)
-    tau = ranks_tau(data.baseline)
-    measured = (
-        f"{np.median(values):.4g} {metric.unit}".rstrip() + f", tau {tau:.1f} x {format_duration(config.interval)}"
+def _of_counts(aim: _Aim, metric: Metric, data: CountData, *, halved: bool) -> _Needs:
+    counts = data.counts
+    events, exposure = float(counts.events_baseline.sum()), float(counts.exposure_baseline.sum())
+    if halved:  # a copy adds nothing
+        events, exposure = events + float(counts.events_canary.sum()), exposure + float(counts.exposure_canary.sum())
+    if exposure == 0:
+        return aim.never("no traffic", "the baseline had no traffic in this window")
+    known = np.array(list(data.instances.values()), dtype=float).reshape(-1, 2).T
+    split = counts if halved else counts.over_time()
+    stream = _Stream(
+        rate=events / exposure,
+        per_second=exposure / aim.window.duration.total_seconds(),
+        phi=max(split_dispersion(split, null=1.0), instance_dispersion(known[0], known[1])),
     )
-    size = _rank_size(metric, values, power, error)
+    shown = f"{stream.rate:.3g} per unit"
+    if metric.is_proportion:
+        shown = f"{100 * stream.rate:.3g} % of {60 * stream.per_second:,.0f}/min"
+    measured = shown + (f", phi {stream.phi:.1f}" if stream.phi > 1 else "")
+    times: list[Sequence[float | None]] = []
+    problem = ""
+    margin, limit = metric.parsed_margin(), metric.parsed_limit()
+    if margin is not None:
+        times.append([_margin_seconds(aim, metric, margin, stream, share) for share in aim.shares])
+        if times[-1][0] is None:
+            problem = "no event was seen, of which a relative margin is nothing; add an absolute part (`or +0.1pp`)"
+    if limit is not None:
+        room = limit - stream.rate if metric.harm is Harm.INCREASE else stream.rate - limit
+        if room <= 0:
+            return aim.never(measured, f"the baseline itself is beyond the limit of {metric.limit}")
+        trials = limit_sample_size(
+            limit=limit, rate=stream.rate, proportion=metric.is_proportion, alpha=aim.error, power=aim.power
+        )
+        times.append([trials * stream.phi / (stream.per_second * share) for share in aim.shares])
+    return _Needs(
+        measured=measured, problem=problem, seconds=tuple(_longest(both) for both in zip(*times, strict=True))
+    )  # fmt: skip
+
+
+def _margin_seconds(aim: _Aim, metric: Metric, margin: Margin, stream: _Stream, share: float) -> float | None:
+    rate, least = stream.rate, aim.config.min_events
+    upward = metric.harm is not Harm.DECREASE
+    if margin.absolute is not None and metric.is_proportion and margin.absolute >= (margin.relative or 0.0) * rate:
+        bound = min(max(rate + margin.absolute if upward else rate - margin.absolute, 0.0), 1.0)
+        if bound == rate:
+            return None
+        per_side = proportions_sample_size(max(rate, 1e-12), bound, alpha=aim.error, power=aim.power)
+        trials = per_side / 2 * stream.phi / (share * (1 - share))
+        return max(trials, least / max(bound, rate) / share) / stream.per_second
+    if margin.relative is None or rate == 0:
+        return None
+    ratio = margin.factor(upward=upward)
+    events = rate_ratio_events(ratio, canary_share=share, alpha=aim.error, power=aim.power) * stream.phi
+    return max(events, least) / (rate * stream.per_second * share)
+
+
+# --- values ------------------------------------------------------------------------------------------------------
+
+
+def _of_raw(aim: _Aim, metric: Metric, data: RawData) -> _Needs:
+    tau = raw_tau(data.baseline, data.interval_baseline)
+    per_second = data.baseline.size / aim.window.duration.total_seconds()
+    measured = f"{60 * per_second:,.0f} values/min" + (f", tau {tau:.1f}" if tau > 1 else "")
+    size = _rank_size(aim, metric, data.baseline)
     if size is None:
-        return measured, _SAME, [None] * len(weights)
-    seconds = max(max(size, _FEWEST_EFFECTIVE) * tau, config.min_samples) * interval
-    return measured, "", [seconds] * len(weights)
+        return aim.never(measured, _SAME)
+    # n values in all at a share s are worth 2 n s (1 - s) a side
+    seconds = tuple(size * tau / (2 * per_second * share * (1 - share)) for share in aim.shares)
+    return _Needs(measured=measured, seconds=seconds)
 
 
-def _rank_size(metric: Metric, values: Float, power: float, error: float) -> float | None:
+def _of_gauge(aim: _Aim, metric: Metric, data: GaugeData) -> _Needs:
+    least, interval = aim.config.min_samples, aim.config.interval
+    values = data.baseline[0][~np.isnan(data.baseline[0])]
+    if values.size < least:
+        return aim.never(f"{values.size} intervals", f"measure at least {least} intervals")
+    tau = ranks_tau(data.baseline)
+    measured = f"{np.median(values):.4g} {metric.unit}".rstrip() + f", tau {tau:.1f} x {format_duration(interval)}"
+    size = _rank_size(aim, metric, values)
+    if size is None:
+        return aim.never(measured, _SAME)
+    return aim.always(measured, max(max(size, FEWEST_EFFECTIVE) * tau, least) * interval.total_seconds())
+
+
+def _rank_size(aim: _Aim, metric: Metric, values: Float) -> float | None:
     margin = metric.parsed_margin()
     if margin is None:
-        return ((0.5 * special.ndtri(1 - error) + 0.4 * special.ndtri(power)) / 0.3) ** 2  # signs, as for the limit
-    ways = [True, False] if metric.harm is Harm.EITHER else [metric.harm is Harm.INCREASE]
-    sizes = [
-        rank_sample_size(baseline=values, shifted=margin.shifted(values, upward=way), alpha=error, power=power)
-        for way in ways
-    ]
-    return _longest(sizes)
+        return sign_sample_size(alpha=aim.error, power=aim.power)
+    return margin_sample_size(
+        baseline=values, margin=margin, harm=metric.harm, alpha=aim.error, power=aim.power
+    )  # fmt: skip
 
 
-def _of_instances(
-    config: JudgeConfig, metric: Metric, data: GaugeData, power: float, weights: Sequence[float], error: float
-) -> _Needs:
+def _of_instances(aim: _Aim, metric: Metric, data: GaugeData) -> _Needs:
     levels = np.nanmean(data.baseline, axis=1)
     usual, spread = float(levels.mean()), float(levels.std(ddof=1)) if levels.size > 1 else math.nan
     margin = metric.parsed_margin()
     measured = f"{levels.size} instances, {usual:.4g} +- {spread:.2g} {metric.unit}".rstrip()
+    seconds = aim.config.min_samples * aim.config.interval.total_seconds()
     if margin is None or not spread > 0 or margin.amount(usual) == 0:
-        return measured, "", [config.min_samples * config.interval.total_seconds()] * len(weights)
-    needed = math.ceil(t_sample_size(margin.amount(usual), sd=spread, alpha=error, power=power))
-    problem = f"needs about {needed} instances per side, whatever the time"
-    # the canary's share of the instances is its share of the traffic
-    enough = [levels.size * weight / 100 >= needed for weight in weights]
-    seconds = config.min_samples * config.interval.total_seconds()
-    return measured, problem, [seconds if fits else None for fits in enough]
+        return aim.always(measured, seconds)
+    needed = math.ceil(t_sample_size(margin.amount(usual), sd=spread, alpha=aim.error, power=aim.power))
+    return _Needs(
+        measured=measured,
+        problem=f"needs about {needed} instances per side, whatever the time",
+        # the canary's share of the instances is its share of the traffic
+        seconds=tuple(seconds if levels.size * share >= needed else None for share in aim.shares),
+    )

@@ -107,7 +107,7 @@ class Comparison:
         scale: Whether `effect`, `interval` and `margin` are ratios or differences.
         effect: Estimated effect; None when it has no finite value (a ratio to zero events).
         interval: Confidence interval of the effect; None marks an end without bound.
-        level: Confidence level of `interval`, two-sided.
+        level: Confidence level of `interval`, two-sided; 1 is the whole line.
         margin: Largest tolerated effect, on the same scale; None when nothing is tolerated or judged.
         baseline: Level of the baseline (median, or rate), in the metric's unit.
         canary: Level of the canary.
@@ -121,6 +121,8 @@ class Comparison:
         dispersion: Variance of the counts over that of independent events (1 = independent); None otherwise.
         events_baseline: Events of the baseline, for counts.
         events_canary: Events of the canary, for counts.
+        exact: The events are few enough for the exact test that is conditional on all of them.
+        strata: Into how many strata of like traffic the intervals were put; like is compared with like.
         log_e_harm: With repeated looks: natural log of the e-value against "no harm" at this look.
         log_e_beyond_margin: The same against "harm at most the margin".
         log_e_within_margin: The same against "harm at least the margin".
@@ -128,9 +130,9 @@ class Comparison:
 
     method: str
     scale: Scale
-    effect: float | None
-    interval: tuple[float | None, float | None]
-    level: float
+    effect: float | None = None
+    interval: tuple[float | None, float | None] = (None, None)
+    level: float = 1.0
     margin: float | None
     baseline: float | None
     canary: float | None
@@ -144,6 +146,8 @@ class Comparison:
     dispersion: float | None = None
     events_baseline: float | None = None
     events_canary: float | None = None
+    exact: bool = False
+    strata: int = 1
     log_e_harm: float | None = None
     log_e_beyond_margin: float | None = None
     log_e_within_margin: float | None = None
@@ -224,9 +228,13 @@ class Quality:
 class MetricResult:
     """One metric's outcome, why, and every number behind it.
 
-    `credit` is its share of its score weight (0, 0.5 or 1), None where it does not count in the score. `p_worse` and
-    `p_beyond` are what is held against `false_alarm_rate`: adjusted for all metrics that can fail the canary (and, with
-    repeated looks, for all looks); `p_within` is held against `false_pass_rate`.
+    Attributes:
+        share: Its levels are shares of a total, which are shown in percent.
+        credit: Its share of its score weight (0, 0.5 or 1), None where it does not count in the score.
+        p_worse: p-value of "not worse", held against `false_alarm_rate`: adjusted for all metrics that can fail the
+            canary, and with repeated looks for all looks.
+        p_beyond: The same of "harm at most the margin".
+        p_within: p-value of "harm at least the margin", held against `false_pass_rate`.
     """
 
     name: str
@@ -236,6 +244,7 @@ class MetricResult:
     score_weight: float
     harm: Harm
     unit: str
+    share: bool = False
     outcome: Outcome
     credit: float | None
     reason: str

@@ -215,6 +215,11 @@ class Series:
     labels: Mapping[str, str] = field(default_factory=dict)
     zero_at: int | None = None
 
+    @property
+    def instance(self) -> str:
+        """The instance (or pod) that reports it; empty where the labels do not tell."""
+        return self.labels.get("instance") or self.labels.get("pod", "")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Result:

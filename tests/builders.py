@@ -6,7 +6,7 @@ import numpy as np
 
 from canary_judge import JudgeConfig, Window
 from canary_judge.results import Quality
-from canary_judge.samples.collecting import CountData, GaugeData, MetricSamples, RawData, Samples
+from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, Samples
 from canary_judge.stats.counts import Counts
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -105,7 +105,7 @@ def test_usage_errors_exit_1_because_2_means_fail(arguments):
 
 
 def test_a_bug_is_no_traceback(files, capsys, monkeypatch):
-    monkeypatch.setattr("canary_judge.judging.verdict.judge_samples", lambda *_: 1 / 0)
+    monkeypatch.setattr("canary_judge.judging.fetching.judge_samples", lambda *_: 1 / 0)
     assert main(files(1.0)) == 1
     assert "internal error: ZeroDivisionError" in capsys.readouterr().err
 

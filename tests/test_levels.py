@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from benchmarks.one_look import COUNT_CASES, RATIO, TWO_SIDED, UPWARD, config, counts, gauge, rates
+from benchmarks.one_look import COUNT_CASES, RATIO, TWO_SIDED, UPWARD, ar1, config, counts, gauge, rates
 from canary_judge.config.model import JudgeConfig
-from canary_judge.judging.verdict import judge_samples
+from canary_judge.judging import judge_samples
 from canary_judge.results import Outcome
-from canary_judge.samples.collecting import GaugeData, MetricSamples, Samples
-from tests.test_judging import START, STEP, full
-from tests.test_judging import counts as count_samples
+from canary_judge.samples.collecting import GaugeData, MetricSamples
+from tests.builders import GAUGE, counted, quality
+from tests.builders import samples as of_all
 
 pytestmark = pytest.mark.slow
 N = 1000
@@ -64,7 +64,7 @@ def test_no_pass_below_the_gate_of_effective_samples(n):
     made = config(UPWARD, 0.05)
     for _ in range(300):
         samples = gauge(0.9, n)(rng)
-        result = judge_samples(made, Samples(window=_window(n), metrics={"m": samples})).metrics[0]
+        result = judge_samples(made, of_all(samples, n)).metrics[0]
         if result.comparison.n_effective < 4:
             assert result.outcome is Outcome.INSUFFICIENT
 
@@ -82,7 +82,7 @@ def test_ten_metrics_together_keep_the_declared_rate():
     alarms = 0
     for _ in range(400):
         samples = {f"m{i}": gauge(0.3, 60)(rng) for i in range(10)}
-        judgement = judge_samples(made, Samples(window=_window(60), metrics=samples))
+        judgement = judge_samples(made, of_all(samples))
         alarms += any(m.outcome in {Outcome.DEGRADED, Outcome.REGRESSED, Outcome.TOLERABLE} for m in judgement.metrics)
     assert alarms / 400 <= 0.05 + 3 * (0.05 * 0.95 / 400) ** 0.5
 
@@ -103,14 +103,13 @@ def test_unequal_traffic_misleads_a_rank_test_of_error_rates_and_not_the_judge()
             n_c, n_b = rng.poisson(50, 60), rng.poisson(950, 60)
             e_c, e_b = rng.binomial(n_c, 0.005 * ratio), rng.binomial(n_b, 0.005)
             series = MetricSamples(
-                data=GaugeData(baseline=(e_b / n_b)[None, :], canary=(e_c / n_c)[None, :]), quality=full()
+                data=GaugeData(baseline=(e_b / n_b)[None, :], canary=(e_c / n_c)[None, :]), quality=quality()
             )
-            samples = {"rate": series, "ratio": count_samples(e_b, n_b, e_c, n_c)}
-            judgement = judge_samples(made, Samples(window=_window(60), metrics=samples))
+            judgement = judge_samples(made, of_all({"rate": series, "ratio": counted(e_b, n_b, e_c, n_c)}))
             refused += judgement["rate"].outcome is Outcome.ERROR
             found = judgement["ratio"].outcome in {Outcome.DEGRADED, Outcome.REGRESSED}
             seen += found and judgement["ratio"].comparison.effect > 1
-            naive = judge_samples(plain, Samples(window=_window(60), metrics={"rate": series}))["rate"].comparison
+            naive = judge_samples(plain, of_all({"rate": series}))["rate"].comparison
             wrong += naive.p_harm <= 0.02 and naive.effect <= 0 and naive.baseline > naive.canary
         assert refused == 200
         assert (seen >= 190) if ratio == 3 else (seen <= 12)
@@ -118,7 +117,12 @@ def test_unequal_traffic_misleads_a_rank_test_of_error_rates_and_not_the_judge()
             assert wrong > 150, "the naive rank test calls nearly every healthy canary different"
 
 
-def _window(n):
-    from canary_judge.series import Window
+@pytest.mark.parametrize("rho", [0.0, 0.6])
+def test_pairing_keeps_the_level(rho):
+    def make(rng):
+        shared = ar1(rng, 60, 0.9)
+        sides = [(shared + ar1(rng, 60, rho))[None, :] for _ in range(2)]
+        return MetricSamples(data=GaugeData(baseline=sides[0], canary=sides[1]), quality=quality())
 
-    return Window(START, START + n * STEP)
+    found = rates(config({**GAUGE, "margin": "+0.5"}, 0.05), make, 800, 9, 60)
+    assert found.found <= found.bound(0.05)

@@ -7,10 +7,10 @@ import pytest
 
 from benchmarks.one_look import START
 from canary_judge.config.model import JudgeConfig
-from canary_judge.looks.monitor import MonitorState, observe
+from canary_judge.looks import MonitorState, observe
 from canary_judge.report import to_board
 from canary_judge.results import Judgement, Quality, Verdict
-from canary_judge.samples.collecting import CountData, GaugeData, MetricSamples, RawData, Samples
+from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, Samples
 from canary_judge.series import Window
 from canary_judge.stats.counts import Counts
 

@@ -53,7 +53,7 @@ def test_importing_the_package_costs_nothing():
 
 def test_judging_needs_neither_pandas_nor_scipy_stats():
     loaded = loaded_after(
-        "from canary_judge import judge, JudgeConfig, Window; from canary_judge.judging.verdict import judge_samples"
+        "from canary_judge import judge, JudgeConfig, Window; from canary_judge.judging import judge_samples"
     )
     assert not loaded & {"pandas", "scipy.stats", "requests", "prometheus_api_client"}
 

@@ -9,9 +9,9 @@ import pytest
 from benchmarks.one_look import FULL, ar1, config, rates
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import ConfigError
-from canary_judge.judging.verdict import judge, judge_samples
+from canary_judge.judging import judge, judge_samples
 from canary_judge.results import Outcome
-from canary_judge.samples.collecting import CountData, GaugeData, MetricSamples, RawData, Samples
+from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, Samples
 from canary_judge.series import Window
 from canary_judge.sources import FrameSource
 from canary_judge.stats.counts import Counts

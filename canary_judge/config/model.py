@@ -184,6 +184,11 @@ class JudgeConfig(StrictModel):
             }
         )
 
+    @property
+    def interval_level(self) -> float:
+        """Two-sided confidence level of the intervals that are shown: it mirrors the larger of the error rates."""
+        return 1 - 2 * max(self.false_alarm_rate, self.false_pass_rate)
+
     def labels(self, side: Side) -> dict[str, str]:
         """Labels of one side."""
         return self.baseline if side is Side.BASELINE else self.canary

@@ -14,19 +14,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from canary_judge.arrays import Float
 from canary_judge.errors import DataError
 from canary_judge.kayenta.documents import MetricClassification, MetricConfig, MetricSetPair, SideStatistics
 from canary_judge.kayenta.interval import ShiftEstimate, shift_estimate
 from canary_judge.stats.rank import mann_whitney
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Float = NDArray[np.float64]
 
 __all__ = ["Settings", "classify"]
 

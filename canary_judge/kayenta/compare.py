@@ -12,7 +12,7 @@ import numpy as np
 
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
-from canary_judge.judging.verdict import judge as calibrated_judge
+from canary_judge.judging import judge as calibrated_judge
 from canary_judge.kayenta.classify import Settings
 from canary_judge.kayenta.convert import to_config
 from canary_judge.kayenta.documents import (

@@ -14,17 +14,13 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from canary_judge.arrays import Float
 from canary_judge.errors import DataError
 from canary_judge.kayenta.interval import ShiftEstimate
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Float = NDArray[np.float64]
 
 __all__ = [
     "JUDGE_NAME",

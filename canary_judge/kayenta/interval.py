@@ -12,14 +12,10 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Float = NDArray[np.float64]
+from canary_judge.arrays import Float
 
 __all__ = ["KAYENTA_Z", "ShiftEstimate", "shift_estimate"]
 

@@ -15,28 +15,31 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import special
 
 from canary_judge.config.metrics import GaugeMetric
-from canary_judge.results import Comparison, Harm, LimitCheck, Scale
-from canary_judge.samples.collecting import CountData
-from canary_judge.stats.counts import EXACT, without_burst
+from canary_judge.config.model import JudgeConfig
+from canary_judge.judging.assessed import Assessed
+from canary_judge.looks.streams import Stream
+from canary_judge.results import Comparison, Harm, LimitCheck
+from canary_judge.samples import CountData
+from canary_judge.stats.counts import Counts, without_burst
+from canary_judge.stats.questions import Interval
 from canary_judge.stats.rates import RateRatioProcess
 from canary_judge.stats.sequential import best_rho, normal_mixture, normal_mixture_bound
 
-if TYPE_CHECKING:
-    from canary_judge.config.model import JudgeConfig
-    from canary_judge.judging.assessing import Assessed
-    from canary_judge.looks.evidence import Stream
-    from canary_judge.stats.counts import Counts
-
-__all__ = ["Design", "anytime", "equivalent_level"]
+__all__ = ["Design", "anytime", "with_interval"]
 
 # With a horizon, this part of each error rate is spent on all looks, the rest on the planned end.
 _EARLY = 0.2
+# The error rate and the power at which the cost of a design is told.
+_USUAL_ALPHA, _USUAL_POWER = 0.05, 0.8
+# The mixture is tuned to no more than so many times the information of the look that tunes it.
+_FURTHEST = 1000.0
+# The first spaced look at instances comes when there are so many intervals.
+_FIRST_CHECK = 10
 # An e-process alone needs so much more data than one planned look (spec/statistics.md, 4.6).
 _COST_OF_ALL_LOOKS = 1.75
 # A record of instances is looked at when it has doubled; without a horizon, no more often than this.
@@ -71,8 +74,9 @@ class Design:
         """How much more data this design needs than one planned look of the whole error rate."""
         if self.horizon is None:
             return _COST_OF_ALL_LOOKS
-        usual, late = special.ndtri(0.95) + special.ndtri(0.8), special.ndtri(1 - 0.05 * (1 - _EARLY))
-        return float(((late + special.ndtri(0.8)) / usual) ** 2)
+        power = special.ndtri(_USUAL_POWER)
+        usual, late = special.ndtri(1 - _USUAL_ALPHA), special.ndtri(1 - _USUAL_ALPHA * (1 - _EARLY))
+        return float(((late + power) / (usual + power)) ** 2)
 
     def spent(self, p_any: float, p_fixed: float | None) -> float:
         """One p-value of evidence that holds at any look and of the planned end."""
@@ -82,13 +86,8 @@ class Design:
         return min(p, 1.0)
 
 
-def anytime(
-    config: JudgeConfig, one: Assessed, stream: Stream, design: Design, level: float
-) -> tuple[Assessed, Stream]:
-    """The evidence of this look as evidence over all looks; and what the stream has to remember of it.
-
-    The interval is left unbounded where it is not that of a rate ratio; see `equivalent_level`.
-    """
+def anytime(config: JudgeConfig, one: Assessed, stream: Stream, design: Design) -> tuple[Assessed, Stream]:
+    """The evidence of this look as evidence over all looks; and what the stream has to remember of it."""
     if one.settled is not None or (one.comparison is None and one.limit is None):
         # nothing new was learnt, but what was shown stays shown
         return replace(one, latched=stream.latched), stream
@@ -99,48 +98,32 @@ def anytime(
     progress = information / (stream.scale or information)
     comparison, check = one.comparison, one.limit
     if comparison is not None:
-        comparison, stream = _comparison(config, one, comparison, stream, design, progress, level)
+        comparison, stream = _comparison(config, one, comparison, stream, design, progress)
     if check is not None:
         check, stream = _limit(config, check, stream, design, progress)
     return replace(one, comparison=comparison, limit=check, latched=stream.latched), stream
 
 
 def _comparison(
-    config: JudgeConfig,
-    one: Assessed,
-    fixed: Comparison,
-    stream: Stream,
-    design: Design,
-    progress: float,
-    level: float,
+    config: JudgeConfig, one: Assessed, fixed: Comparison, stream: Stream, design: Design, progress: float
 ) -> tuple[Comparison, Stream]:
-    apart = isinstance(one.metric, GaugeMetric) and bool(one.metric.by)
-    interval = fixed.interval
-    if apart:
+    if _by_instance(one):
         stream, (harm, beyond, within) = _spaced(fixed, stream, design)
     else:
         harm, beyond, within = (_of_p_value(config, p, progress) for p in _p_values(fixed))
-        if isinstance(stream.data, CountData) and fixed.method.startswith(EXACT):
-            phi = fixed.dispersion or 1.0
-            exact = _exact(one, stream.data.counts, phi)
+        if isinstance(stream.data, CountData) and fixed.exact:
+            exact = _exact(one, stream.data.counts, fixed.dispersion or 1.0)
             margin = one.metric.parsed_margin()
-            if margin is None or fixed.scale is Scale.RATIO:
-                # a margin that is the larger of two is exceeded only when both are
-                bounds_both = margin is not None and margin.absolute is not None
-                harm, within = exact[0], exact[2]
-                beyond = min(beyond, exact[1]) if bounds_both else exact[1]
-                if not design.ended and level < 1:
-                    interval = _ratio_interval(stream.data.counts, phi, (1 - level) * design.early)
-            else:
-                harm = exact[0]
+            # a margin that is the larger of two is exceeded only when both are
+            bounds_both = margin is not None and margin.absolute is not None
+            harm, within = exact[0], exact[2]
+            beyond = min(beyond, exact[1]) if bounds_both else exact[1]
     stream = replace(stream, log_e_beyond=max(stream.log_e_beyond, beyond))
     has_margin = fixed.p_beyond_margin is not None
     p_any = [math.exp(-max(log_e, 0.0)) for log_e in (harm, stream.log_e_beyond, within)]
     found = replace(
         fixed,
         method=f"{fixed.method}, at any look" + (" and the planned end" if design.ended else ""),
-        interval=interval,
-        level=level,
         p_harm=design.spent(p_any[0], fixed.p_harm),
         p_beyond_margin=design.spent(p_any[1], fixed.p_beyond_margin) if has_margin else None,
         p_within_margin=design.spent(p_any[2], fixed.p_within_margin) if has_margin else None,
@@ -166,6 +149,10 @@ def _limit(
     return found, stream
 
 
+def _by_instance(one: Assessed) -> bool:
+    return isinstance(one.metric, GaugeMetric) and bool(one.metric.by)
+
+
 def _p_values(fixed: Comparison) -> tuple[float, float, float]:
     return (
         fixed.p_harm,
@@ -189,7 +176,7 @@ def _scale(one: Assessed, information: float, design: Design, intervals: int) ->
     """The information at which the mixture is to be most sensitive: what one planned look at the margin needs."""
     need = one.shortfall
     if need is not None and need.required is not None and need.have > 0:
-        return information * min(need.required / design.cost / need.have, 1000.0)
+        return information * min(need.required / design.cost / need.have, _FURTHEST)
     if design.horizon is not None:
         return information * max(design.horizon / max(intervals, 1), 1.0)
     return information
@@ -202,16 +189,46 @@ def _of_p_value(config: JudgeConfig, p: float, progress: float) -> float:
     return float(normal_mixture(z * math.sqrt(progress), progress, rho=rho))
 
 
-def equivalent_level(config: JudgeConfig, one: Assessed, stream: Stream, design: Design, level: float) -> float:
+# --- the interval ------------------------------------------------------------------------------------------------
+
+
+def with_interval(
+    config: JudgeConfig, fixed: Assessed, found: Assessed, stream: Stream, design: Design, level: float
+) -> Assessed:
+    """The evidence with the effect and its confidence sequence; at level 1 the effect alone.
+
+    Args:
+        config: For its error rates.
+        fixed: The evidence of this look.
+        found: The same as evidence over all looks.
+        stream: What is remembered.
+        design: How the looks share the error.
+        level: Two-sided confidence level over all looks.
+    """
+    if fixed.comparison is None or fixed.compared is None or found.comparison is None:
+        return found
+    interval: Interval = (None, None)
+    exact = isinstance(stream.data, CountData) and fixed.comparison.exact and fixed.settled is None
+    if exact and isinstance(stream.data, CountData) and not design.ended and level < 1:
+        interval = _ratio_interval(stream.data.counts, fixed.comparison.dispersion or 1.0, (1 - level) * design.early)
+    if interval != (None, None) or level == 1:
+        effect = fixed.compared.at(1.0).effect
+    else:
+        shown = fixed.compared.at(_equivalent_level(config, fixed, fixed.comparison, stream, design, level))
+        effect, interval = shown.effect, shown.interval
+    return replace(found, comparison=replace(found.comparison, effect=effect, interval=interval, level=level))
+
+
+def _equivalent_level(
+    config: JudgeConfig, one: Assessed, fixed: Comparison, stream: Stream, design: Design, level: float
+) -> float:
     """The level at which a fixed interval is as wide as the confidence sequence; itself at the planned end."""
-    if one.comparison is None:
-        return level
     miss = (1 - level) / 2
     if design.ended:
         return 1 - 2 * miss * (1 - design.early)
-    if isinstance(one.metric, GaugeMetric) and one.metric.by:
+    if _by_instance(one):
         return 1 - 2 * miss * design.early / _checks(design, stream.checks)
-    information = _information(one.comparison)
+    information = _information(fixed)
     progress = information / (stream.scale or _scale(one, information, design, stream.intervals) or information)
     rho = best_rho(1.0, alpha=config.false_alarm_rate)
     bound = float(normal_mixture_bound(progress, rho=rho, alpha=miss * design.early)) / math.sqrt(progress)
@@ -224,7 +241,7 @@ def equivalent_level(config: JudgeConfig, one: Assessed, stream: Stream, design:
 def _checks(design: Design, done: int) -> float:
     """Into how many parts the error is split: one for each doubling up to the horizon, or a series that converges."""
     if design.horizon is not None:
-        return max(math.ceil(math.log2(max(design.horizon / 10, 1.0))) + 1, 1)
+        return max(math.ceil(math.log2(max(design.horizon / _FIRST_CHECK, 1.0))) + 1, 1)
     number = min(max(done, 1), _MOST_CHECKS)
     return number * (number + 1)
 
@@ -235,7 +252,7 @@ def _spaced(fixed: Comparison, stream: Stream, design: Design) -> tuple[Stream, 
         share = _checks(design, done)
         logs = [-math.log(min(max(p, 1e-300) * share, 1.0)) for p in _p_values(fixed)]
         stream = replace(
-            stream, checks=done, check_at=2 * max(stream.intervals, 10), checked=(logs[0], logs[1], logs[2])
+            stream, checks=done, check_at=2 * max(stream.intervals, _FIRST_CHECK), checked=(logs[0], logs[1], logs[2])
         )
     return stream, stream.checked or (0.0, 0.0, 0.0)
 
@@ -279,7 +296,7 @@ def _process(counts: Counts, ups: list[float], downs: list[float]) -> RateRatioP
     )
 
 
-def _ratio_interval(counts: Counts, phi: float, alpha: float) -> tuple[float | None, float | None]:
+def _ratio_interval(counts: Counts, phi: float, alpha: float) -> Interval:
     low, high = _process(counts, [], []).interval(alpha=alpha, phi=phi)
     return (
         float(np.exp(low[0])) if np.isfinite(low[0]) else None,

@@ -1,265 +1,23 @@
-"""Repeated looks: evidence that stays valid whenever one looks.
-
-`observe` is pure: (config, state, samples) -> (state, judgement). `Monitor` holds the state and asks the source. Each
-interval is consumed once, behind a watermark; the state survives a restart as JSON.
-"""
+"""A monitor holds the state of repeated looks and asks the source for each interval once, behind a watermark."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from canary_judge._version import __version__
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
-from canary_judge.judging.assessing import Assessed, assess, canary_share, requests, traffic_split
-from canary_judge.judging.verdict import conclude, fetch
-from canary_judge.looks.anytime import Design, anytime, equivalent_level
-from canary_judge.looks.evidence import Stream, append, dumps, stream_from_json, stream_to_json
-from canary_judge.results import Judgement, LookInfo, Outcome, Role
-from canary_judge.samples.collecting import Samples, collect
+from canary_judge.judging.fetching import fetch
+from canary_judge.judging.silence import PATIENCE, given_up
+from canary_judge.looks.observing import observe, warmup_intervals
+from canary_judge.looks.state import MonitorState
+from canary_judge.results import Judgement
+from canary_judge.samples import Samples, collect
 from canary_judge.series import MetricSource, Query, Result, Window, format_duration, parse_duration
-from canary_judge.stats.counts import Counts
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-__all__ = ["Monitor", "MonitorState", "observe"]
-
-# Intervals that a late point is waited for; after that it is a gap.
-_PATIENCE = 3
-# The interval in which the weight changed, and the next one, whose counters still hold requests from before.
-_SETTLING = 2
-_FORMAT = 2
-
-
-def _no_requests() -> Counts:
-    return _as_requests(np.empty(0), np.empty(0))
-
-
-def _as_requests(baseline: Any, canary: Any) -> Counts:
-    nothing = np.zeros(len(baseline))
-    return Counts(events_baseline=nothing, exposure_baseline=baseline, events_canary=nothing, exposure_canary=canary)
-
-
-_PLAIN = ("horizon", "consumed", "looks", "left_out", "warm_until", "weight", "split_from")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class MonitorState:
-    """All that repeated looks need to know of the looks before.
-
-    Attributes:
-        start: Start of the run, aligned to the interval.
-        horizon: Planned length in intervals; None without one.
-        consumed: Intervals consumed since the start; the watermark is `start + consumed * interval`.
-        looks: Looks that consumed data.
-        left_out: Intervals of the warm-up, consumed but not judged.
-        warm_until: Intervals up to this one belong to the warm-up.
-        weight: Percent of the traffic that the canary gets, as last told.
-        split: Requests of both sides, interval by interval, since the weight last changed and had settled.
-        split_from: Intervals up to this one saw the weight change, and say nothing of the split.
-        streams: By metric.
-    """
-
-    start: datetime
-    horizon: int | None
-    consumed: int = 0
-    looks: int = 0
-    left_out: int = 0
-    warm_until: int = 0
-    weight: float | None = None
-    split: Counts = field(default_factory=_no_requests)
-    split_from: int = 0
-    streams: Mapping[str, Stream] = field(default_factory=dict)
-
-    def watermark(self, interval: timedelta) -> datetime:
-        """The end of the last consumed interval."""
-        return self.start + self.consumed * interval
-
-    def to_json(self, config: JudgeConfig) -> str:
-        """The state as JSON, which only this config can take up again."""
-        return dumps(
-            {
-                "format": _FORMAT,
-                "version": __version__,
-                "config": config.hash(),
-                "start": self.start.isoformat(),
-                "horizon": self.horizon,
-                "consumed": self.consumed,
-                "looks": self.looks,
-                "left_out": self.left_out,
-                "warm_until": self.warm_until,
-                "weight": self.weight,
-                "split_from": self.split_from,
-                "split": [self.split.exposure_baseline.tolist(), self.split.exposure_canary.tolist()],
-                "streams": {name: stream_to_json(stream) for name, stream in self.streams.items()},
-            }
-        )
-
-    @classmethod
-    def from_json(cls, config: JudgeConfig, text: str | bytes) -> Self:
-        """The state that `to_json` wrote; DataError says what does not fit."""
-        try:
-            plain: dict[str, Any] = json.loads(text)
-            if plain["format"] != _FORMAT:
-                raise DataError(f"the monitor state has format {plain['format']!r}, this version reads {_FORMAT}")
-            if plain["config"] != config.hash():
-                raise DataError(
-                    "the monitor state belongs to another config: evidence gathered under one set of metrics, margins "
-                    "and rates says nothing under another. Start again without the state, or restore the config"
-                )
-            baseline, canary = (np.array(side, dtype=float) for side in plain["split"])
-            return cls(
-                start=datetime.fromisoformat(plain["start"]),
-                **{name: plain[name] for name in _PLAIN},
-                split=_as_requests(baseline, canary),
-                streams={name: stream_from_json(stream) for name, stream in plain["streams"].items()},
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(
-                f"this is no monitor state: {type(error).__name__}: {error}; delete it to start again"
-            ) from error
-
-
-def _warmup(config: JudgeConfig) -> int:
-    """Intervals that a warm-up touches."""
-    return 0 if config.warmup is None else -(-config.warmup // config.interval)
-
-
-def observe(
-    config: JudgeConfig,
-    state: MonitorState,
-    samples: Samples | None,
-    *,
-    weight: float | None = None,
-    intervals: bool = True,
-) -> tuple[MonitorState, Judgement]:
-    """Take in the next intervals and judge all of them so far: no I/O, no clock.
-
-    Args:
-        config: The same at every look.
-        state: Of the look before.
-        samples: The intervals from the watermark on; None when there is none, and nothing is looked at twice.
-        weight: Percent of the traffic that the canary gets from now on, where the caller knows it.
-        intervals: Give each effect its confidence sequence; without them a look costs half as much.
-
-    Returns:
-        The next state, and a judgement that may be acted on at any look.
-
-    Raises:
-        DataError: The samples do not begin at the watermark.
-    """
-    if weight is not None and weight != state.weight:
-        # what was consumed before the change is judged; from here on the canary warms up again
-        state = replace(
-            state,
-            weight=weight,
-            split=_no_requests(),
-            split_from=state.consumed + _SETTLING,
-            warm_until=max(state.warm_until, state.consumed + _warmup(config)),
-        )
-    if samples is not None:
-        state = _consume(config, state, samples)
-    design = Design.of(state.horizon, state.consumed)
-    window = Window(state.start, max(state.watermark(config.interval), state.start + config.interval))
-    whole = Samples(
-        window=window,
-        metrics={metric.name: state.streams.get(metric.name, Stream()).samples() for metric in config.metrics},
-    )
-    share = canary_share(config, whole)
-    level = 1 - 2 * max(config.false_alarm_rate, config.false_pass_rate)
-    assessed: list[Assessed] = []
-    streams = dict(state.streams)
-    for metric in config.metrics:
-        own = whole.metrics[metric.name]
-        fixed = assess(config, metric, own, window, share, level=1.0, cost=design.cost)
-        shown_level = level if intervals else 1.0
-        found, stream = anytime(config, fixed, streams.get(metric.name, Stream()), design, shown_level)
-        if intervals and found.comparison is not None and found.comparison.interval == (None, None):
-            wide = equivalent_level(config, fixed, stream, design, level)
-            shown = assess(config, metric, own, window, share, level=wide).comparison
-            if shown is not None:
-                found = replace(found, comparison=replace(found.comparison, interval=shown.interval, level=level))
-        streams[metric.name] = stream
-        assessed.append(found)
-    look = LookInfo(
-        number=state.looks,
-        intervals=state.consumed - state.left_out,
-        left_out=state.left_out,
-        horizon_seconds=None if state.horizon is None else state.horizon * config.interval.total_seconds(),
-        ended=design.ended,
-        seconds_to_decision=None,
-    )
-    judgement = conclude(config, assessed, window, traffic=traffic_split(config, state.split, state.weight), look=look)
-    for result in judgement.metrics:
-        if (
-            result.outcome is Outcome.REGRESSED
-            and result.role is not Role.WATCH
-            and streams[result.name].latched is None
-        ):
-            streams[result.name] = replace(streams[result.name], latched=result.reason)
-    judgement = replace(judgement, look=replace(look, seconds_to_decision=_projected(config, judgement, state)))
-    return replace(state, streams=streams), judgement
-
-
-def _consume(config: JudgeConfig, state: MonitorState, samples: Samples) -> MonitorState:
-    watermark = state.watermark(config.interval)
-    if samples.window.start != watermark:
-        raise DataError(
-            f"the samples begin at {samples.window.start.isoformat()}, but {watermark.isoformat()} is where the looks "
-            "before ended; every interval is consumed once, in order"
-        )
-    count = samples.window.duration // config.interval
-    if state.horizon is not None and state.consumed + count > state.horizon:
-        raise DataError(
-            f"the samples reach beyond the planned end of {state.horizon} intervals; plan longer from the start"
-        )
-    counts = requests(config, samples)
-    seen = {
-        side: np.zeros(count) if counts is None else getattr(counts, f"exposure_{side}")
-        for side in ("baseline", "canary")
-    }
-    settled = max(state.split_from - state.consumed, 0)
-    split = _as_requests(
-        np.concatenate([state.split.exposure_baseline, seen["baseline"][settled:]]),
-        np.concatenate([state.split.exposure_canary, seen["canary"][settled:]]),
-    )
-    warm = state.consumed < state.warm_until
-    streams = dict(state.streams)
-    if not warm:
-        for metric in config.metrics:
-            streams[metric.name] = append(streams.get(metric.name, Stream()), samples.metrics[metric.name], count)
-    return replace(
-        state,
-        consumed=state.consumed + count,
-        looks=state.looks + 1,
-        left_out=state.left_out + (count if warm else 0),
-        split=split,
-        streams=streams,
-    )
-
-
-def _projected(config: JudgeConfig, judgement: Judgement, state: MonitorState) -> float | None:
-    """Seconds until every undecided gate can be decided; the planned end comes at the latest. None: not known."""
-    open_gates = [
-        metric for metric in judgement.metrics
-        if metric.role is Role.GATE and metric.outcome not in {Outcome.SAFE, Outcome.TOLERABLE, Outcome.REGRESSED}
-    ]  # fmt: skip
-    if not open_gates:
-        return 0.0
-    waits = [metric.shortfall.seconds if metric.shortfall is not None else None for metric in open_gates]
-    known = [wait for wait in waits if wait is not None]
-    wait = max(known) if len(known) == len(waits) else None
-    if state.horizon is None:
-        return wait
-    left = max((state.horizon - state.consumed) * config.interval.total_seconds(), 0.0)
-    return left if wait is None else min(wait, left)
+__all__ = ["Monitor"]
 
 
 class Monitor:
@@ -320,7 +78,7 @@ class Monitor:
 
     def _begin(self, start: datetime) -> MonitorState:
         aligned = Window(start, start + self.config.interval).aligned(self.config.interval).start
-        self._state = MonitorState(start=aligned, horizon=self._horizon, warm_until=_warmup(self.config))
+        self._state = MonitorState(start=aligned, horizon=self._horizon, warm_until=warmup_intervals(self.config))
         return self._state
 
     @property
@@ -426,14 +184,15 @@ def _ready(
     """The intervals that may be consumed: those that are complete, and those that were waited for long enough."""
     edges = window.edges(config.interval)
     count = edges.size - 1
-    overdue = max(min((moment - window.start) // config.interval - _PATIENCE, count), 0)
+    overdue = max(min((moment - window.start) // config.interval - PATIENCE, count), 0)
     complete = count
     for query, result in answers:
         if result.error is not None or not result.complete:
             complete = 0
             break
         stream = state.streams.get(query.metric)
-        if query.part not in ("value", "total", "exposure", "histogram") or _is_silent(stream, query):
+        waited = stream is not None and given_up(stream.quality, query.side)
+        if query.part not in ("value", "total", "exposure", "histogram") or waited:
             continue
         times = [one.timestamps for one in result.series]
         present = np.zeros(count, dtype=bool)
@@ -446,11 +205,3 @@ def _ready(
     if usable == 0:
         return None
     return Window(window.start, window.start + usable * config.interval)
-
-
-def _is_silent(stream: Stream | None, query: Query) -> bool:
-    """Whether this side was given up on already, so that it need not be waited for at every look."""
-    quality = stream.quality if stream is not None else None
-    if quality is None:
-        return False
-    return (quality.silent_canary if query.side == "canary" else quality.silent_baseline) >= _PATIENCE

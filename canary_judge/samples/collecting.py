@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from canary_judge.arrays import Bool, Float, Int
 from canary_judge.config.metrics import GaugeMetric, LatencyMetric, RateMetric, RatioMetric, SamplesMetric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.results import Quality, Side
@@ -29,12 +30,8 @@ from canary_judge.series import Form, Query, Result, Series, Window
 from canary_judge.stats.counts import Counts
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from canary_judge.config.metrics import Metric
 
-    Float = NDArray[np.float64]
-    Int = NDArray[np.int64]
 
 __all__ = ["CountData", "GaugeData", "MetricSamples", "RawData", "Samples", "collect"]
 
@@ -232,7 +229,7 @@ def _gauge(metric: GaugeMetric, parts: Mapping[tuple[str, Side], Result], edges:
 def _raw(parts: Mapping[tuple[str, Side], Result], edges: Int) -> MetricSamples:
     values: dict[Side, Float] = {}
     places: dict[Side, Int] = {}
-    covered: dict[Side, NDArray[np.bool_]] = {}
+    covered: dict[Side, Bool] = {}
     bad = 0
     for side in Side:
         result = parts.get(("value", side), Result())
@@ -445,11 +442,11 @@ def _refuse_shared_series(parts: Mapping[tuple[str, Side], Result]) -> None:
 # --- shared ------------------------------------------------------------------------------------------------------
 
 
-def _coverage(present: NDArray[np.bool_]) -> float:
+def _coverage(present: Bool) -> float:
     """Share of the intervals with a value, from the first one with any: a side may be younger than the window."""
     return float(present[int(np.argmax(present)) :].mean()) if present.any() else 0.0
 
 
-def _silence(present: NDArray[np.bool_]) -> int:
+def _silence(present: Bool) -> int:
     """Intervals without a value at the end of the window."""
     return int(np.argmax(present[::-1])) if present.any() else present.size

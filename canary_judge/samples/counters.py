@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from canary_judge.arrays import Bool, Float, Int
 from canary_judge.results import Side
 from canary_judge.series import Form, Result, Series
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Float = NDArray[np.float64]
-    Int = NDArray[np.int64]
 
 __all__ = ["CountedSide", "Unusable", "first_samples", "increments", "intervals", "note_first", "nothing"]
 
@@ -29,16 +23,16 @@ class CountedSide:
     """What one side's counters gave, while it is being added up."""
 
     increments: Float
-    covered: NDArray[np.bool_]
+    covered: Bool
     # instances with a value in each interval; 1 where the labels do not tell instances apart
-    reporting: NDArray[np.int64]
+    reporting: Int
     series: int = 0
     resets: int = 0
     births: int = 0
     dropped: int = 0
     non_finite: int = 0
     # counts without a cumulative record: an interval without a point, or with one that is no number, was not observed
-    unobserved: NDArray[np.bool_] | None = None
+    unobserved: Bool | None = None
     by_instance: bool = False
     # events of each instance over the whole window
     totals: dict[str, float] = field(default_factory=dict)
@@ -63,7 +57,7 @@ def increments(result: Result, edges: Int, first: Mapping[tuple[str, str], int],
         if not result.series:
             return side
         raise Unusable(f"{where}: the source answered with {result.form.value}, but counts are needed")
-    instances: dict[tuple[str, str], NDArray[np.bool_]] = {}
+    instances: dict[tuple[str, str], Bool] = {}
     for one in result.series:
         times, values, zero_at = one.timestamps, one.values, one.zero_at
         finite = np.isfinite(values)
@@ -82,7 +76,7 @@ def increments(result: Result, edges: Int, first: Mapping[tuple[str, str], int],
         side.increments += added
         seen, inside = intervals(one.timestamps[finite], edges)
         side.covered[seen[inside]] = True
-        instance = one.labels.get("instance") or one.labels.get("pod", "")
+        instance = one.instance
         side.by_instance |= bool(instance)
         if instance:
             side.totals[instance] = side.totals.get(instance, 0.0) + float(added.sum())
@@ -149,7 +143,7 @@ def _target(labels: Mapping[str, str]) -> tuple[str, str] | None:
     return (labels.get("job", ""), labels["instance"]) if "instance" in labels else None
 
 
-def intervals(times: Int, edges: Int) -> tuple[Int, NDArray[np.bool_]]:
+def intervals(times: Int, edges: Int) -> tuple[Int, Bool]:
     """Index of the interval (edge, next edge] of each time, and whether it lies on the grid."""
     index = np.searchsorted(edges, times, side="left") - 1
     return index, (index >= 0) & (index < edges.size - 1)

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from canary_judge.arrays import Float, Int
 from canary_judge.results import Side
 from canary_judge.samples.counters import Unusable, intervals
 from canary_judge.series import Result, Series
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Float = NDArray[np.float64]
-    Int = NDArray[np.int64]
 
 __all__ = ["instance_names", "levels", "levels_before", "rows_of", "selector"]
 

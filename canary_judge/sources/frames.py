@@ -13,7 +13,7 @@ import numpy as np
 
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import ConfigError, DataError
-from canary_judge.judging.verdict import judge
+from canary_judge.judging import judge
 from canary_judge.results import Judgement, Side
 from canary_judge.series import Form, Query, Reading, Result, Series, Window, format_duration, nanoseconds
 from canary_judge.sources.tables import Align, Table

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from canary_judge.arrays import Bool, Float, Int
 from canary_judge.errors import ConfigError, DataError
 from canary_judge.results import Side
 from canary_judge.series import nanoseconds
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    Float = NDArray[np.float64]
-    Int = NDArray[np.int64]
-    Mask = NDArray[np.bool_]
+    Mask = Bool
     # what a column holds as it is read: numbers, truths, nanoseconds, or texts with None for what is missing
     Raw = NDArray[Any]
 

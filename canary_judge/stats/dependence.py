@@ -11,16 +11,10 @@ References:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from canary_judge.arrays import Float, Int
 from canary_judge.stats.rank import mid_ranks
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Float = NDArray[np.float64]
 
 __all__ = ["autocorrelation", "autocorrelation_time", "cluster_time", "rank_autocorrelation_time", "ranks_tau"]
 
@@ -65,7 +59,7 @@ def autocorrelation(values: Float) -> Float:
     return result
 
 
-def autocorrelation_time(correlation: Float, count: NDArray[np.int64]) -> Float:
+def autocorrelation_time(correlation: Float, count: Int) -> Float:
     """Integrated autocorrelation time, the larger of the AR(1) and Sokal's estimate, never below 1.
 
     Args:
@@ -128,7 +122,7 @@ def rank_autocorrelation_time(*, baseline: Float, canary: Float) -> Float:
     return autocorrelation_time(pooled, length)
 
 
-def cluster_time(ranks: Float, cluster: NDArray[np.int64]) -> float:
+def cluster_time(ranks: Float, cluster: Int) -> float:
     """How many values of a sample say as much as one independent value, when those of a cluster share their luck.
 
     The variance of the mean with clusters as units over that with values as units (the design effect): shocks that

@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import special
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from canary_judge.arrays import Float
+from canary_judge.stats.counts import Counts
+from canary_judge.stats.questions import Interval, Tails
 
-    from canary_judge.stats.counts import Counts
-
-    Float = NDArray[np.float64]
-
-__all__ = ["crossing", "deflated", "rate_ratio_estimate", "rate_ratio_interval", "rate_ratio_p_values", "ratio_where"]
+__all__ = [
+    "binomial_tails", "crossing", "deflated", "rate_ratio_estimate", "rate_ratio_interval", "rate_ratio_p_values",
+    "ratio_where",
+]  # fmt: skip
 
 # Convolved tails lose their digits near 1e-14, being sums of rounded products: here the saddlepoint takes over.
 _SMALLEST_CONVOLVED = 1e-10
@@ -35,7 +34,20 @@ _MOST_CONVOLVED_VARIANCE = 2500.0
 _LOG_RATIO_BOUND = 40.0
 
 
-def rate_ratio_p_values(counts: Counts, *, ratio: float = 1.0, phi: float = 1.0) -> tuple[float, float]:
+def binomial_tails(events: float, trials: float, share: float) -> Tails:
+    """P(X >= events) and P(X <= events) of a binomial; by the incomplete beta function also for what is not whole.
+
+    Examples:
+        >>> binomial_tails(2, 3, 0.5)
+        Tails(above=0.5, below=0.875)
+    """
+    return Tails(
+        above=float(special.betainc(events, trials - events + 1, share)) if events > 0 else 1.0,
+        below=float(special.betainc(trials - events, events + 1, 1 - share)) if events < trials else 1.0,
+    )
+
+
+def rate_ratio_p_values(counts: Counts, *, ratio: float = 1.0, phi: float = 1.0) -> Tails:
     """Exact p-values of "rate ratio at most `ratio`" and "at least `ratio`", conditional on each stratum's events.
 
     Args:
@@ -44,7 +56,7 @@ def rate_ratio_p_values(counts: Counts, *, ratio: float = 1.0, phi: float = 1.0)
         phi: Dispersion; the evidence in normal scores is divided by its square root.
 
     Returns:
-        (p against at most, p against at least), each 1 when there was no event.
+        Each 1 when there was no event.
 
     Examples:
         >>> from canary_judge.stats.counts import Counts
@@ -59,18 +71,17 @@ def rate_ratio_p_values(counts: Counts, *, ratio: float = 1.0, phi: float = 1.0)
     events = counts.events_canary + counts.events_baseline
     total = float(events.sum())
     if total == 0:
-        return 1.0, 1.0
+        return Tails(above=1.0, below=1.0)
     if share.size == 1:
-        at_least = float(special.betainc(canary, total - canary + 1, share[0])) if canary > 0 else 1.0
-        at_most = float(special.betainc(total - canary, canary + 1, 1 - share[0])) if canary < total else 1.0
+        tails = binomial_tails(canary, total, float(share[0]))
     else:
         # counts read off increase() are not whole, and a convolution needs whole ones
         whole = np.rint(counts.events_canary), np.rint(counts.events_baseline)
-        at_least, at_most = _sum_of_binomials_tails(whole[0] + whole[1], share, float(whole[0].sum()))
-    return deflated(at_least, phi), deflated(at_most, phi)
+        tails = _sum_of_binomials_tails(whole[0] + whole[1], share, float(whole[0].sum()))
+    return Tails(above=deflated(tails.above, phi), below=deflated(tails.below, phi))
 
 
-def _sum_of_binomials_tails(trials: Float, share: Float, value: float) -> tuple[float, float]:
+def _sum_of_binomials_tails(trials: Float, share: Float, value: float) -> Tails:
     """P(sum >= value) and P(sum <= value) for independent binomials.
 
     By convolution, exact to about 1e-14. Tails below 1e-10, and all beyond a standard deviation of 50, by Lugannani and
@@ -98,7 +109,7 @@ def _sum_of_binomials_tails(trials: Float, share: Float, value: float) -> tuple[
         upper = _saddlepoint_tail(trials, share, value)
     if lower < _SMALLEST_CONVOLVED:
         lower = _saddlepoint_tail(trials, 1 - share, trials.sum() - value)
-    return min(max(upper, _SMALLEST), 1.0), min(max(lower, _SMALLEST), 1.0)
+    return Tails(above=min(max(upper, _SMALLEST), 1.0), below=min(max(lower, _SMALLEST), 1.0))
 
 
 def _saddlepoint_tail(trials: Float, share: Float, value: float) -> float:
@@ -141,9 +152,7 @@ def deflated(p: float, phi: float) -> float:
     return p if phi == 1.0 else float(special.ndtr(special.ndtri(max(p, _SMALLEST)) / np.sqrt(phi)))
 
 
-def rate_ratio_interval(
-    counts: Counts, *, level: float, phi: float = 1.0
-) -> tuple[float | None, tuple[float | None, float | None]]:
+def rate_ratio_interval(counts: Counts, *, level: float, phi: float = 1.0) -> tuple[float | None, Interval]:
     """Rate ratio canary / baseline and its exact interval.
 
     Returns:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from canary_judge.results import Harm
+from canary_judge.arrays import Float
+from canary_judge.results import Harm, Scale
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Float = NDArray[np.float64]
-
-__all__ = ["Margin", "ask"]
+__all__ = ["Margin"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +25,8 @@ class Margin:
         20.0
         >>> Margin(relative=0.5, absolute=0.001).amount(0.0004)
         0.001
+        >>> Margin(relative=0.1).shown(Harm.DECREASE, Scale.RATIO, level=200.0)
+        0.9
     """
 
     relative: float | None = None
@@ -49,6 +45,10 @@ class Margin:
         """The margin in the metric's unit at a baseline level."""
         return max((self.relative or 0.0) * abs(level), self.absolute or 0.0)
 
+    def by_share(self, level: float) -> bool:
+        """Whether at this baseline level the relative part is the larger one."""
+        return self.relative is not None and self.relative * abs(level) > (self.absolute or 0.0)
+
     def shifted(self, baseline: Float, *, upward: bool) -> Float:
         """The baseline, worse by exactly the margin.
 
@@ -58,19 +58,12 @@ class Margin:
         amount = np.maximum((self.relative or 0.0) * np.abs(baseline), self.absolute or 0.0)
         return baseline + amount if upward else baseline - amount
 
+    def factor(self, *, upward: bool) -> float:
+        """Canary / baseline at the relative margin."""
+        return 1 + (self.relative or 0.0) if upward else 1 - (self.relative or 0.0)
 
-def ask(
-    questions: Callable[..., tuple[float, float | None, float | None]], harm: Harm
-) -> tuple[float, float | None, float | None]:
-    """The three one-sided p-values in the harmful direction; both directions share the error when either hurts.
-
-    Args:
-        questions: `questions(upward=bool)` gives p of "no harm", "harm <= margin", "harm >= margin" that way.
-        harm: The harmful direction.
-    """
-    if harm is not Harm.EITHER:
-        return questions(upward=harm is Harm.INCREASE)
-    up, down = questions(upward=True), questions(upward=False)
-    beyond = None if up[1] is None or down[1] is None else min(1.0, 2 * min(up[1], down[1]))
-    within = None if up[2] is None or down[2] is None else max(up[2], down[2])
-    return min(1.0, 2 * min(up[0], down[0])), beyond, within
+    def shown(self, harm: Harm, scale: Scale, *, level: float) -> float | None:
+        """The margin as an effect in the harmful direction: a ratio, or a difference at this baseline level."""
+        if scale is Scale.DIFFERENCE:
+            return -self.amount(level) if harm is Harm.DECREASE else self.amount(level)
+        return None if self.relative is None else self.factor(upward=harm is not Harm.DECREASE)

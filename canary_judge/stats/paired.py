@@ -13,15 +13,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
+from canary_judge.arrays import Float
 from canary_judge.stats.dependence import autocorrelation, autocorrelation_time
 from canary_judge.stats.rank import mid_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-    Float = NDArray[np.float64]
 
 __all__ = ["combined_p_value", "ewc_error", "ewc_t", "signed_rank", "unsettled"]
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from canary_judge.arrays import Bool, Float, Int
 from canary_judge.stats.sequential import normal_mixture
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
-    Float = NDArray[np.float64]
 
 __all__ = ["RankProcess"]
 
@@ -113,7 +113,7 @@ class RankProcess:
         return cls(**values, **{name: np.array(plain[name]) for name in ("count", "u", "ties")})
 
 
-def _count(hits: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _count(hits: Bool) -> Int:
     """Hits per stream; sums of small integers are several times faster than numpy's count_nonzero along an axis."""
     kind = np.uint16 if len(hits) < 2**16 else np.uint32
     return np.asarray(hits.sum(axis=0, dtype=kind), dtype=np.int64)

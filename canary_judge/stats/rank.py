@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
+from canary_judge.arrays import Float, Int
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Float = NDArray[np.float64]
     Keys = NDArray[np.uint64]
 
 __all__ = ["RankTest", "mann_whitney", "mann_whitney_p_values", "mid_ranks"]
@@ -53,8 +54,8 @@ class RankTest:
     u: Float
     sigma: Float
     z: Float
-    n_baseline: NDArray[np.int64]
-    n_canary: NDArray[np.int64]
+    n_baseline: Int
+    n_canary: Int
 
 
 def mann_whitney(*, baseline: Float, canary: Float) -> RankTest:
@@ -132,9 +133,7 @@ def _signed(values: Float) -> Keys | None:
     return np.where(missing, np.uint64(2**63 - 1), packed)
 
 
-def _doubled_rank_sums(
-    keys: Keys, m: int, missing: tuple[NDArray[np.int64], NDArray[np.int64]] | None
-) -> tuple[Float, Float]:
+def _doubled_rank_sums(keys: Keys, m: int, missing: tuple[Int, Int] | None) -> tuple[Float, Float]:
     """Twice the canary's mid-rank sum and the sum of t^3 - t by row, from sorted keys."""
     rows, width = keys.shape
     if rows == 1 and width > 2 * _PIECE:

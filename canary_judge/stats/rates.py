@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from scipy import special
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+from canary_judge.arrays import Float
 
-    Float = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 
 __all__ = ["RateRatioProcess"]
 

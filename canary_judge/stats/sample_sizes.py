@@ -8,19 +8,20 @@ References:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
 
 import numpy as np
 from scipy import special
 
+from canary_judge.arrays import Float
+from canary_judge.results import Harm
+from canary_judge.stats.margins import Margin
 from canary_judge.stats.rank import mid_ranks
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Float = NDArray[np.float64]
-
-__all__ = ["proportions_sample_size", "rank_sample_size", "rate_ratio_events", "t_sample_size"]
+__all__ = [
+    "limit_sample_size", "margin_sample_size", "proportions_sample_size", "rank_sample_size", "rate_ratio_events",
+    "sign_sample_size", "t_sample_size",
+]  # fmt: skip
 
 
 def rank_sample_size(*, baseline: Float, shifted: Float, alpha: float, power: float) -> float | None:
@@ -55,6 +56,52 @@ def rank_sample_size(*, baseline: Float, shifted: Float, alpha: float, power: fl
     variance = (place_shifted.var() / n**2 + place_baseline.var() / m**2) / 2
     quantiles = overall * special.ndtri(1 - alpha) + special.ndtri(power) * np.sqrt(variance)
     return float(quantiles**2 / (0.25 * (effect - 0.5) ** 2)) / 2
+
+
+def margin_sample_size(*, baseline: Float, margin: Margin, harm: Harm, alpha: float, power: float) -> float | None:
+    """Values per side with which ranks show that a harmless canary is within the margin, in each harmful direction.
+
+    Args:
+        baseline: Shape (n,), a sample of the baseline.
+        margin: Largest tolerated degradation.
+        harm: The harmful direction.
+        alpha: One-sided level.
+        power: Wanted power.
+
+    Returns:
+        Values per side; None when the baseline looks the same with and without the margin.
+    """
+    directions = [True, False] if harm is Harm.EITHER else [harm is Harm.INCREASE]
+    sizes = [
+        rank_sample_size(
+            baseline=baseline, shifted=margin.shifted(baseline, upward=upward), alpha=alpha, power=power
+        )
+        for upward in directions
+    ]  # fmt: skip
+    known = [size for size in sizes if size is not None]
+    return max(known) if len(known) == len(sizes) else None
+
+
+def sign_sample_size(*, alpha: float, power: float) -> float:
+    """Independent values with which a sign test tells 80 % below a limit from an even split.
+
+    Examples:
+        >>> round(sign_sample_size(alpha=0.05, power=0.8), 1)
+        14.9
+    """
+    return float(((0.5 * special.ndtri(1 - alpha) + 0.4 * special.ndtri(power)) / 0.3) ** 2)
+
+
+def limit_sample_size(*, limit: float, rate: float, proportion: bool, alpha: float, power: float) -> float:
+    """Exposure with which a one-sided test tells a rate (or proportion) from a limit.
+
+    Examples:
+        >>> round(limit_sample_size(limit=0.05, rate=0.025, proportion=True, alpha=0.05, power=0.8))
+        384
+    """
+    spread = [math.sqrt(p * (1 - p) if proportion else p) for p in (limit, rate)]
+    quantiles = special.ndtri(1 - alpha) * spread[0] + special.ndtri(power) * spread[1]
+    return float((quantiles / (limit - rate)) ** 2)
 
 
 def proportions_sample_size(p_1: float, p_2: float, *, alpha: float, power: float) -> float:

@@ -7,26 +7,20 @@ References:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from scipy import special
 
-from canary_judge.stats.exact import crossing, deflated, ratio_where
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from canary_judge.stats.counts import Counts
-
-    Float = NDArray[np.float64]
+from canary_judge.arrays import Float
+from canary_judge.stats.counts import Counts
+from canary_judge.stats.exact import binomial_tails, crossing, deflated, ratio_where
+from canary_judge.stats.questions import Interval, Tails
 
 __all__ = ["difference_interval", "score_p_values", "score_ratio_interval"]
 
 
 def score_p_values(
     counts: Counts, *, ratio: float = 1.0, difference: float = 0.0, phi: float = 1.0, guarded: bool = False
-) -> tuple[float, float]:
+) -> Tails:
     """Score-test p-values of "p_canary <= ratio * p_baseline + difference" and of ">=".
 
     One of `ratio` and `difference` is at its neutral value. Strata are combined with Mantel-Haenszel weights.
@@ -39,9 +33,6 @@ def score_p_values(
         guarded: Take no less than the binomial tail of the smaller side's own events at the null's most likely
             proportion. The normal tail is far too thin for a handful of events; Farrington-Manning as published is
             without it. (Of the larger side it would say nothing: that side makes the null's proportion its own.)
-
-    Returns:
-        (p against at most, p against at least).
 
     Examples:
         >>> from canary_judge.stats.counts import Counts
@@ -57,20 +48,17 @@ def score_p_values(
     distance = float((weight * (x_1 / n_1 - ratio * x_0 / n_0 - difference)).sum())
     variance = float((weight**2 * (p_1 * (1 - p_1) / n_1 + ratio**2 * p_0 * (1 - p_0) / n_0)).sum())
     if variance <= 0:
-        return (1.0, 1.0) if distance == 0 else (0.0, 1.0) if distance > 0 else (1.0, 0.0)
+        return Tails(above=float(distance <= 0), below=float(distance >= 0))
     z = distance / np.sqrt(variance * phi)
+    above, below = float(special.ndtr(-z)), float(special.ndtr(z))
     if not guarded:
-        return float(special.ndtr(-z)), float(special.ndtr(z))
+        return Tails(above=above, below=below)
     of_canary = n_1.sum() <= n_0.sum()
     trials, events, share = (n_1, x_1, p_1) if of_canary else (n_0, x_0, p_0)
     n, x, p = float(trials.sum()), float(events.sum()), float((trials * share).sum() / trials.sum())
-    at_least = float(special.betainc(x, n - x + 1, p)) if x > 0 else 1.0
-    at_most = float(special.betainc(n - x, x + 1, 1 - p)) if x < n else 1.0
-    higher, lower = (at_least, at_most) if of_canary else (at_most, at_least)  # evidence for a canary that is
-    return (
-        max(float(special.ndtr(-z)), deflated(higher, phi)),
-        max(float(special.ndtr(z)), deflated(lower, phi)),
-    )
+    own = binomial_tails(x, n, p)
+    higher, lower = own if of_canary else (own.below, own.above)  # evidence for a canary that is
+    return Tails(above=max(above, deflated(higher, phi)), below=max(below, deflated(lower, phi)))
 
 
 def _constrained_proportions(
@@ -97,14 +85,14 @@ def _constrained_proportions(
     return canary, np.clip(canary - difference, 0.0, 1.0)
 
 
-def difference_interval(counts: Counts, *, level: float, phi: float) -> tuple[float | None, float | None]:
+def difference_interval(counts: Counts, *, level: float, phi: float) -> Interval:
     """Interval of p_canary - p_baseline: the differences that the score test does not reject."""
     if level == 1:
         return None, None
     tail = (1 - level) / 2
     limits = -1 + 1e-9, 1 - 1e-9
 
-    def p_values(difference: float) -> tuple[float, float]:
+    def p_values(difference: float) -> Tails:
         # exactly 0 would select the null of the ratio
         return score_p_values(counts, difference=difference or 1e-15, phi=phi)
 
@@ -113,7 +101,7 @@ def difference_interval(counts: Counts, *, level: float, phi: float) -> tuple[fl
     return low, high
 
 
-def score_ratio_interval(counts: Counts, *, level: float, phi: float) -> tuple[float | None, float | None]:
+def score_ratio_interval(counts: Counts, *, level: float, phi: float) -> Interval:
     """Interval of p_canary / p_baseline; None marks an end without bound."""
     if level == 1:
         return None, None

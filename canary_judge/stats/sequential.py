@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+from canary_judge.arrays import Float
 
-    Float = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 
 __all__ = ["best_rho", "normal_mixture", "normal_mixture_bound"]
 

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
+from canary_judge.arrays import Bool, Float, Int
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Float = NDArray[np.float64]
-    Int = NDArray[np.int64]
 
 _Number = TypeVar("_Number", np.float64, np.int64)
 
@@ -278,8 +278,8 @@ class _Values:
         return np.asarray((self.x_weight[row] * below).sum(axis=1))
 
     def neighbours(
-        self, row: Int, places: Int, excess: Int, t: Float, density: Float, has_next: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.bool_], Float, Float]:
+        self, row: Int, places: Int, excess: Int, t: Float, density: Float, has_next: Bool
+    ) -> tuple[Bool, Float, Float]:
         """Whether the wanted difference is next to the split for certain, it, and the one after it.
 
         Rank `excess` >= 0 counts upwards from the split, below 0 downwards from it.

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
+from canary_judge.arrays import Float
 from canary_judge.results import TrafficSplit
 from canary_judge.stats.rates import RateRatioProcess
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
 
-    Float = NDArray[np.float64]
 
 __all__ = ["multinomial_log_e", "split_finding"]
 

@@ -11,7 +11,7 @@ import pytest
 from canary_judge import compare
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
-from canary_judge.judging.verdict import judge
+from canary_judge.judging import judge
 from canary_judge.results import Outcome, Verdict
 from canary_judge.sources import FrameSource, tables
 from canary_judge.sources.tables import Table

@@ -10,7 +10,7 @@ import requests
 
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import ConfigError, SourceUnavailable
-from canary_judge.judging.verdict import judge
+from canary_judge.judging import judge
 from canary_judge.results import Outcome, Side, Verdict
 from canary_judge.series import Query, Reading, Window
 from canary_judge.sources import PrometheusSource, from_config

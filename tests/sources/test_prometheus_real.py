@@ -12,7 +12,7 @@ from canary_judge.__main__ import main
 from canary_judge.config.model import JudgeConfig
 from canary_judge.config.presets import presets
 from canary_judge.config.templates import render
-from canary_judge.judging.verdict import fetch, judge
+from canary_judge.judging import fetch, judge
 from canary_judge.results import Outcome, Verdict
 from canary_judge.samples.collecting import collect
 from canary_judge.series import Window

@@ -9,10 +9,10 @@ import pytest
 from scipy import special
 from scipy.optimize import minimize_scalar
 
-from canary_judge.judging.verdict import holm
 from canary_judge.stats.counts import Counts
 from canary_judge.stats.dependence import autocorrelation
 from canary_judge.stats.exact import rate_ratio_interval, rate_ratio_p_values
+from canary_judge.stats.multiplicity import holm
 from canary_judge.stats.rank import mann_whitney
 from canary_judge.stats.sample_sizes import proportions_sample_size, rank_sample_size, t_sample_size
 from canary_judge.stats.score import (

@@ -5,23 +5,32 @@ Everything a later look needs is in here, so that a restart changes nothing; no 
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Annotated, NamedTuple
 
 import numpy as np
+from pydantic import Discriminator, Tag, WrapSerializer
 
+from canary_judge.arrays import Float, Int
 from canary_judge.results import Quality
-from canary_judge.samples.collecting import CountData, GaugeData, MetricSamples, RawData
+from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData
 from canary_judge.stats.counts import Counts
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+__all__ = ["Data", "Stream", "append"]
 
-    Float = NDArray[np.float64]
-    Data = GaugeData | CountData | RawData | None
 
-__all__ = ["Stream", "append", "stream_from_json", "stream_to_json"]
+def _kind(data: object) -> object:
+    return data.get("kind") if isinstance(data, dict) else type(data).__name__
+
+
+# In JSON the kind of the data stands beside them.
+Data = Annotated[
+    Annotated[GaugeData, Tag("GaugeData")]
+    | Annotated[CountData, Tag("CountData")]
+    | Annotated[RawData, Tag("RawData")],
+    Discriminator(_kind),
+    WrapSerializer(lambda data, plain: {"kind": _kind(data), **plain(data)}),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,7 +56,7 @@ class Stream:
         latched: Why the metric was found regressed; a regression stands.
     """
 
-    data: Data = None
+    data: Data | None = None
     intervals: int = 0
     span_baseline: int = 0
     span_canary: int = 0
@@ -108,12 +117,8 @@ def _merged(stream: Stream, new: Quality, count: int, spans: list[int]) -> Quali
     def coverage(before: float, span: int, now: float, whole: int) -> float:
         return (before * span + now * count) / whole if whole else 0.0
 
-    def share() -> float | None:
-        data = stream.data
-        if new.canary_share is None or old.canary_share is None or not isinstance(data, CountData):
-            return new.canary_share if old.canary_share is None else old.canary_share
-        return new.canary_share  # the latest: the weight may have changed
-
+    # of counts the latest share: the weight may have changed
+    latest = new.canary_share is not None and (old.canary_share is None or isinstance(stream.data, CountData))
     return Quality(
         coverage_baseline=coverage(old.coverage_baseline, stream.span_baseline, new.coverage_baseline, spans[0]),
         coverage_canary=coverage(old.coverage_canary, stream.span_canary, new.coverage_canary, spans[1]),
@@ -123,7 +128,7 @@ def _merged(stream: Stream, new: Quality, count: int, spans: list[int]) -> Quali
         births=old.births + new.births,
         births_dropped=old.births_dropped + new.births_dropped,
         non_finite=old.non_finite + new.non_finite,
-        canary_share=share(),
+        canary_share=new.canary_share if latest else old.canary_share,
         series_baseline=max(old.series_baseline, new.series_baseline),
         series_canary=max(old.series_canary, new.series_canary),
     )
@@ -132,7 +137,7 @@ def _merged(stream: Stream, new: Quality, count: int, spans: list[int]) -> Quali
 # --- joining -----------------------------------------------------------------------------------------------------
 
 
-def _join(old: Data, new: Data, before: int, count: int) -> Data:
+def _join(old: Data | None, new: Data | None, before: int, count: int) -> Data | None:
     kind = type(new) if new is not None else type(old)
     if kind is GaugeData:
         return _join_gauges(_as_gauge(old, before), _as_gauge(new, count))
@@ -143,52 +148,58 @@ def _join(old: Data, new: Data, before: int, count: int) -> Data:
     return None
 
 
-def _as_gauge(data: Data, count: int) -> GaugeData:
+def _as_gauge(data: Data | None, count: int) -> GaugeData:
     if isinstance(data, GaugeData):
         return data
     return GaugeData(baseline=np.full((0, count), np.nan), canary=np.full((0, count), np.nan))
 
 
 def _join_gauges(old: GaugeData, new: GaugeData) -> GaugeData:
-    baseline, names_b, before_b = _join_rows(
-        (old.baseline, old.names_baseline, old.before_baseline), (new.baseline, new.names_baseline, new.before_baseline)
+    baseline = _join_rows(
+        _Rows(old.baseline, old.names_baseline, old.before_baseline),
+        _Rows(new.baseline, new.names_baseline, new.before_baseline),
     )
-    canary, names_c, before_c = _join_rows(
-        (old.canary, old.names_canary, old.before_canary), (new.canary, new.names_canary, new.before_canary)
+    canary = _join_rows(
+        _Rows(old.canary, old.names_canary, old.before_canary), _Rows(new.canary, new.names_canary, new.before_canary)
     )
     return GaugeData(
-        baseline=baseline,
-        canary=canary,
+        baseline=baseline.values,
+        canary=canary.values,
         history=old.history if old.history.size else new.history,
         simultaneous=old.simultaneous and new.simultaneous,
-        names_baseline=names_b,
-        names_canary=names_c,
-        before_baseline=before_b,
-        before_canary=before_c,
+        names_baseline=baseline.names,
+        names_canary=canary.names,
+        before_baseline=baseline.before,
+        before_canary=canary.before,
     )
 
 
-Rows = tuple["Float", tuple[str, ...], "Float"]
+class _Rows(NamedTuple):
+    """The instances of one side: values, names and the record before the window, row by row."""
+
+    values: Float
+    names: tuple[str, ...]
+    before: Float
 
 
-def _join_rows(old: Rows, new: Rows) -> Rows:
+def _join_rows(old: _Rows, new: _Rows) -> _Rows:
     """Rows of the same instance end to end; the record before the window is the one of its first look."""
-    (left, left_names, left_before), (right, right_names, right_before) = old, new
-    if not left_names and not right_names:
-        rows = max(len(left), len(right), 0)
-        return np.concatenate([_padded(left, rows), _padded(right, rows)], axis=1), (), np.empty((0, 0))
-    names = tuple(dict.fromkeys((*left_names, *right_names)))
-    joined = np.concatenate([_placed(left, left_names, names), _placed(right, right_names, names)], axis=1)
-    width = max(left_before.shape[1], right_before.shape[1])
+    if not old.names and not new.names:
+        rows = max(len(old.values), len(new.values), 0)
+        joined = np.concatenate([_padded(old.values, rows), _padded(new.values, rows)], axis=1)
+        return _Rows(joined, (), np.empty((0, 0)))
+    names = tuple(dict.fromkeys((*old.names, *new.names)))
+    joined = np.concatenate([_placed(one.values, one.names, names) for one in (old, new)], axis=1)
+    width = max(old.before.shape[1], new.before.shape[1])
     if not width:
-        return joined, names, np.empty((0, 0))
+        return _Rows(joined, names, np.empty((0, 0)))
     before = np.full((len(names), width), np.nan)
-    for values, known in ((right_before, right_names), (left_before, left_names)):
-        for row, name in zip(values, known, strict=False):
+    for one in (new, old):
+        for row, name in zip(one.before, one.names, strict=False):
             if not np.isnan(row).all():
                 before[names.index(name)] = np.nan
                 before[names.index(name), : row.size] = row
-    return joined, names, before
+    return _Rows(joined, names, before)
 
 
 def _padded(values: Float, rows: int) -> Float:
@@ -202,7 +213,7 @@ def _placed(values: Float, known: tuple[str, ...], names: tuple[str, ...]) -> Fl
     return placed
 
 
-def _as_counts(data: Data, count: int) -> CountData:
+def _as_counts(data: Data | None, count: int) -> CountData:
     if isinstance(data, CountData):
         return data
     return CountData(counts=Counts(**{name: np.zeros(count) for name in Counts.__slots__}))
@@ -217,11 +228,11 @@ def _join_counts(old: CountData, new: CountData) -> CountData:
     return CountData(counts=Counts(**arrays), instances=instances)
 
 
-def _join_raw(old: Data, new: Data, before: int) -> RawData:
+def _join_raw(old: Data | None, new: Data | None, before: int) -> RawData:
     parts = [part for part in (old, new) if isinstance(part, RawData)]
     offset = [0 if part is old else before for part in parts]
 
-    def places(name: str) -> NDArray[np.int64]:
+    def places(name: str) -> Int:
         return np.concatenate([getattr(part, name) + shift for part, shift in zip(parts, offset, strict=True)])
 
     return RawData(
@@ -230,73 +241,3 @@ def _join_raw(old: Data, new: Data, before: int) -> RawData:
         interval_baseline=places("interval_baseline"),
         interval_canary=places("interval_canary"),
     )
-
-
-# --- JSON --------------------------------------------------------------------------------------------------------
-
-_DATA = {kind.__name__: kind for kind in (GaugeData, CountData, RawData)}
-
-
-def stream_to_json(stream: Stream) -> dict[str, Any]:
-    """Plain values; NaN is null."""
-    plain = {one.name: getattr(stream, one.name) for one in fields(stream) if one.name not in ("data", "quality")}
-    plain["quality"] = None if stream.quality is None else asdict(stream.quality)
-    plain["data"] = None
-    if stream.data is not None:
-        content = {one.name: _plain(getattr(stream.data, one.name)) for one in fields(stream.data)}
-        plain["data"] = {"kind": type(stream.data).__name__, **content}
-    return plain
-
-
-def stream_from_json(plain: dict[str, Any]) -> Stream:
-    """What `stream_to_json` wrote."""
-    values = dict(plain)
-    quality, data = values.pop("quality"), values.pop("data")
-    values["warnings"] = tuple(values["warnings"])
-    values["checked"] = None if values["checked"] is None else tuple(values["checked"])
-    return Stream(**values, quality=None if quality is None else Quality(**quality), data=_data_from(data))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        if value.dtype.kind == "f":
-            missing = np.isnan(value)
-            listed = value.astype(object)
-            listed[missing] = None
-            return {"shape": list(value.shape), "values": listed.ravel().tolist()}
-        return value.tolist()
-    if isinstance(value, Counts):
-        return {name: _plain(getattr(value, name)) for name in Counts.__slots__}
-    if isinstance(value, dict):
-        return {name: list(pair) for name, pair in value.items()}
-    return value
-
-
-def _array(plain: dict[str, Any]) -> Float:
-    return np.array(plain["values"], dtype=float).reshape(plain["shape"])
-
-
-def _data_from(plain: dict[str, Any] | None) -> Data:
-    if plain is None:
-        return None
-    kind = _DATA[plain["kind"]]
-    values: dict[str, Any] = {}
-    for name, value in plain.items():
-        if name == "counts":
-            values[name] = Counts(**{part: _array(array) for part, array in value.items()})
-        elif name == "instances":
-            values[name] = {instance: (pair[0], pair[1]) for instance, pair in value.items()}
-        elif isinstance(value, dict):
-            values[name] = _array(value)
-        elif name.startswith("interval_"):
-            values[name] = np.array(value, dtype=np.int64)
-        elif name.startswith("names_"):
-            values[name] = tuple(value)
-        elif name != "kind":
-            values[name] = value
-    return kind(**values)
-
-
-def dumps(value: Any) -> str:
-    """Compact JSON without NaN."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))

@@ -1,0 +1,48 @@
+"""What is known of one metric before error rates are shared out over all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from canary_judge.config.metrics import Metric
+from canary_judge.results import Comparison, LimitCheck, Outcome, Quality, Shortfall
+from canary_judge.stats.questions import Compared
+
+__all__ = ["Assessed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessed:
+    """Evidence on a metric before error rates are shared out.
+
+    Attributes:
+        metric: The metric.
+        quality: What was wrong with its data.
+        warnings: What a reader should know.
+        compared: The comparison, whose effect and interval are still to be measured.
+        comparison: Its evidence; with effect and interval once they are measured.
+        limit: The canary against its own limit.
+        settled: An outcome that the data dictate whatever the evidence says, with its reason.
+        no_safety: Why this metric cannot be found safe, though it may be found regressed.
+        shortfall: What it still needs.
+        latched: Why it was found regressed at an earlier look, which stands.
+    """
+
+    metric: Metric
+    quality: Quality | None = None
+    warnings: tuple[str, ...] = ()
+    compared: Compared | None = None
+    comparison: Comparison | None = None
+    limit: LimitCheck | None = None
+    settled: tuple[Outcome, str] | None = None
+    no_safety: str | None = None
+    shortfall: Shortfall | None = None
+    latched: str | None = None
+
+    def with_comparison(self, compared: Compared | None) -> Assessed:
+        """The same with this comparison."""
+        return replace(self, compared=compared, comparison=None if compared is None else compared.evidence)
+
+    def measured(self, level: float) -> Assessed:
+        """The same with effect and interval, at a two-sided confidence level."""
+        return self if self.compared is None else replace(self, comparison=self.compared.at(level))

@@ -1,0 +1,65 @@
+"""Ask the sources, and judge a finished window: the shell around one planned look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from canary_judge.config.model import JudgeConfig
+from canary_judge.errors import ConfigError, DataError
+from canary_judge.judging.verdict import judge_samples
+from canary_judge.results import Judgement
+from canary_judge.samples import collect
+from canary_judge.series import MetricSource, Query, Result, Window, format_duration
+
+__all__ = ["fetch", "judge"]
+
+
+def judge(config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource], window: Window) -> Judgement:
+    """Fetch both sides over a finished window and judge the canary at this one planned look.
+
+    Args:
+        config: What to compare, and what is tolerated.
+        source: Where the metrics are: one source, or one per name used by the metrics' `source:`.
+        window: The span to judge; it is aligned to the config's interval, and a `warmup` is left out at its start.
+
+    Raises:
+        ConfigError: A `${label}` is undefined, or a metric names a source that is not given.
+        DataError: The window is shorter than an interval.
+        SourceUnavailable: A source gave no answer at all; nothing was judged.
+    """
+    if config.warmup is not None:
+        if window.duration <= config.warmup:
+            raise DataError(
+                f"the window of {format_duration(window.duration)} is no longer than the `warmup` of "
+                f"{format_duration(config.warmup)}; give a longer window"
+            )
+        window = Window(window.start + config.warmup, window.end)
+    aligned = window.aligned(config.interval)
+    answers = fetch(config, source, list(config.queries()), aligned)
+    if config.history is not None:
+        past = Window(aligned.start - config.history, aligned.start).aligned(config.interval)
+        answers += fetch(config, source, list(config.history_queries()), past)
+    return judge_samples(config, collect(config, aligned, answers))
+
+
+def fetch(
+    config: JudgeConfig,
+    source: MetricSource | Mapping[str, MetricSource],
+    queries: Sequence[Query],
+    window: Window,
+) -> list[tuple[Query, Result]]:
+    """Ask each query of the source that its metric names.
+
+    Raises:
+        ConfigError: A metric names a source that is not given.
+        SourceUnavailable: A source gave no answer at all.
+    """
+    sources = source if isinstance(source, Mapping) else {"default": source}
+    names = {metric.name: metric.source for metric in config.metrics}
+    answers: list[tuple[Query, Result]] = []
+    for name in dict.fromkeys(names[query.metric] for query in queries):
+        if name not in sources:
+            raise ConfigError(f"source {name!r} is not given; there are {sorted(sources)}")
+        asked = [query for query in queries if names[query.metric] == name]
+        answers += zip(asked, sources[name].fetch(asked, window), strict=True)
+    return answers

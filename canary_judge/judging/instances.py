@@ -1,0 +1,81 @@
+"""Gauges whose instances are kept apart: each pod is one value, however long its record."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from canary_judge.arrays import Bool, Float
+from canary_judge.config.metrics import Metric
+from canary_judge.judging.assessed import Assessed
+from canary_judge.judging.shortfalls import Look, instance_shortfall
+from canary_judge.judging.values import no_relative_margin
+from canary_judge.results import Outcome, Shortfall
+from canary_judge.samples import GaugeData
+from canary_judge.stats.gauges import limit_values
+from canary_judge.stats.instances import compare_instances
+from canary_judge.stats.questions import Compared
+from canary_judge.stats.sample_sizes import t_sample_size
+
+__all__ = ["assess_instances"]
+
+_FEWEST_INSTANCES = 5
+
+
+def assess_instances(look: Look, metric: Metric, data: GaugeData, bare: Assessed) -> Assessed:
+    """Instances against instances, over the time that both sides lived through."""
+    least = look.config.min_samples
+    # what one side alone lived through is no effect
+    both = ~np.isnan(data.baseline).all(axis=0) & ~np.isnan(data.canary).all(axis=0)
+    long_enough = [np.count_nonzero(~np.isnan(side[:, both]), axis=1) >= least for side in (data.baseline, data.canary)]
+    baseline, canary = data.baseline[:, both][long_enough[0]], data.canary[:, both][long_enough[1]]
+    have = len(baseline) + len(canary)
+    if have < _FEWEST_INSTANCES or len(baseline) < 2 or not len(canary):
+        text = (
+            f"{len(baseline)} baseline and {len(canary)} canary instances have {least} intervals or more; "
+            f"a comparison needs {_FEWEST_INSTANCES} of them in all, two baseline and one canary"
+        )
+        needs = f"needs {_FEWEST_INSTANCES} instances with {least} intervals, has {have}"
+        need = instance_shortfall(have=have, required=float(_FEWEST_INSTANCES), text=needs)
+        return replace(bare, settled=(Outcome.INSUFFICIENT, text), shortfall=need)
+    compared = compare_instances(
+        baseline=baseline,
+        canary=canary,
+        harm=metric.harm,
+        margin=metric.parsed_margin(),
+        before=_before(data, long_enough, least),
+    )
+    check, limit = None, metric.parsed_limit()
+    if limit is not None:
+        check = limit_values(canary=np.nanmean(canary, axis=1), tau=1.0, limit=limit, harm=metric.harm)
+    found = replace(bare.with_comparison(compared), limit=check, shortfall=_shortfall(look, metric, baseline, compared))
+    if left_out := len(data.canary) - len(canary):
+        text = f"{left_out} of the canary's instances have fewer than {least} intervals with values"
+        found = replace(found, no_safety=text)
+    return no_relative_margin(found)
+
+
+def _before(data: GaugeData, long_enough: list[Bool], least: int) -> tuple[Float, Float] | None:
+    """Usual levels of the compared instances before the window; None where the record of any is too short."""
+    if not (len(data.before_baseline) and len(data.before_canary)):
+        return None
+    records = zip((data.before_baseline, data.before_canary), long_enough, strict=True)
+    past = [record[enough] for record, enough in records]
+    if not all((np.count_nonzero(~np.isnan(side), axis=1) >= least).all() for side in past):
+        return None
+    return np.nanmean(past[0], axis=1), np.nanmean(past[1], axis=1)
+
+
+def _shortfall(look: Look, metric: Metric, baseline: Float, compared: Compared) -> Shortfall | None:
+    margin, have = metric.parsed_margin(), compared.evidence.n_effective
+    spread = float(np.nanmean(baseline, axis=1).std(ddof=1))
+    amount = 0.0 if margin is None else margin.amount(compared.evidence.baseline or 0.0)
+    if not (spread > 0 and amount > 0):
+        return None
+    required = t_sample_size(amount, sd=spread, alpha=look.config.false_pass_rate, power=look.config.power)
+    if required <= have:
+        return None
+    text = f"needs about {math.ceil(required)} instances per side; more time does not help"
+    return instance_shortfall(have=have, required=required, text=text)

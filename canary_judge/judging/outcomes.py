@@ -1,0 +1,138 @@
+"""From evidence to outcomes: error rates shared out over all metrics, and what each of them shows.
+
+Each metric is asked three questions against its margin: is it worse at all, worse than the margin, within the margin?
+The first two share `false_alarm_rate` over all metrics that can fail the canary (Holm 1979, family-wise under any
+dependence); "within" is an intersection-union test (Berger 1982), so each metric may use all of `false_pass_rate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from canary_judge.config.model import JudgeConfig
+from canary_judge.judging.assessed import Assessed
+from canary_judge.results import MetricResult, Outcome, Role
+from canary_judge.stats.multiplicity import holm
+from canary_judge.wording import facts, level
+
+__all__ = ["UNDECIDED", "family_wise", "outcome_of"]
+
+_FAILED, UNDECIDED, _PASSED = 0.0, 0.5, 1.0
+_CREDIT = {Outcome.SAFE: _PASSED, Outcome.TOLERABLE: _PASSED, Outcome.REGRESSED: _FAILED}
+
+
+def family_wise(assessed: Sequence[Assessed]) -> tuple[list[float], list[float]]:
+    """Adjusted p-values of "worse" and of "beyond the margin or the limit", one per metric.
+
+    The family is fixed by the config: all metrics that can fail the canary, limits included, whether or not there
+    are data. Watched metrics decide nothing and are read at the full rate.
+    """
+    worse, beyond = [1.0] * len(assessed), [1.0] * len(assessed)
+    for wanted in (worse, beyond):
+        owners: list[int] = []
+        p_values: list[float] = []
+        weights: list[float] = []
+        for index, one in enumerate(assessed):
+            usable = one.settled is None
+            p_harm = one.comparison.p_harm if usable and one.comparison else 1.0
+            p_beyond = 1.0
+            if usable and one.comparison and one.comparison.p_beyond_margin is not None:
+                p_beyond = one.comparison.p_beyond_margin
+            first = p_harm if wanted is worse or one.metric.fail_when == "any_harm" else p_beyond
+            candidates = [first] if one.metric.margin is not None or wanted is worse else []
+            if wanted is beyond and one.metric.limit is not None:
+                candidates.append(one.limit.p_beyond_limit if usable and one.limit else 1.0)
+            if one.metric.role is Role.WATCH:
+                wanted[index] = min(candidates, default=1.0)
+                continue
+            owners += [index] * len(candidates)
+            p_values += candidates
+            weights += [one.metric.error_weight / max(len(candidates), 1)] * len(candidates)
+        for index, p_value in zip(owners, holm(p_values, weights), strict=True):
+            wanted[index] = min(wanted[index], p_value)
+    return worse, beyond
+
+
+def outcome_of(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: float) -> MetricResult:
+    """What the evidence on one metric shows, given the p-values of all metrics together."""
+    metric, comparison = one.metric, one.comparison
+    if one.latched is not None:
+        outcome, why = Outcome.REGRESSED, one.latched
+    elif one.settled is not None:
+        outcome, why = one.settled
+    else:
+        outcome, why = _shown(config, one, p_worse, p_beyond)
+    undecided = outcome not in _CREDIT and outcome is not Outcome.DEGRADED
+    counts = metric.role is not Role.WATCH and not (metric.role is Role.GUARD and undecided)
+    open_question = outcome in {Outcome.INSUFFICIENT, Outcome.INCONCLUSIVE, Outcome.DEGRADED}
+    return MetricResult(
+        name=metric.name,
+        kind=metric.kind,
+        role=metric.role,
+        group=metric.group,
+        score_weight=metric.score_weight,
+        harm=metric.harm,
+        unit=metric.unit,
+        share=metric.is_proportion,
+        outcome=outcome,
+        credit=_CREDIT.get(outcome, UNDECIDED) if counts else None,
+        reason=why,
+        comparison=comparison,
+        limit=one.limit,
+        shortfall=one.shortfall if open_question and metric.role is not Role.WATCH else None,
+        quality=one.quality,
+        warnings=one.warnings,
+        p_worse=p_worse if comparison is not None and one.settled is None else None,
+        p_beyond=p_beyond if (comparison or one.limit) is not None and one.settled is None else None,
+        p_within=_p_within(one) if one.settled is None else None,
+    )
+
+
+def _p_within(one: Assessed) -> float | None:
+    """The margin and the limit must both be shown."""
+    p_margin = one.comparison.p_within_margin if one.comparison is not None else None
+    known = [p for p in (p_margin, one.limit.p_within_limit if one.limit is not None else None) if p is not None]
+    return max(known, default=None)
+
+
+def _shown(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: float) -> tuple[Outcome, str]:
+    """The outcome that the evidence leads to, and why."""
+    metric = one.metric
+    measured = "no comparison"  # only the limit can be judged
+    if one.comparison is not None:
+        measured = facts(one.comparison, unit=metric.unit, share=metric.is_proportion)
+    if p_beyond <= config.false_alarm_rate:
+        broken = _broken_limit(config, one)
+        return Outcome.REGRESSED, broken or f"{measured}; harm beyond the margin is shown (p = {p_beyond:.2g})"
+    p_within = _p_within(one)
+    if p_within is None:
+        return Outcome.INCONCLUSIVE, f"shown only: {measured}"
+    bounds = " and ".join(["the margin"] * (metric.margin is not None) + ["the limit"] * (one.limit is not None))
+    safe = p_within <= config.false_pass_rate and one.no_safety is None
+    if metric.margin is not None and p_worse <= config.false_alarm_rate:
+        if safe:
+            return Outcome.TOLERABLE, f"{measured}; worse, but within {bounds} (p = {p_within:.2g})"
+        text = f"{measured}; worse (p = {p_worse:.2g}), not yet known whether beyond the margin"
+        return Outcome.DEGRADED, text
+    if safe:
+        return Outcome.SAFE, f"{measured}; harm beyond {bounds} is ruled out (p = {p_within:.2g})"
+    if one.no_safety is not None:
+        return Outcome.INSUFFICIENT, f"{measured}; cannot be found safe: {one.no_safety}"
+    if one.shortfall is not None:
+        return Outcome.INSUFFICIENT, f"{measured}; neither harm nor safety is shown: {one.shortfall.text}"
+    return Outcome.INCONCLUSIVE, (
+        f"{measured}; neither harm nor safety is shown (p within {bounds} = {p_within:.2g}) although the planned "
+        "amount of data is reached: the effect is close to the margin"
+    )
+
+
+def _broken_limit(config: JudgeConfig, one: Assessed) -> str | None:
+    """How the limit is broken, where that is shown, and more clearly than harm beyond the margin."""
+    check, metric = one.limit, one.metric
+    if check is None or check.p_beyond_limit > config.false_alarm_rate:
+        return None
+    p_margin = one.comparison.p_beyond_margin if one.comparison is not None else None
+    if p_margin is not None and check.p_beyond_limit >= p_margin:
+        return None
+    own, bound = (level(value, unit=metric.unit, share=metric.is_proportion) for value in (check.canary, check.limit))
+    return f"canary at {own}, beyond the limit of {bound} (p = {check.p_beyond_limit:.2g}, {check.method})"

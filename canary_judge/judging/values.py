@@ -1,0 +1,226 @@
+"""Metrics of values: one per interval and side, or raw ones; from samples to evidence by ranks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from canary_judge.arrays import Float, Int
+from canary_judge.config.metrics import GaugeMetric, Metric, SamplesMetric
+from canary_judge.config.model import JudgeConfig
+from canary_judge.judging.assessed import Assessed
+from canary_judge.judging.shortfalls import Look, time_shortfall
+from canary_judge.results import Outcome
+from canary_judge.samples import GaugeData, RawData
+from canary_judge.stats.dependence import cluster_time, ranks_tau
+from canary_judge.stats.gauges import compare_means, compare_values, limit_values, series_tau
+from canary_judge.stats.paired import unsettled
+from canary_judge.stats.questions import Compared
+from canary_judge.stats.rank import mid_ranks
+from canary_judge.stats.sample_sizes import margin_sample_size, sign_sample_size
+
+__all__ = ["assess_gauge", "assess_raw", "biased_gauge", "no_relative_margin", "raw_tau"]
+
+_FEWEST_WITH_HISTORY = 4.0
+# Without a record before the window, tau is an estimate from few effective samples: ask for more of them.
+FEWEST_EFFECTIVE = 6.0
+# Per-interval quantiles and ratios of requests are biased once the sides' traffic differs by more than this factor.
+_MOST_UNEQUAL_TRAFFIC = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Ranked:
+    """Two samples to be compared by ranks.
+
+    Attributes:
+        baseline: Shape (n_b,), finite.
+        canary: Shape (n_c,), finite.
+        tau: Autocorrelation time of the comparison.
+        own_tau: Of the canary by itself, for its limit.
+        least: Fewest effective samples.
+        needs: What the values are, for texts.
+        paired: The k-th values were taken at the same moment.
+        means: The values are means of requests of unequal traffic: their means are compared.
+        inflation: By what factor a longer record has shown tau to be larger.
+    """
+
+    baseline: Float
+    canary: Float
+    tau: float
+    own_tau: float
+    least: float
+    needs: str
+    paired: bool = False
+    means: bool = False
+    inflation: float = 1.0
+
+    @property
+    def fewest(self) -> int:
+        """Values on the smaller side."""
+        return min(self.baseline.size, self.canary.size)
+
+
+def biased_gauge(metric: Metric, share: float | None) -> tuple[bool, str] | None:
+    """Whether a gauge of requests must be refused (or warned about) because the sides' traffic is unequal."""
+    statistic = metric.request_statistic() if isinstance(metric, GaugeMetric) else "level"
+    if statistic == "level":
+        return None
+    what, instead = {
+        "quantile": ("a quantile", "use kind: latency with slower_than (the share of slow requests)"),
+        "ratio": ("a ratio", "use kind: ratio with the two counters"),
+        "mean": ("a mean", "use kind: latency with slower_than, or raw samples"),
+    }[statistic]
+    if share is None or not 0 < share < 1:
+        return False, (
+            f"each point is {what} of the requests of one interval, which is biased when the sides' traffic differs; "
+            f"their traffic is not known: {instead}"
+        )
+    if not _unequal(share):
+        return None
+    return statistic != "mean", (
+        f"each point is {what} of the requests of one interval, and the canary had {share:.1%} of them: such points "
+        f"differ between the sides even when nothing changed; {instead}"
+    )
+
+
+def _unequal(share: float | None) -> bool:
+    return share is not None and 0 < share < 1 and max(share, 1 - share) > _MOST_UNEQUAL_TRAFFIC * min(share, 1 - share)
+
+
+def assess_gauge(look: Look, metric: Metric, data: GaugeData, bare: Assessed, share: float | None) -> Assessed:
+    """One series per side, paired where the intervals are the same moments."""
+    if metric.unit_of_replication == "instance":
+        text = (
+            "one averaged series per side, and the instances behind it are the unit: that healthy instances differ for "
+            "good cannot be told from an effect; keep them apart with `by: pod`"
+        )
+        return replace(bare, settled=(Outcome.INSUFFICIENT, text))
+    baseline, canary = data.baseline[0], data.canary[0]
+    alone, tau = series_tau(baseline=baseline, canary=canary, history=data.history)
+    values_b, values_c = baseline[~np.isnan(baseline)], canary[~np.isnan(canary)]
+    if not values_b.size or not values_c.size:
+        return replace(bare, settled=(Outcome.NO_DATA, "no interval has a value on both sides"))
+    paired = data.simultaneous and values_b.size == values_c.size
+    # means of few requests on one side, of many on the other: equal means, but not equal distributions
+    means = isinstance(metric, GaugeMetric) and metric.request_statistic() == "mean" and _unequal(share)
+    if paired and (moved := unsettled(values_c - values_b)) is not None:
+        hour = 3600 / look.config.interval.total_seconds()
+        text = (
+            f"the difference between the sides has not settled: it moves by {moved * hour:+.3g} {metric.unit}".rstrip()
+            + " an hour; a leak, or a warm-up (set `warmup`)?"
+        )
+        bare = replace(bare, warnings=(*bare.warnings, text), no_safety=text)
+    ranked = _Ranked(
+        baseline=values_b,
+        canary=values_c,
+        tau=tau,
+        own_tau=tau if metric.limit is None else max(tau, ranks_tau(canary[None, :])),
+        least=_FEWEST_WITH_HISTORY if data.history.size > baseline.size else FEWEST_EFFECTIVE,
+        needs="intervals",
+        paired=paired,
+        means=means and paired,
+        inflation=tau / alone,  # alone, the window may not be long enough to tell how slowly things swing
+    )
+    return _assess_ranked(look, metric, ranked, bare)
+
+
+def assess_raw(look: Look, metric: Metric, data: RawData, bare: Assessed) -> Assessed:
+    """Raw values of both sides."""
+    taus = [
+        raw_tau(side, interval)
+        for side, interval in ((data.baseline, data.interval_baseline), (data.canary, data.interval_canary))
+    ]
+    weights = 1 / data.baseline.size, 1 / data.canary.size
+    tau = (taus[0] * weights[0] + taus[1] * weights[1]) / sum(weights)
+    ranked = _Ranked(
+        baseline=data.baseline,
+        canary=data.canary,
+        tau=tau,
+        own_tau=max(tau, taus[1]),
+        least=FEWEST_EFFECTIVE,
+        needs="values per side",
+    )
+    return _assess_ranked(look, metric, ranked, bare)
+
+
+def raw_tau(values: Float, interval: Int) -> float:
+    """Tau of raw values in order of time, no less than what they share with the others of their interval."""
+    tau = ranks_tau(values[None, :])
+    return max(tau, cluster_time(mid_ranks(values[None, :])[0][0], interval)) if interval.size else tau
+
+
+def _assess_ranked(look: Look, metric: Metric, ranked: _Ranked, bare: Assessed) -> Assessed:
+    config, margin, limit = look.config, metric.parsed_margin(), metric.parsed_limit()
+    compared = _compared(config, metric, ranked)
+    check = None
+    if limit is not None:
+        check = limit_values(canary=ranked.canary, tau=ranked.own_tau, limit=limit, harm=metric.harm)
+    warnings = bare.warnings
+    if margin is not None and margin.relative is not None and ranked.baseline.min() < 0 < ranked.baseline.max():
+        text = "the baseline has values of both signs, so a relative margin means little; give an absolute one"
+        warnings = (*warnings, text)
+    have, tau = compared.evidence.n_effective, compared.evidence.tau or ranked.tau
+    shortfall = time_shortfall(
+        look,
+        needs=ranked.needs,
+        have=have,
+        planned=_planned(config, metric, ranked),
+        tau=tau,
+        least=ranked.least,
+        fewest=ranked.fewest,
+    )
+    found = replace(bare.with_comparison(compared), limit=check, warnings=warnings, shortfall=shortfall)
+    fewest, needs = ranked.fewest, ranked.needs
+    if fewest < config.min_samples:
+        text = f"{fewest} {needs} on the smaller side, fewer than the {config.min_samples} that a comparison needs"
+        return replace(found, settled=(Outcome.INSUFFICIENT, text))
+    if have < ranked.least:
+        text = (
+            f"{fewest} {needs} are worth only {have:.1f} independent ones (autocorrelation time {tau:.1f}), fewer than "
+            f"the {ranked.least:g} that a comparison needs"
+        )
+        return replace(found, settled=(Outcome.INSUFFICIENT, text))
+    return no_relative_margin(found)
+
+
+def _compared(config: JudgeConfig, metric: Metric, ranked: _Ranked) -> Compared:
+    margin = metric.parsed_margin()
+    compared = compare_values(
+        baseline=ranked.baseline,
+        canary=ranked.canary,
+        tau=ranked.tau,
+        harm=metric.harm,
+        margin=margin,
+        spreads_differ=isinstance(metric, SamplesMetric),
+        paired=ranked.paired,
+        inflation=ranked.inflation,
+    )
+    if not ranked.means or ranked.baseline.size < config.min_samples:
+        return compared
+    means = compare_means(baseline=ranked.baseline, canary=ranked.canary, harm=metric.harm, margin=margin)
+    worth, tau = compared.evidence.n_effective, compared.evidence.tau
+    return replace(means, evidence=replace(means.evidence, n_effective=worth, tau=tau))
+
+
+def _planned(config: JudgeConfig, metric: Metric, ranked: _Ranked) -> float | None:
+    """Independent values per side that show margin and limit with the wanted power; None when no number does."""
+    margin, alpha, power = metric.parsed_margin(), config.false_pass_rate, config.power
+    planned: float | None = 0.0
+    if margin is not None and ranked.fewest >= config.min_samples:  # fewer cannot tell how many it takes
+        planned = margin_sample_size(
+            baseline=ranked.baseline, margin=margin, harm=metric.harm, alpha=alpha, power=power
+        )  # fmt: skip
+    if metric.limit is not None and planned is not None:
+        planned = max(planned, sign_sample_size(alpha=alpha, power=power))
+    return planned
+
+
+def no_relative_margin(found: Assessed) -> Assessed:
+    """A margin that is a share of nothing tolerates nothing, so nothing can be found within it."""
+    margin, comparison = found.metric.parsed_margin(), found.comparison
+    if margin is None or comparison is None or margin.amount(comparison.baseline or 0.0) != 0:
+        return found
+    return replace(
+        found, no_safety="the baseline's level is 0, of which a relative margin is 0 too; add an absolute margin"
+    )

@@ -1,0 +1,104 @@
+"""What repeated looks know of the looks before, and how it survives a restart: as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BeforeValidator, PlainSerializer, TypeAdapter, ValidationError
+
+from canary_judge._version import __version__
+from canary_judge.arrays import Float
+from canary_judge.config.model import JudgeConfig
+from canary_judge.errors import DataError
+from canary_judge.looks.streams import Stream
+from canary_judge.stats.counts import Counts
+
+__all__ = ["MonitorState", "as_requests"]
+
+_FORMAT = 2
+
+
+def as_requests(baseline: Float, canary: Float) -> Counts:
+    """Requests of both sides as exposures without events."""
+    nothing = np.zeros(len(baseline))
+    return Counts(events_baseline=nothing, exposure_baseline=baseline, events_canary=nothing, exposure_canary=canary)
+
+
+# Requests stand in JSON as two lists: the baseline's and the canary's.
+_Requests = Annotated[
+    Counts,
+    PlainSerializer(lambda split: [split.exposure_baseline.tolist(), split.exposure_canary.tolist()]),
+    BeforeValidator(lambda plain: as_requests(*(np.array(side, dtype=float) for side in plain))),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class MonitorState:
+    """All that repeated looks need to know of the looks before.
+
+    Attributes:
+        start: Start of the run, aligned to the interval.
+        horizon: Planned length in intervals; None without one.
+        consumed: Intervals consumed since the start; the watermark is `start + consumed * interval`.
+        looks: Looks that consumed data.
+        left_out: Intervals of the warm-up, consumed but not judged.
+        warm_until: Intervals up to this one belong to the warm-up.
+        weight: Percent of the traffic that the canary gets, as last told.
+        split: Requests of both sides, interval by interval, since the weight last changed and had settled.
+        split_from: Intervals up to this one saw the weight change, and say nothing of the split.
+        streams: By metric.
+    """
+
+    start: datetime
+    horizon: int | None
+    consumed: int = 0
+    looks: int = 0
+    left_out: int = 0
+    warm_until: int = 0
+    weight: float | None = None
+    split: _Requests = field(default_factory=lambda: as_requests(np.empty(0), np.empty(0)))
+    split_from: int = 0
+    streams: Mapping[str, Stream] = field(default_factory=dict)
+
+    def watermark(self, interval: timedelta) -> datetime:
+        """The end of the last consumed interval."""
+        return self.start + self.consumed * interval
+
+    def to_json(self, config: JudgeConfig) -> str:
+        """The state as JSON, which only this config can take up again."""
+        plain = _adapter().dump_python(self)
+        head = {"format": _FORMAT, "version": __version__, "config": config.hash()}
+        return json.dumps({**head, **plain, "start": self.start.isoformat()}, allow_nan=False, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, config: JudgeConfig, text: str | bytes) -> MonitorState:
+        """The state that `to_json` wrote; DataError says what does not fit."""
+        try:
+            plain: dict[str, Any] = json.loads(text)
+            if plain["format"] != _FORMAT:
+                raise DataError(f"the monitor state has format {plain['format']!r}, this version reads {_FORMAT}")
+            if plain["config"] != config.hash():
+                raise DataError(
+                    "the monitor state belongs to another config: evidence gathered under one set of metrics, margins "
+                    "and rates says nothing under another. Start again without the state, or restore the config"
+                )
+            return _adapter().validate_python(plain)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise DataError(f"this is no monitor state: {where}: {first['msg']}; delete it to start again") from error
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(
+                f"this is no monitor state: {type(error).__name__}: {error}; delete it to start again"
+            ) from error
+
+
+@cache
+def _adapter() -> TypeAdapter[MonitorState]:
+    return TypeAdapter(MonitorState)

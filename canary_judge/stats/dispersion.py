@@ -1,0 +1,130 @@
+"""How much more counts vary than independent events would: clumps, instances that differ, moving rates.
+
+References:
+    McCullagh, P. & Nelder, J. A. (1989), *Generalized Linear Models*, section 4.5 (dispersion).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import special
+
+from canary_judge.arrays import Float
+from canary_judge.stats.counts import Counts
+from canary_judge.stats.exact import rate_ratio_estimate
+
+__all__ = ["dispersion", "instance_dispersion", "own_dispersion", "split_dispersion"]
+
+# A dispersion is used only where it is significantly above 1, at this level: else its noise costs power on calm data.
+_LEVEL = 0.05
+_STANDARD_ERRORS = 1.645  # normal quantile of the same level
+_FEWEST_INSTANCES = 3
+
+
+def dispersion(counts: Counts, *, null: float = 0.0, between: float = 1.0) -> float:
+    """Variance of the counts over that of independent events; at least 1.
+
+    Three views, of which the largest counts. The split of the events between the sides, interval by interval. The
+    baseline's instances against each other (`instance_dispersion`). And the baseline against itself one interval later,
+    which has far more events than a small canary, but takes for clumps what shook both sides: so no more of it than
+    the split, by what the canary's own intervals with events can rule out, leaves possible.
+
+    Args:
+        counts: One entry per interval.
+        null: The ratio under test, as in `split_dispersion`.
+        between: Dispersion between the instances of the baseline.
+
+    Examples:
+        >>> steady = np.full(30, 5.0)
+        >>> dispersion(Counts(events_baseline=steady, exposure_baseline=steady * 100,
+        ...                   events_canary=steady, exposure_canary=steady * 100))
+        1.0
+    """
+    split = split_dispersion(counts, null=null)
+    later = split_dispersion(counts.over_time(), null=1.0)
+    if later > split:
+        used, observed, expected, _ = _split_moments(counts, null=null or 1.0)
+        hits = float(np.count_nonzero(used.events_canary))
+        if hits and expected > 0:
+            # the largest dispersion with which so even a split of so many intervals is not yet surprising
+            later = min(later, max(observed / expected, 1.0) * hits / float(special.chdtri(hits, 1 - _LEVEL)))
+    return max(split, later, between)
+
+
+def instance_dispersion(events: Float, exposure: Float) -> float:
+    """Variance of the instances' rates over that of independent events at one rate; at least 1.
+
+    Pearson's statistic over its degrees of freedom, where it is significantly (5 %) above 1: instances that differ for
+    good make a canary of few instances differ too.
+
+    Args:
+        events: Events of each instance, shape (k,).
+        exposure: Exposure of each instance, shape (k,).
+
+    Examples:
+        >>> instance_dispersion(np.array([10.0, 12.0, 9.0]), np.full(3, 1000.0))
+        1.0
+        >>> round(instance_dispersion(np.array([100.0, 20.0, 90.0]), np.full(3, 1000.0)), 1)
+        27.1
+    """
+    used = exposure > 0
+    events, exposure = events[used], exposure[used]
+    if events.size < _FEWEST_INSTANCES or events.sum() < events.size:
+        return 1.0
+    expected = events.sum() * exposure / exposure.sum()
+    statistic, df = float(((events - expected) ** 2 / expected).sum()), events.size - 1
+    return max(statistic / df, 1.0) if special.chdtrc(df, statistic) < _LEVEL else 1.0
+
+
+def split_dispersion(counts: Counts, *, null: float = 0.0) -> float:
+    """Variance of the split of events between the sides, over that of independent events; at least 1.
+
+    Squared deviations of each interval's canary events from their share of all its events, added up and divided by
+    the sum of their binomial variances: the ratio by which the variance of the canary's total is larger. A rate that
+    both sides share may move as it likes, only clumps that hit one side show. It is used only where it is
+    significantly (5 %) above 1, for else its noise would cost power on healthy data.
+
+    Args:
+        counts: One entry per interval.
+        null: The ratio under test, which takes the place of the estimated one where a side had no event: clumps
+            must not go unseen just because none of them hit the canary.
+
+    Examples:
+        >>> steady = np.full(30, 5.0)
+        >>> split_dispersion(Counts(events_baseline=steady, exposure_baseline=steady * 100,
+        ...                         events_canary=steady, exposure_canary=steady * 100))
+        1.0
+    """
+    _, observed, expected, noise = _split_moments(counts, null=null)
+    if expected <= 0 or observed - expected <= _STANDARD_ERRORS * np.sqrt(max(noise, 0.0)):
+        return 1.0
+    return max(observed / expected, 1.0)
+
+
+def own_dispersion(counts: Counts) -> float:
+    """Variance of the canary's events per interval over that of independent ones at one rate; at least 1."""
+    used = counts.select(counts.exposure_canary > 0)
+    events, exposure = used.events_canary, used.exposure_canary
+    if events.size < 2 or events.sum() == 0:
+        return 1.0
+    expected = events.sum() * exposure / exposure.sum()
+    statistic = float(((events - expected) ** 2).sum() / expected.mean()) / (events.size - 1)
+    noise = np.sqrt(2 / (events.size - 1) * (1 + 1 / (2 * expected.mean())))
+    return statistic if statistic > 1 + _STANDARD_ERRORS * noise else 1.0
+
+
+def _split_moments(counts: Counts, *, null: float) -> tuple[Counts, float, float, float]:
+    """Intervals with events, the sum of squared deviations of their split, what is expected of it, and its variance."""
+    events = counts.events_canary + counts.events_baseline
+    used = counts.select((events > 0) & (counts.exposure_canary > 0) & (counts.exposure_baseline > 0))
+    ratio = (rate_ratio_estimate(used) or null) if used.events_canary.size > 1 else None
+    if not ratio:
+        return used, 0.0, 0.0, 0.0
+    odds = used.exposure_canary / used.exposure_baseline * ratio
+    share = odds / (1 + odds)
+    events = used.events_canary + used.events_baseline
+    spread = events * share * (1 - share)
+    expected = float(spread.sum()) * (events.size - 1) / events.size  # one degree of freedom went into the ratio
+    observed = float(((used.events_canary - events * share) ** 2).sum())
+    noise = float((2 * spread**2 + spread * (1 - 6 * share * (1 - share))).sum())
+    return used, observed, expected, noise

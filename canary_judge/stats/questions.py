@@ -1,0 +1,108 @@
+"""What every comparison is asked: is the canary worse at all, worse than the margin, within it? And how it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
+
+from canary_judge.results import Comparison, Harm
+from canary_judge.stats.margins import Margin
+
+__all__ = ["AtMargin", "Compared", "Evidence", "Interval", "MarginTest", "Tails", "ask"]
+
+Interval = tuple[float | None, float | None]
+
+
+class Tails(NamedTuple):
+    """Two one-sided p-values against the same null.
+
+    Attributes:
+        above: Of "the canary is at most there": small when it is higher.
+        below: Of "the canary is at least there": small when it is lower.
+    """
+
+    above: float
+    below: float
+
+    def worse(self, *, upward: bool) -> float:
+        """The p-value that is small when the canary lies beyond the null, in the harmful direction."""
+        return self.above if upward else self.below
+
+    def better(self, *, upward: bool) -> float:
+        """The p-value that is small when the canary lies on the harmless side of the null."""
+        return self.below if upward else self.above
+
+
+class AtMargin(NamedTuple):
+    """p-values of "harm at most the margin" and of "harm at least the margin"."""
+
+    beyond: float
+    within: float
+
+    @classmethod
+    def of(cls, tails: Tails, *, upward: bool) -> AtMargin:
+        """Those of a null that lies at the margin in the harmful direction."""
+        return cls(beyond=tails.worse(upward=upward), within=tails.better(upward=upward))
+
+
+class Evidence(NamedTuple):
+    """The three p-values of a comparison; the last two are None without a margin."""
+
+    harm: float
+    beyond: float | None
+    within: float | None
+
+
+class MarginTest(Protocol):
+    """Tests the canary against a margin, upwards or downwards."""
+
+    def __call__(self, margin: Margin, *, upward: bool) -> AtMargin:
+        """The p-values at the margin in this direction."""
+        ...
+
+
+def ask(harm: Harm, margin: Margin | None, *, at_par: Tails, at_margin: MarginTest) -> Evidence:
+    """The three questions in the harmful direction; both directions share the error when either hurts.
+
+    Args:
+        harm: The harmful direction.
+        margin: Largest tolerated degradation; None: only "worse at all" is asked.
+        at_par: Against "no difference".
+        at_margin: Against the margin.
+
+    Examples:
+        >>> def at_margin(margin, *, upward):
+        ...     return AtMargin(beyond=0.3, within=0.7) if upward else AtMargin(beyond=0.9, within=0.1)
+        >>> ask(Harm.EITHER, Margin(relative=0.1), at_par=Tails(0.01, 0.99), at_margin=at_margin)
+        Evidence(harm=0.02, beyond=0.6, within=0.7)
+    """
+    if harm is not Harm.EITHER:
+        upward = harm is Harm.INCREASE
+        beyond, within = (None, None) if margin is None else at_margin(margin, upward=upward)
+        return Evidence(harm=at_par.worse(upward=upward), beyond=beyond, within=within)
+    worse = min(1.0, 2 * min(at_par))
+    if margin is None:
+        return Evidence(harm=worse, beyond=None, within=None)
+    up, down = at_margin(margin, upward=True), at_margin(margin, upward=False)
+    return Evidence(
+        harm=worse, beyond=min(1.0, 2 * min(up.beyond, down.beyond)), within=max(up.within, down.within)
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """A comparison whose effect and interval are measured when asked for: they cost more than the evidence.
+
+    Attributes:
+        evidence: All but effect and interval.
+        measure: Effect and interval at a two-sided confidence level; at level 1 no interval is looked for.
+    """
+
+    evidence: Comparison
+    measure: Callable[[float], tuple[float | None, Interval]]
+
+    def at(self, level: float) -> Comparison:
+        """The comparison with its interval at this level; at level 1 the whole line, which costs nothing."""
+        effect, interval = self.measure(level)
+        return replace(self.evidence, effect=effect, interval=interval, level=level)

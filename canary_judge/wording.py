@@ -1,0 +1,144 @@
+"""How numbers, effects, sizes and lengths of time are written for a person. Every text of this library asks here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from canary_judge.results import Comparison, LookInfo, Scale, TrafficSplit
+
+__all__ = ["count", "effect", "facts", "interval", "level", "sides", "sizes", "span", "stage", "wait"]
+
+
+def level(value: float, *, unit: str, share: bool) -> str:
+    """A level in the metric's unit; shares in percent.
+
+    Examples:
+        >>> level(0.0123, unit="", share=True), level(12.5, unit="ms", share=False)
+        ('1.23 %', '12.5 ms')
+    """
+    return f"{100 * value:.3g} %" if share else f"{value:.4g}" + (f" {unit}" if unit else "")
+
+
+def change(value: float, *, unit: str, share: bool) -> str:
+    """A difference of levels, with its sign; of shares in percentage points."""
+    return f"{100 * value:+.3g} pp" if share else f"{value:+.4g}" + (f" {unit}" if unit else "")
+
+
+def effect(value: float, scale: Scale, *, unit: str, share: bool) -> str:
+    """An effect, a margin or an end of an interval: a ratio, or a difference.
+
+    Examples:
+        >>> effect(1.5, Scale.RATIO, unit="", share=True), effect(-0.001, Scale.DIFFERENCE, unit="", share=True)
+        ('1.5x', '-0.1 pp')
+    """
+    return f"{value:.3g}x" if scale is Scale.RATIO else change(value, unit=unit, share=share)
+
+
+def interval(comparison: Comparison, *, unit: str, share: bool) -> str:
+    """The interval of an effect for a table; an end without bound is "any"."""
+    low, high = comparison.interval
+    lowest = "0x" if comparison.scale is Scale.RATIO else "-any"
+    ends = (
+        missing if end is None else effect(end, comparison.scale, unit=unit, share=share)
+        for end, missing in ((low, lowest), (high, "any"))
+    )
+    return " .. ".join(ends)
+
+
+def facts(comparison: Comparison, *, unit: str, share: bool) -> str:
+    """The measured values in a sentence: effect, interval, margin, sample sizes."""
+    low, high = comparison.interval
+    margin = ""
+    if comparison.scale is Scale.RATIO:
+        said = f"canary {comparison.effect:.3g}x the baseline" if comparison.effect is not None else "new events"
+        ends = f"{0 if low is None else low:.3g} to " + ("any" if high is None else f"{high:.3g}x")
+        if comparison.margin is not None:
+            margin = f", margin {comparison.margin:.4g}x"
+    else:
+        said = f"canary {change(comparison.effect or 0.0, unit=unit, share=share)} against the baseline"
+        ends = " to ".join("any" if end is None else change(end, unit=unit, share=share) for end in (low, high))
+        if comparison.margin is not None:
+            margin = f", margin {change(comparison.margin, unit=unit, share=share)}"
+    return f"{said} ({comparison.level:.0%} interval {ends}{margin}; {sizes(comparison)})"
+
+
+def sizes(comparison: Comparison) -> str:
+    """What the comparison rests on: events of requests, or values and what they are worth."""
+    if comparison.events_canary is not None and comparison.events_baseline is not None:
+        clumps = comparison.dispersion is not None and comparison.dispersion > 1
+        return (
+            f"{comparison.events_canary:,.0f} of {comparison.n_canary:,.0f} against "
+            f"{comparison.events_baseline:,.0f} of {comparison.n_baseline:,.0f}"
+            + (", like intervals with like" if comparison.strata > 1 else "")
+            + (f", events clump {comparison.dispersion:.1f}-fold" if clumps else "")
+        )
+    dependent = comparison.tau is not None and comparison.tau > 1
+    return (
+        f"n = {comparison.n_canary:g} and {comparison.n_baseline:g}, worth {comparison.n_effective:.1f} independent"
+        + (f" (tau {comparison.tau:.1f})" if dependent else "")
+    )
+
+
+def count(value: float) -> str:
+    """A number of things; small ones with a decimal.
+
+    Examples:
+        >>> count(1234.5), count(2.34)
+        ('1,234', '2.3')
+    """
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+
+
+def wait(seconds: float) -> str:
+    """A length of time in the largest unit that leaves at least two of it, rounded up.
+
+    Examples:
+        >>> wait(19 * 60 - 5), wait(7200), wait(90)
+        ('19 minutes', '2 hours', '90 seconds')
+    """
+    for unit, size in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * size:
+            return f"{math.ceil(seconds / size)} {unit}"
+    return f"{math.ceil(seconds)} seconds"
+
+
+def span(seconds: float) -> str:
+    """A length of time on a board: always the same two units.
+
+    Examples:
+        >>> span(3905), span(125), span(7)
+        ('1h05m', '2m05s', '7s')
+    """
+    minutes, rest = divmod(math.ceil(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes:02d}m"
+    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+
+
+def stage(look: LookInfo | None, split: TrafficSplit | None, *, seconds: float, interval_seconds: float) -> str:
+    """Where in a run of looks a judgement stands, and the traffic split."""
+    parts = []
+    if look is not None:
+        parts.append(f"look {look.number}, {span(seconds)}")
+        if look.horizon_seconds is not None:
+            parts[-1] += f" of {span(look.horizon_seconds)}" + (" (planned end reached)" if look.ended else "")
+        if look.left_out:
+            parts.append(f"{span(look.left_out * interval_seconds)} of warm-up left out")
+        if look.seconds_to_decision:
+            parts.append(f"decision expected within {span(look.seconds_to_decision)}")
+    if split is not None and split.observed is not None:
+        parts.append(
+            f"canary gets {100 * split.observed:.3g} % of the traffic ({100 * split.configured:g} % configured)"
+        )
+    return "; ".join(parts)
+
+
+def sides(*, baseline: Mapping[str, str], canary: Mapping[str, str]) -> str:
+    """Which versions are compared."""
+
+    def side(labels: Mapping[str, str]) -> str:
+        return ", ".join(f"{name}={value}" for name, value in labels.items()) or "unlabelled"
+
+    return f"canary ({side(canary)}) against baseline ({side(baseline)})"

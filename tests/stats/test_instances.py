@@ -1,0 +1,42 @@
+"""Instances against instances: Student's t, Crawford and Howell's case, and each with its own past."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from canary_judge.results import Harm, Scale
+from canary_judge.stats.instances import compare_instances
+from canary_judge.stats.margins import Margin
+
+
+def test_two_sides_of_instances_are_compared_by_students_t():
+    rng = np.random.default_rng(4)
+    b, c = rng.normal(100, 5, (6, 30)), rng.normal(104, 5, (3, 30))
+    found = compare_instances(baseline=b, canary=c, harm=Harm.INCREASE, margin=Margin(absolute=10.0)).at(0.9)
+    reference = stats.ttest_ind(c.mean(axis=1), b.mean(axis=1), alternative="greater")
+    assert found.p_harm == pytest.approx(reference.pvalue, rel=1e-9)
+    assert found.interval == pytest.approx(
+        stats.ttest_ind(c.mean(axis=1), b.mean(axis=1)).confidence_interval(0.9), rel=1e-9
+    )
+    assert (found.scale, found.margin, found.n_effective) == (Scale.DIFFERENCE, 10.0, 4.0)
+
+
+def test_one_instance_against_a_sample_is_crawford_and_howells_case():
+    rng = np.random.default_rng(5)
+    b, c = rng.normal(100, 5, (5, 30)), rng.normal(130, 5, (1, 30))
+    found = compare_instances(baseline=b, canary=c, harm=Harm.INCREASE, margin=None).at(0.9)
+    usual = b.mean(axis=1)
+    t = (c.mean() - usual.mean()) / (usual.std(ddof=1) * np.sqrt(6 / 5))
+    assert found.p_harm == pytest.approx(stats.t.sf(t, 4), rel=1e-9)
+
+
+def test_instances_are_compared_with_their_own_past():
+    rng = np.random.default_rng(5)
+    level_b, level_c = rng.lognormal(0, 0.5, 10), rng.lognormal(0, 0.5, 10)
+    b, c = level_b[:, None] * rng.lognormal(0, 0.1, (10, 60)), 1.25 * level_c[:, None] * rng.lognormal(0, 0.1, (10, 60))
+    common = {"baseline": b, "canary": c, "harm": Harm.INCREASE, "margin": Margin(relative=0.1)}
+    assert compare_instances(**common).at(0.9).p_beyond_margin > 0.01
+    with_past = compare_instances(**common, before=(level_b, level_c)).at(0.9)
+    assert with_past.p_beyond_margin < 1e-6
+    assert with_past.effect == pytest.approx(1.25, rel=0.05)
+    assert "since before" in with_past.method
