@@ -1,0 +1,10 @@
+"""A judgement as text, JSON, DataFrame and HTML.
+
+Text is for a terminal, HTML for a notebook; both say the verdict first, then why, then metric by metric.
+"""
+
+from canary_judge.report.html import to_html
+from canary_judge.report.plain import from_json, to_frame, to_json
+from canary_judge.report.text import to_board, to_text
+
+__all__ = ["from_json", "to_board", "to_frame", "to_html", "to_json", "to_text"]

@@ -1,0 +1,58 @@
+"""A judgement as JSON and as a DataFrame."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from canary_judge.results import Judgement
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pydantic import TypeAdapter
+
+__all__ = ["from_json", "to_frame", "to_json"]
+
+
+@cache
+def _adapter() -> TypeAdapter[Judgement]:
+    from pydantic import TypeAdapter  # noqa: PLC0415  (reading a verdict needs none)
+
+    return TypeAdapter(Judgement)
+
+
+def to_json(judgement: Judgement, *, indent: int | None = None) -> str:
+    """The judgement as JSON; ends of intervals without bound are null.
+
+    Raises:
+        ValueError: A number is not finite: a bug, for it would not survive.
+    """
+    data = _adapter().dump_python(judgement, mode="json")
+    return json.dumps(data, indent=indent, allow_nan=False, ensure_ascii=False)
+
+
+def from_json(text: str | bytes) -> Judgement:
+    """The judgement that `to_json` wrote."""
+    return _adapter().validate_json(text)
+
+
+def to_frame(judgement: Judgement) -> pd.DataFrame:
+    """One row per metric; evidence, limit, shortfall and quality as prefixed columns."""
+    import pandas as pd  # noqa: PLC0415  (only where a frame is asked for)
+
+    data = _adapter().dump_python(judgement, mode="json")
+    rows = []
+    for metric in data["metrics"]:
+        row: dict[str, Any] = {}
+        for key, value in metric.items():
+            if key == "warnings":
+                row[key] = "; ".join(value)
+            elif isinstance(value, dict):
+                row |= {f"{key}_{name}": inner for name, inner in value.items() if name != "interval"}
+                if "interval" in value:
+                    row["interval_low"], row["interval_high"] = value["interval"]
+            elif key not in {"comparison", "limit", "shortfall", "quality"}:
+                row[key] = value
+        rows.append({name.removeprefix("comparison_"): value for name, value in row.items()})
+    return pd.DataFrame(rows).set_index("name")

@@ -1,0 +1,95 @@
+"""What text and HTML show alike: the headline, where it stands, a row per metric, what is missing, warnings."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from canary_judge.results import Comparison, Judgement, MetricResult, Outcome, Verdict
+from canary_judge.wording import effect, interval, level, sides, stage
+
+__all__ = ["COLUMNS", "Tone", "headline", "missing", "row", "standing", "subtitle", "tone", "warnings"]
+
+COLUMNS = ("baseline", "canary", "effect", "interval", "margin")
+
+
+class Tone(StrEnum):
+    """How good a thing is, for its colour."""
+
+    GOOD = "good"
+    OPEN = "open"
+    BAD = "bad"
+
+
+_TONE = {
+    Outcome.SAFE: Tone.GOOD,
+    Outcome.TOLERABLE: Tone.GOOD,
+    Outcome.REGRESSED: Tone.BAD,
+    Verdict.PASS: Tone.GOOD,
+    Verdict.FAIL: Tone.BAD,
+}
+
+
+def tone(key: Outcome | Verdict) -> Tone:
+    """Good, bad or open."""
+    return _TONE.get(key, Tone.OPEN)
+
+
+def headline(judgement: Judgement) -> str:
+    """Verdict, score, action."""
+    action = judgement.action.value.replace("_", " ")
+    text = f"{judgement.verdict.value.upper()}  score {judgement.score:.1f}  ->  {action}"
+    return text + ("" if judgement.sufficient else "  (not enough evidence)")
+
+
+def subtitle(judgement: Judgement) -> str:
+    """What was compared, and when."""
+    end = judgement.end.strftime("%H:%M:%S" if judgement.start.date() == judgement.end.date() else "%Y-%m-%d %H:%M:%S")
+    compared = sides(baseline=judgement.baseline, canary=judgement.canary)
+    return f"{judgement.name}: {compared}, {judgement.start:%Y-%m-%d %H:%M:%S} to {end} UTC"
+
+
+def standing(judgement: Judgement) -> str:
+    """Where in a run of looks this stands, and the traffic split."""
+    seconds = (judgement.end - judgement.start).total_seconds()
+    return stage(
+        judgement.look, judgement.traffic, seconds=seconds, interval_seconds=judgement.interval_seconds
+    )  # fmt: skip
+
+
+def row(metric: MetricResult) -> dict[str, str]:
+    """One metric, column by column."""
+    comparison = metric.comparison
+    cells = dict.fromkeys(COLUMNS, "-") if comparison is None else _compared(metric, comparison)
+    if metric.limit is not None:
+        bound = f"limit {level(metric.limit.limit, unit=metric.unit, share=metric.share)}"
+        cells["margin"] = bound if cells["margin"] == "-" else f"{cells['margin']}, {bound}"
+    return {"metric": metric.name, "role": metric.role.value, "outcome": metric.outcome.value, **cells}
+
+
+def _compared(metric: MetricResult, comparison: Comparison) -> dict[str, str]:
+    unit, share = metric.unit, metric.share
+
+    def shown(value: float | None, otherwise: str) -> str:
+        return otherwise if value is None else effect(value, comparison.scale, unit=unit, share=share)
+
+    def at(value: float | None) -> str:
+        return "-" if value is None else level(value, unit=unit, share=share)
+
+    return {
+        "baseline": at(comparison.baseline),
+        "canary": at(comparison.canary),
+        "effect": shown(comparison.effect, "new events"),
+        "interval": interval(comparison, unit=unit, share=share),
+        "margin": shown(comparison.margin, "-"),
+    }
+
+
+def missing(judgement: Judgement) -> list[str]:
+    """What undecided metrics still need."""
+    return [f"{metric.name}: {metric.shortfall.text}" for metric in judgement.metrics if metric.shortfall is not None]
+
+
+def warnings(judgement: Judgement) -> list[str]:
+    """Those of the metrics, then those of the whole."""
+    own = [f"{metric.name}: {text}" for metric in judgement.metrics for text in metric.warnings]
+    return own + list(judgement.warnings)
