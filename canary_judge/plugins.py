@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
+from canary_judge.config.reading import nearest
 from canary_judge.errors import ConfigError
 
 __all__ = ["available", "build"]
@@ -34,9 +34,8 @@ def build(group: str, options: Mapping[str, Any], *, place: str, what: str) -> A
     kind = options.get("type")
     points = {point.name: point for point in entry_points(group=group)}
     if not isinstance(kind, str) or kind not in points:
-        near = difflib.get_close_matches(str(kind), list(points), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"{place}.type: {kind!r} is no {what}{hint}; there are {', '.join(sorted(points))}")
+        there_are = f"there are {', '.join(sorted(points))}"
+        raise ConfigError(f"{place}.type: {kind!r} is no {what}{nearest(str(kind), points)}; {there_are}")
     rest = {key: _from_environment(value, f"{place}.{key}") for key, value in options.items() if key != "type"}
     try:
         return points[kind].load().from_options(rest)

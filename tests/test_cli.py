@@ -119,7 +119,7 @@ def test_check_shows_rendered_queries(tmp_path, capsys):
     assert "business: true" in out
     path.write_text("{name: shop, interval: 15s, preset: istio, sources: {default: {type: prometheus, ulr: x}}}")
     assert main(["check", str(path)]) == 1
-    assert "sources.default: url: Field required" in capsys.readouterr().err
+    assert "sources.default: ulr: unknown key; did you mean 'url'?" in capsys.readouterr().err
 
 
 def test_presets_are_listed_and_shown(capsys):

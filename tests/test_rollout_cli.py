@@ -86,7 +86,7 @@ def test_a_rollback_with_leftovers_has_an_exit_code_of_its_own(run, tmp_path):
         (["router", "get", *GATEWAY, "--manifest", "/no/such.yaml"], "there is no such manifest"),
         (["router", "get", *GATEWAY, "--manifest", "MANIFEST", "--route", "x"], "no rule 'x'; there are 0, 'other'"),
         (["router", "get", "--kind", "haproxy", "--option", "backend"], "--option: 'backend' is no KEY=VALUE"),
-        (["router", "get", "--kind", "haproxy", "--option", "backend=app"], "address: field required"),
+        (["router", "get", "--kind", "haproxy", "--option", "backend=app"], "address: is missing; add it"),
         (
             ["router", "get", "--kind", "haproxy", "--option", "address=/no.sock", "--option", "backend=app"],
             "haproxy at /no.sock: no answer",

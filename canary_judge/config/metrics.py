@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -19,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from canary_judge.config.units import MARGIN_HELP, TIME, is_margin, read_limit, read_margin
 from canary_judge.results import Harm, Role
 from canary_judge.series import Reading, format_duration, parse_duration
 from canary_judge.stats.margins import Margin
@@ -35,23 +35,6 @@ __all__ = [
     "SideQueries",
     "StrictModel",
 ]
-
-_TIME = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-
-
-_SIZE = {"B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}
-
-
-_NUMBER = r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
-
-
-_MARGIN_PART = re.compile(rf"(?:(?P<relative>\+?{_NUMBER}%|{_NUMBER}x)|\+(?P<absolute>{_NUMBER})\s*(?P<unit>[^\s\d]*))")
-
-
-_LIMIT = re.compile(rf"(?P<number>-?{_NUMBER})\s*(?P<unit>[^\s\d]*)")
-
-
-_MARGIN_HELP = "write it as 10%, 1.5x, +20ms, +0.1pp, or two of them as in 1.5x or +0.1pp"
 
 
 def _to_duration(value: object) -> timedelta:
@@ -123,15 +106,14 @@ class _MetricModel(StrictModel):
     def _margin_is_readable(cls, value: object) -> object:
         if value is None:
             return None
-        parts = value.split(" or ") if isinstance(value, str) else []
-        if not 1 <= len(parts) <= 2 or not all(_MARGIN_PART.fullmatch(part.strip()) for part in parts):
-            raise ValueError(f"{value!r} is no margin; {_MARGIN_HELP}")
+        if not is_margin(value):
+            raise ValueError(f"{value!r} is no margin; {MARGIN_HELP}")
         return value
 
     @model_validator(mode="after")
     def _bounds_fit(self) -> Self:
         if self.margin is None and self.limit is None and self.role is not Role.WATCH:
-            raise ValueError(f"needs `margin` (what degradation is tolerated?) or `limit`; {_MARGIN_HELP}")
+            raise ValueError(f"needs `margin` (what degradation is tolerated?) or `limit`; {MARGIN_HELP}")
         if self.limit is not None and self.harm is Harm.EITHER:
             raise ValueError("`limit` needs `harm: increase` (an upper bound) or `harm: decrease` (a lower one)")
         self.parsed_margin()
@@ -142,69 +124,13 @@ class _MetricModel(StrictModel):
         """The margin in the metric's own unit."""
         if self.margin is None:
             return None
-        relative = absolute = None
-        for part in self.margin.split(" or "):
-            found = _MARGIN_PART.fullmatch(part.strip())
-            assert found is not None  # noqa: S101  (validated above)
-            if text := found["relative"]:
-                if relative is not None:
-                    raise ValueError(f"margin {self.margin!r} has two relative parts; give one relative, one absolute")
-                relative = self._relative(text)
-            else:
-                if absolute is not None:
-                    raise ValueError(f"margin {self.margin!r} has two absolute parts; give one relative, one absolute")
-                absolute = self._absolute(float(found["absolute"]), found["unit"], "margin")
-        try:
-            return Margin(relative=relative, absolute=absolute)
-        except ValueError as error:
-            raise ValueError(f"margin {self.margin!r}: {error}; {_MARGIN_HELP}") from error
-
-    def _relative(self, text: str) -> float:
-        number = float(text.strip("+%x"))
-        if text.endswith("%"):
-            if self.harm is Harm.DECREASE and number >= 100:
-                raise ValueError(
-                    f"margin {text} of a metric that must not decrease tolerates everything; use less than 100%"
-                )
-            return number / 100
-        if self.harm is Harm.EITHER:
-            raise ValueError(f"margin {text} has one direction but `harm: either` two; write a percentage")
-        if self.harm is Harm.INCREASE and number <= 1:
-            raise ValueError(f"margin {text} tolerates no increase; write more than 1x, as in 1.5x, or a percentage")
-        if self.harm is Harm.DECREASE and not 0 < number < 1:
-            raise ValueError(f"margin {text} tolerates no decrease; write less than 1x, as in 0.9x, or a percentage")
-        return round(abs(number - 1), 12)
-
-    def _absolute(self, number: float, unit: str, what: str) -> float:
-        if unit == "pp":
-            raise ValueError(
-                f"{what} +{number:g}pp is for shares (kinds ratio and latency); give {what} in the unit of the metric"
-            )
-        if not unit:
-            return number
-        if not self.unit:
-            raise ValueError(
-                f"{what} has the unit {unit!r} but the metric has none; set `unit:` to the unit of its values"
-            )
-        for table in (_TIME, _SIZE):
-            units = {**table, "seconds": 1.0, "milliseconds": 1e-3} if table is _TIME else {**table, "bytes": 1.0}
-            if unit in units and self.unit in units:
-                return number * units[unit] / units[self.unit]
-        if unit == self.unit:
-            return number
-        raise ValueError(f"{what} is in {unit!r} but the metric in {self.unit!r}; these cannot be converted")
+        return read_margin(self.margin, harm=self.harm, unit=self.unit, share=self.is_proportion)
 
     def parsed_limit(self) -> float | None:
         """The limit in the metric's own unit."""
         if self.limit is None or isinstance(self.limit, float | int):
             return None if self.limit is None else float(self.limit)
-        found = _LIMIT.fullmatch(self.limit.strip())
-        if not found:
-            raise ValueError(f"limit {self.limit!r} is no number with a unit; write it as 5%, 300ms or 12")
-        limit = self._absolute(float(found["number"]), found["unit"], "limit")
-        if not math.isfinite(limit):
-            raise ValueError(f"limit {self.limit!r} is not finite")
-        return limit
+        return read_limit(self.limit, unit=self.unit, share=self.is_proportion)
 
     def texts(self) -> Mapping[str, tuple[Reading, QueryText]]:
         """Query text by part."""
@@ -217,13 +143,6 @@ class _MetricModel(StrictModel):
 
 
 class _ShareModel(_MetricModel):
-    def _absolute(self, number: float, unit: str, what: str) -> float:
-        if what == "margin" and unit != "pp":
-            raise ValueError(f"margin +{number:g}{unit} of a share must be in percentage points, as in +0.1pp")
-        if what == "limit" and unit != "%":
-            raise ValueError(f"limit {number:g}{unit} of a share must be a percentage, as in 5%")
-        return number / 100
-
     @model_validator(mode="after")
     def _limit_is_a_share(self) -> Self:
         limit = self.parsed_limit()
@@ -350,7 +269,7 @@ class LatencyMetric(_ShareModel):
             if not found:
                 raise ValueError("`unit` is needed (s or ms): the histogram's name does not end in _seconds or _ms")
             unit = "s" if found[1] == "seconds" else "ms"
-        seconds = {**_TIME, "seconds": 1.0, "milliseconds": 1e-3}.get(unit)
+        seconds = TIME.get(unit)
         if seconds is None:
             raise ValueError(f"unit {unit!r} of a histogram of latencies must be a unit of time, as s or ms")
         return float(f"{self.slower_than.total_seconds() / seconds:.12g}")

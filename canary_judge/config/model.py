@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -28,7 +27,8 @@ from canary_judge.config.metrics import (
     StrictModel,
 )
 from canary_judge.config.presets import PresetOptions, preset_metrics
-from canary_judge.config.templates import nearest, render
+from canary_judge.config.reading import explain, nearest, read_yaml
+from canary_judge.config.templates import render
 from canary_judge.errors import ConfigError
 from canary_judge.results import Role, Side
 from canary_judge.series import Query, Reading, format_duration
@@ -160,7 +160,7 @@ class JudgeConfig(StrictModel):
     @classmethod
     def parse(cls, text: str, *, name: str = "config") -> JudgeConfig:
         """Read YAML or JSON text; `name` stands in front of messages."""
-        return cls.from_mapping(_read_yaml(text, name), name=name)
+        return cls.from_mapping(read_yaml(text, name), name=name)
 
     @classmethod
     def from_mapping(cls, data: object, *, name: str = "config") -> JudgeConfig:
@@ -170,7 +170,11 @@ class JudgeConfig(StrictModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            lines = [f"{name}: {line}" for line in _explain(error, data)]
+            found = explain(
+                error, data, known=_known_keys(), see="; see `canary-judge schema` for what there is",
+                secret=lambda path: path[:1] in (["sources"], ["router"]),
+            )  # fmt: skip
+            lines = [f"{name}: {line}" for line in found]
             raise ConfigError("\n".join(dict.fromkeys(lines))) from None  # the cause shows all input, secrets too
 
     def with_sides(
@@ -241,95 +245,6 @@ def json_schema() -> dict[str, Any]:
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "canary_judge config"
     return schema
-
-
-# --- reading and explaining ---
-
-_TAGS = {"gauge", "ratio", "rate", "samples", "latency", "str", "SideQueries", "PresetOptions"}
-
-
-def _read_yaml(text: str, name: str) -> object:
-    import yaml  # noqa: PLC0415  (a config in Python needs none)
-
-    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-        """Refuses a key that is given twice; plain YAML keeps the last one silently."""
-
-    def mapping(loader: Any, node: Any) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = loader.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise ConfigError(
-                    f"{name}: line {key_node.start_mark.line + 1}: key {key!r} is no text; put it in quotes"
-                )
-            if key in seen:
-                raise ConfigError(
-                    f"{name}: line {key_node.start_mark.line + 1}: key {key!r} is given twice; remove one"
-                )
-            seen.add(key)
-        loader.flatten_mapping(node)
-        return {loader.construct_object(k, deep=True): loader.construct_object(v, deep=True) for k, v in node.value}
-
-    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
-    if re.search(r"(?:[\[{]\s*){100}", text):  # the C parser would overflow its stack
-        raise ConfigError(f"{name}: is nested more than 100 deep, as no config is")
-    try:
-        return yaml.load(text, Loader=Loader)  # noqa: S506  (a SafeLoader)
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"{name}: is no valid YAML or JSON: {' '.join(str(error).split())}") from error
-
-
-def _explain(error: ValidationError, data: Mapping[str, Any]) -> Iterator[str]:
-    """One line per problem: path, metric, what is wrong, remedy."""
-    for problem in error.errors(include_url=False):
-        path: list[Any] = []
-        value: Any = data
-        for item in problem["loc"]:
-            inside = item in value if isinstance(value, Mapping) else isinstance(value, list | tuple)
-            if not inside and item in _TAGS:
-                continue  # how pydantic names the member of a union, which the user did not write
-            path.append(item)
-            value = value[item] if inside and (not isinstance(item, int) or item < len(value)) else None
-        place = re.sub(r"\.(\d+)", r"[\1]", ".".join(map(str, path))) or "the config"
-        yield f"{place}{_metric_name(data, path)}: {_message(problem, path)}"
-
-
-def _metric_name(data: Mapping[str, Any], path: list[Any]) -> str:
-    try:
-        return f" ({data['metrics'][path[1]]['name']})" if path[0] == "metrics" else ""
-    except (IndexError, KeyError, TypeError):
-        return ""
-
-
-def _message(problem: Any, path: list[Any]) -> str:
-    shown = repr(problem.get("input"))
-    shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    if path[:1] in (["sources"], ["router"]):
-        shown = "of the wrong kind"  # it may be a secret
-    kind = problem["type"]
-    if kind == "extra_forbidden":
-        return f"unknown key{nearest(str(path[-1]), _known_keys())}; see `canary-judge schema` for what there is"
-    if kind == "missing":
-        return f"is missing; {_remedy(str(path[-1]))}"
-    if kind in ("value_error", "assertion_error"):
-        return str(problem["msg"]).removeprefix("Value error, ")
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return "`kind` must be one of gauge, ratio, rate, samples, latency"
-    if kind == "string_type" and not isinstance(problem.get("input"), Mapping | list):
-        return f"is {shown}, which is no text; put quotes around it as you wrote it"
-    return f"is {shown}; {str(problem['msg'])[0].lower()}{str(problem['msg'])[1:]}"
-
-
-def _remedy(key: str) -> str:
-    return {
-        "harm": "say which direction hurts: increase, decrease or either",
-        "interval": "give the length of one interval, as in 15s",
-        "name": "give it a name",
-    }.get(key, "add it")
 
 
 @cache

@@ -9,7 +9,7 @@ from importlib import resources
 from typing import Any
 
 from canary_judge.config.metrics import Duration, StrictModel
-from canary_judge.config.templates import nearest
+from canary_judge.config.reading import nearest
 
 __all__ = ["PresetOptions", "preset_metrics", "presets"]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-__all__ = ["nearest", "render"]
+from canary_judge.config.reading import nearest
+
+__all__ = ["render"]
 
 
 def render(template: str, labels: Mapping[str, str]) -> str:
@@ -76,9 +77,3 @@ def _escaped(name: str, labels: Mapping[str, str], quote: str, *, regex: bool) -
             raise ValueError(f"`${{{name}}}` is {value!r}, which cannot stand in backquotes; use double quotes")
         return value
     return value.replace("\\", "\\\\").replace(quote, "\\" + quote).replace("\n", "\\n")
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint at the known name that is nearest to a word, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]!r}?" if close else ""

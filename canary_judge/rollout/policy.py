@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from canary_judge.config.metrics import Duration, StrictModel
-from canary_judge.config.templates import nearest
+from canary_judge.config.reading import explain
 from canary_judge.errors import ConfigError, DataError
 from canary_judge.results import Action, Judgement, MetricResult, Outcome, Role, Verdict
 from canary_judge.routing import WeightReading, same_weight
@@ -141,16 +141,8 @@ class RolloutPlan(StrictModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            lines = []
-            for problem in error.errors(include_url=False):
-                place = ".".join(str(part) for part in (name, *problem["loc"]))
-                message = str(problem["msg"]).removeprefix("Value error, ")
-                if problem["type"] == "extra_forbidden":
-                    message = f"unknown key{nearest(str(problem['loc'][-1]), [*cls.model_fields, *Stage.model_fields])}"
-                elif problem["type"] != "value_error":
-                    message = f"is {problem['input']!r}; {message[0].lower()}{message[1:]}"
-                lines.append(f"{place}: {message}")
-            raise ConfigError("\n".join(dict.fromkeys(lines))) from None
+            lines = explain(error, data, known=[*cls.model_fields, *Stage.model_fields])
+            raise ConfigError("\n".join(dict.fromkeys(f"{name}.{line}" for line in lines))) from None
 
     def minimum_of(self, stage: Stage) -> timedelta:
         """The least data judged at this stage."""

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from canary_judge.config.metrics import StrictModel
+from canary_judge.config.reading import read_options
 from canary_judge.errors import ConfigError
 from canary_judge.routers.ingress import PREFIX
 from canary_judge.routers.kinds import KINDS, listed_kind
 from canary_judge.routers.kubernetes import INGRESS, KubernetesRouter, KubeStore, Ref
 from canary_judge.routers.manifest import ManifestStore
-from canary_judge.routers.options import read_options
 from canary_judge.routers.weighted import Kind, Target
 
 __all__ = ["Factory", "alb", "apisix", "contour", "gateway", "ingress_nginx", "istio", "smi", "traefik", "weighted"]

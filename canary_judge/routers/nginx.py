@@ -13,6 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field
 
 from canary_judge.config.metrics import StrictModel
+from canary_judge.config.reading import read_options
 from canary_judge.errors import (
     DestinationNotFound,
     DriftDetected,
@@ -22,7 +23,6 @@ from canary_judge.errors import (
     RouterUnavailable,
 )
 from canary_judge.files import put_file
-from canary_judge.routers.options import read_options
 from canary_judge.routers.waiting import wait_until
 from canary_judge.routing import Residual, RollbackReport, WeightReading, check_percent, same_weight
 

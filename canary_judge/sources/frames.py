@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from canary_judge.arrays import Int
 from canary_judge.config.model import JudgeConfig
+from canary_judge.config.reading import nearest
 from canary_judge.errors import ConfigError, DataError
 from canary_judge.judging import judge
 from canary_judge.results import Judgement, Side
@@ -20,9 +21,6 @@ from canary_judge.sources.tables import Align, Table
 
 if TYPE_CHECKING:
     import pandas as pd
-    from numpy.typing import NDArray
-
-    Rows = NDArray[np.int64]
 
 __all__ = ["FrameSource", "compare"]
 
@@ -84,8 +82,7 @@ class FrameSource:
         """Build it from a config's `sources:` section: `path`, and perhaps `align` and `counters`."""
         unknown = sorted(set(options) - _OPTIONS)
         if unknown:
-            near = difflib.get_close_matches(unknown[0], sorted(_OPTIONS), n=1)
-            raise ConfigError(f"{unknown[0]}: unknown key{f'; did you mean {near[0]!r}?' if near else ''}")
+            raise ConfigError(f"{unknown[0]}: unknown key{nearest(unknown[0], _OPTIONS)}")
         if not isinstance(options.get("path"), str):
             raise ConfigError(f"path: is {options.get('path')!r}; give the path of a .csv or .parquet file")
         counters = options.get("counters", [])
@@ -133,17 +130,16 @@ class FrameSource:
             ]  # fmt: skip
         return list(table.numbers), texts
 
-    def _answer(self, query: Query, rows: Rows, window: Window) -> Result:
+    def _answer(self, query: Query, rows: Int, window: Window) -> Result:
         name = query.expression
         provenance = f"column {name!r} of the {query.side} in a table of {len(self._table)} rows"
         if name in self._labels and not self._long:
             what = next((repr(value) for value in self._table.texts[name] if not _is_number(value)), "no numbers")
             return Result(error=f"column {name!r} is no numbers: it has {what}", provenance=provenance)
         if name not in self._names:
-            near = difflib.get_close_matches(name, self._names, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
             shown = ", ".join(self._names[:20]) or "no numbers in it"
-            return Result(error=f"the table has no {name!r}{hint}; there are {shown}", provenance=provenance)
+            text = f"the table has no {name!r}{nearest(name, self._names)}; there are {shown}"
+            return Result(error=text, provenance=provenance)
         if self._requests:
             return self._from_requests(query, rows, window, provenance)
         raw = query.reading in (Reading.SAMPLES, Reading.HISTOGRAM)
@@ -178,13 +174,13 @@ class FrameSource:
         rows = self._of_metric(query.expression, np.flatnonzero(self._table.side(query.side)[:end]))
         return {tuple(labels.items()): int(own[-1]) for labels, own in self._split(rows) if own.size}
 
-    def _of_metric(self, name: str, rows: Rows) -> Rows:
+    def _of_metric(self, name: str, rows: Int) -> Int:
         return rows[self._table.texts["metric"][rows] == name] if self._long else rows
 
-    def _split(self, rows: Rows) -> list[tuple[dict[str, str], Rows]]:
+    def _split(self, rows: Int) -> list[tuple[dict[str, str], Int]]:
         return self._table.groups(self._labels, rows)
 
-    def _from_requests(self, query: Query, rows: Rows, window: Window, provenance: str) -> Result:
+    def _from_requests(self, query: Query, rows: Int, window: Window, provenance: str) -> Result:
         times = self._table.times[rows]
         if query.expression == "latency":
             if query.reading not in (Reading.SAMPLES, Reading.HISTOGRAM):
@@ -256,7 +252,7 @@ def _is_number(value: object) -> bool:
 
 
 def _without_repeats(times: Any, values: Any, name: str, side: Side) -> tuple[Any, Any, int]:
-    """Rows with the same time and value are one; two values at one time cannot both be right."""
+    """Int with the same time and value are one; two values at one time cannot both be right."""
     same = np.diff(times) == 0
     if not same.any():
         return times, values, 0

@@ -20,9 +20,10 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import numpy as np
 from prometheus_api_client import PrometheusConnect
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from requests.auth import AuthBase, HTTPBasicAuth
 
+from canary_judge.config.reading import read_options
 from canary_judge.errors import ConfigError, QueryError, SourceError, SourceUnavailable
 from canary_judge.results import Side
 from canary_judge.series import (
@@ -137,14 +138,7 @@ class PrometheusSource:
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> PrometheusSource:
         """Build it from a config's `sources:` section; keys as the arguments, with `username` and `password`."""
-        try:
-            read = _Options.model_validate(dict(options))
-        except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            known = ", ".join(_Options.model_fields)
-            raise ConfigError(
-                f"{'.'.join(map(str, first['loc']))}: {first['msg']}; the keys are type, {known}"
-            ) from None
+        read = read_options(_Options, options)
         if read.password is not None and read.username is None:
             raise ConfigError("password: stands without a `username`; add it")
         password = read.password.get_secret_value() if read.password else ""

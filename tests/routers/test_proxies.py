@@ -318,14 +318,14 @@ def test_drift_is_told(kind, proxy):
     ("options", "message"),
     [
         ({"type": "envoy"}, "router.type: 'envoy' is no router; did you mean"),
-        ({"type": "haproxy", "backend": "app"}, "address: field required"),
+        ({"type": "haproxy", "backend": "app"}, "address: is missing; add it"),
         ({"type": "haproxy", "adress": "x", "backend": "app"}, "did you mean 'address'?"),
         ({"type": "envoy-file", "path": "x", "kind": "rtds"}, "prefix: is missing"),
         ({"type": "istio", "name": "app"}, "stable, canary: name both"),
         ({"type": "istio", "stable": "a", "canary": "b"}, "name: is missing"),
         ({"type": "aws-alb-ingress", "stable": "a", "canary": "b", "name": "c"}, "action: is missing"),
         ({"type": "gateway-api", "stable": "a", "canary": "b", "name": "c", "store": "http"}, "url: is missing"),
-        ({"type": "weighted", "stable": "a", "canary": "b", "name": "c"}, "field required"),
+        ({"type": "weighted", "stable": "a", "canary": "b", "name": "c"}, "kind: is missing; add it"),
     ],
 )
 def test_wrong_options_are_named(options, message):

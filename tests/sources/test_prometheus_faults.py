@@ -196,9 +196,9 @@ def test_refused_access_names_the_credentials(status):
     ("options", "message"),
     [
         ({"type": "prometeus"}, "did you mean 'prometheus'"),
-        ({"type": "prometheus"}, "url: Field required"),
+        ({"type": "prometheus"}, "url: is missing; add it"),
         ({"type": "prometheus", "url": "localhost:9090"}, "write it as http://localhost:9090"),
-        ({"type": "prometheus", "url": "http://x", "timout": 3}, "timout: Extra inputs"),
+        ({"type": "prometheus", "url": "http://x", "timout": 3}, "timout: unknown key; did you mean 'timeout'"),
         ({"type": "prometheus", "url": "${env:NOT_SET_ANYWHERE}"}, "NOT_SET_ANYWHERE is not set"),
         ({"type": "frame", "pth": "x"}, "pth: unknown key; did you mean 'path'"),
         ({"type": "frame", "path": "no.csv", "align": "end"}, "cannot be read"),
