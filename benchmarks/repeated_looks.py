@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.one_look import RATIO, TWO_SIDED, UPWARD, clumped, config, counts, gauge, staged
 from benchmarks.repeated import Run, median, runs, share
 from canary_judge.config.model import JudgeConfig
-from canary_judge.samples.collecting import MetricSamples
+from canary_judge.samples import MetricSamples
 
 # an interrupted run goes on from here; deleted when the page is written
 NOTES = Path(__file__).parents[1] / ".calibration-looks.notes"

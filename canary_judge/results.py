@@ -6,10 +6,11 @@ verdict in a controller costs no pandas.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +30,7 @@ __all__ = [
     "Scale",
     "Shortfall",
     "Side",
+    "Sides",
     "TrafficSplit",
     "Verdict",
 ]
@@ -39,6 +41,37 @@ class Side(StrEnum):
 
     BASELINE = "baseline"
     CANARY = "canary"
+
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sides(Generic[T]):
+    """Something of each side, never told apart by position.
+
+    Examples:
+        >>> Sides(baseline=950, canary=50).map(float)
+        Sides(baseline=950.0, canary=50.0)
+        >>> Sides.of(lambda side: side.value)[Side.CANARY]
+        'canary'
+    """
+
+    baseline: T
+    canary: T
+
+    @classmethod
+    def of(cls, made: Callable[[Side], T]) -> Sides[T]:
+        """What is made of each side."""
+        return cls(baseline=made(Side.BASELINE), canary=made(Side.CANARY))
+
+    def __getitem__(self, side: Side) -> T:
+        return self.canary if side is Side.CANARY else self.baseline
+
+    def map(self, change: Callable[[T], S]) -> Sides[S]:
+        """The same of both sides, changed."""
+        return Sides(baseline=change(self.baseline), canary=change(self.canary))
 
 
 class Harm(StrEnum):

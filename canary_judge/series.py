@@ -32,6 +32,7 @@ __all__ = [
     "format_duration",
     "nanoseconds",
     "parse_duration",
+    "selector",
 ]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -148,6 +149,11 @@ class Window:
         count = self.duration // step
         size = step // timedelta(microseconds=1) * 1000
         return nanoseconds(self.start) + size * np.arange(count + 1, dtype=np.int64)
+
+
+def selector(labels: Mapping[str, str]) -> str:
+    """Labels as a selector, for messages."""
+    return "{" + ", ".join(f'{name}="{value}"' for name, value in sorted(labels.items())) + "}"
 
 
 class Reading(StrEnum):

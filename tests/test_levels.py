@@ -7,7 +7,7 @@ from benchmarks.one_look import COUNT_CASES, RATIO, TWO_SIDED, UPWARD, ar1, conf
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging import judge_samples
 from canary_judge.results import Outcome
-from canary_judge.samples.collecting import GaugeData, MetricSamples
+from canary_judge.samples import GaugeData, MetricSamples
 from tests.builders import GAUGE, counted, quality
 from tests.builders import samples as of_all
 

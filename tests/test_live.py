@@ -18,7 +18,7 @@ import pytest
 from canary_judge import JudgeConfig, Window, judge
 from canary_judge.__main__ import main
 from canary_judge.results import Outcome, Verdict
-from canary_judge.samples.collecting import collect
+from canary_judge.samples import collect
 from canary_judge.sources import PrometheusSource
 from tests import proxies
 from tests.real_prometheus import running

@@ -8,7 +8,7 @@ import pytest
 from canary_judge.config.metrics import LatencyMetric, RatioMetric
 from canary_judge.errors import DataError
 from canary_judge.results import Side
-from canary_judge.samples.collecting import _metric_samples
+from canary_judge.samples.collecting import metric_samples
 from canary_judge.series import Form, Result, Series, Window, nanoseconds
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -74,7 +74,7 @@ def counted(*found, form=Form.COUNTER, total=None):
     parts = {("events", Side.CANARY): canary, ("total", Side.CANARY): total or plain,
              ("events", Side.BASELINE): Result(series=(series([(0, 0), (60, 0)], instance="y"),), form=Form.COUNTER),
              ("total", Side.BASELINE): Result(series=(series([(t, 1000 * t) for t in range(0, 61, 15)], instance="y"),), form=Form.COUNTER)}  # fmt: skip
-    return _metric_samples(METRIC, parts, EDGES)
+    return metric_samples(METRIC, parts, EDGES)
 
 
 def increments(*found, **more):
@@ -152,4 +152,4 @@ def test_instances_with_other_buckets_are_refused():
     found = tuple(series([(0, 0), (60, 600)], instance=instance, le=le) for instance, le in buckets)
     parts = {("histogram", side): Result(series=found, form=Form.COUNTER) for side in Side}
     with pytest.raises(Exception, match=r'instance="b"} has not the bucket 0.3'):
-        _metric_samples(metric, parts, EDGES)
+        metric_samples(metric, parts, EDGES)

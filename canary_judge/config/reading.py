@@ -1,4 +1,4 @@
-"""From text to models: YAML that hides nothing, and one explanation of a wrong key: path, value, remedy, nearest key."""
+"""From text to models: YAML that hides nothing; one explanation of a wrong key: path, value, remedy, nearest key."""
 
 from __future__ import annotations
 

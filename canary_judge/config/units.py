@@ -1,4 +1,4 @@
-"""The grammar of margins and limits: numbers with units, percent, factors, percentage points; each text is read once."""
+"""The grammar of margins and limits: numbers with units, percent, factors, percentage points. A text is read once."""
 
 from __future__ import annotations
 

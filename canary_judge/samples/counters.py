@@ -9,13 +9,10 @@ import numpy as np
 
 from canary_judge.arrays import Bool, Float, Int
 from canary_judge.results import Side
+from canary_judge.samples.grid import Unusable, intervals
 from canary_judge.series import Form, Result, Series
 
-__all__ = ["CountedSide", "Unusable", "first_samples", "increments", "intervals", "note_first", "nothing"]
-
-
-class Unusable(Exception):  # noqa: N818
-    """The metric cannot be judged; the message says why and what to do."""
+__all__ = ["CountedSide", "empty_side", "first_samples", "increments", "note_first"]
 
 
 @dataclass(slots=True)
@@ -42,7 +39,7 @@ class CountedSide:
         return CountedSide(increments=values, covered=self.covered, reporting=self.reporting, series=self.series)
 
 
-def nothing(edges: Int) -> CountedSide:
+def empty_side(edges: Int) -> CountedSide:
     """A side on which nothing was counted yet."""
     size = edges.size - 1
     return CountedSide(
@@ -51,42 +48,39 @@ def nothing(edges: Int) -> CountedSide:
 
 
 def increments(result: Result, edges: Int, first: Mapping[tuple[str, str], int], where: str) -> CountedSide:
-    """Events per interval over all series of a result."""
-    side = nothing(edges)
+    """Events per interval over all series of a result.
+
+    Args:
+        result: Counters, or counts since the point before.
+        edges: Of the intervals, in nanoseconds, shape (n + 1,).
+        first: The earliest point of any series of each target.
+        where: Which side and part, for messages.
+    """
+    side = empty_side(edges)
     if result.form not in (Form.COUNTER, Form.COUNTS):
         if not result.series:
             return side
         raise Unusable(f"{where}: the source answered with {result.form.value}, but counts are needed")
     instances: dict[tuple[str, str], Bool] = {}
     for one in result.series:
-        times, values, zero_at = one.timestamps, one.values, one.zero_at
-        finite = np.isfinite(values)
-        in_window = intervals(times, edges)[1]
+        finite = np.isfinite(one.values)
+        in_window = intervals(one.timestamps, edges)[1]
         side.non_finite += int((in_window & ~finite).sum())
-        times, values = times[finite], values[finite]
         if not (in_window & finite).any():
             continue
         side.series += 1
-        if (values < 0).any():
-            raise Unusable(f"{where}: a count of {values.min():g} is negative; give a counter, or use kind: gauge")
-        if result.form is Form.COUNTER:
-            times, values = _differences(times, values, edges, _zero_before(one, zero_at, first, times, values), side)
-        interval, inside = intervals(times, edges)
-        added = np.bincount(interval[inside], weights=values[inside], minlength=edges.size - 1)
-        side.increments += added
+        if (one.values[finite] < 0).any():
+            least = one.values[finite].min()
+            raise Unusable(f"{where}: a count of {least:g} is negative; give a counter, or use kind: gauge")
+        amount = _added(side, one, finite, result.form, edges, first)
         seen, inside = intervals(one.timestamps[finite], edges)
         side.covered[seen[inside]] = True
-        instance = one.instance
-        side.by_instance |= bool(instance)
-        if instance:
-            side.totals[instance] = side.totals.get(instance, 0.0) + float(added.sum())
-        reports = instances.setdefault((one.labels.get("job", ""), instance), np.zeros(edges.size - 1, dtype=bool))
+        side.by_instance |= bool(one.instance)
+        if one.instance:
+            side.totals[one.instance] = side.totals.get(one.instance, 0.0) + amount
+        blank = np.zeros(edges.size - 1, dtype=bool)
+        reports = instances.setdefault((one.labels.get("job", ""), one.instance), blank)
         reports[seen[inside]] = True
-        if result.form is Form.COUNTS:
-            broken = np.zeros(edges.size - 1, dtype=bool)
-            at, on_grid = intervals(one.timestamps[~finite], edges)
-            broken[at[on_grid]] = True
-            side.unobserved = broken if side.unobserved is None else side.unobserved | broken
     for reports in instances.values():
         side.reporting += reports
     if side.unobserved is not None:
@@ -94,7 +88,25 @@ def increments(result: Result, edges: Int, first: Mapping[tuple[str, str], int],
     return side
 
 
-def _differences(times: Int, values: Float, edges: Int, zero: bool, side: CountedSide) -> tuple[Int, Float]:  # noqa: FBT001
+def _added(
+    side: CountedSide, one: Series, finite: Bool, form: Form, edges: Int, first: Mapping[tuple[str, str], int]
+) -> float:
+    """Add the events of one series to its side; their sum."""
+    times, values = one.timestamps[finite], one.values[finite]
+    if form is Form.COUNTER:
+        times, values = _differences(times, values, edges, side, zero=_zero_before(one, first, times, values))
+    else:
+        broken = np.zeros(edges.size - 1, dtype=bool)
+        at, on_grid = intervals(one.timestamps[~finite], edges)
+        broken[at[on_grid]] = True
+        side.unobserved = broken if side.unobserved is None else side.unobserved | broken
+    interval, inside = intervals(times, edges)
+    added = np.bincount(interval[inside], weights=values[inside], minlength=edges.size - 1)
+    side.increments += added
+    return float(added.sum())
+
+
+def _differences(times: Int, values: Float, edges: Int, side: CountedSide, *, zero: bool) -> tuple[Int, Float]:
     steps = np.diff(values)
     reset = steps < 0
     in_window = times[1:] > edges[0]
@@ -108,16 +120,14 @@ def _differences(times: Int, values: Float, edges: Int, zero: bool, side: Counte
     return times[1:], steps
 
 
-def _zero_before(
-    one: Series, zero_at: int | None, first: Mapping[tuple[str, str], int], times: Int, values: Float
-) -> bool:
+def _zero_before(one: Series, first: Mapping[tuple[str, str], int], times: Int, values: Float) -> bool:
     """Whether a series that appears inside the window is known to have been zero before its first point."""
     if not times.size:
         return False
     if values[0] == 0:
         return True
-    if zero_at is not None:
-        return bool(zero_at <= times[0])
+    if one.zero_at is not None:
+        return bool(one.zero_at <= times[0])
     target = _target(one.labels)
     return target is not None and bool(first.get(target, int(times[0])) < int(times[0]))
 
@@ -141,9 +151,3 @@ def note_first(result: Result, first: dict[tuple[str, str], int]) -> None:
 
 def _target(labels: Mapping[str, str]) -> tuple[str, str] | None:
     return (labels.get("job", ""), labels["instance"]) if "instance" in labels else None
-
-
-def intervals(times: Int, edges: Int) -> tuple[Int, Bool]:
-    """Index of the interval (edge, next edge] of each time, and whether it lies on the grid."""
-    index = np.searchsorted(edges, times, side="left") - 1
-    return index, (index >= 0) & (index < edges.size - 1)

@@ -2,16 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from canary_judge.arrays import Float, Int
-from canary_judge.results import Side
-from canary_judge.samples.counters import Unusable, intervals
-from canary_judge.series import Result, Series
+from canary_judge.config.metrics import GaugeMetric
+from canary_judge.results import Quality, Side, Sides
+from canary_judge.samples.data import GaugeData, MetricSamples
+from canary_judge.samples.grid import Parts, Unusable, coverage, intervals, pause
+from canary_judge.series import Form, Result, Series, selector
 
-__all__ = ["instance_names", "levels", "levels_before", "rows_of", "selector"]
+__all__ = ["gauge_samples"]
+
+
+def gauge_samples(metric: GaugeMetric, parts: Parts, edges: Int) -> MetricSamples:
+    """The levels of both sides on the grid, with the record before the window."""
+    read = Sides.of(lambda side: _read(metric, parts, edges, side))
+    values, names = read.map(lambda side: side.values), read.map(lambda side: side.names)
+    warnings: list[str] = []
+    before = Sides.of(
+        lambda side: levels_before(parts.get(("history", side), Result()), metric.by, edges, side, warnings)
+    )
+    told = tuple(warnings)
+    if not values.baseline.size and not values.canary.size:
+        return MetricSamples(data=None, warnings=told)
+    present = values.map(lambda matrix: np.logical_or.reduce(~np.isnan(matrix), axis=0))
+    quality = Quality(
+        coverage_baseline=coverage(present.baseline),
+        coverage_canary=coverage(present.canary),
+        silent_baseline=pause(present.baseline),
+        silent_canary=pause(present.canary),
+        non_finite=read.baseline.non_finite + read.canary.non_finite,
+        series_baseline=len(values.baseline),
+        series_canary=len(values.canary),
+    )
+    if not all((~np.isnan(values[side])).any() for side in Side):
+        return MetricSamples(data=None, quality=quality, warnings=told)
+    if not metric.by:
+        both = present.baseline & present.canary
+        if not both.any():
+            raise Unusable(
+                "the sides have no interval in common; to compare two periods, shift one onto the other "
+                "(FrameSource: align='start')"
+            )
+        # only intervals that both sides saw are compared: what one side alone lived through is no effect
+        values = values.map(lambda matrix: np.where(both, matrix, np.nan))
+    past = before.baseline[1]
+    data = GaugeData(
+        baseline=values.baseline,
+        canary=values.canary,
+        history=past[0] if not metric.by and len(past) else np.empty(0),
+        simultaneous=all(result.simultaneous for result in parts.values()),
+        names_baseline=names.baseline,
+        names_canary=names.canary,
+        before_baseline=rows_of(names.baseline, *before.baseline),
+        before_canary=rows_of(names.canary, *before.canary),
+    )
+    return MetricSamples(data=data, quality=quality, warnings=told)
+
+
+class _Levels(NamedTuple):
+    """One side: a row per instance, their names, and how many points were not finite."""
+
+    values: Float
+    names: tuple[str, ...]
+    non_finite: int
+
+
+def _read(metric: GaugeMetric, parts: Parts, edges: Int, side: Side) -> _Levels:
+    result = parts.get(("value", side), Result())
+    if result.form is not Form.LEVEL:
+        raise Unusable(f"{side}: the source answered with {result.form.value}, but a gauge needs levels")
+    values, bad = levels(result.series, metric.by, edges, side)
+    return _Levels(values=values, names=instance_names(result.series, metric.by), non_finite=bad)
 
 
 def levels_before(
@@ -82,8 +147,3 @@ def levels(series: Sequence[Series], by: tuple[str, ...], edges: Int, side: Side
             exact[interval[used]] = one.values[used]
             row[single] = exact[single]
     return rows, bad
-
-
-def selector(labels: Mapping[str, str]) -> str:
-    """Labels as a selector, for messages."""
-    return "{" + ", ".join(f'{name}="{value}"' for name, value in sorted(labels.items())) + "}"

@@ -14,7 +14,7 @@ from canary_judge.config.presets import presets
 from canary_judge.config.templates import render
 from canary_judge.judging import fetch, judge
 from canary_judge.results import Outcome, Verdict
-from canary_judge.samples.collecting import collect
+from canary_judge.samples import collect
 from canary_judge.series import Window
 from canary_judge.sources import PrometheusSource
 from tests.real_prometheus import running

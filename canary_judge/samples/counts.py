@@ -1,0 +1,254 @@
+"""Events and exposure of both sides, interval by interval: read, what was odd about them, and what that forbids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from canary_judge.arrays import Float, Int
+from canary_judge.config.metrics import LatencyMetric, RateMetric, RatioMetric
+from canary_judge.results import Quality, Side, Sides
+from canary_judge.samples.counters import CountedSide, empty_side, first_samples, increments, note_first
+from canary_judge.samples.data import CountData, MetricSamples
+from canary_judge.samples.grid import Parts, Unusable, coverage, pause
+from canary_judge.samples.raw import MOST_UNDEFINED
+from canary_judge.series import Form, Result, Series, selector
+from canary_judge.stats.counts import Counts
+
+__all__ = ["count_samples"]
+
+# Where so many events are expected, none at all is less likely than a wrong selector.
+_MANY_EVENTS = 10.0
+
+_Counted = RatioMetric | RateMetric | LatencyMetric
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """Both sides as they were read.
+
+    Attributes:
+        events: Of each side.
+        exposure: Of each side: requests, another counter, or observed time.
+        unlabelled: Observed time is counted, and the events of a side do not tell its instances apart.
+        by_row: Rows that are events themselves: an interval without one had no traffic, and is no gap.
+    """
+
+    events: Sides[CountedSide]
+    exposure: Sides[CountedSide]
+    unlabelled: bool
+    by_row: bool
+
+    @property
+    def total(self) -> Sides[float]:
+        """Exposure over the whole window."""
+        return self.exposure.map(lambda side: float(side.increments.sum()))
+
+    @property
+    def happened(self) -> Sides[float]:
+        """Events over the whole window."""
+        return self.events.map(lambda side: float(side.increments.sum()))
+
+
+def count_samples(metric: _Counted, parts: Parts, edges: Int) -> MetricSamples:
+    """Counts on the grid, with the objections to what was read."""
+    read = _read(metric, parts, edges)
+    quality = _quality(read)
+    oddities = tuple(_oddities(read, quality))
+    if not all(read.exposure[side].series for side in Side):
+        return MetricSamples(data=None, quality=quality, warnings=oddities)
+    if isinstance(metric, RatioMetric):
+        _refuse_more_events_than_total(read)
+    objections = tuple(_objections(metric, read, quality))
+    return MetricSamples(
+        data=_data(metric, read), quality=quality, warnings=(*oddities, *objections), complete=not objections
+    )  # fmt: skip
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+def _read(metric: _Counted, parts: Parts, edges: Int) -> _Read:
+    both = Sides.of(lambda side: _read_side(metric, parts, edges, side))
+    events, exposure = both.map(lambda pair: pair[0]), both.map(lambda pair: pair[1])
+    _refuse_shared_series(parts)
+    for side in Side:
+        _leave_out_unobserved(events[side], exposure[side])
+    timed = isinstance(metric, RateMetric) and metric.exposure is None
+    return _Read(
+        events=events,
+        exposure=exposure,
+        unlabelled=timed and not all(events[side].by_instance for side in Side),
+        by_row=any(result.form is Form.SAMPLES for result in parts.values()),
+    )
+
+
+def _read_side(metric: _Counted, parts: Parts, edges: Int, side: Side) -> tuple[CountedSide, CountedSide]:
+    """Events and exposure of one side."""
+    if isinstance(metric, LatencyMetric):
+        return _slower(parts.get(("histogram", side), Result()), metric.bound(), edges, side)
+    first = first_samples(parts, side)
+    events = increments(parts.get(("events", side), Result()), edges, first, f"{side} events")
+    if isinstance(metric, RateMetric) and metric.exposure is None:
+        seconds = float(edges[1] - edges[0]) / 1e9
+        # observed time adds up over instances: ten pods have ten times the chances of one
+        return events, events.of(seconds * events.reporting.astype(np.float64))
+    part = "total" if isinstance(metric, RatioMetric) else "exposure"
+    return events, increments(parts.get((part, side), Result()), edges, first, f"{side} {part}")
+
+
+def _leave_out_unobserved(events: CountedSide, exposure: CountedSide) -> None:
+    """What one of them could not observe counts for neither."""
+    for one in (events, exposure):
+        if one.unobserved is not None:
+            for other in (events, exposure):
+                other.increments = np.where(one.unobserved, 0.0, other.increments)
+                other.covered = other.covered & ~one.unobserved
+
+
+def _data(metric: _Counted, read: _Read) -> CountData:
+    def exposure(side: Side) -> Float:
+        values = read.exposure[side].increments
+        # never fewer requests than events: a dropped birth may have taken requests away
+        return np.maximum(values, read.events[side].increments) if metric.is_proportion else values
+
+    happened, chances = read.events.baseline.totals, read.exposure.baseline.totals
+    return CountData(
+        counts=Counts(
+            events_baseline=read.events.baseline.increments,
+            exposure_baseline=exposure(Side.BASELINE),
+            events_canary=read.events.canary.increments,
+            exposure_canary=exposure(Side.CANARY),
+        ),
+        instances={name: (happened.get(name, 0.0), amount) for name, amount in chances.items()},
+    )
+
+
+# --- what was odd, and what it forbids ---------------------------------------------------------------------------
+
+
+def _quality(read: _Read) -> Quality:
+    exposure, total = read.exposure, read.total
+    counted = [pair[side] for pair in (exposure, read.events) for side in Side]
+    whole = total.baseline + total.canary
+    return Quality(
+        coverage_baseline=1.0 if read.by_row else coverage(exposure.baseline.covered),
+        coverage_canary=1.0 if read.by_row else coverage(exposure.canary.covered),
+        silent_baseline=pause(exposure.baseline.increments > 0),
+        silent_canary=pause(exposure.canary.increments > 0),
+        resets=sum(one.resets for one in counted),
+        births=sum(one.births for one in counted),
+        births_dropped=sum(one.dropped for one in counted),
+        non_finite=sum(one.non_finite for one in counted),
+        canary_share=total.canary / whole if whole else None,
+        series_baseline=exposure.baseline.series,
+        series_canary=exposure.canary.series,
+    )
+
+
+def _oddities(read: _Read, quality: Quality) -> Iterator[str]:
+    """What a reader should know, and what forbids nothing."""
+    if quality.births_dropped:
+        yield (
+            f"{quality.births_dropped} counter series appeared inside the window without proof that they began at "
+            "zero (no `up` or process_start_time_seconds of their target); their first value is left out"
+        )
+    if read.unlabelled:
+        yield (
+            "the events do not tell instances apart (no label `instance` or `pod`), so each side counts as one, "
+            "however many it has; if these differ, leave the label in or give `exposure` (as requests)"
+        )
+
+
+def _objections(metric: _Counted, read: _Read, quality: Quality) -> Iterator[str]:
+    """Why something may have been left out, so that the metric cannot be found safe."""
+    total, happened = read.total, read.happened
+    undefined = quality.non_finite / max(int(total.baseline + total.canary), 1)
+    if read.by_row and undefined > MOST_UNDEFINED:
+        yield f"{quality.non_finite} values are NaN, {undefined:.1%} of all: they may be the slow ones"
+    if isinstance(metric, LatencyMetric) or metric.absent_is_zero:
+        return
+    if not any(read.events[side].series for side in Side):
+        yield (
+            "no event series on either side: no events, or a misspelt selector? Create the series at start-up, "
+            "or set `absent_is_zero: true` if the selector is right"
+        )
+    if read.events.baseline.series and not read.events.canary.series:
+        expected = happened.baseline / (total.baseline or 1.0) * total.canary
+        if expected >= _MANY_EVENTS:
+            yield (
+                f"the canary has no event series at all where {expected:.0f} events were to be expected: a misspelt "
+                "selector? Set `absent_is_zero: true` if the selector is right"
+            )
+
+
+def _refuse_more_events_than_total(read: _Read) -> None:
+    for side in Side:
+        have, total = read.happened[side], read.total[side]
+        if have > total * (1 + 1e-9) and have > 0:
+            raise Unusable(
+                f"{side}: {have:g} events out of a total of {total:g}; `events` must be a part of `total`"
+            )  # fmt: skip
+
+
+def _refuse_shared_series(parts: Parts) -> None:
+    """A baseline selector that also matches the canary's series would dilute every difference."""
+    seen: dict[tuple[str, frozenset[tuple[str, str]]], Side] = {}
+    for (part, side), result in parts.items():
+        for one in result.series if result.form is Form.COUNTER else ():
+            key = (part, frozenset(one.labels.items()))
+            if one.labels and seen.setdefault(key, side) is not side:
+                raise Unusable(
+                    f"baseline and canary both select the series {selector(one.labels)}; make the selectors exclusive"
+                )
+
+
+# --- histograms --------------------------------------------------------------------------------------------------
+
+
+def _slower(result: Result, bound: float, edges: Int, side: Side) -> tuple[CountedSide, CountedSide]:
+    """Requests slower than the bound, and all requests."""
+    if result.form is Form.SAMPLES:
+        exposure = increments(_as_counts(result, np.ones_like), edges, {}, str(side))
+        events = increments(_as_counts(result, lambda values: (values > bound).astype(float)), edges, {}, str(side))
+        return events, exposure
+    buckets: dict[float, list[Series]] = {}
+    for one in result.series:
+        try:
+            buckets.setdefault(float(one.labels["le"]), []).append(one)
+        except (KeyError, ValueError):
+            raise Unusable(
+                f"{side}: the series {selector(one.labels)} has no bucket bound `le`; give a ..._bucket selector"
+            ) from None
+    if not buckets:
+        return empty_side(edges), empty_side(edges)
+    fits = [le for le in buckets if np.isclose(le, bound, rtol=1e-9, atol=0)]
+    if not fits or np.inf not in buckets:
+        raise Unusable(
+            f"{side}: {bound:g} is no bucket bound of the histogram; its bounds are "
+            f"{', '.join(f'{le:g}' for le in sorted(buckets))} (in the histogram's unit)"
+        )
+    instances = [
+        {frozenset((name, value) for name, value in one.labels.items() if name != "le") for one in buckets[le]}
+        for le in (fits[0], np.inf)
+    ]
+    if instances[0] != instances[1]:
+        lacking = selector(dict(min(instances[0] ^ instances[1], key=sorted)))
+        raise Unusable(f"{side}: {lacking} has not the bucket {bound:g}; all instances need the same bounds")
+    first: dict[tuple[str, str], int] = {}
+    note_first(result, first)
+    exposure = increments(replace(result, series=tuple(buckets[np.inf])), edges, first, f"{side} histogram")
+    faster = increments(replace(result, series=tuple(buckets[fits[0]])), edges, first, f"{side} histogram")
+    slow = np.maximum(exposure.increments - faster.increments, 0.0)
+    events = exposure.of(slow)
+    events.totals = {name: max(all_ - faster.totals.get(name, 0.0), 0.0) for name, all_ in exposure.totals.items()}
+    return events, exposure
+
+
+def _as_counts(result: Result, count: Callable[[Float], Float]) -> Result:
+    series = tuple(
+        replace(one, values=np.where(np.isnan(one.values), np.nan, count(one.values))) for one in result.series
+    )
+    return replace(result, series=series, form=Form.COUNTS)

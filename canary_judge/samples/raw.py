@@ -1,0 +1,73 @@
+"""Raw values: every one of them, in order of time."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from canary_judge.arrays import Bool, Float, Int
+from canary_judge.results import Quality, Side, Sides
+from canary_judge.samples.data import MetricSamples, RawData
+from canary_judge.samples.grid import Parts, coverage, intervals, pause
+from canary_judge.series import Result
+
+__all__ = ["MOST_UNDEFINED", "raw_samples"]
+
+# More undefined raw values than this may hide the worst ones (time-outs have no latency).
+MOST_UNDEFINED = 0.01
+
+
+class _Values(NamedTuple):
+    """One side: finite values, the interval of each, the intervals with one, and how many were not finite."""
+
+    values: Float
+    interval: Int
+    covered: Bool
+    non_finite: int
+
+
+def _read(parts: Parts, edges: Int, side: Side) -> _Values:
+    series = parts.get(("value", side), Result()).series
+    times = np.concatenate([one.timestamps for one in series] or [np.empty(0, dtype=np.int64)])
+    points = np.concatenate([one.values for one in series] or [np.empty(0)])
+    order = np.argsort(times, kind="stable")
+    interval, inside = intervals(times[order], edges)
+    finite = np.isfinite(points[order])
+    used = inside & finite
+    return _Values(
+        values=points[order][used],
+        interval=interval[used],
+        covered=np.bincount(interval[used], minlength=edges.size - 1) > 0,
+        non_finite=int((inside & ~finite).sum()),
+    )
+
+
+def raw_samples(parts: Parts, edges: Int) -> MetricSamples:
+    """The values of both sides; not complete where many are undefined."""
+    read = Sides.of(lambda side: _read(parts, edges, side))
+    bad = read.baseline.non_finite + read.canary.non_finite
+    total = read.baseline.values.size + read.canary.values.size
+    series = Sides.of(lambda side: len(parts.get(("value", side), Result()).series))
+    quality = Quality(
+        coverage_baseline=coverage(read.baseline.covered),
+        coverage_canary=coverage(read.canary.covered),
+        silent_baseline=pause(read.baseline.covered),
+        silent_canary=pause(read.canary.covered),
+        non_finite=bad,
+        canary_share=read.canary.values.size / total if total else None,
+        series_baseline=series.baseline,
+        series_canary=series.canary,
+    )
+    if not (read.baseline.values.size and read.canary.values.size):
+        return MetricSamples(data=None, quality=quality)
+    undefined = bad / (bad + total)
+    hidden = undefined > MOST_UNDEFINED
+    said = f"{bad} values are NaN or infinite, {undefined:.1%} of all: they may be the worst ones"
+    data = RawData(
+        baseline=read.baseline.values,
+        canary=read.canary.values,
+        interval_baseline=read.baseline.interval,
+        interval_canary=read.canary.interval,
+    )
+    return MetricSamples(data=data, quality=quality, warnings=(said,) if hidden else (), complete=not hidden)
