@@ -257,7 +257,7 @@ def test_presets_expand_to_errors_slow_requests_and_volume(name):
     made = config(preset=name)
     names = [metric.name for metric in made.metrics]
     assert names == ["errors", "volume"] if name == "haproxy" else ["errors", "slow requests", "volume"]
-    labels = dict.fromkeys(presets()[name]["labels"], "x")
+    labels = dict.fromkeys(presets()[name].labels, "x")
     assert all("${" not in q.expression for q in made.with_sides(baseline=labels, canary=labels).queries())
 
 

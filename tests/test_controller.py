@@ -8,10 +8,11 @@ import pytest
 
 from canary_judge.errors import Conflict, DataError, RouterError, RouterUnavailable, SourceUnavailable
 from canary_judge.results import Side
+from canary_judge.rollout import Phase, RolloutPlan
 from canary_judge.rollout.controller import Controller
 from canary_judge.rollout.events import EventKind
-from canary_judge.rollout.journal import read_journal, send_command
-from canary_judge.rollout.policy import Phase, RolloutPlan
+from canary_judge.rollout.inbox import send_command
+from canary_judge.rollout.journal import read_journal
 from canary_judge.routers.kubernetes import Forbidden
 from canary_judge.routing import RollbackReport
 from canary_judge.series import Result

@@ -5,8 +5,8 @@ import random
 import pytest
 
 from canary_judge.errors import Conflict, RouterError, RouterUnavailable, SourceUnavailable
+from canary_judge.rollout import Phase, RolloutPlan
 from canary_judge.rollout.controller import Controller
-from canary_judge.rollout.policy import Phase, RolloutPlan
 from canary_judge.routers.kubernetes import Forbidden
 from canary_judge.testing import simulated_world
 from tests.test_controller import check_journal, half, incomplete, weights

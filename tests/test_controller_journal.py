@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 import pytest
 
 from canary_judge.errors import DataError
+from canary_judge.rollout import Phase, RolloutPlan
 from canary_judge.rollout.controller import Controller
 from canary_judge.rollout.events import EventKind
 from canary_judge.rollout.journal import Journal, read_journal
-from canary_judge.rollout.policy import Phase, RolloutPlan
 from canary_judge.testing import simulated_world
 from tests.test_controller import BROKEN, HEALTHY, PLAN, check_journal, drive, texts, weights
 

@@ -13,11 +13,9 @@ from hypothesis import strategies as st
 
 from canary_judge.errors import ConfigError, DataError
 from canary_judge.results import Action, Outcome, Quality, Role, Verdict
-from canary_judge.rollout.policy import (
-    Do,
-    Phase,
-    RolloutPlan,
-    RolloutState,
+from canary_judge.rollout import Order, Phase, RolloutPlan, RolloutState, step
+from canary_judge.rollout.policy import take_over
+from canary_judge.rollout.state import (
     abort,
     approve,
     begin,
@@ -26,8 +24,6 @@ from canary_judge.rollout.policy import (
     rolled_back,
     state_from_json,
     state_to_json,
-    step,
-    take_over,
 )
 from canary_judge.routing import WeightReading
 
@@ -78,28 +74,28 @@ GATED = RolloutPlan(stages=[{"weight": 5, "approval": True}, 25, 100])
 EASY = RolloutPlan(stages=[5, 25, 100], needs="no_harm")
 # rule, when, plan, state, judgement, minutes after noon, reading, what is done, weight that is set
 TABLE = [
-    ("ended", "the rollout has ended", PLAN, at(phase=Phase.ROLLED_BACK, reason="done"), PASS(), 10, reads(5), Do.END, None),
-    ("rolling back", "a rollback is under way, whatever is judged", PLAN, at(phase=Phase.ROLLING_BACK, reason="bad"), PASS(), 10, reads(5), Do.ROLL_BACK, None),
-    ("regressed", "the verdict is fail; a pause, a drift, a deadline or a router that cannot be read change nothing", PLAN, at(paused=True, drifted=NOON), FAIL(), 1, None, Do.ROLL_BACK, None),
-    ("promoted", "all of the traffic is read back", PLAN, at(1, intended=100.0), None, 10, reads(100), Do.END, None),
-    ("blind", "no new data for longer than `patience`, `when_blind: roll_back`", PLAN, at(), None, 6, reads(5), Do.ROLL_BACK, None),
-    ("blind", "the same, `when_blind: hold`", PATIENT, at(), None, 6, reads(5), Do.HOLD, None),
-    ("blind", "the canary alone has said nothing for `patience`: it may have died", PLAN, at(), MARGINAL(silent=20), 10, reads(5), Do.ROLL_BACK, None),
-    ("router", "the router cannot be read", PLAN, at(), PASS(), 10, None, Do.HOLD, None),
-    ("drift stays", "another weight than ours for longer than `patience`", PLAN, at(drifted=NOON), PASS(), 6, reads(30), Do.END, None),
-    ("drift", "another weight than ours", PLAN, at(), PASS(), 10, reads(30), Do.HOLD, None),
-    ("start", "the rollout begins, and the canary has no traffic", PLAN, begin(NOON), None, 0, reads(0), Do.SET_WEIGHT, 5.0),
-    ("paused", "a human has paused", PLAN, at(paused=True), PASS(), 10, reads(5), Do.HOLD, None),
-    ("approval", "the verdict is pass, `approval: true`, and nobody has approved", GATED, at(), PASS(), 10, reads(5), Do.HOLD, None),
-    ("advance", "the same, and a human has approved", GATED, at(approved=0), PASS(), 10, reads(5), Do.SET_WEIGHT, 25.0),
-    ("advance", "the verdict is pass, and data of `minimum` length are judged at this weight", PLAN, at(), PASS(), 10, reads(5), Do.SET_WEIGHT, 25.0),
-    ("advance", "no harm is shown, `needs: no_harm`, and the next weight is below 100", EASY, at(), MARGINAL(), 10, reads(5), Do.SET_WEIGHT, 25.0),
-    ("deadline", "not decided for `maximum`, `at_deadline: roll_back`", AT_ONCE, at(), MARGINAL(until=minutes(61)), 61, reads(5), Do.ROLL_BACK, None),
-    ("deadline", "not decided for `maximum`, `at_deadline: hold`", PLAN, at(), MARGINAL(until=minutes(61)), 61, reads(5), Do.HOLD, None),
-    ("approval", "the verdict is pass after that deadline: a human must approve", PLAN, at(), PASS(until=minutes(61)), 61, reads(5), Do.HOLD, None),
-    ("no new data", "no interval is complete, and `patience` is not over", PLAN, at(), None, 2, reads(5), Do.HOLD, None),
-    ("minimum", "the verdict is pass, but data of `minimum` length are not judged yet", PLAN, at(), PASS(until=minutes(1)), 10, reads(5), Do.HOLD, None),
-    ("undecided", "the verdict is marginal", PLAN, at(), MARGINAL(), 10, reads(5), Do.HOLD, None),
+    ("ended", "the rollout has ended", PLAN, at(phase=Phase.ROLLED_BACK, reason="done"), PASS(), 10, reads(5), Order.END, None),
+    ("rolling back", "a rollback is under way, whatever is judged", PLAN, at(phase=Phase.ROLLING_BACK, reason="bad"), PASS(), 10, reads(5), Order.ROLL_BACK, None),
+    ("regressed", "the verdict is fail; a pause, a drift, a deadline or a router that cannot be read change nothing", PLAN, at(paused=True, drifted=NOON), FAIL(), 1, None, Order.ROLL_BACK, None),
+    ("promoted", "all of the traffic is read back", PLAN, at(1, intended=100.0), None, 10, reads(100), Order.END, None),
+    ("blind", "no new data for longer than `patience`, `when_blind: roll_back`", PLAN, at(), None, 6, reads(5), Order.ROLL_BACK, None),
+    ("blind", "the same, `when_blind: hold`", PATIENT, at(), None, 6, reads(5), Order.HOLD, None),
+    ("blind", "the canary alone has said nothing for `patience`: it may have died", PLAN, at(), MARGINAL(silent=20), 10, reads(5), Order.ROLL_BACK, None),
+    ("router", "the router cannot be read", PLAN, at(), PASS(), 10, None, Order.HOLD, None),
+    ("drift stays", "another weight than ours for longer than `patience`", PLAN, at(drifted=NOON), PASS(), 6, reads(30), Order.END, None),
+    ("drift", "another weight than ours", PLAN, at(), PASS(), 10, reads(30), Order.HOLD, None),
+    ("start", "the rollout begins, and the canary has no traffic", PLAN, begin(NOON), None, 0, reads(0), Order.SET_WEIGHT, 5.0),
+    ("paused", "a human has paused", PLAN, at(paused=True), PASS(), 10, reads(5), Order.HOLD, None),
+    ("approval", "the verdict is pass, `approval: true`, and nobody has approved", GATED, at(), PASS(), 10, reads(5), Order.HOLD, None),
+    ("advance", "the same, and a human has approved", GATED, at(approved=0), PASS(), 10, reads(5), Order.SET_WEIGHT, 25.0),
+    ("advance", "the verdict is pass, and data of `minimum` length are judged at this weight", PLAN, at(), PASS(), 10, reads(5), Order.SET_WEIGHT, 25.0),
+    ("advance", "no harm is shown, `needs: no_harm`, and the next weight is below 100", EASY, at(), MARGINAL(), 10, reads(5), Order.SET_WEIGHT, 25.0),
+    ("deadline", "not decided for `maximum`, `at_deadline: roll_back`", AT_ONCE, at(), MARGINAL(until=minutes(61)), 61, reads(5), Order.ROLL_BACK, None),
+    ("deadline", "not decided for `maximum`, `at_deadline: hold`", PLAN, at(), MARGINAL(until=minutes(61)), 61, reads(5), Order.HOLD, None),
+    ("approval", "the verdict is pass after that deadline: a human must approve", PLAN, at(), PASS(until=minutes(61)), 61, reads(5), Order.HOLD, None),
+    ("no new data", "no interval is complete, and `patience` is not over", PLAN, at(), None, 2, reads(5), Order.HOLD, None),
+    ("minimum", "the verdict is pass, but data of `minimum` length are not judged yet", PLAN, at(), PASS(until=minutes(1)), 10, reads(5), Order.HOLD, None),
+    ("undecided", "the verdict is marginal", PLAN, at(), MARGINAL(), 10, reads(5), Order.HOLD, None),
 ]  # fmt: skip
 
 
@@ -112,9 +108,9 @@ def taken(row):
 def test_every_rule(row):
     rule, _, _, before, _, _, _, done, weight = row
     state, todo = taken(row)
-    assert (todo.rule, todo.do, todo.weight) == (rule, done, weight)
+    assert (todo.rule, todo.order, todo.weight) == (rule, done, weight)
     assert todo.reason
-    if done is Do.ROLL_BACK:
+    if done is Order.ROLL_BACK:
         assert state.phase is Phase.ROLLING_BACK
     if weight is not None:
         assert state.intended == weight
@@ -123,11 +119,11 @@ def test_every_rule(row):
 
 def written():
     """The table as it stands in the documentation."""
-    does = {Do.SET_WEIGHT: "set {:g} %", Do.HOLD: "hold", Do.ROLL_BACK: "roll back", Do.END: "end"}
+    does = {Order.SET_WEIGHT: "set {:g} %", Order.HOLD: "hold", Order.ROLL_BACK: "roll back", Order.END: "end"}
     lines = ["| rule | when | does |", "|---|---|---|"]
     for row in TABLE:
         _, todo = taken(row)
-        what = "set the next weight" if todo.rule == "advance" else does[todo.do].format(todo.weight or 0)
+        what = "set the next weight" if todo.rule == "advance" else does[todo.order].format(todo.weight or 0)
         what = "set the first weight" if todo.rule == "start" else what
         lines.append(f"| {todo.rule} | {row[1]} | {what} |")
     return "\n".join(lines)
@@ -144,7 +140,7 @@ def test_an_intended_weight_counts_when_it_is_read_back():
 
 def test_an_intended_weight_that_was_not_written_must_be_judged_again():
     state, todo = step(PLAN, at(intended=25.0), None, NOON + minutes(1), reading=reads(5))
-    assert (todo.do, state.intended, state.weight) == (Do.HOLD, None, 5.0)
+    assert (todo.order, state.intended, state.weight) == (Order.HOLD, None, 5.0)
 
 
 def test_a_drift_that_is_put_back_is_over():
@@ -228,8 +224,8 @@ def test_the_weight_never_rises_without_a_judgement_that_allows_it(looks, plan):
         state, todo = step(plan, state, judgement, now, reading=reading)
         assert state_from_json(json.loads(json.dumps(state_to_json(state)))) == state
         if verdict == "fail" and not before.phase.ended:
-            assert todo.do is Do.ROLL_BACK
-        if todo.do is Do.SET_WEIGHT:
+            assert todo.order is Order.ROLL_BACK
+        if todo.order is Order.SET_WEIGHT:
             following = plan.stages[state.stage + 1].weight
             assert todo.weight == following
             assert following == plan.stages[0].weight or verdict == "pass" or (verdict == "marginal" and plan is EASY)

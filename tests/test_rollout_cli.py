@@ -10,7 +10,8 @@ import yaml
 
 from canary_judge.__main__ import main
 from canary_judge.commands import rollout as rollout_commands
-from canary_judge.rollout.journal import Journal, read_commands
+from canary_judge.rollout.inbox import read_commands
+from canary_judge.rollout.journal import Journal
 from canary_judge.testing import simulated_world
 from tests.routers.test_conformance import CASES
 from tests.routers.test_stores import MANIFEST
@@ -149,7 +150,7 @@ def test_a_rollout_from_the_command_line(run, tmp_path, monkeypatch, canary_erro
     config = tmp_path / "config.yaml"
     config.write_text(yaml.safe_dump({**CONFIG, "rollout": {"stages": [5, 25, 100], "minimum": "2m"}}))
     monkeypatch.setattr(rollout_commands, "_router_of", lambda *_: world.router)
-    monkeypatch.setattr("canary_judge.__main__._sources", lambda *_: world.source)
+    monkeypatch.setattr("canary_judge.commands.rollout.sources_of", lambda *_: world.source)
     monkeypatch.setattr("canary_judge.rollout.controller.SystemClock", lambda: world.clock)
     before = signal.getsignal(signal.SIGTERM)
     try:

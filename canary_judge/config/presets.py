@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from canary_judge.config.metrics import Duration, StrictModel
 from canary_judge.config.reading import nearest
+from canary_judge.results import Side
 
-__all__ = ["PresetOptions", "preset_metrics", "presets"]
+__all__ = ["Preset", "PresetOptions", "preset_metrics", "presets"]
 
 
 class PresetOptions(StrictModel):
@@ -23,12 +24,43 @@ class PresetOptions(StrictModel):
     slow_margin: str = "1.25x or +0.5pp"
 
 
+class Preset(StrictModel):
+    """What a mesh or an ingress calls its requests; `@` stands for the matchers of a side.
+
+    Attributes:
+        about: For a person.
+        total: Selector of all requests.
+        bad: Selector of those that failed.
+        bucket: Selector of the latency histogram; None where there is none.
+        unit: Of the histogram.
+        slower_than: One of its bounds.
+        labels: What both sides must define.
+        sides: The matchers of each side.
+    """
+
+    about: str
+    total: str
+    bad: str
+    bucket: str | None
+    unit: str
+    slower_than: str | None
+    labels: list[str]
+    sides: dict[str, str]
+
+    def of(self, side: str, selector: str) -> str:
+        """A selector with the matchers of a side."""
+        return selector.replace("@", self.sides[side])
+
+    def both(self, selector: str) -> dict[str, str]:
+        """A selector for each side."""
+        return {side.value: self.of(side.value, selector) for side in Side}
+
+
 @cache
-def presets() -> dict[str, dict[str, Any]]:
-    """The presets by name: metric names, matchers, bucket bound and the labels that the sides must define."""
+def presets() -> dict[str, Preset]:
+    """The presets by name."""
     text = resources.files("canary_judge").joinpath("data/presets.json").read_text(encoding="utf-8")
-    found: dict[str, dict[str, Any]] = json.loads(text)
-    return found
+    return TypeAdapter(dict[str, Preset]).validate_json(text)
 
 
 def preset_metrics(options: PresetOptions) -> list[dict[str, Any]]:
@@ -40,29 +72,26 @@ def preset_metrics(options: PresetOptions) -> list[dict[str, Any]]:
             f"there are {', '.join(sorted(known))}"
         )
     preset = known[options.name]
-    total, events = (
-        {"baseline": _side(preset, "baseline", key), "canary": _side(preset, "canary", key)} for key in ("total", "bad")
-    )
+    total = preset.both(preset.total)
     metrics: list[dict[str, Any]] = [
         {
             "name": "errors",
             "kind": "ratio",
-            "events": events,
+            "events": preset.both(preset.bad),
             "total": total,
             "harm": "increase",
             "margin": options.error_margin,
             "group": "reliability",
         },
     ]
-    if preset["bucket"]:
-        bucket = {side: _side(preset, side, "bucket") for side in ("baseline", "canary")}
+    if preset.bucket is not None:
         metrics.append(
             {
                 "name": "slow requests",
                 "kind": "latency",
-                "histogram": bucket,
-                "unit": preset["unit"],
-                "slower_than": options.slower_than or preset["slower_than"],
+                "histogram": preset.both(preset.bucket),
+                "unit": preset.unit,
+                "slower_than": options.slower_than or preset.slower_than,
                 "margin": options.slow_margin,
                 "group": "latency",
             }
@@ -79,7 +108,3 @@ def preset_metrics(options: PresetOptions) -> list[dict[str, Any]]:
         }
     )
     return metrics
-
-
-def _side(preset: Mapping[str, Any], side: str, key: str) -> str:
-    return str(preset[key]).replace("@", str(preset["sides"][side]))

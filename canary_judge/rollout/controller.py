@@ -6,7 +6,6 @@ made, a weight counts as set when it is read back, and a rollback is tried until
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -16,15 +15,19 @@ from typing import Any
 
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError, RouterError, SourceError
+from canary_judge.judging.silence import all_silent
 from canary_judge.looks.monitor import Monitor
-from canary_judge.looks.watching import restore, save
+from canary_judge.looks.watching import save
 from canary_judge.results import Action, Judgement, TrafficSplit
-from canary_judge.rollout.events import Clock, Event, EventKind, RolloutResult, SystemClock
-from canary_judge.rollout.journal import Journal, read_commands
-from canary_judge.rollout.policy import (
-    Do,
+from canary_judge.rollout.clock import Clock, SystemClock
+from canary_judge.rollout.events import Event, EventKind, RolloutResult
+from canary_judge.rollout.inbox import Inbox
+from canary_judge.rollout.journal import Journal
+from canary_judge.rollout.plan import RolloutPlan
+from canary_judge.rollout.policy import Order, step, take_over
+from canary_judge.rollout.resuming import identity, restored, take_up
+from canary_judge.rollout.state import (
     Phase,
-    RolloutPlan,
     RolloutState,
     abort,
     approve,
@@ -32,17 +35,13 @@ from canary_judge.rollout.policy import (
     pause,
     resume,
     rolled_back,
-    state_from_json,
     state_to_json,
-    step,
-    take_over,
 )
 from canary_judge.routing import RollbackReport, TrafficRouter, WeightReading, same_weight
 from canary_judge.series import MetricSource
 
 __all__ = ["Controller"]
 
-_FORMAT = 1
 _LONGEST_BACKOFF = 30.0
 # What a rollback leaves shows only after the interval of the change, the one after it, and late scrapes.
 _AFTERCARE_LOOKS = 6
@@ -101,7 +100,7 @@ class Controller:
         self._clock = clock or SystemClock()
         self._begun = self._clock.now()
         self._monotonic = self._clock.monotonic()
-        self._commands: list[tuple[str, str]] = []
+        self._inbox = Inbox(self._path)
         self._wake = threading.Event()
         self._stopping = False
         self._journal: Journal | None = None
@@ -111,7 +110,6 @@ class Controller:
         self._judgement: Judgement | None = None
         self._report: RollbackReport | None = None
         self._traffic: TrafficSplit | None = None
-        self._read_commands = 0
 
     # --- what a human may do, from any thread ---
 
@@ -137,7 +135,7 @@ class Controller:
         self._wake.set()
 
     def _command(self, name: str, reason: str = "") -> None:
-        self._commands.append((name, reason))
+        self._inbox.put(name, reason)
         self._wake.set()
 
     # --- the loop ---
@@ -169,12 +167,12 @@ class Controller:
             RouterError: The weight cannot be read at the start, or is not the one to start from.
         """
         if self._path is None:
-            yield from self._tell(self._drive())
+            yield from self._with_callbacks(self._drive())
             return
         with Journal(self._path) as self._journal:
-            yield from self._tell(self._drive())
+            yield from self._with_callbacks(self._drive())
 
-    def _tell(self, events: Iterator[Event]) -> Iterator[Event]:
+    def _with_callbacks(self, events: Iterator[Event]) -> Iterator[Event]:
         for event in events:
             for callback in self.callbacks:
                 try:
@@ -184,10 +182,10 @@ class Controller:
             yield event
 
     def _drive(self) -> Iterator[Event]:
-        yield self._take_up()
+        yield self._begin()
         while not self._state.phase.ended:
             began = self._clock.monotonic()
-            yield from self._obey()
+            yield from self._take_commands()
             if self._stopping:
                 if self._journal is not None:
                     self._write("interrupted")
@@ -227,41 +225,29 @@ class Controller:
                 served=None if served is None else served.isoformat(), **values,
             )  # fmt: skip
 
+    def _try_to_write(self, what: str, otherwise: str = "", **values: Any) -> Iterator[Event]:
+        """The same where nothing waits for the journal; trouble is told."""
+        try:
+            self._write(what, **values)
+        except DataError as error:
+            yield self._event(EventKind.TROUBLE, f"{error}{otherwise}")
+
     # --- beginning, and beginning again ---
 
-    def _identity(self) -> dict[str, Any]:
-        return {
-            "format": _FORMAT,
-            "config": self.config.hash(),
-            "sides": {"baseline": self.config.baseline, "canary": self.config.canary},
-            "plan": self.plan.model_dump(mode="json"),
-        }
-
-    def _take_up(self) -> Event:
+    def _begin(self) -> Event:
         records = [] if self._journal is None else self._journal.records
         if not records:
             return self._start()
-        first, last = records[0], records[-1]
-        mine = json.loads(json.dumps(self._identity()))
-        for name, what in (("format", "format"), ("config", "config"), ("sides", "versions"), ("plan", "plan")):
-            if first.get(name) != mine[name]:
-                raise DataError(
-                    f"{self._path}: this journal is of another rollout: its {what} differs. Use another journal, or "
-                    "the same config and plan as before"
-                )
-        self._state = state_from_json(last["state"])
-        for record in records:
-            self._read_commands = max(self._read_commands, record.get("commands", 0))
+        mine = identity(self.config, self.plan)
+        found = take_up(records, mine, self._begun, self._path)
+        self._state, self._inbox.taken = found.state, found.commands
         if self._state.phase.ended:
             return self._event(EventKind.RESUMED, f"the journal has ended: {self._state.phase}: {self._state.reason}")
-        # time does not run backwards, whatever the clock says
-        self._begun = max(self._begun, datetime.fromisoformat(last["at"]), self._state.since)
-        away = self._begun - datetime.fromisoformat(last["at"])
-        # patience is spent by looks without data, of this driver and those before it, not by the time between them
-        silent = timedelta(seconds=last.get("silent", 0.0))
-        self._state = replace(self._state, heard=self._begun - silent, drifted=None)
-        text = f"taken up at {self._state.weight:g} %, after {away.total_seconds():.0f} s without a driver"
-        text += self._restore(datetime.fromisoformat(last["served"]) if last.get("served") else None)
+        self._begun = found.begun
+        text = f"taken up at {self._state.weight:g} %, after {found.away.total_seconds():.0f} s without a driver"
+        if found.served is not None:
+            self._monitor, told = restored(self.config, self._evidence, found.served)
+            text += told
         self._write("resumed")
         return self._event(EventKind.RESUMED, text)
 
@@ -273,28 +259,14 @@ class Controller:
                 "(`canary-judge router rollback ...`), or give the journal of the rollout that set it"
             )
         self._state = begin(self._now())
-        if self._path is not None:  # commands to an earlier rollout are not obeyed
-            self._read_commands = read_commands(self._path, 0)[1]
-        self._write("begin", **self._identity(), commands=self._read_commands)
+        self._inbox.pass_over()
+        self._write("begin", **identity(self.config, self.plan), commands=self._inbox.taken)
         weights = " -> ".join(f"{stage.weight:g}" for stage in self.plan.stages)
         return self._event(EventKind.STARTED, f"stages {weights} %")
 
     @property
     def _evidence(self) -> Path | None:
         return None if self._path is None else self._path.with_name(self._path.name + ".evidence")
-
-    def _restore(self, served: datetime | None) -> str:
-        if served is None:
-            return ""
-        fresh = Monitor(self.config, start=served)
-        try:
-            self._monitor = restore(self.config, self._evidence, start=served, horizon=None)
-            if self._monitor.start != fresh.start:
-                raise DataError(f"{self._evidence} is of another rollout")
-        except DataError as error:
-            self._monitor = fresh
-            return f"; the evidence is read again from {served:%H:%M:%S}, because {error}"
-        return ""
 
     # --- one look ---
 
@@ -310,22 +282,22 @@ class Controller:
             yield from self._arrived()
         if trouble:
             yield self._event(EventKind.TROUBLE, trouble)
-        if todo.do is Do.ROLL_BACK:
+        if todo.order is Order.ROLL_BACK:
             if judgement is not None:
                 yield self._event(EventKind.LOOK, f"{judgement.verdict}: {todo.reason}", judgement=judgement)
             yield from self._roll_back()
             return
-        if self._state.phase is Phase.RUNNING or todo.do is Do.END:
+        if self._state.phase is Phase.RUNNING or todo.order is Order.END:
             kind = EventKind.BLIND if judgement is None else EventKind.LOOK
             yield self._event(kind, f"{todo.reason}{f' ({complaint})' if complaint else ''}", judgement=judgement)
         try:
-            if todo.do is Do.END:
+            if todo.order is Order.END:
                 self._write("end", rule=todo.rule)
             elif todo.weight is None:
-                self._write("look", rule=todo.rule, **_said(judgement))
+                self._write("look", rule=todo.rule, **_judged(judgement))
             else:
                 # on disk before the router is asked: a driver killed in between knows what may be in force
-                self._write("intend", rule=todo.rule, **_said(judgement))
+                self._write("intend", rule=todo.rule, **_judged(judgement))
         except DataError as error:
             if todo.weight is not None:
                 self._state = replace(self._state, intended=None)
@@ -360,7 +332,7 @@ class Controller:
         self._looks += 1
         if before is not None and monitor.watermark is not None and judgement.action is not Action.ROLL_BACK:
             intervals = (monitor.watermark - before) // self.config.interval
-            if _all_silent(judgement, intervals):
+            if all_silent(judgement, intervals):
                 return None, "neither side has any value in what was read"
         try:
             if self._evidence is not None:
@@ -393,10 +365,7 @@ class Controller:
         if self._monitor is None:
             self._monitor = Monitor(self.config, start=self._state.since)
         yield self._event(EventKind.WEIGHT, f"the canary has {self._state.weight:g} % of the traffic")
-        try:
-            self._write("done")
-        except DataError as error:
-            yield self._event(EventKind.TROUBLE, str(error))
+        yield from self._try_to_write("done")
 
     # --- back to 0 ---
 
@@ -404,10 +373,7 @@ class Controller:
         """Until the router reads back 0: lowering waits for nothing, the journal included."""
         reason = self._state.reason
         yield self._event(EventKind.ROLLING_BACK, reason)
-        try:
-            self._write("rolling_back", **_said(self._judgement))
-        except DataError as error:
-            yield self._event(EventKind.TROUBLE, f"{error}; rolling back all the same")
+        yield from self._try_to_write("rolling_back", "; rolling back all the same", **_judged(self._judgement))
         pause_, attempt, changed = 0.5, 0, False
         while True:
             attempt += 1
@@ -433,10 +399,8 @@ class Controller:
             EventKind.WEIGHT, f"rolled back: the canary has 0 % of the traffic{left}", report=self._report
         )
         yield from self._aftercare()
-        try:
-            self._write("end", rule="rolled back", residuals=[str(one) for one in report.residuals])
-        except DataError as error:
-            yield self._event(EventKind.TROUBLE, str(error))
+        left_over = [str(one) for one in report.residuals]
+        yield from self._try_to_write("end", rule="rolled back", residuals=left_over)
 
     def _aftercare(self) -> Iterator[Event]:
         """Watch whether requests still reach the canary."""
@@ -456,15 +420,11 @@ class Controller:
 
     # --- commands ---
 
-    def _obey(self) -> Iterator[Event]:
-        taken, self._commands = self._commands, []
-        if self._path is not None:
-            try:
-                written, self._read_commands = read_commands(self._path, self._read_commands)
-                taken += written
-            except DataError as error:
-                yield self._event(EventKind.TROUBLE, str(error))
-        for name, reason in taken:
+    def _take_commands(self) -> Iterator[Event]:
+        commands, complaint = self._inbox.take()
+        if complaint:
+            yield self._event(EventKind.TROUBLE, complaint)
+        for name, reason in commands:
             if name == "abort":
                 self._state = abort(self._state, reason or "aborted by a human")
             elif name in _COMMANDS:
@@ -475,21 +435,10 @@ class Controller:
                 yield self._event(EventKind.TROUBLE, f"command {name!r} is not known")
                 continue
             yield self._event(EventKind.COMMAND, f"{name}{f': {reason}' if reason else ''}")
-            try:
-                self._write("command", name=name, reason=reason, commands=self._read_commands)
-            except DataError as error:
-                yield self._event(EventKind.TROUBLE, str(error))
+            yield from self._try_to_write("command", name=name, reason=reason, commands=self._inbox.taken)
 
 
-def _all_silent(judgement: Judgement, intervals: int) -> bool:
-    """Whether the last intervals hold nothing of either side: the store lost its targets, or a clock jumped."""
-    if judgement.look is not None and judgement.look.intervals == 0:
-        return False  # all of it was warm-up, which is not kept
-    known = [metric.quality for metric in judgement.metrics if metric.quality is not None]
-    return all(min(one.silent_baseline, one.silent_canary) >= intervals for one in known)
-
-
-def _said(judgement: Judgement | None) -> dict[str, Any]:
+def _judged(judgement: Judgement | None) -> dict[str, Any]:
     if judgement is None:
         return {}
     return {

@@ -1,51 +1,16 @@
-"""What a rollout tells: events while it runs, a result at its end; and the clock it goes by."""
+"""What a rollout tells: events while it runs, a result at its end."""
 
 from __future__ import annotations
 
-import threading
-import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
 
 from canary_judge.results import Judgement, TrafficSplit
-from canary_judge.rollout.policy import Phase, RolloutState
+from canary_judge.rollout.state import Phase, RolloutState
 from canary_judge.routing import RollbackReport
 
-__all__ = ["Clock", "Event", "EventKind", "RolloutResult", "SystemClock"]
-
-
-class Clock(Protocol):
-    """Time, as the controller sees it; tests bring their own."""
-
-    def now(self) -> datetime:
-        """The time of the metric store's time stamps."""
-        ...
-
-    def monotonic(self) -> float:
-        """Seconds that no adjustment of the clock changes."""
-        ...
-
-    def wait(self, seconds: float, wake: threading.Event) -> None:
-        """Return after so many seconds, or when the event is set."""
-        ...
-
-
-class SystemClock:
-    """The machine's clocks."""
-
-    def now(self) -> datetime:
-        """The time of day."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Seconds since some moment."""
-        return time.monotonic()
-
-    def wait(self, seconds: float, wake: threading.Event) -> None:
-        """Sleep until the time has passed or somebody wakes us."""
-        wake.wait(seconds)
+__all__ = ["Event", "EventKind", "RolloutResult"]
 
 
 class EventKind(StrEnum):

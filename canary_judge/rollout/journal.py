@@ -14,14 +14,51 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NotRequired, Self, TypedDict, cast
 
-from canary_judge.errors import ConfigError, DataError
+from canary_judge.errors import DataError
 
-__all__ = ["COMMANDS", "Journal", "read_commands", "read_journal", "send_command"]
+__all__ = ["Journal", "Record", "read_journal"]
 
-# What a human may tell a running driver.
-COMMANDS = ("approve", "pause", "resume", "abort", "stop")
+
+class Record(TypedDict):
+    """One line of a journal.
+
+    Attributes:
+        n: Its number, from 1.
+        at: When, in ISO 8601.
+        what: begin, resumed, look, intend, done, rolling_back, command, interrupted or end.
+        state: The state of the rollout after it (`state_to_json`).
+        silent: Seconds for which drivers have looked and found no new data.
+        served: When the canary began to serve; None before.
+        format: Of the journal; with config, sides and plan in the first record, which binds it to one rollout.
+        config: Hash of the config.
+        sides: Labels of both sides.
+        plan: The plan.
+        commands: How many commands were taken so far.
+        rule: Of the policy.
+        verdict: Of the judgement; with score, reasons and window_end.
+    """
+
+    n: int
+    at: str
+    what: str
+    state: NotRequired[dict[str, Any]]
+    silent: NotRequired[float]
+    served: NotRequired[str | None]
+    format: NotRequired[int]
+    config: NotRequired[str]
+    sides: NotRequired[dict[str, dict[str, str]]]
+    plan: NotRequired[dict[str, Any]]
+    commands: NotRequired[int]
+    rule: NotRequired[str]
+    verdict: NotRequired[str]
+    score: NotRequired[float]
+    reasons: NotRequired[list[str]]
+    window_end: NotRequired[str]
+    name: NotRequired[str]
+    reason: NotRequired[str]
+    residuals: NotRequired[list[str]]
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
@@ -29,17 +66,17 @@ def _line(record: Mapping[str, Any]) -> bytes:
     return f'{{"crc":"{zlib.crc32(body.encode()):08x}",{body[1:]}\n'.encode()
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def _parse(line: bytes) -> Record | None:
     """The record of a line, or None when it is damaged."""
     try:
         record = json.loads(line)
         crc = record.pop("crc")
     except (ValueError, KeyError, AttributeError, TypeError):
         return None
-    return record if _line(record) == line and isinstance(crc, str) else None
+    return cast("Record", record) if _line(record) == line and isinstance(crc, str) else None
 
 
-def read_journal(path: Path) -> tuple[list[dict[str, Any]], int]:
+def read_journal(path: Path) -> tuple[list[Record], int]:
     """All records, and how many bytes of the file they take; a last line that was cut off is left out.
 
     Raises:
@@ -49,7 +86,7 @@ def read_journal(path: Path) -> tuple[list[dict[str, Any]], int]:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
-    records: list[dict[str, Any]] = []
+    records: list[Record] = []
     good = 0
     lines = content.splitlines(keepends=True)
     for number, line in enumerate(lines, 1):
@@ -96,7 +133,7 @@ class Journal:
         Raises:
             DataError: It could not be written; the journal is as before.
         """
-        record = {"n": len(self.records) + 1, "at": at.isoformat(), "what": what, **values}
+        record = cast("Record", {"n": len(self.records) + 1, "at": at.isoformat(), "what": what, **values})
         line = _line(record)
         try:
             os.ftruncate(self._handle, self._good)  # what an earlier failure left behind
@@ -120,46 +157,3 @@ class Journal:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-# --- commands to a running driver, beside its journal --------------------------------------------------------------
-
-
-def send_command(journal: str | Path, name: str, reason: str = "") -> None:
-    """Tell the driver that runs on this journal to approve, pause, resume, abort or stop.
-
-    Raises:
-        ConfigError: There is no such command.
-        DataError: There is no such journal, or the command cannot be written beside it.
-    """
-    if name not in COMMANDS:
-        raise ConfigError(f"{name!r} is no command; there are {', '.join(COMMANDS)}")
-    path = Path(journal)
-    if not path.exists():
-        raise DataError(f"{path}: there is no such journal; give the one of the running rollout")
-    try:
-        with _commands_file(path).open("a", encoding="utf-8") as file:
-            file.write(f"{name}\t{' '.join(reason.split())}\n")
-    except OSError as error:
-        raise DataError(f"{_commands_file(path)}: cannot be written: {error}") from error
-
-
-def read_commands(journal: Path, after: int) -> tuple[list[tuple[str, str]], int]:
-    """The commands behind the first `after` ones, and how many there are in all.
-
-    Raises:
-        DataError: They cannot be read.
-    """
-    path = _commands_file(journal)
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # a line is whole when it has ended
-    except FileNotFoundError:
-        return [], 0
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-    found = [line.partition("\t") for line in lines[after:]]
-    return [(name, reason) for name, _, reason in found], len(lines)
-
-
-def _commands_file(journal: Path) -> Path:
-    return journal.with_name(journal.name + ".commands")

@@ -359,9 +359,9 @@ def test_every_preset_finds_its_metrics_on_a_real_server(name, prometheus_binari
     samples, seen = [], 0
     for side, rate, share, seed in (("baseline", 95, 0.01, 1), ("canary", 5, 0.1, 2)):
         rendered = {
-            key: render(preset[key].replace("@", preset["sides"][side]), LABELS[side])
-            for key in ("total", "bad", "bucket")
-            if preset[key]
+            key: render(preset.of(side, selector), LABELS[side])
+            for key, selector in (("total", preset.total), ("bad", preset.bad), ("bucket", preset.bucket))
+            if selector is not None
         }
         target = {"instance": side, "job": "x"}
         healthy = {"grpc_response_status": "0"} if name == "istio-grpc" else {}
@@ -372,7 +372,7 @@ def test_every_preset_finds_its_metrics_on_a_real_server(name, prometheus_binari
         metric_name = rendered["total"].split("{")[0]
         samples.append(counter(metric_name, {**good_labels, "ok": "yes"}, rate * (1 - share), seed)[0])
         samples.append(counter(metric_name, {**bad_labels, "ok": "no"}, rate * share, seed + 2)[0])
-        if preset["bucket"]:
+        if preset.bucket is not None:
             bound = next(m for m in made.metrics if m.kind == "latency").bound()
             bucket = {**labels_of(rendered["bucket"]), **target}
             bucket["job"] = good_labels["job"]
@@ -392,4 +392,4 @@ def test_every_preset_finds_its_metrics_on_a_real_server(name, prometheus_binari
         if metric.kind == "latency":
             seen += 1
             assert judgement[metric.name].comparison.baseline == pytest.approx(0.2, abs=0.05)
-    assert seen == (1 if preset["bucket"] else 0)
+    assert seen == (1 if preset.bucket else 0)

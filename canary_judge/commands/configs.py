@@ -1,0 +1,130 @@
+"""`canary-judge check`, `plan`, `presets` and `schema`: before a canary is started."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from canary_judge.commands import exit_codes
+from canary_judge.commands.options import (
+    add_output,
+    add_sides,
+    add_source,
+    add_window,
+    config_of,
+    sources_of,
+    window_of,
+)
+from canary_judge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from canary_judge.config.model import JudgeConfig
+
+__all__ = ["add_check", "add_plan", "add_presets", "add_schema", "print_advice"]
+
+
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """`plan CONFIG`."""
+    parser.description = "Measure the baseline, and tell the time at each weight until safety is shown."
+    parser.epilog = "Exit codes: 0 some weight does within a day, 4 none does, 1 error."
+    add_source(parser)
+    add_window(parser)
+    add_output(parser)
+    parser.set_defaults(run=_plan)
+
+
+def add_check(parser: argparse.ArgumentParser) -> None:
+    """`check CONFIG`."""
+    parser.add_argument("config", metavar="CONFIG")
+    add_sides(parser)
+    parser.set_defaults(run=_check)
+
+
+def add_presets(parser: argparse.ArgumentParser) -> None:
+    """`presets [NAME]`."""
+    parser.add_argument("name", nargs="?", metavar="NAME")
+    parser.set_defaults(run=_presets)
+
+
+def add_schema(parser: argparse.ArgumentParser) -> None:
+    """`schema`."""
+    parser.set_defaults(run=_schema)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from canary_judge.planning import plan, plan_to_json  # noqa: PLC0415
+
+    config = config_of(options)
+    sources = sources_of(options, config)
+    found = plan(config, sources, window_of(options, config, sources))
+    print(plan_to_json(found) if options.format == "json" else found.explain())
+    return 0 if found.feasible else exit_codes.INSUFFICIENT
+
+
+def _check(options: argparse.Namespace) -> int:
+    from canary_judge.commands.rollout import plan_of  # noqa: PLC0415
+    from canary_judge.routers import from_config as router_from_config  # noqa: PLC0415
+    from canary_judge.sources import from_config  # noqa: PLC0415
+
+    config = config_of(options)
+    for name, section in config.sources.items():
+        from_config(section, name=name)
+    if config.rollout:
+        plan_of(config)
+    if config.router:
+        router_from_config(config.router)
+    undefined = sorted({metric.source for metric in config.metrics} - set(config.sources))
+    print(f"{options.config}: valid; config hash {config.hash()[:12]}")
+    for query in config.queries():
+        print(f"\n{query.metric} / {query.part} / {query.side} ({query.reading.value})\n  {query.expression}")
+    if undefined:
+        print(
+            f"\nNote: source {', '.join(map(repr, undefined))} is not in `sources`; pass --source or --data to `judge`."
+        )
+    print_advice(config)
+    return 0
+
+
+def _presets(options: argparse.Namespace) -> int:
+    from canary_judge.config.presets import presets  # noqa: PLC0415
+
+    known = presets()
+    if options.name is None:
+        width = max(map(len, known))
+        for name, preset in sorted(known.items()):
+            print(f"{name:<{width}}  {preset.about}\n{'':<{width}}  labels: {', '.join(preset.labels)}")
+        print("\nUse one with `preset: NAME` in a config; `canary-judge presets NAME` shows its queries.")
+        return 0
+    if options.name not in known:
+        raise ConfigError(f"preset {options.name!r} does not exist; there are {', '.join(sorted(known))}")
+    preset = known[options.name]
+    print(f"{options.name}: {preset.about}")
+    print(f"labels that both sides define: {', '.join(preset.labels)}")
+    shown = (("errors, events", preset.bad), ("errors, total", preset.total), ("slow requests", preset.bucket))
+    for what, selector in shown:
+        if selector is not None:
+            print(f"{what}:")
+            for side in sorted(preset.sides):
+                print(f"  {side:<9} {preset.of(side, selector)}")
+    if preset.slower_than is not None:
+        change = f"`preset: {{name: {options.name}, slower_than: ...}}`"
+        print(f"slower than: {preset.slower_than} (change it with {change})")
+    return 0
+
+
+def _schema(_: argparse.Namespace) -> int:
+    from canary_judge.config.model import json_schema  # noqa: PLC0415
+
+    print(json.dumps(json_schema(), indent=2))
+    return 0
+
+
+def print_advice(config: JudgeConfig) -> None:
+    """What is likely to be wrong with a config, if anything."""
+    from canary_judge.config.advice import advise  # noqa: PLC0415
+
+    if advice := advise(config):
+        print("\nAdvice:")
+        for one in advice:
+            print(f"  - {one} [{one.code}]")

@@ -1,0 +1,19 @@
+"""The exit codes that scripts rely on."""
+
+from __future__ import annotations
+
+from canary_judge.results import Judgement, Verdict
+
+__all__ = ["ERROR", "INSUFFICIENT", "LEFTOVERS", "STOPPED", "of_judgement"]
+
+ERROR, INSUFFICIENT = 1, 4
+# A rollout that neither ended at 100 % nor at 0; a rollback that left something leading to the canary.
+STOPPED = LEFTOVERS = 3
+_OF_VERDICT = {Verdict.PASS: 0, Verdict.FAIL: 2, Verdict.MARGINAL: 3}
+
+
+def of_judgement(judgement: Judgement) -> int:
+    """0 pass, 2 fail, 3 marginal, 4 marginal for want of evidence."""
+    if judgement.verdict is Verdict.MARGINAL and not judgement.sufficient:
+        return INSUFFICIENT
+    return _OF_VERDICT[judgement.verdict]

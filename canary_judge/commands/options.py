@@ -1,0 +1,173 @@
+"""Options that several commands share, and what they stand for: config, sources, window, colours."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from canary_judge.errors import ConfigError, DataError
+from canary_judge.series import MetricSource, Window, parse_duration
+
+if TYPE_CHECKING:
+    from canary_judge.config.model import JudgeConfig
+
+__all__ = [
+    "add_output",
+    "add_sides",
+    "add_source",
+    "add_window",
+    "colored",
+    "config_of",
+    "duration_of",
+    "sources_of",
+    "time_of",
+    "unicode_out",
+    "window_of",
+]
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Config, and where its metrics are."""
+    parser.add_argument("config", metavar="CONFIG", help="a YAML or JSON config")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--source", metavar="URL", help="address of a Prometheus, in place of the config's sources")
+    where.add_argument(
+        "--data", metavar="FILE", help="a .csv, .csv.gz or .parquet table, in place of the config's sources"
+    )
+    parser.add_argument(
+        "--align",
+        choices=["time", "start"],
+        default="time",
+        help="for --data: compare two periods with `start`",
+    )
+    add_sides(parser)
+
+
+def add_window(parser: argparse.ArgumentParser) -> None:
+    """The judged span."""
+    parser.add_argument("--last", metavar="DURATION", help="the last 30m, 2h ... (ends one interval ago)")
+    parser.add_argument("--start", metavar="TIME", help="start of the window, as 2026-01-31T12:00:00Z")
+    parser.add_argument("--end", metavar="TIME", help="end of the window")
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Format and colour."""
+    parser.add_argument("--format", choices=["text", "json"], default="text")
+    parser.add_argument("--color", choices=["auto", "always", "never"], default="auto")
+
+
+def add_sides(parser: argparse.ArgumentParser) -> None:
+    """Labels of the sides."""
+    for side in ("baseline", "canary"):
+        parser.add_argument(
+            f"--{side}",
+            action="append",
+            default=[],
+            metavar="LABEL=VALUE",
+            help=f"a label of the {side}, for ${{LABEL}}",
+        )
+
+
+def config_of(options: argparse.Namespace) -> JudgeConfig:
+    """The config of the options, with the labels of its sides."""
+    from canary_judge.config.model import JudgeConfig  # noqa: PLC0415
+
+    config = JudgeConfig.load(options.config)
+    return config.with_sides(baseline=_labels(options.baseline, "baseline"), canary=_labels(options.canary, "canary"))
+
+
+def _labels(pairs: Sequence[str], side: str) -> dict[str, str]:
+    labels = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"--{side} {pair!r}: write it as LABEL=VALUE, as in --{side} version=1.5.0")
+        labels[name] = value
+    return labels
+
+
+def sources_of(options: argparse.Namespace, config: JudgeConfig) -> dict[str, MetricSource]:
+    """The source of each name that the metrics use."""
+    from canary_judge import sources  # noqa: PLC0415  (each source is imported when it is used)
+
+    used = list(dict.fromkeys(metric.source for metric in config.metrics))
+    live = options.command in ("watch", "rollout")  # whose table would be torn by it
+    progress = _progress if sys.stderr.isatty() and not live else None
+    if options.data is not None:
+        return dict.fromkeys(used, sources.FrameSource(Path(options.data), align=options.align))
+    if options.source is not None:
+        return dict.fromkeys(used, sources.PrometheusSource(options.source, progress=progress))
+    if missing := sorted(set(used) - set(config.sources)):
+        raise ConfigError(
+            f"source {missing[0]!r} is nowhere given: add it under `sources:` in the config, "
+            "or pass --source URL or --data FILE"
+        )
+    found = {name: sources.from_config(config.sources[name], name=name) for name in used}
+    for source in found.values():
+        if hasattr(source, "progress"):
+            source.progress = progress
+    return found
+
+
+def _progress(done: int, total: int) -> None:
+    end = "\r\x1b[K" if done == total else ""
+    print(f"\rfetching {done}/{total} queries{end}", end="", file=sys.stderr, flush=True)
+
+
+def window_of(options: argparse.Namespace, config: JudgeConfig, sources: dict[str, MetricSource]) -> Window:
+    """The window of the options; of a table the whole of it."""
+    from canary_judge.sources import FrameSource  # noqa: PLC0415
+
+    if options.last is not None:
+        if options.start or options.end:
+            raise ConfigError("--last and --start/--end exclude each other; give one of them")
+        length = duration_of(options.last, "--last")
+        assert length is not None  # noqa: S101
+        # the last scrapes may still be on their way
+        return Window.last(length, now=datetime.now(UTC) - config.interval)
+    if options.start or options.end:
+        if not (options.start and options.end):
+            raise ConfigError("--start and --end go together; give both, or --last")
+        return Window(time_of(options.start, "--start"), time_of(options.end, "--end"))
+    tables = [source for source in sources.values() if isinstance(source, FrameSource)]
+    if len(tables) == len(sources):
+        return tables[0].window(config.interval)
+    raise ConfigError("which window? give --last 30m, or --start and --end")
+
+
+def duration_of(text: str | None, option: str) -> timedelta | None:
+    """A positive duration; None without one."""
+    if text is None:
+        return None
+    try:
+        length = parse_duration(text)
+    except ValueError as error:
+        raise ConfigError(f"{option}: {error}") from error
+    if length <= timedelta(0):
+        raise ConfigError(f"{option} {text!r} is no positive duration")
+    return length
+
+
+def time_of(text: str, option: str) -> datetime:
+    """A moment."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        raise DataError(f"{option} {text!r} is no time; write it as 2026-01-31T12:00:00Z") from error
+
+
+def colored(options: argparse.Namespace) -> bool:
+    """Whether the output gets colours."""
+    if options.color != "auto":
+        return bool(options.color == "always")
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def unicode_out() -> bool:
+    """Whether the terminal knows more than ASCII."""
+    return (sys.stdout.encoding or "ascii").lower().startswith("utf")

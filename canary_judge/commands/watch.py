@@ -1,0 +1,111 @@
+"""`canary-judge watch`: look again and again until a canary is decided."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from canary_judge.commands import exit_codes
+from canary_judge.commands.options import (
+    add_output,
+    add_source,
+    colored,
+    config_of,
+    duration_of,
+    sources_of,
+    time_of,
+    unicode_out,
+)
+from canary_judge.errors import ConfigError, DataError
+from canary_judge.results import Judgement, Verdict
+
+if TYPE_CHECKING:
+    from canary_judge.config.model import JudgeConfig
+
+__all__ = ["add_watch"]
+
+
+def add_watch(parser: argparse.ArgumentParser) -> None:
+    """`watch CONFIG`."""
+    parser.description = "Look again and again; the false alarm rate holds over all looks together."
+    parser.epilog = "Ends when the canary passes or fails, or at the planned end. Exit codes as for `judge`."
+    add_source(parser)
+    parser.add_argument("--horizon", metavar="DURATION", help="planned length, as 45m; needs less data than no plan")
+    parser.add_argument("--start", metavar="TIME", help="when the canary began to serve (default: now)")
+    parser.add_argument("--every", metavar="DURATION", help="time between looks (default: the config's interval)")
+    parser.add_argument(
+        "--weight", type=float, metavar="PERCENT", help="share of the traffic that the canary should get"
+    )
+    parser.add_argument("--state", metavar="FILE", help="keep the evidence in this file, and go on from it")
+    parser.add_argument("--once", action="store_true", help="look once, for cron and CI jobs; needs --state")
+    add_output(parser)
+    parser.set_defaults(run=_watch)
+
+
+def _watch(options: argparse.Namespace) -> int:
+    from canary_judge.looks.watching import follow, restore  # noqa: PLC0415
+
+    if options.once and not options.state:
+        raise ConfigError("--once needs --state FILE: a single look knows nothing of the ones before without it")
+    config = config_of(options)
+    sources = sources_of(options, config)
+    table = next((source for source in sources.values() if hasattr(source, "window")), None)
+    replayed = None if table is None or options.once else table.window(config.interval)
+    start = time_of(options.start, "--start") if options.start else replayed.start if replayed else None
+    path = None if options.state is None else Path(options.state)
+    monitor = restore(config, path, start=start, horizon=duration_of(options.horizon, "--horizon"))
+    every = duration_of(options.every, "--every") or config.interval
+    moments: Iterator[datetime]
+    if replayed is not None:
+        first = monitor.watermark or replayed.start
+        moments = (first + k * every for k in range(1, -(-(replayed.end - first) // every) + 1))
+    else:
+        moments = _clock(config.interval if options.once else every, once=options.once)
+    judgement = follow(
+        monitor,
+        sources,
+        moments,
+        show=lambda judgement: _show(options, config, judgement, live=not options.once),
+        complain=lambda text: print(f"canary-judge: {text}", file=sys.stderr),
+        weight=options.weight,
+        state=path,
+    )
+    if judgement is None:
+        raise DataError("no look was made; the state is as before")
+    if options.format == "json":
+        print(judgement.to_json(indent=2))
+    elif options.once or judgement.verdict is not Verdict.MARGINAL:
+        print(("" if options.once else "\n") + judgement.explain(color=colored(options)))
+    return exit_codes.of_judgement(judgement)
+
+
+def _clock(every: timedelta, *, once: bool) -> Iterator[datetime]:
+    """Now, and again each time that `every` has passed."""
+    begun = time.monotonic()
+    for number in itertools.count(1):
+        if not once:  # the first interval has to pass first
+            time.sleep(max(begun + number * every.total_seconds() - time.monotonic(), 0.0))
+        yield datetime.now(UTC)
+        if once:
+            return
+
+
+def _show(options: argparse.Namespace, config: JudgeConfig, judgement: Judgement, *, live: bool) -> None:
+    if options.format == "json" or not live:
+        return
+    from canary_judge.report import to_board  # noqa: PLC0415
+
+    board = to_board(
+        judgement,
+        false_pass_rate=config.false_pass_rate,
+        color=colored(options),
+        ascii_only=not unicode_out(),
+    )
+    clear = "\x1b[2J\x1b[H" if sys.stdout.isatty() else ""
+    print(f"{clear}{board}\n", flush=True)

@@ -1,0 +1,120 @@
+"""The stages of a rollout as the user writes them, and what to do when nothing can be told."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from canary_judge.config.metrics import Duration, StrictModel
+from canary_judge.config.reading import explain
+from canary_judge.errors import ConfigError
+from canary_judge.series import format_duration
+
+__all__ = ["RolloutPlan", "Stage"]
+
+
+class Stage(StrictModel):
+    """One weight of a rollout, and what it takes to leave it.
+
+    `minimum`, `maximum` and `needs` fall back to those of the plan.
+    """
+
+    weight: float = Field(gt=0, le=100, description="Percent of the traffic.")
+    minimum: Duration | None = Field(default=None, description="Data of at least this length are judged first.")
+    maximum: Duration | None = Field(default=None, description="Deadline: see `at_deadline` of the plan.")
+    approval: bool = Field(default=False, description="A human must approve before this stage is left.")
+    needs: Literal["pass", "no_harm"] | None = Field(
+        default=None,
+        description="`pass`: safety is proven. `no_harm`: no gate is degraded, has an error or is without data.",
+    )
+
+
+def _as_stage(value: object) -> object:
+    return {"weight": float(value)} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+_DEFAULT_STAGES = tuple(Stage(weight=weight) for weight in (5.0, 25.0, 50.0, 75.0, 100.0))
+
+
+class RolloutPlan(StrictModel):
+    """The stages of a rollout, and what to do when nothing can be told.
+
+    Raises:
+        ConfigError: From `from_mapping`: the field, its value and the remedy.
+
+    Examples:
+        >>> plan = RolloutPlan(stages=[5, 25, {"weight": 50, "approval": True}, 100], maximum="2h")
+        >>> [stage.weight for stage in plan.stages], plan.at_deadline
+        ([5.0, 25.0, 50.0, 100.0], 'hold')
+    """
+
+    stages: tuple[Annotated[Stage, BeforeValidator(_as_stage)], ...] = Field(
+        default=_DEFAULT_STAGES,
+        strict=False,
+        min_length=1,
+        description="Rising weights, the last one 100; a number, or a mapping with more.",
+    )
+    minimum: Duration = Field(
+        default=timedelta(minutes=2), description="Data of this length are judged at each stage before it is left."
+    )
+    maximum: Duration | None = Field(default=None, description="Deadline of each stage; none by default.")
+    at_deadline: Literal["hold", "roll_back"] = Field(
+        default="hold",
+        description="When a stage is not decided by its deadline: hold until a human approves, or roll back.",
+    )
+    needs: Literal["pass", "no_harm"] = Field(default="pass", description="What it takes to leave a stage.")
+    patience: Duration = Field(
+        default=timedelta(minutes=5), description="How long the canary may run without any new data of it, or drifted."
+    )
+    when_blind: Literal["hold", "roll_back"] = Field(
+        default="roll_back", description="When there is no new data of the canary for longer than `patience`."
+    )
+    first_stage_at_most: float = Field(default=10.0, gt=0, lt=100, description="Percent; a larger one is an error.")
+    aftercare: Duration = Field(
+        default=timedelta(minutes=2), description="After a rollback the canary's requests are watched this long."
+    )
+
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        weights = [stage.weight for stage in self.stages]
+        for one, other in itertools.pairwise(weights):
+            if other <= one:
+                raise ValueError(f"stages: {other:g} comes after {one:g}; weights must rise")
+        if weights[-1] != 100:
+            raise ValueError(f"stages: the last weight is {weights[-1]:g}; end with 100")
+        if len(weights) < 2 or weights[0] > self.first_stage_at_most:
+            raise ValueError(
+                f"stages: the first weight is {weights[0]:g} %, more than {self.first_stage_at_most:g} %: begin with 1 "
+                "to 10 %, or raise `first_stage_at_most` if the traffic is too thin for that"
+            )
+        for stage in self.stages:
+            shortest, longest = self.minimum_of(stage), self.maximum_of(stage)
+            if longest is not None and longest <= shortest:
+                raise ValueError(
+                    f"stages: {stage.weight:g} % has a maximum of {format_duration(longest)}, no longer than its "
+                    f"minimum of {format_duration(shortest)}"
+                )
+        return self
+
+    @classmethod
+    def from_mapping(cls, data: object, *, name: str = "rollout") -> RolloutPlan:
+        """Validate plain data, as under `rollout:` in a config."""
+        if not isinstance(data, Mapping):
+            raise ConfigError(f"{name}: is {type(data).__name__}; it must be a mapping, as `stages: [5, 25, 50, 100]`")
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            lines = explain(error, data, known=[*cls.model_fields, *Stage.model_fields])
+            raise ConfigError("\n".join(dict.fromkeys(f"{name}.{line}" for line in lines))) from None
+
+    def minimum_of(self, stage: Stage) -> timedelta:
+        """The least data judged at this stage."""
+        return stage.minimum or self.minimum
+
+    def maximum_of(self, stage: Stage) -> timedelta | None:
+        """The stage's deadline."""
+        return stage.maximum or self.maximum

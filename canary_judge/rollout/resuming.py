@@ -1,0 +1,93 @@
+"""Taking up a rollout from its journal: whose it is, where it stood, and the evidence that was gathered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from canary_judge.config.model import JudgeConfig
+from canary_judge.errors import DataError
+from canary_judge.looks.monitor import Monitor
+from canary_judge.looks.watching import restore
+from canary_judge.rollout.journal import Record
+from canary_judge.rollout.plan import RolloutPlan
+from canary_judge.rollout.state import RolloutState, state_from_json
+
+__all__ = ["TakenUp", "identity", "restored", "take_up"]
+
+_FORMAT = 1
+
+
+def identity(config: JudgeConfig, plan: RolloutPlan) -> dict[str, Any]:
+    """What binds a journal to one rollout."""
+    return {
+        "format": _FORMAT,
+        "config": config.hash(),
+        "sides": {"baseline": config.baseline, "canary": config.canary},
+        "plan": plan.model_dump(mode="json"),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenUp:
+    """What a journal says of the rollout.
+
+    Attributes:
+        state: Where it stood.
+        begun: Now, or the last moment of the journal if that is later: time does not run backwards.
+        away: How long there was no driver.
+        served: When the canary began to serve; None before.
+        commands: How many commands were taken.
+    """
+
+    state: RolloutState
+    begun: datetime
+    away: timedelta
+    served: datetime | None
+    commands: int
+
+
+def take_up(records: Sequence[Record], mine: dict[str, Any], now: datetime, path: Path | None) -> TakenUp:
+    """Where the rollout of these records stood.
+
+    Raises:
+        DataError: They belong to another rollout, or their last state cannot be read.
+    """
+    first, last = records[0], records[-1]
+    plain = json.loads(json.dumps(mine))
+    for name, what in (("format", "format"), ("config", "config"), ("sides", "versions"), ("plan", "plan")):
+        if first.get(name) != plain[name]:
+            raise DataError(
+                f"{path}: this journal is of another rollout: its {what} differs. Use another journal, or "
+                "the same config and plan as before"
+            )
+    state = state_from_json(last.get("state", {}))
+    written = datetime.fromisoformat(last["at"])
+    begun = max(now, written, state.since)
+    if not state.phase.ended:
+        # patience is spent by looks without data, of this driver and those before it, not by the time between them
+        state = replace(state, heard=begun - timedelta(seconds=last.get("silent", 0.0)), drifted=None)
+    served = last.get("served")
+    return TakenUp(
+        state=state,
+        begun=begun,
+        away=begun - written,
+        served=None if served is None else datetime.fromisoformat(served),
+        commands=max(record.get("commands", 0) for record in records),
+    )
+
+
+def restored(config: JudgeConfig, evidence: Path | None, served: datetime) -> tuple[Monitor, str]:
+    """The monitor with the evidence in the file, or one that reads it again; and a word on that, or nothing."""
+    fresh = Monitor(config, start=served)
+    try:
+        monitor = restore(config, evidence, start=served, horizon=None)
+        if monitor.start != fresh.start:
+            raise DataError(f"{evidence} is of another rollout")
+    except DataError as error:
+        return fresh, f"; the evidence is read again from {served:%H:%M:%S}, because {error}"
+    return monitor, ""

@@ -1,0 +1,123 @@
+"""Where a rollout stands: a frozen value, what a human may change of it, and how it stands in the journal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from canary_judge.errors import DataError
+
+__all__ = [
+    "Phase",
+    "RolloutState",
+    "abort",
+    "approve",
+    "begin",
+    "pause",
+    "resume",
+    "rolled_back",
+    "state_from_json",
+    "state_to_json",
+]
+
+
+class Phase(StrEnum):
+    """Where a rollout stands; the last three are ends."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    ROLLING_BACK = "rolling_back"
+    ROLLED_BACK = "rolled_back"
+    PROMOTED = "promoted"
+    STOPPED = "stopped"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self in (Phase.ROLLED_BACK, Phase.PROMOTED, Phase.STOPPED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutState:
+    """All that a rollout needs to know of its past.
+
+    Attributes:
+        phase: Where it stands.
+        stage: Index of the stage in force; -1 before the first.
+        weight: The weight in force, as read back.
+        since: When it came into force.
+        heard: When there was new data to judge.
+        intended: A weight that is being written and was not read back yet.
+        approved: Stages up to this index may be left.
+        paused: A human holds the rollout.
+        drifted: Since when another weight than ours is in force.
+        reason: Why it stands where it stands.
+    """
+
+    phase: Phase
+    stage: int
+    weight: float
+    since: datetime
+    heard: datetime
+    intended: float | None = None
+    approved: int = -1
+    paused: bool = False
+    drifted: datetime | None = None
+    reason: str = ""
+
+
+def begin(now: datetime) -> RolloutState:
+    """The state of a rollout that has not given the canary any traffic."""
+    return RolloutState(phase=Phase.STARTING, stage=-1, weight=0.0, since=now, heard=now)
+
+
+def approve(state: RolloutState) -> RolloutState:
+    """A human approves that the present stage is left, once it is judged safe."""
+    return replace(state, approved=max(state.approved, state.stage))
+
+
+def pause(state: RolloutState) -> RolloutState:
+    """Hold the weight; a regression still rolls back."""
+    return replace(state, paused=True)
+
+
+def resume(state: RolloutState) -> RolloutState:
+    """Take a pause back."""
+    return replace(state, paused=False)
+
+
+def abort(state: RolloutState, reason: str) -> RolloutState:
+    """Roll back because a human says so."""
+    return state if state.phase.ended else replace(state, phase=Phase.ROLLING_BACK, intended=None, reason=reason)
+
+
+def rolled_back(state: RolloutState, now: datetime) -> RolloutState:
+    """The router has read back a weight of 0."""
+    return replace(state, phase=Phase.ROLLED_BACK, weight=0.0, intended=None, since=now)
+
+
+@cache
+def _adapter() -> TypeAdapter[RolloutState]:
+    return TypeAdapter(RolloutState)
+
+
+def state_to_json(state: RolloutState) -> dict[str, Any]:
+    """The state as plain JSON data."""
+    plain: dict[str, Any] = _adapter().dump_python(state)
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in plain.items()}
+
+
+def state_from_json(plain: Mapping[str, Any]) -> RolloutState:
+    """The state that `state_to_json` gave; DataError when it is none."""
+    try:
+        return _adapter().validate_python(dict(plain))
+    except (TypeError, ValidationError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise DataError(f"this is no rollout state: {said}: {json.dumps(plain)[:200]}") from None
