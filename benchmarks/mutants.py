@@ -111,13 +111,14 @@ def _judging(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def tests_of(module: Path) -> list[list[str]]:
-    """The test file of the module's name and its doctests; those that import it; and all."""
+    """Its doctests and the test file that stands where it does; those that import it or its room; and all."""
     dotted = ".".join(module.with_suffix("").parts)
     package, _, name = dotted.rpartition(".")
-    imports = (f"{dotted} import", f"from {package} import {name}", f"import {dotted}")
+    imports = (f"from {dotted} import", f"import {dotted}", f"from {package} import")
+    named = ROOT / "tests" / Path(*module.parts[1:-1]) / f"test_{name}.py"
     own, others = [str(module)], []
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        if path.name == f"test_{name}.py":
+        if path == named:
             own.append(str(path.relative_to(ROOT)))
         elif any(one in path.read_text() for one in imports):
             others.append(str(path.relative_to(ROOT)))

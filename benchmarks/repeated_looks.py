@@ -1,7 +1,7 @@
 """Error rates, power and speed of repeated looks: `python -m benchmarks.repeated_looks [replicates]`.
 
 Writes docs/calibration-looks.md. Every look passes through `observe`. The slow tests bound the same rates with fewer
-replicates (tests/test_looks.py). 4000 replicates take several hours on 4 cores; an interrupted run goes on.
+replicates (tests/looks/test_levels.py). 4000 replicates take several hours on 4 cores; an interrupted run goes on.
 """
 
 from __future__ import annotations

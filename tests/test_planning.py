@@ -1,15 +1,12 @@
-"""Plans from the baseline's own traffic, advice on configs, and a watch that survives."""
+"""Plans from the baseline's own traffic: by the formulas of the sample sizes, and by simulation."""
 
-import json
-import re
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from canary_judge import JudgeConfig, Window, advise, plan
-from canary_judge.__main__ import main
+from canary_judge import JudgeConfig, Window, plan
 from canary_judge.series import Form, Result, Series
 from canary_judge.stats.dependence import ranks_tau
 from canary_judge.stats.sample_sizes import rank_sample_size
@@ -237,133 +234,3 @@ def test_a_baseline_of_fewer_than_ten_intervals_is_not_planned_from():
     assert (found.measured, found.seconds) == ("9 intervals", (None, None))
     assert found.problem == "measure at least 10 intervals"
     assert planned({**HEAP, "query": "q"}, ({}, np.full(10, 100.0)), minutes=10).seconds[0] is not None
-
-
-# --- advice ------------------------------------------------------------------------------------------------------
-
-LATENCY = {
-    "name": "slow",
-    "kind": "latency",
-    "histogram": "h_seconds_bucket",
-    "slower_than": "250ms",
-    "margin": "1.25x",
-}
-
-
-@pytest.mark.parametrize(
-    ("metrics", "more", "code"),
-    [
-        ([ERRORS, LATENCY], {}, "no-business-metric"),
-        ([ERRORS], {}, "only-errors"),
-        ([ERRORS, HEAP], {}, "no-latency-metric"),
-        ([{**HEAP, "query": "histogram_quantile(0.99, x)"}], {}, "quantile-gauge"),
-        ([{**HEAP, "query": "rate(e[1m]) / rate(t[1m])"}], {}, "ratio-gauge"),
-        ([{**ERRORS, "events": "sum(increase(errors[1m]))"}], {}, "increase-of-counter"),
-        ([{**HEAP, "query": "rate(cpu[30s])"}], {}, "short-range"),
-        ([{**ERRORS, "margin": "1%"}], {}, "narrow-margin"),
-        ([{**HEAP, "name": f"h{k}"} for k in range(6)], {}, "one-group"),
-        ([ERRORS, {**HEAP, "role": "score", "score_weight": 0.02}], {}, "hidden"),
-        ([HEAP], {"baseline": {"version": "1.4"}}, "old-fleet"),
-        ([HEAP], {}, "averaged"),
-    ],
-)  # fmt: skip
-def test_each_kind_of_advice_is_given(metrics, more, code):
-    assert code in [advice.code for advice in advise(config(*metrics, **more))]
-
-
-def test_a_good_config_gets_no_advice():
-    good = config(
-        {**ERRORS, "group": "errors", "margin": "1.5x or +0.1pp"}, {**LATENCY, "group": "latency"},
-        {**HEAP, "by": "pod", "group": "saturation"},
-        {"name": "orders", "kind": "ratio", "events": "orders", "total": "sessions", "harm": "decrease", "margin": "10%",
-         "business": True, "group": "business"},
-        baseline={"track": "baseline"},
-    )  # fmt: skip
-    assert advise(good) == ()
-
-
-def test_quantiles_of_an_even_split_are_not_advised_against():
-    gauge = {**HEAP, "query": "histogram_quantile(0.99, x)"}
-    assert "quantile-gauge" not in [one.code for one in advise(config(gauge, traffic={"weight": 50}))]
-
-
-# --- the command line --------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def recorded(tmp_path):
-    rng = np.random.default_rng(3)
-    lines = ["timestamp,side,requests,errors"]
-    for minute in range(1, 121):
-        for side, requests, rate in (("baseline", 950, 0.005), ("canary", 50, 0.05)):
-            lines.append(
-                f"{(NOON + timedelta(minutes=minute)).isoformat()},{side},{requests},{rng.binomial(requests, rate)}"
-            )
-    (tmp_path / "table.csv").write_text("\n".join(lines))
-    (tmp_path / "config.json").write_text(json.dumps({"name": "shop", "interval": "1m", "metrics": [ERRORS]}))
-    return tmp_path
-
-
-def watched(folder, *more):
-    return main(["watch", str(folder / "config.json"), "--data", str(folder / "table.csv"), *more])
-
-
-def test_watch_replays_a_table_and_ends_when_it_is_decided(recorded, capsys):
-    assert watched(recorded, "--horizon", "2h") == 2
-    shown = capsys.readouterr().out
-    assert shown.count("harm beyond margin") >= 3
-    assert "look 3, " in shown
-    assert "FAIL" in shown
-    assert "harm beyond the margin is shown" in shown
-    looks = [int(number) for number in re.findall(r"look (\d+),", shown)]
-    assert max(looks) < 30
-
-
-def test_watch_goes_on_from_its_state(recorded, capsys):
-    state = recorded / "state.json"
-    assert watched(recorded, "--horizon", "2h", "--state", str(state), "--format", "json") == 2
-    judgement = json.loads(capsys.readouterr().out)
-    again = watched(recorded, "--horizon", "2h", "--state", str(state), "--format", "json")
-    assert again == 2
-    assert json.loads(capsys.readouterr().out)["reasons"] == judgement["reasons"]
-    assert list(recorded.glob(".state*")) == []
-
-
-def test_watch_once_needs_a_state(recorded, capsys):
-    assert watched(recorded, "--once") == 1
-    assert "needs --state" in capsys.readouterr().err
-
-
-def test_watch_refuses_a_broken_state(recorded, capsys):
-    (recorded / "state.json").write_text("{}")
-    assert watched(recorded, "--state", str(recorded / "state.json")) == 1
-    error = capsys.readouterr().err
-    assert "state.json: this is no monitor state" in error
-    assert "Traceback" not in error
-
-
-def test_watch_says_when_the_state_cannot_be_written(recorded, capsys):
-    assert watched(recorded, "--state", str(recorded / "missing" / "state.json")) == 1
-    assert "cannot be written" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("option", ["--horizon", "--every"])
-@pytest.mark.parametrize("value", ["soon", "0s", "-5m"])
-def test_watch_refuses_bad_durations(recorded, capsys, option, value):
-    assert watched(recorded, f"{option}={value}") == 1
-    assert option in capsys.readouterr().err
-
-
-def test_plan_prints_a_table_and_json(recorded, capsys):
-    arguments = ["plan", str(recorded / "config.json"), "--data", str(recorded / "table.csv")]
-    assert main(arguments) == 0
-    shown = capsys.readouterr().out
-    assert "all gates" in shown
-    assert "Bottleneck" in shown
-    assert main([*arguments, "--format", "json"]) == 0
-    assert json.loads(capsys.readouterr().out)["feasible"] is True
-
-
-def test_check_gives_advice(recorded, capsys):
-    assert main(["check", str(recorded / "config.json")]) == 0
-    assert "[only-errors]" in capsys.readouterr().out

@@ -13,7 +13,7 @@ from canary_judge.results import Side
 from canary_judge.series import format_duration, parse_duration
 from canary_judge.stats.margins import Margin
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GAUGE = {"name": "heap", "kind": "gauge", "query": "q", "harm": "increase", "margin": "10%"}
 RATIO = {"name": "errors", "kind": "ratio", "events": "e", "total": "t", "harm": "increase", "margin": "1.5x"}
 LATENCY = {

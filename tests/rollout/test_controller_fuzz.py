@@ -9,7 +9,7 @@ from canary_judge.rollout import Phase, RolloutPlan
 from canary_judge.rollout.controller import Controller
 from canary_judge.routers.kubernetes import Forbidden
 from canary_judge.testing import simulated_world
-from tests.test_controller import check_journal, half, incomplete, weights
+from tests.rollout.test_controller import check_journal, half, incomplete, weights
 
 PLAN = RolloutPlan(stages=[5, 25, 50, 100], minimum="2m", patience="5m", aftercare="1m")
 

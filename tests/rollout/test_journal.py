@@ -12,7 +12,7 @@ from canary_judge.rollout.controller import Controller
 from canary_judge.rollout.events import EventKind
 from canary_judge.rollout.journal import Journal, read_journal
 from canary_judge.testing import simulated_world
-from tests.test_controller import BROKEN, HEALTHY, PLAN, check_journal, drive, texts, weights
+from tests.rollout.test_controller import BROKEN, HEALTHY, PLAN, check_journal, drive, texts, weights
 
 
 class Killed(BaseException):

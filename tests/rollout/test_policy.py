@@ -1,4 +1,4 @@
-"""The policy: every transition, as a table that is also the one in docs/rollout.md (`python -m tests.test_rollout`)."""
+"""The policy: every transition, as a table that is also the one in docs/rollout.md (`python -m tests.rollout.test_policy`)."""
 
 import json
 from dataclasses import replace
@@ -28,7 +28,7 @@ from canary_judge.rollout.state import (
 from canary_judge.routing import WeightReading
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-PAGE = Path(__file__).parents[1] / "docs" / "rollout.md"
+PAGE = Path(__file__).parents[2] / "docs" / "rollout.md"
 PLAN = RolloutPlan(stages=[5, 25, 100], minimum="2m", maximum="1h", patience="5m")
 
 
@@ -130,7 +130,9 @@ def written():
 
 
 def test_the_table_in_the_documentation_is_this_one():
-    assert written() in PAGE.read_text(), "write the output of `python -m tests.test_rollout` into docs/rollout.md"
+    assert written() in PAGE.read_text(), (
+        "write the output of `python -m tests.rollout.test_policy` into docs/rollout.md"
+    )
 
 
 def test_an_intended_weight_counts_when_it_is_read_back():

@@ -1,0 +1,58 @@
+"""`canary-judge watch` as typed: it ends when it is decided, goes on from its state, and refuses what is wrong."""
+
+import json
+import re
+
+import pytest
+
+from canary_judge.__main__ import main
+
+
+def watched(folder, *more):
+    return main(["watch", str(folder / "config.json"), "--data", str(folder / "table.csv"), *more])
+
+
+def test_watch_replays_a_table_and_ends_when_it_is_decided(recorded, capsys):
+    assert watched(recorded, "--horizon", "2h") == 2
+    shown = capsys.readouterr().out
+    assert shown.count("harm beyond margin") >= 3
+    assert "look 3, " in shown
+    assert "FAIL" in shown
+    assert "harm beyond the margin is shown" in shown
+    looks = [int(number) for number in re.findall(r"look (\d+),", shown)]
+    assert max(looks) < 30
+
+
+def test_watch_goes_on_from_its_state(recorded, capsys):
+    state = recorded / "state.json"
+    assert watched(recorded, "--horizon", "2h", "--state", str(state), "--format", "json") == 2
+    judgement = json.loads(capsys.readouterr().out)
+    again = watched(recorded, "--horizon", "2h", "--state", str(state), "--format", "json")
+    assert again == 2
+    assert json.loads(capsys.readouterr().out)["reasons"] == judgement["reasons"]
+    assert list(recorded.glob(".state*")) == []
+
+
+def test_watch_once_needs_a_state(recorded, capsys):
+    assert watched(recorded, "--once") == 1
+    assert "needs --state" in capsys.readouterr().err
+
+
+def test_watch_refuses_a_broken_state(recorded, capsys):
+    (recorded / "state.json").write_text("{}")
+    assert watched(recorded, "--state", str(recorded / "state.json")) == 1
+    error = capsys.readouterr().err
+    assert "state.json: this is no monitor state" in error
+    assert "Traceback" not in error
+
+
+def test_watch_says_when_the_state_cannot_be_written(recorded, capsys):
+    assert watched(recorded, "--state", str(recorded / "missing" / "state.json")) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--horizon", "--every"])
+@pytest.mark.parametrize("value", ["soon", "0s", "-5m"])
+def test_watch_refuses_bad_durations(recorded, capsys, option, value):
+    assert watched(recorded, f"{option}={value}") == 1
+    assert option in capsys.readouterr().err

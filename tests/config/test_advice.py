@@ -1,0 +1,51 @@
+"""What is likely to be wrong with a config is said, each kind once; a good config gets no advice."""
+
+import pytest
+
+from canary_judge import advise
+from tests.test_planning import ERRORS, HEAP, config
+
+LATENCY = {
+    "name": "slow",
+    "kind": "latency",
+    "histogram": "h_seconds_bucket",
+    "slower_than": "250ms",
+    "margin": "1.25x",
+}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "more", "code"),
+    [
+        ([ERRORS, LATENCY], {}, "no-business-metric"),
+        ([ERRORS], {}, "only-errors"),
+        ([ERRORS, HEAP], {}, "no-latency-metric"),
+        ([{**HEAP, "query": "histogram_quantile(0.99, x)"}], {}, "quantile-gauge"),
+        ([{**HEAP, "query": "rate(e[1m]) / rate(t[1m])"}], {}, "ratio-gauge"),
+        ([{**ERRORS, "events": "sum(increase(errors[1m]))"}], {}, "increase-of-counter"),
+        ([{**HEAP, "query": "rate(cpu[30s])"}], {}, "short-range"),
+        ([{**ERRORS, "margin": "1%"}], {}, "narrow-margin"),
+        ([{**HEAP, "name": f"h{k}"} for k in range(6)], {}, "one-group"),
+        ([ERRORS, {**HEAP, "role": "score", "score_weight": 0.02}], {}, "hidden"),
+        ([HEAP], {"baseline": {"version": "1.4"}}, "old-fleet"),
+        ([HEAP], {}, "averaged"),
+    ],
+)  # fmt: skip
+def test_each_kind_of_advice_is_given(metrics, more, code):
+    assert code in [advice.code for advice in advise(config(*metrics, **more))]
+
+
+def test_a_good_config_gets_no_advice():
+    good = config(
+        {**ERRORS, "group": "errors", "margin": "1.5x or +0.1pp"}, {**LATENCY, "group": "latency"},
+        {**HEAP, "by": "pod", "group": "saturation"},
+        {"name": "orders", "kind": "ratio", "events": "orders", "total": "sessions", "harm": "decrease", "margin": "10%",
+         "business": True, "group": "business"},
+        baseline={"track": "baseline"},
+    )  # fmt: skip
+    assert advise(good) == ()
+
+
+def test_quantiles_of_an_even_split_are_not_advised_against():
+    gauge = {**HEAP, "query": "histogram_quantile(0.99, x)"}
+    assert "quantile-gauge" not in [one.code for one in advise(config(gauge, traffic={"weight": 50}))]
