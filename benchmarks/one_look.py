@@ -136,12 +136,16 @@ RATIO = {"kind": "ratio", "events": "e", "total": "t", "harm": "increase", "marg
 def report(n: int) -> str:
     """All tables as Markdown."""
     lines = [
-        "# Calibration of the one-look judge", "",
+        "# Calibration of the one-look judge",
+        "",
         f"Written by `python -m benchmarks.one_look {n}`: {n} replicates a row, seeded; each replicate passes through `judge_samples`.",
-        "*Found* is degraded, regressed or tolerable (harm shown); the bound is the nominal rate plus three standard errors.", "",
-        "## Gauges, nothing changed: harm found at nominal 5 %, two-sided (spec table 4.1)", "",
-        "| rho | n | with 480 baseline samples before | insufficient | without history | insufficient | bound |", "|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+        "*Found* is degraded, regressed or tolerable (harm shown); the bound is the nominal rate plus three standard errors.",
+        "",
+        "## Gauges, nothing changed: harm found at nominal 5 %, two-sided (spec table 4.1)",
+        "",
+        "| rho | n | with 480 baseline samples before | insufficient | without history | insufficient | bound |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for rho in (0.0, 0.3, 0.6, 0.9):
         for size in (60, 120, 240):
             made = config(TWO_SIDED, 0.05)

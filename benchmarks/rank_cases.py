@@ -77,14 +77,14 @@ def np_sort(data: Data) -> object:
 
 
 def pingouin_loop(data: Data) -> object:
-    import pingouin  # noqa: PLC0415
+    import pingouin
 
     return [pingouin.mwu(c, b, alternative="greater") for b, c in zip(data.baseline, data.canary, strict=True)]
 
 
 def tea_tasting_loop(data: Data) -> object:
-    import pandas as pd  # noqa: PLC0415
-    import tea_tasting as tt  # noqa: PLC0415
+    import pandas as pd
+    import tea_tasting as tt
 
     frames = [
         pd.DataFrame({"variant": np.repeat([0, 1], data.points), "m": np.concatenate([b, c])})
@@ -120,8 +120,14 @@ def cases() -> Iterator[Case]:
 
             mw, judge, rows = bound(ours_mw), bound(ours_judge), bound(scipy_rows)
             yield Case("MW", "scipy axis=1", data, mw, rows, 2.3 if ties else 4.0)
-            yield Case("MW", "np.sort of the same rows (the limit)", data, mw, bound(np_sort),
-                       None if small else 1 / 5 if ties else 1 / 3.5)  # fmt: skip
+            yield Case(
+                "MW",
+                "np.sort of the same rows (the limit)",
+                data,
+                mw,
+                bound(np_sort),
+                None if small else 1 / 5 if ties else 1 / 3.5,
+            )
             yield Case("judge", "scipy axis=1 (MW only)", data, judge, rows, None if small else 0.5)
             if small:
                 yield Case("judge", "scipy loop (MW only)", data, judge, bound(scipy_loop), 20.0)
@@ -145,8 +151,11 @@ def r_seconds(data: Data, pairs: int) -> tuple[float, np.ndarray]:
     stacked = np.stack([data.baseline[:pairs], data.canary[:pairs]], axis=1)
     done = subprocess.run(
         ["Rscript", "-e", R_CODE, str(data.points), str(pairs)],
-        input="\n".join(map(repr, stacked.ravel().tolist())), capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        input="\n".join(map(repr, stacked.ravel().tolist())),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     seconds, *estimates = map(float, done.stdout.split())
     return seconds, np.array(estimates)
 

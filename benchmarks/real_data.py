@@ -52,10 +52,15 @@ def metric_of(pair: pd.Series) -> dict[str, object]:
 
 def config_of(pair: pd.Series) -> JudgeConfig:
     weight = {"fair_unequal": 5, "fair": 50, "injected": 50}.get(pair.fairness)
-    return JudgeConfig.from_mapping({
-        "name": "pair", "interval": f"{int(1000 * pair.step_s)}ms", "false_alarm_rate": ALPHA, "metrics": [metric_of(pair)],
-        **({"traffic": {"weight": weight}} if weight else {}),
-    })  # fmt: skip
+    return JudgeConfig.from_mapping(
+        {
+            "name": "pair",
+            "interval": f"{int(1000 * pair.step_s)}ms",
+            "false_alarm_rate": ALPHA,
+            "metrics": [metric_of(pair)],
+            **({"traffic": {"weight": weight}} if weight else {}),
+        }
+    )
 
 
 def frame_of(points: pd.DataFrame, scale: float = 1.0) -> pd.DataFrame:
@@ -265,13 +270,17 @@ def report(folder: Path, run: Callable[..., Iterable]) -> str:
     table, _ = pairs(folder)
     rows = {row[0]: row[1:] for row in run(_pair_row, [(folder, name) for name in table.index])}
     lines = [
-        "# Real data", "",
+        "# Real data",
+        "",
         "Written by `python -m benchmarks.real_data [FOLDER]`. Pairs of series from public sources (benchmarks/data/NOTICE.md); declared false-alarm rate 1 %, margin 10 %, all else defaults: nothing was fitted to these data.",
         "*Found* is degraded or regressed at the planned end (once) or at any look (often: a look after every interval, the end planned). In brackets the 95 % Clopper-Pearson interval, in percent. *Unsure* is insufficient, no data or refused: counted apart, so that silence does not look like calm.",
-        "Beside it what is in use: Kayenta's rule (98 % interval, a quarter of its own shift), Mann-Whitney p < .05, Welch p < .05, each at one look, any direction.", "",
-        "## Nothing changed: false alarms", "",
-        "| class | pairs | found once | found often | safe | unsure | Kayenta | Mann-Whitney | Welch |", "|---|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+        "Beside it what is in use: Kayenta's rule (98 % interval, a quarter of its own shift), Mann-Whitney p < .05, Welch p < .05, each at one look, any direction.",
+        "",
+        "## Nothing changed: false alarms",
+        "",
+        "| class | pairs | found once | found often | safe | unsure | Kayenta | Mann-Whitney | Welch |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
 
     def line(title: str, names: list[str]) -> str:
         found = [rows[name] for name in names]
@@ -280,19 +289,34 @@ def report(folder: Path, run: Callable[..., Iterable]) -> str:
         return f"| {title} | {len(names)} | {single} | {summary(row[1] for row in found)[0]} | {safe} | {unsure} | {' | '.join(others)} |"
 
     titles = {
-        "fair": "fair: requests split 50/50", "fair_unequal": "fair, unequal: 5/95, binned",
-        "adjacent": "adjacent windows", "day_before": "same hour a day before", "short": "five points (something changed)",
-    }  # fmt: skip
+        "fair": "fair: requests split 50/50",
+        "fair_unequal": "fair, unequal: 5/95, binned",
+        "adjacent": "adjacent windows",
+        "day_before": "same hour a day before",
+        "short": "five points (something changed)",
+    }
     for fairness, title in titles.items():
         names = list(table.index[table.fairness == fairness])
         if names:
             lines.append(line(title, names))
-    lines += ["", "## Effects put into fair pairs", "", "| effect | pairs | found once | found often | safe | unsure | Kayenta | Mann-Whitney | Welch |", "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines += [
+        "",
+        "## Effects put into fair pairs",
+        "",
+        "| effect | pairs | found once | found often | safe | unsure | Kayenta | Mann-Whitney | Welch |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     injected = table[(table.fairness == "injected") & (table.dataset != "planetlab")]
     for (dataset, effect), part in injected.groupby(["dataset", "effect"], sort=True):
         lines.append(line(f"{dataset}: {effect}", list(part.index)))
     draws = int(os.environ.get("CANARY_JUDGE_DRAWS", "2000"))
-    lines += ["", f"## Random splits of real requests, nothing changed ({draws} each)", "", "| split | kind | found once | found at ten looks | safe | unsure | Welch p < .05 once |", "|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines += [
+        "",
+        f"## Random splits of real requests, nothing changed ({draws} each)",
+        "",
+        "| split | kind | found once | found at ten looks | safe | unsure | Welch p < .05 once |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for share in (0.5, 0.05):
         for kind in ("samples", "latency"):
             found = list(run(_raw_row, [(folder, seed, share, kind) for seed in range(draws)]))
@@ -302,7 +326,13 @@ def report(folder: Path, run: Callable[..., Iterable]) -> str:
                 f"| {share:.0%} | {kind} | {single} | {summary(row[1] for row in found)[0]} | {safe} | {unsure} | {welch} |"
             )
     if (folder / "hosts.parquet").exists():
-        lines += ["", "## Ten hosts of a service against ten others, 600 draws", "", "| input | effect | found | safe | unsure | Mann-Whitney p < .05 of the averages |", "|---|---|---|---|---|---|"]  # fmt: skip
+        lines += [
+            "",
+            "## Ten hosts of a service against ten others, 600 draws",
+            "",
+            "| input | effect | found | safe | unsure | Mann-Whitney p < .05 of the averages |",
+            "|---|---|---|---|---|---|",
+        ]
         for mode, title in (
             ("averaged", "averages, unit of replication: instance"),
             ("alone", "per host"),

@@ -198,10 +198,12 @@ def finished(n: int) -> dict[tuple[str, str], str]:
 def report(n: int, workers: int) -> str:
     done = finished(n)
     lines = [
-        "# Calibration of repeated looks", "",
+        "# Calibration of repeated looks",
+        "",
         "Written by `python -m benchmarks.repeated_looks`, seeded; the table says how many runs stand behind each row. Every look passes through `observe`. With a horizon unless a row says otherwise.",
-        "*Found* is harm shown at any look (degraded, regressed or tolerable), nominal 5 % unless a row says 1 %; *kept* compares with the nominal rate plus three standard errors. Medians are in intervals, over all runs; `-` is never in half of them. The same number of runs as the argument (metrics at once: ten times it) gives a row again.", "",
-    ]  # fmt: skip
+        "*Found* is harm shown at any look (degraded, regressed or tolerable), nominal 5 % unless a row says 1 %; *kept* compares with the nominal rate plus three standard errors. Medians are in intervals, over all runs; `-` is never in half of them. The same number of runs as the argument (metrics at once: ten times it) gives a row again.",
+        "",
+    ]
     begun = time.monotonic()
     with ProcessPoolExecutor(workers) as pool:
         for group, members in cases().items():
@@ -219,9 +221,10 @@ def report(n: int, workers: int) -> str:
                 jobs = [(group, index, len(range(part, size, _PARTS)), 1000 * index + part) for part in range(_PARTS)]
                 found = [one for some in pool.map(simulate, jobs) for one in some]
                 broken = [
-                    what for what, nominal in case.promise
+                    what
+                    for what, nominal in case.promise
                     if share(found, what) > nominal + 3 * (nominal * (1 - nominal) / len(found)) ** 0.5
-                ]  # fmt: skip
+                ]
                 kept = "-" if not case.promise else "yes" if not broken else f"**no: {', '.join(broken)}**"
                 rates = " | ".join(f"{share(found, what):.2%}" for what in ("found", "failed", "passed"))
                 times = " / ".join(

@@ -53,9 +53,12 @@ def of_case(case: Case) -> Record:
         return {**record, "looks": list(looks(case, config, window))}
     judgement = judge(config, case, window)
     return {
-        **record, "judgement": json.loads(judgement.to_json()), "text": judgement.explain(),
-        "html": digest(judgement._repr_html_()), "plan": plan(config, case, window).explain(),
-    }  # fmt: skip
+        **record,
+        "judgement": json.loads(judgement.to_json()),
+        "text": judgement.explain(),
+        "html": digest(judgement._repr_html_()),
+        "plan": plan(config, case, window).explain(),
+    }
 
 
 def looks(case: Case, config: JudgeConfig, window: Window) -> Iterator[Record]:
@@ -76,9 +79,12 @@ def looks(case: Case, config: JudgeConfig, window: Window) -> Iterator[Record]:
             kept = ("name", "outcome", "reason", "p_worse", "p_beyond", "p_within", "shortfall", "warnings", "quality")
             metrics = [{key: metric[key] for key in kept} for metric in plain["metrics"]]
             yield {
-                "verdict": plain["verdict"], "reasons": plain["reasons"], "metrics": metrics, "look": plain["look"],
+                "verdict": plain["verdict"],
+                "reasons": plain["reasons"],
+                "metrics": metrics,
+                "look": plain["look"],
                 "traffic": plain["traffic"],
-            }  # fmt: skip
+            }
 
 
 def of_pair(name: str) -> Record:

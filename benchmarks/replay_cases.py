@@ -178,9 +178,11 @@ def happening(rng: np.random.Generator, requests: dict[str, np.ndarray]) -> dict
     rate, factor = rng.choice([0.0, 0.0005, 0.005, 0.05, 0.3]), rng.choice([1.0, 1.0, 1.0, 2.0, 5.0, 0.4])
     clump = rng.choice([1, 1, 5])
     return {
-        side: np.minimum(clump * rng.poisson(values * min(rate * (factor if side == "canary" else 1), 0.9) / clump), values)
+        side: np.minimum(
+            clump * rng.poisson(values * min(rate * (factor if side == "canary" else 1), 0.9) / clump), values
+        )
         for side, values in requests.items()
-    }  # fmt: skip
+    }
 
 
 def by_pod(rng: np.random.Generator, amounts: dict[str, np.ndarray], pods: int, form: Form) -> dict[str, Result]:
@@ -292,8 +294,15 @@ def bounds(rng: np.random.Generator, metric: dict[str, Any], margins: list[str],
 
 
 KINDS: tuple[Callable[[np.random.Generator, str, int], Made], ...] = (
-    gauge, ratio, latency, instances, rate, samples, ratio, gauge
-)  # fmt: skip
+    gauge,
+    ratio,
+    latency,
+    instances,
+    rate,
+    samples,
+    ratio,
+    gauge,
+)
 
 
 # --- whole cases -------------------------------------------------------------------------------------------------
@@ -309,18 +318,24 @@ def drawn(seed: int) -> Case:
         metric, own = KINDS[(seed + place) % len(KINDS)](rng, name, n)
         role = "gate" if place == 0 else str(rng.choice(["gate", "guard", "score", "watch"]))
         more = {
-            "role": role, "group": str(rng.choice(["a", "b"])), "score_weight": float(rng.choice([1.0, 3.0])),
-            "error_weight": float(rng.choice([1.0, 1.0, 2.0])), "required": bool(rng.random() < 0.1),
-            "fail_when": str(rng.choice(["beyond_margin", "beyond_margin", "any_harm"])), "business": place == 1,
-        }  # fmt: skip
+            "role": role,
+            "group": str(rng.choice(["a", "b"])),
+            "score_weight": float(rng.choice([1.0, 3.0])),
+            "error_weight": float(rng.choice([1.0, 1.0, 2.0])),
+            "required": bool(rng.random() < 0.1),
+            "fail_when": str(rng.choice(["beyond_margin", "beyond_margin", "any_harm"])),
+            "business": place == 1,
+        }
         metrics.append({"name": name, **metric, **more})
         answers |= own
     if rng.random() < 0.12:  # a source that refuses, leaves out, or has nothing
         key = sorted(answers)[rng.integers(0, len(answers))]
         answers[key] = [
-            Result(error="the store refused it"), replace(answers[key], complete=False),
-            replace(answers[key], series=()), replace(answers[key], warnings=("the store said something",)),
-        ][rng.integers(0, 4)]  # fmt: skip
+            Result(error="the store refused it"),
+            replace(answers[key], complete=False),
+            replace(answers[key], series=()),
+            replace(answers[key], warnings=("the store said something",)),
+        ][rng.integers(0, 4)]
     config: dict[str, Any] = {"name": f"drawn {seed}", "interval": "15s", "metrics": metrics}
     if rng.random() < 0.5:
         config["history"] = "10m"
@@ -334,10 +349,15 @@ def drawn(seed: int) -> Case:
         config["warmup"] = "45s"
     many = seed % 4 == 3
     return Case(
-        name=f"drawn-{seed}", config=config, answers=answers, intervals=n, looks=20 if many else 1,
-        planned=bool(many and rng.random() < 0.6), restart=bool(many and rng.random() < 0.2),
+        name=f"drawn-{seed}",
+        config=config,
+        answers=answers,
+        intervals=n,
+        looks=20 if many else 1,
+        planned=bool(many and rng.random() < 0.6),
+        restart=bool(many and rng.random() < 0.2),
         weights=((0, 5.0), (10, 12.5)) if many and rng.random() < 0.3 else (),
-    )  # fmt: skip
+    )
 
 
 def drawn_cases() -> Iterator[Case]:

@@ -38,11 +38,15 @@ CONFIG = {
     "metrics": [
         {"name": "heap", "kind": "gauge", "query": "heap", "harm": "increase", "margin": "10%"},
         {
-            "name": "errors", "kind": "ratio", "events": "errors", "total": "requests", "harm": "increase",
+            "name": "errors",
+            "kind": "ratio",
+            "events": "errors",
+            "total": "requests",
+            "harm": "increase",
             "margin": "1.5x or +0.1pp",
         },
     ],
-}  # fmt: skip
+}
 
 
 def machine() -> str:
@@ -200,10 +204,15 @@ def memory() -> Iterator[str]:
     yield "| work | pairs x points | data MiB | peak above the data MiB |"
     yield "|---|---|---|---|"
     for work, pairs, points in (
-        ("MW", 100_000, 60), ("judge", 100_000, 60), ("scipy axis=1 (MW)", 100_000, 60),
-        ("judge", 300, 1440), ("MW", 1, 1_000_000), ("judge", 1, 1_000_000), ("MW", 1, 10_000_000),
+        ("MW", 100_000, 60),
+        ("judge", 100_000, 60),
+        ("scipy axis=1 (MW)", 100_000, 60),
+        ("judge", 300, 1440),
+        ("MW", 1, 1_000_000),
+        ("judge", 1, 1_000_000),
+        ("MW", 1, 10_000_000),
         ("judge", 1, 10_000_000),
-    ):  # fmt: skip
+    ):
         command = [sys.executable, "-c", MEMORY, work, str(pairs), str(points)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         yield f"| {work} | {pairs} x {points} | {pairs * points * 16 / 2**20:.0f} | {float(done.stdout):.0f} |"
@@ -213,9 +222,12 @@ def main(rounds: int = ROUNDS) -> None:
     """Print all tables and write the page."""
     lines = [f"{machine()}. {rounds} rounds a case.", ""]
     for title, table in (
-        ("Rank kernels", kernels(rounds)), ("The whole judge against R", against_r(rounds)),
-        ("Streams", streams(rounds)), ("Processes", processes(rounds)), ("Memory", memory()),
-    ):  # fmt: skip
+        ("Rank kernels", kernels(rounds)),
+        ("The whole judge against R", against_r(rounds)),
+        ("Streams", streams(rounds)),
+        ("Processes", processes(rounds)),
+        ("Memory", memory()),
+    ):
         lines += [f"## {title}", ""]
         print(f"## {title}")
         for line in table:

@@ -32,7 +32,7 @@ class _InJson:
         return np.array(plain["values"], dtype=np.float64).reshape(plain["shape"])
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        from pydantic_core import core_schema  # noqa: PLC0415  (numpy is all that statistics need)
+        from pydantic_core import core_schema  # numpy is all that statistics need
 
         writing = core_schema.plain_serializer_function_ser_schema(self.write)
         return core_schema.no_info_plain_validator_function(self.read, serialization=writing)

@@ -62,7 +62,7 @@ class QueryError(SourceError):
     """The store refused the query: the user's fault, never worth a retry."""
 
 
-class SourceUnavailable(SourceError):  # noqa: N818  (reads as the state it reports)
+class SourceUnavailable(SourceError):  # reads as the state it reports
     """The store gave no answer that can be trusted; a later attempt may succeed."""
 
 
@@ -70,37 +70,37 @@ class RouterError(CanaryJudgeError):
     """A traffic router failed, or cannot do what it is asked to."""
 
 
-class RouterUnavailable(RouterError):  # noqa: N818  (reads as the state it reports)
+class RouterUnavailable(RouterError):  # reads as the state it reports
     """The router gave no answer; whether a write took effect is not known until the weight is read back."""
 
 
-class Conflict(RouterError):  # noqa: N818
+class Conflict(RouterError):
     """Somebody else changed the object between reading and writing; nothing was written."""
 
 
-class DriftDetected(RouterError):  # noqa: N818
+class DriftDetected(RouterError):
     """The weight in force is not the one that was set last; nothing was written."""
 
 
-class DestinationNotFound(RouterError):  # noqa: N818
+class DestinationNotFound(RouterError):
     """The stable or the canary destination is not in the route; none is invented."""
 
 
-class RouteNotFound(RouterError):  # noqa: N818
+class RouteNotFound(RouterError):
     """The object, or a route that was named, does not exist."""
 
 
-class AmbiguousRoute(RouterError):  # noqa: N818
+class AmbiguousRoute(RouterError):
     """Several routes split between stable and canary, and none was named."""
 
 
-class NotACanaryIngress(RouterError):  # noqa: N818
+class NotACanaryIngress(RouterError):
     """The Ingress is not marked as a canary: it would clash with the stable one."""
 
 
-class NotWeighted(RouterError):  # noqa: N818
+class NotWeighted(RouterError):
     """The route has no weights that could be set."""
 
 
-class NotEnoughWeight(RouterError):  # noqa: N818
+class NotEnoughWeight(RouterError):
     """The weight cannot be written: other destinations need it, or the router's steps are coarser."""

@@ -355,7 +355,7 @@ def _of_counts(aim: _Aim, metric: Metric, data: CountData, *, halved: bool) -> _
         times.append([trials * stream.phi / (stream.per_second * share) for share in aim.shares])
     return _Needs(
         measured=measured, problem=problem, seconds=tuple(_longest(both) for both in zip(*times, strict=True))
-    )  # fmt: skip
+    )
 
 
 def _margin_seconds(aim: _Aim, metric: Metric, margin: Margin, stream: _Stream, share: float) -> float | None:
@@ -407,9 +407,7 @@ def _rank_size(aim: _Aim, metric: Metric, values: Float) -> float | None:
     margin = metric.parsed_margin()
     if margin is None:
         return sign_sample_size(alpha=aim.error, power=aim.power)
-    return margin_sample_size(
-        baseline=values, margin=margin, harm=metric.harm, alpha=aim.error, power=aim.power
-    )  # fmt: skip
+    return margin_sample_size(baseline=values, margin=margin, harm=metric.harm, alpha=aim.error, power=aim.power)
 
 
 def _of_instances(aim: _Aim, metric: Metric, data: GaugeData) -> _Needs:

@@ -397,30 +397,30 @@ class Judgement:
 
     def explain(self, *, color: bool = False) -> str:
         """The judgement as text: verdict, reasons, a line per metric, what is missing."""
-        from canary_judge import report  # noqa: PLC0415
+        from canary_judge import report
 
         return report.to_text(self, color=color)
 
     def to_json(self, *, indent: int | None = None) -> str:
         """The judgement as JSON; `from_json` gives an equal judgement back."""
-        from canary_judge import report  # noqa: PLC0415
+        from canary_judge import report
 
         return report.to_json(self, indent=indent)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Judgement:
         """The judgement that `to_json` wrote; ValueError names what does not fit."""
-        from canary_judge import report  # noqa: PLC0415
+        from canary_judge import report
 
         return report.from_json(text)
 
     def to_frame(self) -> pd.DataFrame:
         """One row per metric, every number a column."""
-        from canary_judge import report  # noqa: PLC0415
+        from canary_judge import report
 
         return report.to_frame(self)
 
     def _repr_html_(self) -> str:
-        from canary_judge import report  # noqa: PLC0415
+        from canary_judge import report
 
         return report.to_html(self)

@@ -73,8 +73,16 @@ class Loop:
 
     def start(self, *arguments):
         """`canary-judge rollout` as its user starts it."""
-        command = [sys.executable, "-m", "canary_judge", "rollout", str(self.config()), "--journal",
-                   str(self.folder / "journal"), *arguments]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "canary_judge",
+            "rollout",
+            str(self.config()),
+            "--journal",
+            str(self.folder / "journal"),
+            *arguments,
+        ]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "CANARY_JUDGE_TRACEBACK": "1"}
         with (self.folder / "output").open("w") as output:
             self.drivers.append(subprocess.Popen(command, stdout=output, stderr=output, env=environment))
@@ -144,8 +152,10 @@ def closed_loop(folder, kind, *, rate=300.0, sticky=False):
             {"targets": [f"127.0.0.1:{port_}"], "labels": {"version": version}}
             for port_, version in zip(ports, ("v1", "v2"), strict=True)
         ]
-        scraping = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
-                    "scrape_configs": [{"job_name": "app", "static_configs": jobs}]}  # fmt: skip
+        scraping = {
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
+            "scrape_configs": [{"job_name": "app", "static_configs": jobs}],
+        }
         store = []
         prometheus = stack.enter_context(running(find_binaries(), config=json.dumps(scraping), processes=store))
         load = folder / "load"

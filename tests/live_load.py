@@ -57,9 +57,13 @@ def main() -> None:
                 counts = dict(seen)
                 seen.clear()
             print(
-                f"{time.time():.3f}", sum(counts.values()), counts.get("refused", 0), counts.get("failed", 0),
-                counts.get("closed", 0), file=file,
-            )  # fmt: skip
+                f"{time.time():.3f}",
+                sum(counts.values()),
+                counts.get("refused", 0),
+                counts.get("failed", 0),
+                counts.get("closed", 0),
+                file=file,
+            )
 
 
 if __name__ == "__main__":

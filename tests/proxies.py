@@ -113,12 +113,20 @@ def envoy(folder, upstreams, *, canary=0, sticky=False, mode="runtime"):
     kind = "type.googleapis.com/envoy"
     layers = [{"name": "defaults", "static_layer": {}}]
     path = watched / "weights.json"
-    manager = {"@type": f"{kind}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-               "stat_prefix": "app",
-               "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {
-                   "@type": f"{kind}.extensions.filters.http.router.v3.Router"}}]}  # fmt: skip
-    source = {"resource_api_version": "V3", "path_config_source": {
-        "path": str(path), "watched_directory": {"path": str(watched)}}}  # fmt: skip
+    manager = {
+        "@type": f"{kind}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "app",
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": f"{kind}.extensions.filters.http.router.v3.Router"},
+            }
+        ],
+    }
+    source = {
+        "resource_api_version": "V3",
+        "path_config_source": {"path": str(path), "watched_directory": {"path": str(watched)}},
+    }
     if mode == "rds":
         resource = {
             "@type": f"{kind}.config.route.v3.RouteConfiguration",
@@ -143,15 +151,33 @@ def envoy(folder, upstreams, *, canary=0, sticky=False, mode="runtime"):
         "admin": {"address": address(admin)},
         "layered_runtime": {"layers": layers},
         "static_resources": {
-            "listeners": [{"name": "app", "address": address(port), "filter_chains": [{"filters": [
-                {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}]}],
+            "listeners": [
+                {
+                    "name": "app",
+                    "address": address(port),
+                    "filter_chains": [
+                        {
+                            "filters": [
+                                {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
+                            ]
+                        }
+                    ],
+                }
+            ],
             "clusters": [
-                {"name": name, "type": "STATIC", "connect_timeout": "2s", "load_assignment": {
-                    "cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(upstream)}}]}]}}
+                {
+                    "name": name,
+                    "type": "STATIC",
+                    "connect_timeout": "2s",
+                    "load_assignment": {
+                        "cluster_name": name,
+                        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(upstream)}}]}],
+                    },
+                }
                 for name, upstream in zip(("stable", "canary"), upstreams, strict=True)
             ],
         },
-    }  # fmt: skip
+    }
     (Path(folder) / "envoy.json").write_text(json.dumps(config))
     command = [program, "-c", "envoy.json", "--disable-hot-restart", "--concurrency", "2", "--log-level", "warning"]
     with started(command, [port, admin], folder):
@@ -171,11 +197,23 @@ def haproxy(folder, upstreams, *, canary=0, sticky=False):
         for name, upstream, weight in zip(("stable", "canary"), upstreams, (100 - canary, canary), strict=True)
     ]
     lines = [
-        "global", f"  stats socket {address} mode 600 level admin", "  maxconn 2000",
-        "defaults", "  mode http", "  timeout connect 5s", "  timeout client 30s", "  timeout server 30s",
-        "frontend front", f"  bind 127.0.0.1:{port}", "  default_backend app",
-        "backend app", "  balance roundrobin", f"  {cookie}", *(f"  {server}" for server in servers), "",
-    ]  # fmt: skip
+        "global",
+        f"  stats socket {address} mode 600 level admin",
+        "  maxconn 2000",
+        "defaults",
+        "  mode http",
+        "  timeout connect 5s",
+        "  timeout client 30s",
+        "  timeout server 30s",
+        "frontend front",
+        f"  bind 127.0.0.1:{port}",
+        "  default_backend app",
+        "backend app",
+        "  balance roundrobin",
+        f"  {cookie}",
+        *(f"  {server}" for server in servers),
+        "",
+    ]
     (Path(folder) / "haproxy.cfg").write_text("\n".join(lines))
     try:
         with started([program, "-f", "haproxy.cfg", "-db"], [port, address], folder):

@@ -94,10 +94,20 @@ def running(
         if len(lines) > 1:
             (root / "samples").write_text("".join(lines))
             subprocess.run(
-                [binaries.promtool, "tsdb", "create-blocks-from", "openmetrics", "--quiet",
-                 "--max-block-duration=744h", root / "samples", data],
-                check=True, capture_output=True, timeout=120,
-            )  # fmt: skip
+                [
+                    binaries.promtool,
+                    "tsdb",
+                    "create-blocks-from",
+                    "openmetrics",
+                    "--quiet",
+                    "--max-block-duration=744h",
+                    root / "samples",
+                    data,
+                ],
+                check=True,
+                capture_output=True,
+                timeout=120,
+            )
         (root / "prometheus.yml").write_text(config)
         last = ""
         for _ in range(3):  # the free port may be taken between finding and using it
@@ -106,11 +116,19 @@ def running(
                 port = probe.getsockname()[1]
             with (root / "log").open("w") as log:
                 process = subprocess.Popen(
-                    [binaries.prometheus, f"--config.file={root}/prometheus.yml", f"--storage.tsdb.path={data}",
-                     f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.retention.time=100y",
-                     "--log.level=warn", *flags],
-                    stdout=log, stderr=log, start_new_session=True,
-                )  # fmt: skip
+                    [
+                        binaries.prometheus,
+                        f"--config.file={root}/prometheus.yml",
+                        f"--storage.tsdb.path={data}",
+                        f"--web.listen-address=127.0.0.1:{port}",
+                        "--storage.tsdb.retention.time=100y",
+                        "--log.level=warn",
+                        *flags,
+                    ],
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
             try:
                 if _ready(port, process):
                     if processes is not None:

@@ -102,9 +102,20 @@ def test_thin_traffic_is_held_and_a_driver_that_is_stopped_can_be_taken_up_and_a
         process = loop.start()
         loop.wait(process, 20, until=lambda records: records[-1]["what"] == "look")
         done = subprocess.run(
-            [sys.executable, "-m", "canary_judge", "control", str(tmp_path / "journal"), "abort", "--reason", "no time"],
-            check=True, capture_output=True, text=True,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "canary_judge",
+                "control",
+                str(tmp_path / "journal"),
+                "abort",
+                "--reason",
+                "no time",
+            ],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
         assert "obeys at its next look" in done.stdout
         assert loop.wait(process, 60) == 2
         assert "no time" in loop.output()

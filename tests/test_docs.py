@@ -2,19 +2,13 @@
 
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 
+import canary_judge
 from canary_judge.__main__ import _parser, main
-from canary_judge.config.model import JudgeConfig
-
-ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
-def blocks(page, language):
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+from canary_judge.config import JudgeConfig
+from tests.snippets import PAGES, ROOT, blocks
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
@@ -66,3 +60,9 @@ def test_the_readme_has_its_two_commands_of_one_line_each():
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_the_api_page_names_all_that_is_public_and_each_has_a_docstring():
+    named = re.findall(r"^::: canary_judge\.(\w+)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    assert sorted(named) == sorted(set(canary_judge.__all__) - {"__version__"})
+    assert all(getattr(canary_judge, name).__doc__ for name in named)

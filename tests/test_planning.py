@@ -220,9 +220,13 @@ def test_instances_need_a_number_of_them_and_no_time():
     found = planned(metric, *pods, weights=(5, 50))
     levels = np.array([values.mean() for _, values in pods])
     needed = next(
-        n for n in range(2, 100)
-        if stats.nct.sf(stats.t.isf(0.05 * 0.8, 2 * n - 2), 2 * n - 2, np.sqrt(n / 2) * 0.1 * levels.mean() / levels.std(ddof=1)) >= 0.9
-    )  # fmt: skip
+        n
+        for n in range(2, 100)
+        if stats.nct.sf(
+            stats.t.isf(0.05 * 0.8, 2 * n - 2), 2 * n - 2, np.sqrt(n / 2) * 0.1 * levels.mean() / levels.std(ddof=1)
+        )
+        >= 0.9
+    )
     assert found.problem == f"needs about {needed} instances per side, whatever the time"
     assert 2 < needed <= 20  # 40 pods: 5 % of them are 2, 50 % are 20
     assert found.seconds == (None, 600.0)

@@ -71,9 +71,14 @@ def counted(*found, form=Form.COUNTER, total=None):
     """Increments of the canary's events; the totals are large and plain."""
     plain = Result(series=(series([(t, 1000 * t) for t in range(0, 61, 15)], instance="x"),), form=Form.COUNTER)
     canary = Result(series=found, form=form)
-    parts = {("events", Side.CANARY): canary, ("total", Side.CANARY): total or plain,
-             ("events", Side.BASELINE): Result(series=(series([(0, 0), (60, 0)], instance="y"),), form=Form.COUNTER),
-             ("total", Side.BASELINE): Result(series=(series([(t, 1000 * t) for t in range(0, 61, 15)], instance="y"),), form=Form.COUNTER)}  # fmt: skip
+    parts = {
+        ("events", Side.CANARY): canary,
+        ("total", Side.CANARY): total or plain,
+        ("events", Side.BASELINE): Result(series=(series([(0, 0), (60, 0)], instance="y"),), form=Form.COUNTER),
+        ("total", Side.BASELINE): Result(
+            series=(series([(t, 1000 * t) for t in range(0, 61, 15)], instance="y"),), form=Form.COUNTER
+        ),
+    }
     return metric_samples(METRIC, parts, EDGES)
 
 

@@ -53,7 +53,7 @@ def add_schema(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from canary_judge.planning import plan, plan_to_json  # noqa: PLC0415
+    from canary_judge.planning import plan, plan_to_json
 
     config = config_of(options)
     sources = sources_of(options, config)
@@ -63,9 +63,9 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from canary_judge.commands.rollout import plan_of  # noqa: PLC0415
-    from canary_judge.routers import from_config as router_from_config  # noqa: PLC0415
-    from canary_judge.sources import from_config  # noqa: PLC0415
+    from canary_judge.commands.rollout import plan_of
+    from canary_judge.routers import from_config as router_from_config
+    from canary_judge.sources import from_config
 
     config = config_of(options)
     for name, section in config.sources.items():
@@ -87,7 +87,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _presets(options: argparse.Namespace) -> int:
-    from canary_judge.config.presets import presets  # noqa: PLC0415
+    from canary_judge.config.presets import presets
 
     known = presets()
     if options.name is None:
@@ -114,7 +114,7 @@ def _presets(options: argparse.Namespace) -> int:
 
 
 def _schema(_: argparse.Namespace) -> int:
-    from canary_judge.config.model import json_schema  # noqa: PLC0415
+    from canary_judge.config.model import json_schema
 
     print(json.dumps(json_schema(), indent=2))
     return 0
@@ -122,7 +122,7 @@ def _schema(_: argparse.Namespace) -> int:
 
 def print_advice(config: JudgeConfig) -> None:
     """What is likely to be wrong with a config, if anything."""
-    from canary_judge.config.advice import advise  # noqa: PLC0415
+    from canary_judge.config.advice import advise
 
     if advice := advise(config):
         print("\nAdvice:")

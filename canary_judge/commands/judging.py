@@ -30,7 +30,7 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
 
 
 def _judge(options: argparse.Namespace) -> int:
-    from canary_judge.judging import judge  # noqa: PLC0415  (`--help` needs no numpy)
+    from canary_judge.judging import judge  # `--help` needs no numpy
 
     config = config_of(options)
     sources = sources_of(options, config)
@@ -43,9 +43,9 @@ def _judge(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from canary_judge.config.model import JudgeConfig  # noqa: PLC0415
-    from canary_judge.judging import judge  # noqa: PLC0415
-    from canary_judge.sources import FrameSource  # noqa: PLC0415
+    from canary_judge.config.model import JudgeConfig
+    from canary_judge.judging import judge
+    from canary_judge.sources import FrameSource
 
     data = resources.files("canary_judge") / "data"
     config = JudgeConfig.parse((data / "demo.yaml").read_text(encoding="utf-8"), name="demo.yaml")

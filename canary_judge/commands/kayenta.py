@@ -21,28 +21,31 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=type(parser))
 
     judge = commands.add_parser(
-        "judge", help="judge as NetflixACAJudge-v1.0 does",
+        "judge",
+        help="judge as NetflixACAJudge-v1.0 does",
         description="Read a remote judge's request {canaryConfig, scoreThresholds, metricSetPairList}, print Kayenta's "
         'result object, or {"error": ...} where Kayenta would raise.',
         epilog="Exit codes: 0 Pass, 2 Fail, 3 Marginal, 1 error; with --lines always 0: every line has its own answer.",
-    )  # fmt: skip
+    )
     _request_argument(judge)
     judge.add_argument("--lines", action="store_true", help="one request per line, one answer per line")
     judge.set_defaults(run=_judge)
 
     compare = commands.add_parser(
-        "compare", help="judge with both judges, and say why they differ",
+        "compare",
+        help="judge with both judges, and say why they differ",
         description="Read a remote judge's request and judge it with Kayenta's judge and with the calibrated one.",
         epilog="Exit code 0 whenever both were asked, whatever they said.",
-    )  # fmt: skip
+    )
     _request_argument(compare)
     compare.add_argument("--format", choices=["text", "json"], default="text")
     compare.set_defaults(run=_compare)
 
     convert = commands.add_parser(
-        "convert", help="carry a canary config over to this judge",
+        "convert",
+        help="carry a canary config over to this judge",
         description="Print a Kayenta canary config as a config of this judge, with what could not be carried over.",
-    )  # fmt: skip
+    )
     convert.add_argument("config", metavar="FILE", nargs="?", default="-", help="canary config as JSON (- = stdin)")
     convert.add_argument("--interval", default="1m", metavar="DURATION", help="length of one interval (default 1m)")
     convert.add_argument("--format", choices=["yaml", "json"], default="yaml", help="json has {config, notes}")
@@ -54,7 +57,7 @@ def _request_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def _judge(options: argparse.Namespace) -> int:
-    from canary_judge import kayenta  # noqa: PLC0415
+    from canary_judge import kayenta
 
     def answer(text: str) -> tuple[dict[str, Any], int]:
         try:
@@ -76,7 +79,7 @@ def _judge(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from canary_judge import kayenta  # noqa: PLC0415
+    from canary_judge import kayenta
 
     found = kayenta.compare(kayenta.parse_json(_text(options.request), options.request))
     print(found.explain() if options.format == "text" else kayenta.to_json(found.to_mapping(), indent=2))
@@ -84,7 +87,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _convert(options: argparse.Namespace) -> int:
-    from canary_judge import kayenta  # noqa: PLC0415
+    from canary_judge import kayenta
 
     found = kayenta.to_config(kayenta.parse_json(_text(options.config), options.config), interval=options.interval)
     if options.format == "json":

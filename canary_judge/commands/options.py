@@ -75,7 +75,7 @@ def add_sides(parser: argparse.ArgumentParser) -> None:
 
 def config_of(options: argparse.Namespace) -> JudgeConfig:
     """The config of the options, with the labels of its sides."""
-    from canary_judge.config.model import JudgeConfig  # noqa: PLC0415
+    from canary_judge.config.model import JudgeConfig
 
     config = JudgeConfig.load(options.config)
     return config.with_sides(baseline=_labels(options.baseline, "baseline"), canary=_labels(options.canary, "canary"))
@@ -93,7 +93,7 @@ def _labels(pairs: Sequence[str], side: str) -> dict[str, str]:
 
 def sources_of(options: argparse.Namespace, config: JudgeConfig) -> dict[str, MetricSource]:
     """The source of each name that the metrics use."""
-    from canary_judge import sources  # noqa: PLC0415  (each source is imported when it is used)
+    from canary_judge import sources  # each source is imported when it is used
 
     used = list(dict.fromkeys(metric.source for metric in config.metrics))
     live = options.command in ("watch", "rollout")  # whose table would be torn by it
@@ -121,7 +121,7 @@ def _progress(done: int, total: int) -> None:
 
 def window_of(options: argparse.Namespace, config: JudgeConfig, sources: dict[str, MetricSource]) -> Window:
     """The window of the options; of a table the whole of it."""
-    from canary_judge.sources import FrameSource  # noqa: PLC0415
+    from canary_judge.sources import FrameSource
 
     if options.last is not None:
         if options.start or options.end:

@@ -43,9 +43,10 @@ def add_rollout(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Exit codes: 0 promoted, 2 rolled back, 3 stopped or interrupted, 1 error."
     add_source(parser)
     parser.add_argument(
-        "--router", metavar="TYPE[,KEY=VALUE...]",
+        "--router",
+        metavar="TYPE[,KEY=VALUE...]",
         help="in place of the config's `router:`, as istio,name=app,stable=app-v1,canary=app-v2",
-    )  # fmt: skip
+    )
     parser.add_argument("--stages", metavar="LIST", help="in place of the config's, as 5,25,50,100")
     parser.add_argument("--every", metavar="DURATION", help="time between looks (default: the config's interval)")
     parser.add_argument(
@@ -66,7 +67,7 @@ def add_control(parser: argparse.ArgumentParser) -> None:
 
 def plan_of(config: JudgeConfig, stages: str | None = None) -> RolloutPlan:
     """The plan of a config, with other stages where they are given."""
-    from canary_judge.rollout.plan import RolloutPlan  # noqa: PLC0415
+    from canary_judge.rollout.plan import RolloutPlan
 
     plain = dict(config.rollout)
     if stages is not None:
@@ -78,7 +79,7 @@ def plan_of(config: JudgeConfig, stages: str | None = None) -> RolloutPlan:
 
 
 def _router_of(options: argparse.Namespace, config: JudgeConfig) -> TrafficRouter:
-    from canary_judge.routers import from_config  # noqa: PLC0415
+    from canary_judge.routers import from_config
 
     if options.router is not None:
         kind, *rest = options.router.split(",")
@@ -92,8 +93,8 @@ def _router_of(options: argparse.Namespace, config: JudgeConfig) -> TrafficRoute
 
 
 def _rollout(options: argparse.Namespace) -> int:
-    from canary_judge.rollout.controller import Controller  # noqa: PLC0415
-    from canary_judge.rollout.state import Phase  # noqa: PLC0415
+    from canary_judge.rollout.controller import Controller
+    from canary_judge.rollout.state import Phase
 
     config = config_of(options)
     every = duration_of(options.every, "--every")
@@ -174,14 +175,16 @@ class _Display:
         self._last = event.text
 
     def _draw(self, event: Event, line: str) -> None:
-        from canary_judge.report import to_board  # noqa: PLC0415
-        from canary_judge.rollout.events import EventKind  # noqa: PLC0415
+        from canary_judge.report import to_board
+        from canary_judge.rollout.events import EventKind
 
         if event.judgement is not None:
             self._board = to_board(
-                event.judgement, false_pass_rate=self._config.false_pass_rate, color=self._colored,
+                event.judgement,
+                false_pass_rate=self._config.false_pass_rate,
+                color=self._colored,
                 ascii_only=not unicode_out(),
-            )  # fmt: skip
+            )
         if event.kind is not EventKind.LOOK:  # what a look says is on the board
             self._lines = [*self._lines, line][-_SHOWN_EVENTS:]
         stages = "  ".join(
@@ -198,9 +201,12 @@ class _Display:
 
 def _plain(event: Event) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "kind": event.kind.value, "at": event.at.isoformat(), "weight": event.weight, "phase": event.state.phase.value,
+        "kind": event.kind.value,
+        "at": event.at.isoformat(),
+        "weight": event.weight,
+        "phase": event.state.phase.value,
         "text": event.text,
-    }  # fmt: skip
+    }
     if event.judgement is not None:
         found |= {"verdict": event.judgement.verdict.value, "score": event.judgement.score}
     if event.report is not None:
@@ -209,7 +215,7 @@ def _plain(event: Event) -> dict[str, Any]:
 
 
 def _control(options: argparse.Namespace) -> int:
-    from canary_judge.rollout.inbox import send_command  # noqa: PLC0415
+    from canary_judge.rollout.inbox import send_command
 
     send_command(options.journal, options.order, options.reason)
     print(f"{options.order} is left for the driver of {options.journal}; it obeys at its next look")

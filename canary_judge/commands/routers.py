@@ -41,9 +41,12 @@ def add_router(parser: argparse.ArgumentParser) -> None:
         where.add_argument("--manifest", metavar="FILE", help="edit this YAML file, and nothing else in it")
         where.add_argument("--kubernetes", metavar="NAMESPACE/NAME", help="the object in the cluster")
         one.add_argument(
-            "--option", action="append", default=[], metavar="KEY=VALUE",
+            "--option",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
             help="any other option of the router, as store=lightkube, address=/run/haproxy.sock, backend=app",
-        )  # fmt: skip
+        )
         one.add_argument("--format", choices=["text", "json"], default="text")
         one.set_defaults(run=run)
 
@@ -74,7 +77,7 @@ def pairs(items: Sequence[str], place: str) -> dict[str, Any]:
 
 
 def _router(options: argparse.Namespace) -> TrafficRouter:
-    from canary_judge.routers import from_config  # noqa: PLC0415
+    from canary_judge.routers import from_config
 
     plain: dict[str, Any] = {"type": options.kind, **pairs(options.option, "--option")}
     for name in ("stable", "canary", "manifest"):

@@ -49,7 +49,7 @@ def add_watch(parser: argparse.ArgumentParser) -> None:
 
 
 def _watch(options: argparse.Namespace) -> int:
-    from canary_judge.looks.watching import follow, restore  # noqa: PLC0415
+    from canary_judge.looks.watching import follow, restore
 
     if options.once and not options.state:
         raise ConfigError("--once needs --state FILE: a single look knows nothing of the ones before without it")
@@ -99,7 +99,7 @@ def _clock(every: timedelta, *, once: bool) -> Iterator[datetime]:
 def _show(options: argparse.Namespace, config: JudgeConfig, judgement: Judgement, *, live: bool) -> None:
     if options.format == "json" or not live:
         return
-    from canary_judge.report import to_board  # noqa: PLC0415
+    from canary_judge.report import to_board
 
     board = to_board(
         judgement,

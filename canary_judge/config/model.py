@@ -171,9 +171,12 @@ class JudgeConfig(StrictModel):
             return cls.model_validate(data)
         except ValidationError as error:
             found = explain(
-                error, data, known=_known_keys(), see="; see `canary-judge schema` for what there is",
+                error,
+                data,
+                known=_known_keys(),
+                see="; see `canary-judge schema` for what there is",
                 secret=lambda path: path[:1] in (["sources"], ["router"]),
-            )  # fmt: skip
+            )
             lines = [f"{name}: {line}" for line in found]
             raise ConfigError("\n".join(dict.fromkeys(lines))) from None  # the cause shows all input, secrets too
 

@@ -37,7 +37,7 @@ def read_yaml(text: str, name: str) -> object:
     Raises:
         ConfigError: It is neither, a key is given twice or is no text, or it is nested too deep; with the line.
     """
-    import yaml  # noqa: PLC0415  (a config in Python needs none)
+    import yaml  # a config in Python needs none
 
     class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
         """Refuses a key that is given twice; plain YAML keeps the last one silently."""

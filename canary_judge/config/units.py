@@ -13,12 +13,28 @@ __all__ = ["MARGIN_HELP", "TIME", "is_margin", "read_limit", "read_margin"]
 
 # In seconds.
 TIME = {
-    "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0,
-    "seconds": 1.0, "milliseconds": 1e-3,
-}  # fmt: skip
+    "ns": 1e-9,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "m": 60.0,
+    "min": 60.0,
+    "h": 3600.0,
+    "seconds": 1.0,
+    "milliseconds": 1e-3,
+}
 _SIZE = {
-    "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "bytes": 1.0,
-}  # fmt: skip
+    "B": 1.0,
+    "kB": 1e3,
+    "KB": 1e3,
+    "MB": 1e6,
+    "GB": 1e9,
+    "KiB": 2.0**10,
+    "MiB": 2.0**20,
+    "GiB": 2.0**30,
+    "bytes": 1.0,
+}
 _NUMBER = r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
 _PART = re.compile(rf"(?:(?P<relative>\+?{_NUMBER}%|{_NUMBER}x)|\+(?P<absolute>{_NUMBER})\s*(?P<unit>[^\s\d]*))")
 _LIMIT = re.compile(rf"(?P<number>-?{_NUMBER})\s*(?P<unit>[^\s\d]*)")

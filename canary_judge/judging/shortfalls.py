@@ -125,7 +125,7 @@ def count_shortfall(look: Look, metric: Metric, comparison: Comparison) -> tuple
         trials = comparison.n_canary / (comparison.dispersion or 1.0)
         never = Shortfall(
             needs="canary requests", have=trials, required=None, seconds=None, weight_percent=None, text=text
-        )  # fmt: skip
+        )
         return never, text
     need = _with_limit(config, metric, comparison, need)
     required = need.required * look.cost

@@ -210,7 +210,7 @@ def _planned(config: JudgeConfig, metric: Metric, ranked: _Ranked) -> float | No
     if margin is not None and ranked.fewest >= config.min_samples:  # fewer cannot tell how many it takes
         planned = margin_sample_size(
             baseline=ranked.baseline, margin=margin, harm=metric.harm, alpha=alpha, power=power
-        )  # fmt: skip
+        )
     if metric.limit is not None and planned is not None:
         planned = max(planned, sign_sample_size(alpha=alpha, power=power))
     return planned

@@ -111,13 +111,16 @@ class SideBySide:
             "calibrated": parse_json(self.judgement.to_json()),
             "metrics": [
                 {
-                    "metric": row.metric, "kayenta": row.kayenta, "outcome": row.outcome.value,
-                    "agree": row.agree, "why": row.why,
+                    "metric": row.metric,
+                    "kayenta": row.kayenta,
+                    "outcome": row.outcome.value,
+                    "agree": row.agree,
+                    "why": row.why,
                 }
                 for row in self.metrics
             ],
             "notes": list(self.notes),
-        }  # fmt: skip
+        }
 
 
 def compare(

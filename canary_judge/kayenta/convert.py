@@ -43,7 +43,7 @@ class Conversion:
 
     def to_yaml(self) -> str:
         """The new config as YAML, with the notes as comments in front."""
-        import yaml  # noqa: PLC0415  (a conversion in Python needs none)
+        import yaml  # a conversion in Python needs none
 
         head = "".join(f"# - {note}\n" for note in self.notes)
         body = yaml.safe_dump(dict(self.data), sort_keys=False, allow_unicode=True, width=110)

@@ -154,9 +154,10 @@ def _consume(config: JudgeConfig, state: MonitorState, samples: Samples) -> Moni
 def _projected(config: JudgeConfig, judgement: Judgement, state: MonitorState) -> float | None:
     """Seconds until every undecided gate can be decided; the planned end comes at the latest. None: not known."""
     open_gates = [
-        metric for metric in judgement.metrics
+        metric
+        for metric in judgement.metrics
         if metric.role is Role.GATE and metric.outcome not in {Outcome.SAFE, Outcome.TOLERABLE, Outcome.REGRESSED}
-    ]  # fmt: skip
+    ]
     if not open_gates:
         return 0.0
     waits = [metric.shortfall.seconds if metric.shortfall is not None else None for metric in open_gates]

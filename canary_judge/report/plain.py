@@ -17,7 +17,7 @@ __all__ = ["from_json", "to_frame", "to_json"]
 
 @cache
 def _adapter() -> TypeAdapter[Judgement]:
-    from pydantic import TypeAdapter  # noqa: PLC0415  (reading a verdict needs none)
+    from pydantic import TypeAdapter  # reading a verdict needs none
 
     return TypeAdapter(Judgement)
 
@@ -39,7 +39,7 @@ def from_json(text: str | bytes) -> Judgement:
 
 def to_frame(judgement: Judgement) -> pd.DataFrame:
     """One row per metric; evidence, limit, shortfall and quality as prefixed columns."""
-    import pandas as pd  # noqa: PLC0415  (only where a frame is asked for)
+    import pandas as pd  # only where a frame is asked for
 
     data = _adapter().dump_python(judgement, mode="json")
     rows = []

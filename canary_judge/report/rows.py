@@ -51,9 +51,7 @@ def subtitle(judgement: Judgement) -> str:
 def standing(judgement: Judgement) -> str:
     """Where in a run of looks this stands, and the traffic split."""
     seconds = (judgement.end - judgement.start).total_seconds()
-    return stage(
-        judgement.look, judgement.traffic, seconds=seconds, interval_seconds=judgement.interval_seconds
-    )  # fmt: skip
+    return stage(judgement.look, judgement.traffic, seconds=seconds, interval_seconds=judgement.interval_seconds)
 
 
 def row(metric: MetricResult) -> dict[str, str]:

@@ -155,9 +155,14 @@ class Controller:
         """How it ended; where it stands while it runs."""
         state = self._state
         return RolloutResult(
-            phase=state.phase, weight=state.weight, reason=state.reason, looks=self._looks,
-            judgement=self._judgement, report=self._report, traffic=self._traffic,
-        )  # fmt: skip
+            phase=state.phase,
+            weight=state.weight,
+            reason=state.reason,
+            looks=self._looks,
+            judgement=self._judgement,
+            report=self._report,
+            traffic=self._traffic,
+        )
 
     def events(self) -> Iterator[Event]:
         """Drive to the end, telling what happens.
@@ -221,9 +226,13 @@ class Controller:
         if self._journal is not None:
             served = self._monitor.start if self._monitor is not None else None
             self._journal.append(
-                what, self._clock.now(), state=state_to_json(self._state), silent=self._silent.total_seconds(),
-                served=None if served is None else served.isoformat(), **values,
-            )  # fmt: skip
+                what,
+                self._clock.now(),
+                state=state_to_json(self._state),
+                silent=self._silent.total_seconds(),
+                served=None if served is None else served.isoformat(),
+                **values,
+            )
 
     def _try_to_write(self, what: str, otherwise: str = "", **values: Any) -> Iterator[Event]:
         """The same where nothing waits for the journal; trouble is told."""

@@ -177,9 +177,16 @@ def take_over(plan: RolloutPlan, state: RolloutState, now: datetime, reading: We
         phase = Phase.PROMOTED if stage == len(plan.stages) - 1 else Phase.RUNNING
         reason = "promoted: the canary has all of the traffic" if phase is Phase.PROMOTED else state.reason
         return replace(
-            state, phase=phase, stage=stage, weight=arrived, intended=None, since=now, heard=now, drifted=None,
+            state,
+            phase=phase,
+            stage=stage,
+            weight=arrived,
+            intended=None,
+            since=now,
+            heard=now,
+            drifted=None,
             reason=reason,
-        )  # fmt: skip
+        )
     if same_weight(reading.percent, state.weight):
         return replace(state, intended=None, drifted=None)
     return replace(state, drifted=state.drifted or now)

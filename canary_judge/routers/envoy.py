@@ -34,7 +34,7 @@ class _Admin:
     """Envoy's admin interface."""
 
     def __init__(self, url: str, timeout: float = _TIMEOUT) -> None:
-        import requests  # noqa: PLC0415
+        import requests
 
         self.url, self._timeout = url.rstrip("/"), timeout
         self._requests, self._session = requests, requests.Session()
@@ -185,9 +185,10 @@ class EnvoyRuntime:
         base = 100 if percent == round(percent) else 10_000
         canary = round(percent * base / 100)
         self._admin.call(
-            "POST", "/runtime_modify",
+            "POST",
+            "/runtime_modify",
             **{f"{self._prefix}.{self._stable}": str(base - canary), f"{self._prefix}.{self._canary}": str(canary)},
-        )  # fmt: skip
+        )
         return True
 
     def rollback(self) -> RollbackReport:
@@ -346,9 +347,11 @@ class EnvoyFile:
         if self._admin is None:
             return self.get_weight().percent
         if self._kind == "rtds":
-            return EnvoyRuntime(
-                self._admin.url, self._prefix, stable=self._stable, canary=self._canary
-            ).get_weight().percent  # fmt: skip
+            return (
+                EnvoyRuntime(self._admin.url, self._prefix, stable=self._stable, canary=self._canary)
+                .get_weight()
+                .percent
+            )
         for route in self._admin.routes():
             if self._mine(route):
                 weights = {

@@ -82,9 +82,13 @@ class HAProxyRouter:
         """From a config's `router:` section; keys as the arguments."""
         read = read_options(_Options, options)
         return cls(
-            read.address, read.backend, stable=read.stable, canary=read.canary, maintenance=read.maintenance,
+            read.address,
+            read.backend,
+            stable=read.stable,
+            canary=read.canary,
+            maintenance=read.maintenance,
             timeout=read.timeout,
-        )  # fmt: skip
+        )
 
     def _ask(self, command: str) -> str:
         try:

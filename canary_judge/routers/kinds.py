@@ -122,9 +122,14 @@ def _istio(obj: Object, target: Target) -> Iterator[Route]:
         if any(side({"destination": one}) == "canary" for one in mirrors if one):
             leaks.append("mirror still copies requests to canary")
         yield Route(
-            name=route.get("name") or position, position=position, pointer=pointer, listed=listed,
-            destinations=destinations, pinned=_pin(headers, queried), leaks=tuple(leaks),
-        )  # fmt: skip
+            name=route.get("name") or position,
+            position=position,
+            pointer=pointer,
+            listed=listed,
+            destinations=destinations,
+            pinned=_pin(headers, queried),
+            leaks=tuple(leaks),
+        )
 
 
 # --- Gateway API, and Linkerd with it --------------------------------------------------------------------------------
@@ -154,9 +159,14 @@ def _gateway(obj: Object, target: Target) -> Iterator[Route]:
         if rule.get("sessionPersistence") and any(one.side == "canary" for one in destinations):
             leaks.append("session persistence may keep clients on canary at weight 0")
         yield Route(
-            name=rule.get("name") or position, position=position, pointer=pointer, listed=listed,
-            destinations=destinations, pinned=_pin(headers, queried), leaks=tuple(leaks),
-        )  # fmt: skip
+            name=rule.get("name") or position,
+            position=position,
+            pointer=pointer,
+            listed=listed,
+            destinations=destinations,
+            pinned=_pin(headers, queried),
+            leaks=tuple(leaks),
+        )
 
 
 # --- the others ------------------------------------------------------------------------------------------------------
@@ -177,14 +187,19 @@ def _contour(obj: Object, target: Target) -> Iterator[Route]:
         if str(_at(route, "loadBalancerPolicy", "strategy")).lower() == "cookie":
             leaks.append("cookie affinity may keep clients on canary")
         yield Route(
-            name=position, position=position, pointer=pointer, listed=listed,
+            name=position,
+            position=position,
+            pointer=pointer,
+            listed=listed,
             destinations=_destinations(
                 listed, lambda item: "" if item.get("mirror") else names.side(obj, item), default=default
             ),
-            pinned=_pin(headers), leaks=tuple(leaks),
+            pinned=_pin(headers),
+            leaks=tuple(leaks),
             unwritable="no service has a weight, so weights for two would take all from the rest; give each one"
-            if shared else "",
-        )  # fmt: skip
+            if shared
+            else "",
+        )
 
 
 def _apisix(obj: Object, target: Target) -> Iterator[Route]:
@@ -193,10 +208,13 @@ def _apisix(obj: Object, target: Target) -> Iterator[Route]:
         subjects = [_at(one, "subject") or {} for one in _at(route, "match", "exprs") or ()]
         kinds = {str(one.get("scope", "")).lower() for one in subjects}
         yield Route(
-            name=route.get("name") or position, position=position, pointer=pointer, listed=listed,
+            name=route.get("name") or position,
+            position=position,
+            pointer=pointer,
+            listed=listed,
             destinations=_destinations(listed, lambda item: names.side(obj, item), default=100.0),
             pinned="cookie" if "cookie" in kinds else "header" if kinds & {"header", "query"} else "",
-        )  # fmt: skip
+        )
 
 
 def _single(
@@ -208,9 +226,12 @@ def _single(
         names = _Names(key=key, namespaced=namespaced, target=target)
         listed = _at(obj, *path) or ()
         yield Route(
-            name=0, position=0, pointer=path, listed=listed,
+            name=0,
+            position=0,
+            pointer=path,
+            listed=listed,
             destinations=_destinations(listed, lambda item: names.side(obj, item), default=1.0),
-        )  # fmt: skip
+        )
 
     return routes
 
@@ -230,10 +251,13 @@ def _alb(obj: Object, target: Target) -> Iterator[Route]:
     names = _Names(key="ServiceName", target=target)
     sticky = _at(action, "ForwardConfig", "TargetGroupStickinessConfig", "Enabled")
     yield Route(
-        name=target.action or "", position=0, pointer=("ForwardConfig", "TargetGroups"), listed=listed,
+        name=target.action or "",
+        position=0,
+        pointer=("ForwardConfig", "TargetGroups"),
+        listed=listed,
         destinations=_destinations(listed, lambda item: names.side(obj, item), default=1.0, weight="Weight"),
         leaks=("target group stickiness keeps clients on canary",) if sticky in (True, "true") else (),
-    )  # fmt: skip
+    )
 
 
 def listed_kind(
@@ -258,22 +282,22 @@ def listed_kind(
         lists = alone if routes is None else _listed(obj, path, destinations)
         for position, route, pointer, listed in lists:
             yield Route(
-                name=route.get("name") or position, position=position, pointer=pointer, listed=listed,
-                destinations=_destinations(
-                    listed, lambda item: names.side(obj, item), default=default, weight=weight
-                ),
-            )  # fmt: skip
+                name=route.get("name") or position,
+                position=position,
+                pointer=pointer,
+                listed=listed,
+                destinations=_destinations(listed, lambda item: names.side(obj, item), default=default, weight=weight),
+            )
 
     return Kind(api_version=api_version, kind=kind, routes=found, weight=weight)
 
 
 KINDS: dict[str, Kind] = {
     "istio": Kind(api_version="networking.istio.io/v1", kind="VirtualService", routes=_istio, whole=True),
-    "gateway-api": Kind(
-        api_version="gateway.networking.k8s.io/v1", kind="HTTPRoute", routes=_gateway, places="rule"
-    ),
+    "gateway-api": Kind(api_version="gateway.networking.k8s.io/v1", kind="HTTPRoute", routes=_gateway, places="rule"),
     "traefik": Kind(
-        api_version="traefik.io/v1alpha1", kind="TraefikService",
+        api_version="traefik.io/v1alpha1",
+        kind="TraefikService",
         routes=_single(("spec", "weighted", "services"), "name", namespaced=True),
     ),
     "smi": Kind(
@@ -282,7 +306,11 @@ KINDS: dict[str, Kind] = {
     "contour": Kind(api_version="projectcontour.io/v1", kind="HTTPProxy", routes=_contour),
     "apisix": Kind(api_version="apisix.apache.org/v2", kind="ApisixRoute", routes=_apisix),
     "aws-alb-ingress": Kind(
-        api_version="networking.k8s.io/v1", kind="Ingress", routes=_alb, weight="Weight",
-        annotation="alb.ingress.kubernetes.io/actions.{action}", places="action",
+        api_version="networking.k8s.io/v1",
+        kind="Ingress",
+        routes=_alb,
+        weight="Weight",
+        annotation="alb.ingress.kubernetes.io/actions.{action}",
+        places="action",
     ),
-}  # fmt: skip
+}

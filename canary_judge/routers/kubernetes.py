@@ -49,7 +49,7 @@ class Ref:
         return f"{self.kind} {'/'.join(part for part in (self.namespace, self.name) if part)}".strip()
 
 
-class Forbidden(RouterError):  # noqa: N818
+class Forbidden(RouterError):
     """The credentials do not allow this verb."""
 
 
@@ -192,9 +192,7 @@ def _accepted(obj: Mapping[str, Any]) -> bool:
     """False while a Gateway API controller has not accepted this generation; most kinds have no such status."""
     generation = obj.get("metadata", {}).get("generation")
     parents = (obj.get("status") or {}).get("parents") or ()
-    conditions = [
-        one for parent in parents for one in parent.get("conditions") or () if one.get("type") == "Accepted"
-    ]  # fmt: skip
+    conditions = [one for parent in parents for one in parent.get("conditions") or () if one.get("type") == "Accepted"]
     return all(
         one.get("status") == "True" and (generation is None or one.get("observedGeneration", generation) >= generation)
         for one in conditions

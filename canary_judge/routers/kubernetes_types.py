@@ -71,10 +71,14 @@ class Factory:
             listed = read_options(_ListedOptions, options)
             read: _Options = listed
             where = listed_kind(
-                api_version=listed.api_version, kind=listed.kind, routes=listed.list_of_routes,
-                destinations=listed.destinations, name=listed.name_key, weight=listed.weight_key,
+                api_version=listed.api_version,
+                kind=listed.kind,
+                routes=listed.list_of_routes,
+                destinations=listed.destinations,
+                name=listed.name_key,
+                weight=listed.weight_key,
                 default=listed.default_weight,
-            )  # fmt: skip
+            )
             version, kind = listed.api_version, listed.kind
         elif self.name == INGRESS:
             read, where = read_options(_Options, options), INGRESS
@@ -90,23 +94,30 @@ class Factory:
         if not in_file and not read.name:
             raise ConfigError("name: is missing; give the object's name, or a `manifest` file")
         ref = Ref(
-            api_version=read.api_version or version, kind=read.kind or kind,
-            namespace=read.namespace or ("" if in_file else "default"), name=read.name,
-        )  # fmt: skip
+            api_version=read.api_version or version,
+            kind=read.kind or kind,
+            namespace=read.namespace or ("" if in_file else "default"),
+            name=read.name,
+        )
         stable_ingress = None
         if read.stable_ingress is not None:
             stable_ingress = Ref(
                 api_version=ref.api_version, kind=ref.kind, namespace=ref.namespace, name=read.stable_ingress
             )
         target = Target(
-            stable=read.stable, canary=read.canary, stable_subset=read.stable_subset,
-            canary_subset=read.canary_subset, routes=read.routes, protocol=read.protocol, action=read.action,
-        )  # fmt: skip
+            stable=read.stable,
+            canary=read.canary,
+            stable_subset=read.stable_subset,
+            canary_subset=read.canary_subset,
+            routes=read.routes,
+            protocol=read.protocol,
+            action=read.action,
+        )
         return KubernetesRouter(_store(read), ref, where, target, stable_ingress=stable_ingress, prefix=read.prefix)
 
 
 def _store(read: _Options) -> KubeStore:
-    from canary_judge.routers import stores  # noqa: PLC0415  (a manifest needs no client)
+    from canary_judge.routers import stores  # a manifest needs no client
 
     name = read.store or ("manifest" if read.manifest is not None else "http" if read.url is not None else "kubectl")
     if (name == "manifest") != (read.manifest is not None):

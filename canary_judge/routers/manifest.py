@@ -43,7 +43,7 @@ class ManifestStore:
 
     def _find(self, text: str, ref: Ref) -> tuple[Any, dict[str, Any]]:
         """The node and the value of the one object that is meant."""
-        import yaml  # noqa: PLC0415
+        import yaml
 
         found = []
         try:

@@ -56,7 +56,7 @@ class HttpStore:
         verify: str | bool = True,
         timeout: float = _TIMEOUT,
     ) -> None:
-        import requests  # noqa: PLC0415  (comes with prometheus-api-client)
+        import requests  # comes with prometheus-api-client
 
         self._requests, self._session = requests, requests.Session()
         self._session.trust_env = False  # no proxy between us and the API server
@@ -65,7 +65,7 @@ class HttpStore:
     @classmethod
     def in_cluster(cls) -> Self:
         """With the pod's own service account."""
-        import os  # noqa: PLC0415
+        import os
 
         host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT", "443")
         if not host or not (_ACCOUNT / "token").exists():
@@ -84,9 +84,13 @@ class HttpStore:
             headers["Authorization"] = f"Bearer {token}"
         try:
             answer = self._session.request(
-                method, self._url + ref.path, data=None if body is None else json.dumps(body), headers=headers,
-                timeout=self._timeout, verify=self._verify,
-            )  # fmt: skip
+                method,
+                self._url + ref.path,
+                data=None if body is None else json.dumps(body),
+                headers=headers,
+                timeout=self._timeout,
+                verify=self._verify,
+            )
             found: Any = answer.json() if answer.content else {}
         except (self._requests.RequestException, ValueError) as error:
             raise RouterUnavailable(f"{ref}: no answer from {self._url}: {type(error).__name__}: {error}") from error
@@ -146,10 +150,17 @@ class KubectlStore:
 
     def _error(self, ref: Ref, message: str) -> RouterError:
         for sign, status in (
-            ("(NotFound)", 404), ("(Forbidden)", 403), ("(Unauthorized)", 401), ("(Conflict)", 409), ("(Invalid)", 422),
-            ("testing path", 409), ("the server rejected our request", 422), ("(TooManyRequests)", 429),
-            ("doesn't have a resource type", 404), ("is invalid", 422),
-        ):  # fmt: skip
+            ("(NotFound)", 404),
+            ("(Forbidden)", 403),
+            ("(Unauthorized)", 401),
+            ("(Conflict)", 409),
+            ("(Invalid)", 422),
+            ("testing path", 409),
+            ("the server rejected our request", 422),
+            ("(TooManyRequests)", 429),
+            ("doesn't have a resource type", 404),
+            ("is invalid", 422),
+        ):
             if sign in message:
                 return _refused(status, message, ref)
         return RouterUnavailable(f"{ref}: kubectl: {message}")
@@ -181,9 +192,9 @@ class LightkubeStore:
 
     def __init__(self, client: Any = None) -> None:
         try:
-            import httpx2  # noqa: PLC0415
-            import lightkube  # noqa: PLC0415
-            from lightkube.generic_resource import create_namespaced_resource  # noqa: PLC0415
+            import httpx2
+            import lightkube
+            from lightkube.generic_resource import create_namespaced_resource
         except ImportError as error:
             raise ConfigError(
                 f"store: lightkube is not installed ({error}); pip install 'canary-judge[kubernetes]'"
@@ -236,8 +247,8 @@ class ClientStore:
 
     def __init__(self, api: Any = None, *, timeout: float = _TIMEOUT) -> None:
         try:
-            import kubernetes  # noqa: PLC0415
-            import urllib3  # noqa: PLC0415
+            import kubernetes
+            import urllib3
         except ImportError as error:
             raise ConfigError(
                 f"store: the official client is not installed ({error}); pip install kubernetes"

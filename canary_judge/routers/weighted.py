@@ -17,8 +17,16 @@ from canary_judge.errors import AmbiguousRoute, DestinationNotFound, NotEnoughWe
 from canary_judge.routing import Residual, WeightReading, check_percent, same_weight
 
 __all__ = [
-    "Destination", "Kind", "Object", "Operation", "Route", "Target", "changes", "reading", "residuals",
-]  # fmt: skip
+    "Destination",
+    "Kind",
+    "Object",
+    "Operation",
+    "Route",
+    "Target",
+    "changes",
+    "reading",
+    "residuals",
+]
 
 Object = Mapping[str, Any]
 Operation = dict[str, Any]

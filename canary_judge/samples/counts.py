@@ -64,7 +64,7 @@ def count_samples(metric: _Counted, parts: Parts, edges: Int) -> MetricSamples:
     objections = tuple(_objections(metric, read, quality))
     return MetricSamples(
         data=_data(metric, read), quality=quality, warnings=(*oddities, *objections), complete=not objections
-    )  # fmt: skip
+    )
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
@@ -188,9 +188,7 @@ def _refuse_more_events_than_total(read: _Read) -> None:
     for side in Side:
         have, total = read.happened[side], read.total[side]
         if have > total * (1 + 1e-9) and have > 0:
-            raise Unusable(
-                f"{side}: {have:g} events out of a total of {total:g}; `events` must be a part of `total`"
-            )  # fmt: skip
+            raise Unusable(f"{side}: {have:g} events out of a total of {total:g}; `events` must be a part of `total`")
 
 
 def _refuse_shared_series(parts: Parts) -> None:

@@ -16,7 +16,7 @@ __all__ = ["Parts", "Unusable", "coverage", "intervals", "pause"]
 Parts = Mapping[tuple[str, Side], Result]
 
 
-class Unusable(Exception):  # noqa: N818
+class Unusable(Exception):
     """The metric cannot be judged; the message says why and what to do."""
 
 

@@ -126,8 +126,9 @@ class FrameSource:
             return ["requests", "errors", *(["latency"] if "latency" in table.numbers else [])], []
         if self._long:
             return sorted({str(name) for name in table.texts["metric"]}), [
-                *texts, *(name for name in table.numbers if name != "value")
-            ]  # fmt: skip
+                *texts,
+                *(name for name in table.numbers if name != "value"),
+            ]
         return list(table.numbers), texts
 
     def _answer(self, query: Query, rows: Int, window: Window) -> Result:
@@ -229,7 +230,7 @@ def compare(
         >>> compare(baseline=before, canary=after, metrics=[gauge]).verdict
         <Verdict.PASS: 'pass'>
     """
-    import pandas as pd  # noqa: PLC0415  (who passes frames has imported it)
+    import pandas as pd  # who passes frames has imported it
 
     table = pd.concat([baseline.assign(side="baseline"), canary.assign(side="canary")], ignore_index=True)
     source = FrameSource(table, align=align)

@@ -99,7 +99,7 @@ def _read(path: Path) -> dict[str, Raw]:
                     return _parsed(lines, names)
             return _columns(_read_large(path))
         if path.suffix == ".parquet":
-            import pandas as pd  # noqa: PLC0415  (a CSV file needs none)
+            import pandas as pd  # a CSV file needs none
 
             return _columns(pd.read_parquet(path))
     except ImportError as error:
@@ -113,7 +113,7 @@ def _read(path: Path) -> dict[str, Raw]:
 
 def _read_large(path: Path) -> pd.DataFrame:
     """Read with pandas, whose import costs more than a small file, and whose parser is the faster one for a large."""
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     # pandas 3 reads floats to the last digit by itself, and warns when told to
     exact: dict[str, Any] = {} if int(pd.__version__.split(".")[0]) >= 3 else {"float_precision": "round_trip"}

@@ -51,9 +51,11 @@ class Counts:
         pairs = self.events_baseline.size // 2 * 2
         events, exposure = self.events_baseline[:pairs], self.exposure_baseline[:pairs]
         return Counts(
-            events_baseline=events[::2], exposure_baseline=exposure[::2],
-            events_canary=events[1::2], exposure_canary=exposure[1::2],
-        )  # fmt: skip
+            events_baseline=events[::2],
+            exposure_baseline=exposure[::2],
+            events_canary=events[1::2],
+            exposure_canary=exposure[1::2],
+        )
 
     def _arrays(self) -> tuple[Float, Float, Float, Float]:
         return self.events_baseline, self.exposure_baseline, self.events_canary, self.exposure_canary

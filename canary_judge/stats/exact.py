@@ -19,9 +19,14 @@ from canary_judge.stats.counts import Counts
 from canary_judge.stats.questions import Interval, Tails
 
 __all__ = [
-    "binomial_tails", "crossing", "deflated", "rate_ratio_estimate", "rate_ratio_interval", "rate_ratio_p_values",
+    "binomial_tails",
+    "crossing",
+    "deflated",
+    "rate_ratio_estimate",
+    "rate_ratio_interval",
+    "rate_ratio_p_values",
     "ratio_where",
-]  # fmt: skip
+]
 
 # Convolved tails lose their digits near 1e-14, being sums of rounded products: here the saddlepoint takes over.
 _SMALLEST_CONVOLVED = 1e-10

@@ -147,9 +147,7 @@ def _student(t: float, df: float) -> Tails:
 
 
 def _combined(one: Tails, other: Tails) -> Tails:
-    return Tails(
-        above=combined_p_value([one.above, other.above]), below=combined_p_value([one.below, other.below])
-    )  # fmt: skip
+    return Tails(above=combined_p_value([one.above, other.above]), below=combined_p_value([one.below, other.below]))
 
 
 def _shift(baseline: Float, canary: Float, scale: Scale, tau: float, df: float, level: float) -> tuple[float, Interval]:
@@ -159,9 +157,7 @@ def _shift(baseline: Float, canary: Float, scale: Scale, tau: float, df: float, 
     sigma = np.sqrt(baseline.size * canary.size * (baseline.size + canary.size + 1) / 12)
     half_width = float(quantile * np.sqrt(tau) * sigma) if level < 1 else 0.0
     transform: Callable[[Float], Float] = np.log if scale is Scale.RATIO else np.asarray
-    effect, (low, high) = shift_interval(
-        baseline=transform(baseline), canary=transform(canary), half_width=half_width
-    )  # fmt: skip
+    effect, (low, high) = shift_interval(baseline=transform(baseline), canary=transform(canary), half_width=half_width)
     if level == 1:
         low = high = None
     if scale is Scale.DIFFERENCE:

@@ -165,7 +165,7 @@ class _Spread:
         higher, lower = mann_whitney_p_values(baseline=reference[None, :], canary=self.canary[None, :])
         return Tails(
             above=combined_p_value([above, float(higher[0])]), below=combined_p_value([below, float(lower[0])])
-        )  # fmt: skip
+        )
 
     def measured(self, scale: Scale, level: float) -> tuple[float, Interval]:
         """Effect and interval on the scale that is shown."""

@@ -85,9 +85,7 @@ def ask(harm: Harm, margin: Margin | None, *, at_par: Tails, at_margin: MarginTe
     if margin is None:
         return Evidence(harm=worse, beyond=None, within=None)
     up, down = at_margin(margin, upward=True), at_margin(margin, upward=False)
-    return Evidence(
-        harm=worse, beyond=min(1.0, 2 * min(up.beyond, down.beyond)), within=max(up.within, down.within)
-    )  # fmt: skip
+    return Evidence(harm=worse, beyond=min(1.0, 2 * min(up.beyond, down.beyond)), within=max(up.within, down.within))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,14 @@ from canary_judge.stats.margins import Margin
 from canary_judge.stats.rank import mid_ranks
 
 __all__ = [
-    "limit_sample_size", "margin_sample_size", "proportions_sample_size", "rank_sample_size", "rate_ratio_events",
-    "sign_sample_size", "t_sample_size",
-]  # fmt: skip
+    "limit_sample_size",
+    "margin_sample_size",
+    "proportions_sample_size",
+    "rank_sample_size",
+    "rate_ratio_events",
+    "sign_sample_size",
+    "t_sample_size",
+]
 
 
 def rank_sample_size(*, baseline: Float, shifted: Float, alpha: float, power: float) -> float | None:
@@ -73,11 +78,9 @@ def margin_sample_size(*, baseline: Float, margin: Margin, harm: Harm, alpha: fl
     """
     directions = [True, False] if harm is Harm.EITHER else [harm is Harm.INCREASE]
     sizes = [
-        rank_sample_size(
-            baseline=baseline, shifted=margin.shifted(baseline, upward=upward), alpha=alpha, power=power
-        )
+        rank_sample_size(baseline=baseline, shifted=margin.shifted(baseline, upward=upward), alpha=alpha, power=power)
         for upward in directions
-    ]  # fmt: skip
+    ]
     known = [size for size in sizes if size is not None]
     return max(known) if len(known) == len(sizes) else None
 

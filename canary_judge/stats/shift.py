@@ -245,9 +245,15 @@ class _Values:
         padded = _padded(y, margin, -np.inf, np.inf)
         reach = max(pairs / y.shape[1] * window / 3, 1.0)
         return cls(
-            x=x, y=padded, pairs=pairs, window=window, reach=reach,
-            x_weight=x_weight, y_weight=y_weight, y_below=y_below,
-        )  # fmt: skip
+            x=x,
+            y=padded,
+            pairs=pairs,
+            window=window,
+            reach=reach,
+            x_weight=x_weight,
+            y_weight=y_weight,
+            y_below=y_below,
+        )
 
     @property
     def tied(self) -> bool:

@@ -65,10 +65,13 @@ def known_data() -> tuple[KnownSeries, ...]:
         counted = [float(5 * k) for k in range(11)] + [float(3 * k) for k in range(10)]
         series.append(
             KnownSeries(
-                name="counted_total", side=side, points=tuple(zip(grid, counted, strict=True)),
-                labels={"instance": f"{side}-1"}, cumulative=True,
+                name="counted_total",
+                side=side,
+                points=tuple(zip(grid, counted, strict=True)),
+                labels={"instance": f"{side}-1"},
+                cumulative=True,
             )
-        )  # fmt: skip
+        )
     return tuple(series)
 
 

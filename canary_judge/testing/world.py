@@ -153,6 +153,10 @@ def simulated_world(
     )
     rate = canary_error_rate if callable(canary_error_rate) else lambda _: canary_error_rate
     return SimulatedWorld(
-        config=config, error_rate=error_rate, canary_error_rate=rate, seed=seed,
-        requests_per_second=requests_per_second, sticky=sticky,
-    )  # fmt: skip
+        config=config,
+        error_rate=error_rate,
+        canary_error_rate=rate,
+        seed=seed,
+        requests_per_second=requests_per_second,
+        sticky=sticky,
+    )

@@ -18,10 +18,19 @@ from tests.routers.test_stores import MANIFEST
 
 GATEWAY = ["--kind", "gateway-api", "--stable", "app-stable", "--canary", "app-canary"]
 CONFIG = {
-    "name": "checkout", "interval": "15s",
-    "metrics": [{"name": "errors", "kind": "ratio", "events": "errors", "total": "requests", "harm": "increase",
-                 "margin": "1.5x or +0.2pp"}],
-}  # fmt: skip
+    "name": "checkout",
+    "interval": "15s",
+    "metrics": [
+        {
+            "name": "errors",
+            "kind": "ratio",
+            "events": "errors",
+            "total": "requests",
+            "harm": "increase",
+            "margin": "1.5x or +0.2pp",
+        }
+    ],
+}
 
 
 @pytest.fixture

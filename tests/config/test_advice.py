@@ -30,19 +30,28 @@ LATENCY = {
         ([HEAP], {"baseline": {"version": "1.4"}}, "old-fleet"),
         ([HEAP], {}, "averaged"),
     ],
-)  # fmt: skip
+)
 def test_each_kind_of_advice_is_given(metrics, more, code):
     assert code in [advice.code for advice in advise(config(*metrics, **more))]
 
 
 def test_a_good_config_gets_no_advice():
     good = config(
-        {**ERRORS, "group": "errors", "margin": "1.5x or +0.1pp"}, {**LATENCY, "group": "latency"},
+        {**ERRORS, "group": "errors", "margin": "1.5x or +0.1pp"},
+        {**LATENCY, "group": "latency"},
         {**HEAP, "by": "pod", "group": "saturation"},
-        {"name": "orders", "kind": "ratio", "events": "orders", "total": "sessions", "harm": "decrease", "margin": "10%",
-         "business": True, "group": "business"},
+        {
+            "name": "orders",
+            "kind": "ratio",
+            "events": "orders",
+            "total": "sessions",
+            "harm": "decrease",
+            "margin": "10%",
+            "business": True,
+            "group": "business",
+        },
         baseline={"track": "baseline"},
-    )  # fmt: skip
+    )
     assert advise(good) == ()
 
 

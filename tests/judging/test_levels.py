@@ -90,12 +90,31 @@ def test_ten_metrics_together_keep_the_declared_rate():
 def test_unequal_traffic_misleads_a_rank_test_of_error_rates_and_not_the_judge():
     """Spec table 4.4: 50 against 950 requests an interval, 0.5 % errors. Per-interval rates go wrong both ways."""
     made = JudgeConfig.from_mapping(
-        {"name": "s", "interval": "15s", "false_alarm_rate": 0.02, "metrics": [
-            {"name": "rate", "kind": "gauge", "query": "q", "harm": "either", "margin": "50%", "statistic": "ratio"},
-            {"name": "ratio", **RATIO, "harm": "either", "margin": "50%"}]}
-    )  # fmt: skip
-    plain = JudgeConfig.from_mapping({"name": "s", "interval": "15s", "false_alarm_rate": 0.02, "metrics": [
-        {"name": "rate", "kind": "gauge", "query": "q", "harm": "either", "margin": "+1"}]})  # fmt: skip
+        {
+            "name": "s",
+            "interval": "15s",
+            "false_alarm_rate": 0.02,
+            "metrics": [
+                {
+                    "name": "rate",
+                    "kind": "gauge",
+                    "query": "q",
+                    "harm": "either",
+                    "margin": "50%",
+                    "statistic": "ratio",
+                },
+                {"name": "ratio", **RATIO, "harm": "either", "margin": "50%"},
+            ],
+        }
+    )
+    plain = JudgeConfig.from_mapping(
+        {
+            "name": "s",
+            "interval": "15s",
+            "false_alarm_rate": 0.02,
+            "metrics": [{"name": "rate", "kind": "gauge", "query": "q", "harm": "either", "margin": "+1"}],
+        }
+    )
     for ratio in (1, 3):
         rng = np.random.default_rng(19)
         refused = wrong = seen = 0

@@ -214,7 +214,7 @@ def test_a_relative_margin_between_instances_keeps_its_levels(k_b, k_c, spread):
         ),
         ({**RATIO, "limit": "1%"}, counted(0 * ONE, 0 * ONE, 15 * ONE, 50 * ONE), {Outcome.REGRESSED}),
     ],
-)  # fmt: skip
+)
 def test_data_at_the_end_of_their_range_are_judged(metric, samples, expected):
     assert outcome(metric, samples).outcome in expected
 

@@ -43,43 +43,63 @@ RNG = np.random.default_rng(5)
 CASES = {
     "autocorrelation": (
         request(autocorrelated(RNG, 240), autocorrelated(RNG, 240) + 2),
-        "High", {Outcome.SAFE, Outcome.INSUFFICIENT, Outcome.TOLERABLE}, "each resembles the one before",
+        "High",
+        {Outcome.SAFE, Outcome.INSUFFICIENT, Outcome.TOLERABLE},
+        "each resembles the one before",
     ),
     "a tiny shift of many values": (
         request(RNG.normal(100, 1, 500), RNG.normal(101, 1, 500)),
-        "High", {Outcome.TOLERABLE, Outcome.SAFE}, "it fails any shift that it can see",
+        "High",
+        {Outcome.TOLERABLE, Outcome.SAFE},
+        "it fails any shift that it can see",
     ),
     "two values": (request([100, 101], [103, 104]), "High", {Outcome.INSUFFICIENT}, "just the range of the data"),
     "one infinite value": (
         request(RNG.normal(100, 5, 60), [*RNG.normal(200, 5, 59), np.inf], direction="increase"),
-        "Pass", {Outcome.REGRESSED}, "one infinite value silences Kayenta's test",
+        "Pass",
+        {Outcome.REGRESSED},
+        "one infinite value silences Kayenta's test",
     ),
     "negative values": (
         request(RNG.normal(-52, 3, 60), RNG.normal(-11, 3, 60), direction="increase"),
-        "Pass", {Outcome.REGRESSED}, "that ratio runs backwards",
+        "Pass",
+        {Outcome.REGRESSED},
+        "that ratio runs backwards",
     ),
     "sparse counts": (
-json.loads((EXAMPLES / "kayenta_missed.json").read_text()),
-        "Pass", {Outcome.REGRESSED}, "beyond a quarter of its own estimate",
+        json.loads((EXAMPLES / "kayenta_missed.json").read_text()),
+        "Pass",
+        {Outcome.REGRESSED},
+        "beyond a quarter of its own estimate",
     ),
     "fractions of a millisecond": (
         request(RNG.lognormal(-12, 0.2, 60), RNG.lognormal(-11.5, 0.2, 60), direction="increase"),
-        "Pass", {Outcome.REGRESSED}, "it is blind here",
+        "Pass",
+        {Outcome.REGRESSED},
+        "it is blind here",
     ),
     "an allowed ratio of means": (
-        request(RNG.normal(100, 5, 60), RNG.normal(140, 5, 60), direction="increase", effectSize={"allowedIncrease": 1.6}),
-        "Pass", {Outcome.SAFE, Outcome.TOLERABLE}, "",
+        request(
+            RNG.normal(100, 5, 60), RNG.normal(140, 5, 60), direction="increase", effectSize={"allowedIncrease": 1.6}
+        ),
+        "Pass",
+        {Outcome.SAFE, Outcome.TOLERABLE},
+        "",
     ),
     "too few values": (
         request(RNG.normal(100, 5, 8), RNG.normal(100, 5, 8)),
-        "Pass", {Outcome.INSUFFICIENT}, "on any amount of data",
+        "Pass",
+        {Outcome.INSUFFICIENT},
+        "on any amount of data",
     ),
     "an empty side, NaN replaced": (
         request([], RNG.normal(100, 5, 60), nanStrategy="replace", mustHaveData=True),
-        "Pass", {Outcome.NO_DATA}, "passes a side without data",
+        "Pass",
+        {Outcome.NO_DATA},
+        "passes a side without data",
     ),
     "one value a side": (request([100.5], [101.5]), "Error", {Outcome.INSUFFICIENT}, ""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -66,15 +66,23 @@ def test_queries_are_what_kayenta_would_send(query, expected):
         ({"direction": "decrease", "effectSize": {"allowedDecrease": 0}}, Harm.DECREASE, "10%", Role.GATE),
         ({"effectSize": {"allowedIncrease": 1.5, "allowedDecrease": 0.8}}, Harm.EITHER, "20%", Role.GATE),
         (
-            {"direction": "increase", "critical": True, "effectSize": {"allowedIncrease": 1.1, "criticalIncrease": 1.5}},
-            Harm.INCREASE, "50%", Role.GATE,
+            {
+                "direction": "increase",
+                "critical": True,
+                "effectSize": {"allowedIncrease": 1.1, "criticalIncrease": 1.5},
+            },
+            Harm.INCREASE,
+            "50%",
+            Role.GATE,
         ),
         (
             {"direction": "increase", "effectSize": {"measure": "cles", "allowedIncrease": 0.8}},
-            Harm.INCREASE, "10%", Role.GATE,
+            Harm.INCREASE,
+            "10%",
+            Role.GATE,
         ),
     ],
-)  # fmt: skip
+)
 def test_directions_and_effect_sizes_become_harm_and_margin(analysis, harm, margin, role):
     found, _ = only(analysis=analysis)
     assert (found.harm, found.role) == (harm, role)
@@ -84,9 +92,11 @@ def test_directions_and_effect_sizes_become_harm_and_margin(analysis, harm, marg
 def test_critical_gates_muted_is_watched_and_the_rest_scores():
     found = to_config(
         config(
-            metric("a", {"critical": True, "mustHaveData": True}), metric("b", {"muted": True}), metric("c"),
+            metric("a", {"critical": True, "mustHaveData": True}),
+            metric("b", {"muted": True}),
+            metric("c"),
         )
-    ).config.metrics  # fmt: skip
+    ).config.metrics
     assert [m.role for m in found] == [Role.GATE, Role.WATCH, Role.SCORE]
     assert [m.required for m in found] == [True, False, False]
 
@@ -94,10 +104,13 @@ def test_critical_gates_muted_is_watched_and_the_rest_scores():
 def test_thresholds_and_group_weights_come_along():
     found = to_config(
         config(
-            metric("a", groups=["x"]), metric("b", groups=["y"]), metric("c", groups=["z"]),
-            weights={"x": 50, "y": 20, "ghost": 10}, scoreThresholds={"pass": 90, "marginal": 60},
+            metric("a", groups=["x"]),
+            metric("b", groups=["y"]),
+            metric("c", groups=["z"]),
+            weights={"x": 50, "y": 20, "ghost": 10},
+            scoreThresholds={"pass": 90, "marginal": 60},
         )
-    )  # fmt: skip
+    )
     assert (found.config.score.pass_, found.config.score.marginal) == (90, 60)
     assert found.config.groups == {"x": 50, "y": 20, "z": 20}
     assert any("'ghost' has no metric" in note for note in found.notes)

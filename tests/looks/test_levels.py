@@ -10,18 +10,26 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 CASES = cases()
 CHOSEN = {
     "gauges, nothing changed (spec 4.1)": (
-        "rho 0, n 60, 30 looks", "rho 0.6, n 60, 30 looks", "rho 0.9, n 120, 30 looks", "rho 0.6, n 120, 30 looks, no horizon",
+        "rho 0, n 60, 30 looks",
+        "rho 0.6, n 60, 30 looks",
+        "rho 0.9, n 120, 30 looks",
+        "rho 0.6, n 120, 30 looks, no horizon",
     ),
     "what breaks gauges, n = 120, 30 looks (spec 4.3)": (
-        "white noise and a swing of rho .95", "the canary's spread is four times the baseline's", "a swing that both sides share",
+        "white noise and a swing of rho .95",
+        "the canary's spread is four times the baseline's",
+        "a swing that both sides share",
     ),
     "gauges at their margin (.5 sd), 30 looks": ("rho 0, n 60, failed at 1 %",),
     "counts, nothing changed: 60 intervals of 1,000 requests, .5 % errors, a look at each (spec 4.4, 4.5)": (
-        "5 % of the traffic", "5 % of the traffic, no horizon", "staged weights, a rate that moves", "clumps of 5",
+        "5 % of the traffic",
+        "5 % of the traffic, no horizon",
+        "staged weights, a rate that moves",
+        "clumps of 5",
     ),
     "counts at their margin (1.5x)": ("5 % of the traffic", "clumps of 5", "30 % of requests are events"),
     "metrics at once, nothing changed, 60 looks: the whole verdict": ("5 metrics",),
-}  # fmt: skip
+}
 PROMISES = [(group, title) for group, titles in CHOSEN.items() for title in titles]
 REPLICATES = 48
 

@@ -35,11 +35,13 @@ class Store:
         rng = np.random.default_rng(seed)
         n_c, n_b = rng.poisson(1000 * share, intervals), rng.poisson(1000 * (1 - share), intervals)
         self.values = {
-            ("requests", "baseline"): n_b.astype(float), ("requests", "canary"): n_c.astype(float),
+            ("requests", "baseline"): n_b.astype(float),
+            ("requests", "canary"): n_c.astype(float),
             ("errors", "baseline"): rng.binomial(n_b, 0.01).astype(float),
             ("errors", "canary"): rng.binomial(n_c, 0.01 * ratio).astype(float),
-            ("heap", "baseline"): rng.normal(100, 3, intervals), ("heap", "canary"): rng.normal(100 + shift, 3, intervals),
-        }  # fmt: skip
+            ("heap", "baseline"): rng.normal(100, 3, intervals),
+            ("heap", "canary"): rng.normal(100 + shift, 3, intervals),
+        }
         self.arrives = {}
         self.asked = []
         self.now = NOON
@@ -230,9 +232,15 @@ def test_evidence_is_kept_across_stages():
 
 @pytest.mark.parametrize(
     ("weight", "share", "expected"),
-    [(5, 0.05, ""), (5, 0.058, ""), (25, 0.05, "sticky sessions (clients kept on the old version)"),
-     (5, 0.2, "sticky sessions (clients kept on the canary)"), (0, 0.02, "a route left over"), (5, 0.0, "is its route in place")],
-)  # fmt: skip
+    [
+        (5, 0.05, ""),
+        (5, 0.058, ""),
+        (25, 0.05, "sticky sessions (clients kept on the old version)"),
+        (5, 0.2, "sticky sessions (clients kept on the canary)"),
+        (0, 0.02, "a route left over"),
+        (5, 0.0, "is its route in place"),
+    ],
+)
 def test_the_observed_split_is_held_against_the_configured_one(weight, share, expected):
     store, monitor = Store(share=share), Monitor(config({**ERRORS, "role": "gate"}), start=NOON)
     for k in range(5, 45, 5):

@@ -18,23 +18,31 @@ STEP = timedelta(seconds=15)
 GAUGE = {"kind": "gauge", "query": "q"}
 RATIO = {"kind": "ratio", "events": "e", "total": "t"}
 METRICS = [
-    {**GAUGE, "harm": "increase", "margin": "10%"}, {**GAUGE, "harm": "either", "margin": "+1"},
+    {**GAUGE, "harm": "increase", "margin": "10%"},
+    {**GAUGE, "harm": "either", "margin": "+1"},
     {**GAUGE, "harm": "decrease", "margin": "10% or +1", "limit": 3.0},
     {**GAUGE, "harm": "increase", "margin": "10%", "by": "pod", "limit": 50.0},
-    {**GAUGE, "harm": "increase", "margin": "10%", "statistic": "mean"}, {**GAUGE, "harm": "increase", "role": "watch"},
-    {**RATIO, "harm": "increase", "margin": "1.5x or +0.1pp", "limit": "5%"}, {**RATIO, "harm": "decrease", "margin": "10%"},
-    {**RATIO, "harm": "either", "margin": "150%"}, {"kind": "rate", "events": "e", "harm": "either", "margin": "50%"},
+    {**GAUGE, "harm": "increase", "margin": "10%", "statistic": "mean"},
+    {**GAUGE, "harm": "increase", "role": "watch"},
+    {**RATIO, "harm": "increase", "margin": "1.5x or +0.1pp", "limit": "5%"},
+    {**RATIO, "harm": "decrease", "margin": "10%"},
+    {**RATIO, "harm": "either", "margin": "150%"},
+    {"kind": "rate", "events": "e", "harm": "either", "margin": "50%"},
     {"kind": "rate", "events": "e", "harm": "increase", "limit": 3.0},
     {"kind": "samples", "query": "q", "harm": "increase", "margin": "10%"},
-]  # fmt: skip
+]
 
 
 def values(rng, shape):
     """Normal, constant, zero, of any magnitude, full of ties, or with a heavy tail; with gaps."""
     made = [
-        rng.normal(100, 5, shape), np.full(shape, 3.0), np.zeros(shape), rng.normal(0, 1, shape) * 10.0 ** rng.integers(-9, 12),
-        rng.integers(0, 3, shape).astype(float), rng.lognormal(0, 3, shape),
-    ][rng.integers(0, 6)]  # fmt: skip
+        rng.normal(100, 5, shape),
+        np.full(shape, 3.0),
+        np.zeros(shape),
+        rng.normal(0, 1, shape) * 10.0 ** rng.integers(-9, 12),
+        rng.integers(0, 3, shape).astype(float),
+        rng.lognormal(0, 3, shape),
+    ][rng.integers(0, 6)]
     made[rng.random(shape) < rng.choice([0, 0.1, 0.9])] = np.nan
     return made
 
@@ -46,10 +54,13 @@ def data(rng, metric, n):
         sides = [rng.choice(8, rng.integers(1, 7), replace=False), rng.choice(4, rng.integers(1, 4), replace=False)]
         before = [values(rng, (side.size, 20)) if rng.random() < 0.5 else np.empty((0, 0)) for side in sides]
         return GaugeData(
-            baseline=values(rng, (sides[0].size, n)), canary=values(rng, (sides[1].size, n)),
-            names_baseline=tuple(f"b{k}" for k in sides[0]), names_canary=tuple(f"c{k}" for k in sides[1]),
-            before_baseline=before[0], before_canary=before[1],
-        )  # fmt: skip
+            baseline=values(rng, (sides[0].size, n)),
+            canary=values(rng, (sides[1].size, n)),
+            names_baseline=tuple(f"b{k}" for k in sides[0]),
+            names_canary=tuple(f"c{k}" for k in sides[1]),
+            before_baseline=before[0],
+            before_canary=before[1],
+        )
     if metric["kind"] == "gauge":
         history = values(rng, (50,)) if rng.random() < 0.3 else np.empty(0)
         return GaugeData(baseline=values(rng, (1, n)), canary=values(rng, (1, n)), history=history)
@@ -73,9 +84,12 @@ def data(rng, metric, n):
 def quality(rng, n):
     coverage, silent = rng.choice([0.0, 0.5, 1.0], 2), rng.integers(0, n + 1, 2)
     return Quality(
-        coverage_baseline=float(coverage[0]), coverage_canary=float(coverage[1]),
-        silent_baseline=int(silent[0]), silent_canary=int(silent[1]), canary_share=rng.choice([None, 0.05]),
-    )  # fmt: skip
+        coverage_baseline=float(coverage[0]),
+        coverage_canary=float(coverage[1]),
+        silent_baseline=int(silent[0]),
+        silent_canary=int(silent[1]),
+        canary_share=rng.choice([None, 0.05]),
+    )
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -90,10 +104,13 @@ def test_any_answers_end_in_a_judgement(seed):
     while at < 60:
         count = int(min(rng.integers(1, 25), 60 - at))
         samples = {
-            metric["name"]: MetricSamples(data=data(rng, metric, count), quality=quality(rng, count),
-                                          error="boom" if rng.random() < 0.05 else None)
+            metric["name"]: MetricSamples(
+                data=data(rng, metric, count),
+                quality=quality(rng, count),
+                error="boom" if rng.random() < 0.05 else None,
+            )
             for metric in metrics
-        }  # fmt: skip
+        }
         window = Window(START + at * STEP, START + (at + count) * STEP)
         weight = float(rng.choice([5, 50])) if rng.random() < 0.3 else None
         state, judgement = observe(config, state, Samples(window=window, metrics=samples), weight=weight)

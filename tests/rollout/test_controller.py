@@ -262,8 +262,12 @@ class Faulty:
 
 
 ERRORS = [
-    Conflict("409"), Forbidden("403"), RouterUnavailable("500"), RouterUnavailable("timed out"), KeyError("a bug"),
-]  # fmt: skip
+    Conflict("409"),
+    Forbidden("403"),
+    RouterUnavailable("500"),
+    RouterUnavailable("timed out"),
+    KeyError("a bug"),
+]
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["not written", "written"])

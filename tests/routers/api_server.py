@@ -20,7 +20,7 @@ from canary_judge.routers.kubernetes import Ref
 BUILT_IN = {"networking.k8s.io", ""}
 
 
-class Refusal(Exception):  # noqa: N818
+class Refusal(Exception):
     def __init__(self, code, reason, message):
         super().__init__(message)
         self.code, self.reason, self.message = code, reason, message
@@ -160,10 +160,13 @@ class ApiServer:
     def discovery(self, path):
         groups = sorted({ref.api_version for ref in self.objects})
         named = [
-            {"name": group.partition("/")[0], "versions": [{"groupVersion": group, "version": group.partition("/")[2]}],
-             "preferredVersion": {"groupVersion": group, "version": group.partition("/")[2]}}
+            {
+                "name": group.partition("/")[0],
+                "versions": [{"groupVersion": group, "version": group.partition("/")[2]}],
+                "preferredVersion": {"groupVersion": group, "version": group.partition("/")[2]},
+            }
             for group in groups
-        ]  # fmt: skip
+        ]
         if path == "/api":
             return {"kind": "APIVersions", "versions": ["v1"]}
         if path == "/api/v1":
@@ -173,10 +176,16 @@ class ApiServer:
         for group in groups:
             if path == f"/apis/{group}":
                 resources = [
-                    {"name": ref.plural, "singularName": ref.kind.lower(), "namespaced": True, "kind": ref.kind,
-                     "verbs": ["get", "list", "patch", "update"]}
-                    for ref in self.objects if ref.api_version == group
-                ]  # fmt: skip
+                    {
+                        "name": ref.plural,
+                        "singularName": ref.kind.lower(),
+                        "namespaced": True,
+                        "kind": ref.kind,
+                        "verbs": ["get", "list", "patch", "update"],
+                    }
+                    for ref in self.objects
+                    if ref.api_version == group
+                ]
                 return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group, "resources": resources}
         return None
 
@@ -196,8 +205,15 @@ class ApiServer:
                         found = server.serve(self.command, path, content, body)
                     except Refusal as refusal:
                         status = refusal.code
-                        found = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-                                 "message": refusal.message, "reason": refusal.reason, "code": refusal.code}  # fmt: skip
+                        found = {
+                            "kind": "Status",
+                            "apiVersion": "v1",
+                            "metadata": {},
+                            "status": "Failure",
+                            "message": refusal.message,
+                            "reason": refusal.reason,
+                            "code": refusal.code,
+                        }
                     server.log.append((self.command, path, content, body, status))
                 data = json.dumps(found).encode()
                 try:

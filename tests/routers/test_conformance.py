@@ -25,9 +25,7 @@ FAILING = [name for name, case in CASES.items() if "expect_error" in case]
 
 def ref_of(obj):
     metadata = obj["metadata"]
-    return Ref(
-        api_version=obj["apiVersion"], kind=obj["kind"], namespace=metadata["namespace"], name=metadata["name"]
-    )  # fmt: skip
+    return Ref(api_version=obj["apiVersion"], kind=obj["kind"], namespace=metadata["namespace"], name=metadata["name"])
 
 
 def router_of(case, store):

@@ -30,16 +30,27 @@ ROUTE = {
     "apiVersion": "gateway.networking.k8s.io/v1",
     "kind": "HTTPRoute",
     "metadata": {"name": "app", "namespace": "prod", "labels": {"team": "a"}},
-    "spec": {"rules": [{"backendRefs": [
-        {"name": "app-stable", "port": 80, "weight": 100}, {"name": "app-canary", "port": 80, "weight": 0}]}]},
-}  # fmt: skip
+    "spec": {
+        "rules": [
+            {
+                "backendRefs": [
+                    {"name": "app-stable", "port": 80, "weight": 100},
+                    {"name": "app-canary", "port": 80, "weight": 0},
+                ]
+            }
+        ]
+    },
+}
 INGRESS = {
     "apiVersion": "networking.k8s.io/v1",
     "kind": "Ingress",
-    "metadata": {"name": "canary", "namespace": "prod",
-                 "annotations": {"nginx.ingress.kubernetes.io/canary": "true", "other": "kept"}},
+    "metadata": {
+        "name": "canary",
+        "namespace": "prod",
+        "annotations": {"nginx.ingress.kubernetes.io/canary": "true", "other": "kept"},
+    },
     "spec": {"rules": []},
-}  # fmt: skip
+}
 REF = Ref(api_version=ROUTE["apiVersion"], kind="HTTPRoute", namespace="prod", name="app")
 INGRESS_REF = Ref(api_version="networking.k8s.io/v1", kind="Ingress", namespace="prod", name="canary")
 TARGET = Target(stable="app-stable", canary="app-canary")
@@ -329,9 +340,11 @@ def test_a_manifest_changes_in_its_weights_only(tmp_path, ending):
     after = path.read_bytes().decode()
     assert lines_changed(MANIFEST, after.replace(ending, "\n")) == [
         ("      weight: 100      # raised on Monday", "      weight: 75      # raised on Monday"),
-        ("    - {name: app-canary, port: 80}   # flow style, and no weight",
-         "    - {name: app-canary, port: 80, weight: 25}   # flow style, and no weight"),
-    ]  # fmt: skip
+        (
+            "    - {name: app-canary, port: 80}   # flow style, and no weight",
+            "    - {name: app-canary, port: 80, weight: 25}   # flow style, and no weight",
+        ),
+    ]
     assert after.count(ending) == MANIFEST.count("\n")
     assert path.stat().st_mode & 0o777 == 0o640
     router.rollback()
@@ -403,9 +416,14 @@ def test_a_manifest_in_git_shows_two_lines(tmp_path):
 
 def test_a_kind_that_is_not_among_ours(server):
     kind = listed_kind(
-        api_version=REF.api_version, kind="HTTPRoute", routes="spec.rules", destinations="backendRefs", name="name",
-        weight="weight", default=1.0,
-    )  # fmt: skip
+        api_version=REF.api_version,
+        kind="HTTPRoute",
+        routes="spec.rules",
+        destinations="backendRefs",
+        name="name",
+        weight="weight",
+        default=1.0,
+    )
     assert KubernetesRouter(http(server), REF, kind, TARGET).set_weight(25)
     assert weights(server) == [75, 25]
 

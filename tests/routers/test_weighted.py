@@ -25,9 +25,13 @@ quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthC
 STABLE, CANARY, ACTION = "app-stable", "app-canary", "root"
 JUNK = st.dictionaries(
     st.sampled_from(["timeout", "retries", "filters~1", "a/b", "ü"]),
-    st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=2), max_leaves=4),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=2),
+        max_leaves=4,
+    ),
     max_size=3,
-)  # fmt: skip
+)
 # where each kind keeps its list, how a destination is named, and its key for the weight
 SHAPES = {
     "istio": (("http",), "route", lambda name: {"destination": {"host": name}}, "weight"),
@@ -280,10 +284,16 @@ def test_a_route_that_is_not_there_or_not_unique_is_refused():
 @pytest.mark.parametrize(
     ("before", "percent", "after"),
     [
-        ([90, 10], 25, [75, 25]), ([90, 10], 12.5, [8750, 1250]), ([0, 0], 0, [100, 0]), ([None, None], 50, None),
-        ([50, 50], 50, None), ([1, 1], 100, [0, 100]), ([99, 1], 1.004, None), ([99, 1], 1.01, [9899, 101]),
+        ([90, 10], 25, [75, 25]),
+        ([90, 10], 12.5, [8750, 1250]),
+        ([0, 0], 0, [100, 0]),
+        ([None, None], 50, None),
+        ([50, 50], 50, None),
+        ([1, 1], 100, [0, 100]),
+        ([99, 1], 1.004, None),
+        ([99, 1], 1.01, [9899, 101]),
     ],
-)  # fmt: skip
+)
 def test_two_weights_add_up_to_a_hundred_or_to_ten_thousand(before, percent, after):
     obj = gateway((STABLE, before[0]), (CANARY, before[1]))
     operations = gateway_changes(obj, percent)
@@ -299,11 +309,14 @@ def test_two_weights_add_up_to_a_hundred_or_to_ten_thousand(before, percent, aft
 @pytest.mark.parametrize(
     ("weights", "percent", "after"),
     [
-        ((70, 10, 20), 25, [55, 25, 20]), ((70, 10, 20), 80, [0, 80, 20]), ((70, 10, 20), 81, "hold 20 %"),
-        ((7, 1, 2), 25, "cannot be written exactly; weights here add up to 10"), ((7, 1, 2), 20, [6, 2, 2]),
+        ((70, 10, 20), 25, [55, 25, 20]),
+        ((70, 10, 20), 80, [0, 80, 20]),
+        ((70, 10, 20), 81, "hold 20 %"),
+        ((7, 1, 2), 25, "cannot be written exactly; weights here add up to 10"),
+        ((7, 1, 2), 20, [6, 2, 2]),
         ((0, 0, 0), 40, [60, 40, 0]),
     ],
-)  # fmt: skip
+)
 def test_a_third_destination_keeps_its_weight(weights, percent, after):
     obj = gateway(*zip((STABLE, CANARY, "other"), weights, strict=True))
     if isinstance(after, str):

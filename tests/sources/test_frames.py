@@ -126,8 +126,14 @@ def test_request_rows_give_errors_slow_requests_and_latencies():
 def test_a_label_column_keeps_instances_apart():
     table = pd.concat([wide(heap=lambda s, k=k: heap(s) + k).assign(pod=f"pod-{k}") for k in range(4)])
     assert judged(table).metrics[0].outcome is Outcome.ERROR
-    by_pod = JudgeConfig.from_mapping({**CONFIG.model_dump(mode="json", by_alias=True), "metrics": [
-        {"name": "heap", "kind": "gauge", "query": "heap", "harm": "increase", "margin": "10%", "by": "pod"}]})  # fmt: skip
+    by_pod = JudgeConfig.from_mapping(
+        {
+            **CONFIG.model_dump(mode="json", by_alias=True),
+            "metrics": [
+                {"name": "heap", "kind": "gauge", "query": "heap", "harm": "increase", "margin": "10%", "by": "pod"}
+            ],
+        }
+    )
     assert judged(table, by_pod).metrics[0].comparison.n_canary == 4
 
 

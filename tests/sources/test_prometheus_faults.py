@@ -162,8 +162,13 @@ def test_parameters_travel_in_the_body_and_fall_back_to_get():
 def test_tenant_headers_and_credentials_are_sent_and_never_shown(monkeypatch):
     monkeypatch.setenv("SECRET", "s3cret")
     with serving(lambda r: success([{"metric": {}, "values": grid(r)}])) as (url, seen):
-        options = {"type": "prometheus", "url": url, "tenant": "shop", "bearer_token": "${env:SECRET}",
-                   "headers": {"X-More": "${env:SECRET}"}}  # fmt: skip
+        options = {
+            "type": "prometheus",
+            "url": url,
+            "tenant": "shop",
+            "bearer_token": "${env:SECRET}",
+            "headers": {"X-More": "${env:SECRET}"},
+        }
         source = from_config(options)
         result = source.fetch([query()], WINDOW)[0]
         PrometheusSource(url.replace("//", "//me:s3cret@")).fetch([query()], WINDOW)
@@ -290,9 +295,12 @@ def test_a_partial_answer_of_victoriametrics_prevents_a_pass():
 
 def test_a_forgotten_label_is_not_a_comparison_of_the_baseline_with_itself():
     same = JudgeConfig.from_mapping(
-        {"name": "c", "interval": "15s", "metrics": [
-            {"name": "heap", "kind": "gauge", "query": "heap", "harm": "increase", "margin": "10%"}]}
-    )  # fmt: skip
+        {
+            "name": "c",
+            "interval": "15s",
+            "metrics": [{"name": "heap", "kind": "gauge", "query": "heap", "harm": "increase", "margin": "10%"}],
+        }
+    )
     with serving(lambda r: success([{"metric": {}, "values": heap(r)}])) as (url, _):
         result = judge(same, PrometheusSource(url), WINDOW)
     assert result.metrics[0].outcome is Outcome.ERROR

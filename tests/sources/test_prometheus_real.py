@@ -152,15 +152,26 @@ def url(prometheus_binaries):
 
 def config(*metrics, **settings):
     data = {
-        "name": "real", "interval": "15s", "baseline": {"version": "old"}, "canary": {"version": "new"},
-        "metrics": list(metrics), **settings,
-    }  # fmt: skip
+        "name": "real",
+        "interval": "15s",
+        "baseline": {"version": "old"},
+        "canary": {"version": "new"},
+        "metrics": list(metrics),
+        **settings,
+    }
     return JudgeConfig.from_mapping(data)
 
 
 def ratio(events, total, **more):
-    return {"name": "m", "kind": "ratio", "events": f'{events}{{version="${{version}}"}}',
-            "total": f'{total}{{version="${{version}}"}}', "harm": "increase", "margin": "1.5x", **more}  # fmt: skip
+    return {
+        "name": "m",
+        "kind": "ratio",
+        "events": f'{events}{{version="${{version}}"}}',
+        "total": f'{total}{{version="${{version}}"}}',
+        "harm": "increase",
+        "margin": "1.5x",
+        **more,
+    }
 
 
 def one_gauge(query, **more):
@@ -222,8 +233,13 @@ def test_a_process_that_started_inside_the_window_is_counted_from_zero(url):
 
 
 def test_slow_requests_are_all_minus_the_bucket(url):
-    metric = {"name": "m", "kind": "latency", "histogram": 'duration_seconds_bucket{version="${version}"}',
-              "slower_than": "250ms", "margin": "1.5x"}  # fmt: skip
+    metric = {
+        "name": "m",
+        "kind": "latency",
+        "histogram": 'duration_seconds_bucket{version="${version}"}',
+        "slower_than": "250ms",
+        "margin": "1.5x",
+    }
     found = totals(samples_of(url, config(metric)))
     assert found["canary"][1] == TRUTH["new le +Inf"]
     assert found["baseline"][0] == pytest.approx(
@@ -232,8 +248,13 @@ def test_slow_requests_are_all_minus_the_bucket(url):
 
 
 def test_a_threshold_that_is_no_bucket_bound_lists_the_bounds(url):
-    metric = {"name": "m", "kind": "latency", "histogram": 'duration_seconds_bucket{version="${version}"}',
-              "slower_than": "300ms", "margin": "1.5x"}  # fmt: skip
+    metric = {
+        "name": "m",
+        "kind": "latency",
+        "histogram": 'duration_seconds_bucket{version="${version}"}',
+        "slower_than": "300ms",
+        "margin": "1.5x",
+    }
     result = judge(config(metric), PrometheusSource(url), WINDOW).metrics[0]
     assert result.outcome is Outcome.ERROR
     assert "0.3 is no bucket bound" in result.reason
@@ -324,17 +345,46 @@ metrics:
 
 
 LABELS = {
-    "baseline": {"namespace": "shop", "workload": "web-primary", "service": "web", "version": "1", "ingress": "web", "proxy": "shop_web-primary_80", "backend": "web_primary", "route": "web", "port": "80", "job": "shop/web"},
-    "canary": {"namespace": "shop", "workload": "web-canary", "service": "web", "version": "2", "ingress": "web", "proxy": "shop_web-canary_80", "backend": "web_canary", "route": "web", "port": "80", "job": "shop/web"},
-}  # fmt: skip
+    "baseline": {
+        "namespace": "shop",
+        "workload": "web-primary",
+        "service": "web",
+        "version": "1",
+        "ingress": "web",
+        "proxy": "shop_web-primary_80",
+        "backend": "web_primary",
+        "route": "web",
+        "port": "80",
+        "job": "shop/web",
+    },
+    "canary": {
+        "namespace": "shop",
+        "workload": "web-canary",
+        "service": "web",
+        "version": "2",
+        "ingress": "web",
+        "proxy": "shop_web-canary_80",
+        "backend": "web_canary",
+        "route": "web",
+        "port": "80",
+        "job": "shop/web",
+    },
+}
 
 
 def example_of(pattern):
     """A value that a preset's pattern matches."""
     for regex, text in (
-        (r"[0-9a-zA-Z]+(-[0-9a-zA-Z]+)", "5f7b-x2x4z"), (r"[0-9a-z]+-[0-9a-z]+", "5f7b-x2x4z"), ("[0-9a-zA-Z-]+", "80"),
-        ("kube(ew)?_", "kube_"), (".*", "x"), ("(_[0-9]+)?", ""), (".+", "x"), ("5..", "503"), ("0|503", "503"),
-    ):  # fmt: skip
+        (r"[0-9a-zA-Z]+(-[0-9a-zA-Z]+)", "5f7b-x2x4z"),
+        (r"[0-9a-z]+-[0-9a-z]+", "5f7b-x2x4z"),
+        ("[0-9a-zA-Z-]+", "80"),
+        ("kube(ew)?_", "kube_"),
+        (".*", "x"),
+        ("(_[0-9]+)?", ""),
+        (".+", "x"),
+        ("5..", "503"),
+        ("0|503", "503"),
+    ):
         pattern = pattern.replace(regex, text)
     return pattern.split("|")[0].replace("\\", "")
 

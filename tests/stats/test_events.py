@@ -94,11 +94,14 @@ def test_of_two_margins_the_larger_one_is_shown(rate_b, scale):
 @pytest.mark.parametrize(
     ("harm", "margin", "shown"),
     [
-        (Harm.INCREASE, Margin(relative=0.5), 1.5), (Harm.DECREASE, Margin(relative=0.2), 0.8),
-        (Harm.EITHER, Margin(relative=0.5), 1.5), (Harm.INCREASE, Margin(absolute=0.01), 0.01),
-        (Harm.DECREASE, Margin(absolute=0.01), -0.01), (Harm.INCREASE, None, None),
+        (Harm.INCREASE, Margin(relative=0.5), 1.5),
+        (Harm.DECREASE, Margin(relative=0.2), 0.8),
+        (Harm.EITHER, Margin(relative=0.5), 1.5),
+        (Harm.INCREASE, Margin(absolute=0.01), 0.01),
+        (Harm.DECREASE, Margin(absolute=0.01), -0.01),
+        (Harm.INCREASE, None, None),
     ],
-)  # fmt: skip
+)
 def test_the_margin_is_shown_in_the_harmful_direction(harm, margin, shown):
     assert compared(counts(50, 1000, 55, 1000), margin, harm=harm).margin == shown
 

@@ -151,7 +151,9 @@ def test_overwhelming_evidence_survives_its_dispersion():
     rng = np.random.default_rng(1)
     exposure_b, exposure_c = rng.integers(2000, 20000, 26).astype(float), rng.integers(100, 900, 26).astype(float)
     counts = Counts(
-        events_baseline=rng.poisson(exposure_b * 0.005).astype(float), exposure_baseline=exposure_b,
-        events_canary=rng.poisson(exposure_c * 0.05).astype(float), exposure_canary=exposure_c,
-    )  # fmt: skip
+        events_baseline=rng.poisson(exposure_b * 0.005).astype(float),
+        exposure_baseline=exposure_b,
+        events_canary=rng.poisson(exposure_c * 0.05).astype(float),
+        exposure_canary=exposure_c,
+    )
     assert rate_ratio_p_values(counts, phi=12.0)[0] < 1e-12

@@ -120,10 +120,11 @@ def test_a_shared_wave_cancels_where_the_moments_are_the_same():
     wave = 100 + 30 * np.sin(np.arange(120) / 6)
     b, c = wave * rng.lognormal(0, 0.05, 120), 1.1 * wave * rng.lognormal(0, 0.05, 120)
     evidence = {
-        paired: compare_values(baseline=b, canary=c, tau=10.0, harm=Harm.INCREASE, margin=Margin(relative=0.05),
-                               paired=paired).evidence.p_harm
+        paired: compare_values(
+            baseline=b, canary=c, tau=10.0, harm=Harm.INCREASE, margin=Margin(relative=0.05), paired=paired
+        ).evidence.p_harm
         for paired in (False, True)
-    }  # fmt: skip
+    }
     assert evidence[False] > 0.05
     assert evidence[True] < 1e-6
 

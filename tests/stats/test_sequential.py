@@ -108,9 +108,11 @@ def test_the_expectation_of_the_e_value_is_at_most_one_by_exact_enumeration(shar
     ):
         grid = np.array([(x, n_b, y, n_c) for x, y in itertools.product(b, c)], dtype=float)
         state = RateRatioProcess.start(np.full((len(grid), 1), null)).update(
-            events_baseline=grid[:, :1], exposure_baseline=grid[:, 1:2],
-            events_canary=grid[:, 2:3], exposure_canary=grid[:, 3:],
-        )  # fmt: skip
+            events_baseline=grid[:, :1],
+            exposure_baseline=grid[:, 1:2],
+            events_canary=grid[:, 2:3],
+            exposure_canary=grid[:, 3:],
+        )
         e = np.exp(state.log_e(upward=upward)[:, 0])
         for truth in truths:
             p_c = rate * np.exp(truth)
@@ -132,9 +134,11 @@ def test_two_intervals_with_different_shares_keep_the_expectation():
         probability.append(p)
     table = np.array(outcomes, dtype=float)
     state = RateRatioProcess.start(np.zeros((len(table), 1))).update(
-        events_baseline=table[:, [0, 2]], exposure_baseline=np.tile([first[0], second[0]], (len(table), 1)),
-        events_canary=table[:, [1, 3]], exposure_canary=np.tile([first[1], second[1]], (len(table), 1)),
-    )  # fmt: skip
+        events_baseline=table[:, [0, 2]],
+        exposure_baseline=np.tile([first[0], second[0]], (len(table), 1)),
+        events_canary=table[:, [1, 3]],
+        exposure_canary=np.tile([first[1], second[1]], (len(table), 1)),
+    )
     assert float(np.array(probability) @ np.exp(state.log_e(upward=True)[:, 0])) <= 1 + 1e-9
 
 
@@ -145,9 +149,11 @@ def test_the_confidence_sequence_covers_at_every_look():
     missed = np.zeros(reps, dtype=bool)
     for _ in range(looks):
         state = state.update(
-            events_baseline=rng.poisson(5.0, (reps, 1)), exposure_baseline=np.full((reps, 1), 950.0),
-            events_canary=rng.poisson(5.0 * 50 / 950 * 2, (reps, 1)), exposure_canary=np.full((reps, 1), 50.0),
-        )  # fmt: skip
+            events_baseline=rng.poisson(5.0, (reps, 1)),
+            exposure_baseline=np.full((reps, 1), 950.0),
+            events_canary=rng.poisson(5.0 * 50 / 950 * 2, (reps, 1)),
+            exposure_canary=np.full((reps, 1), 50.0),
+        )
         low, high = state.interval(alpha=0.1)
         missed |= (low > truth) | (high < truth)
     assert missed.mean() <= 0.1 + 3 * np.sqrt(0.1 * 0.9 / reps)

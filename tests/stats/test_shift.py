@@ -43,9 +43,13 @@ def by_sorting(baseline, canary, half_width):
 @pytest.mark.parametrize("route", ROUTES)
 @settings(max_examples=60, deadline=None)
 @given(
-    st.sampled_from(sorted(KINDS)), st.sampled_from(sorted(KINDS)), st.integers(1, 70), st.integers(1, 70),
-    st.floats(0, 1.05), st.integers(0, 2**32 - 1),
-)  # fmt: skip
+    st.sampled_from(sorted(KINDS)),
+    st.sampled_from(sorted(KINDS)),
+    st.integers(1, 70),
+    st.integers(1, 70),
+    st.floats(0, 1.05),
+    st.integers(0, 2**32 - 1),
+)
 def test_every_route_equals_sorting_all_differences(route, kind_b, kind_c, n_b, n_c, share, seed):
     rng = np.random.default_rng(seed)
     baseline, canary = KINDS[kind_b](rng, (3, n_b)), KINDS[kind_c](rng, (3, n_c))

@@ -149,9 +149,11 @@ def test_farrington_manning_uses_the_maximum_of_the_constrained_likelihood(input
     def minus_log_likelihood(p_0):
         p_1 = p_0 + margin
         return -(
-            special.xlogy(x_1, p_1) + special.xlog1py(n_1 - x_1, -p_1)
-            + special.xlogy(x_0, p_0) + special.xlog1py(n_0 - x_0, -p_0)
-        )  # fmt: skip
+            special.xlogy(x_1, p_1)
+            + special.xlog1py(n_1 - x_1, -p_1)
+            + special.xlogy(x_0, p_0)
+            + special.xlog1py(n_0 - x_0, -p_0)
+        )
 
     best = minimize_scalar(
         minus_log_likelihood, bounds=(1e-9, 1 - margin - 1e-9), method="bounded", options={"xatol": 1e-13}
