@@ -16,7 +16,7 @@ RATIO = {"name": "m", "kind": "ratio", "events": "e", "total": "t", "harm": "inc
 
 
 def config(*metrics, **more):
-    """A config of these metrics with intervals of 15 s."""
+    """A config of these metrics with intervals of 15 s, or what else is said."""
     return JudgeConfig.from_mapping({"name": "test", "interval": "15s", "metrics": list(metrics), **more})
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from canary_judge import JudgeConfig, Window, plan
+from canary_judge import Window, plan
 from canary_judge.series import Form, Result, Series
 from canary_judge.stats.dependence import ranks_tau
 from canary_judge.stats.sample_sizes import rank_sample_size
+from tests import builders
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 WINDOW = Window(NOON, NOON + timedelta(hours=2))
@@ -25,7 +26,7 @@ HEAP = {"name": "heap", "kind": "gauge", "query": "heap", "harm": "increase", "m
 
 
 def config(*metrics, **more):
-    return JudgeConfig.from_mapping({"name": "shop", "interval": "1m", "metrics": list(metrics), **more})
+    return builders.config(*metrics, **{"interval": "1m", **more})
 
 
 class Traffic:

@@ -26,7 +26,7 @@ __all__ = ["Advice", "advise"]
 _LATENCY = re.compile(r"latenc|duration|response_time|_seconds|_ms\b|slow", re.IGNORECASE)
 _RANGE = re.compile(r"\[(\d+(?:ms|s|m|h|d))(?::[^\]]*)?\]")
 # More canary events than this is more than most canaries see in a day.
-_MANY_EVENTS = 5000.0
+_MORE_THAN_A_DAY = 5000.0
 _FEW_METRICS = 4
 
 
@@ -97,8 +97,8 @@ def _of_the_whole(config: JudgeConfig) -> Iterator[tuple[str, str]]:
         yield (
             "old-fleet",
             (
-                f"{', '.join(levels[:3])}: if the baseline is the old fleet, it has warm caches, a longer life "
-                "behind them; compare with a fresh baseline: the old version, started together with the canary"
+                f"{', '.join(levels[:3])}: if the baseline is the old fleet, its caches are warm and it has been "
+                "running for longer; compare with a fresh baseline: the old version, started together with the canary"
             ),
         )
 
@@ -155,7 +155,7 @@ def _of_margin(config: JudgeConfig, metric: Metric) -> Iterator[tuple[str, str]]
     if isinstance(metric, RatioMetric | RateMetric | LatencyMetric):
         ratio = 1 - margin.relative if metric.harm is Harm.DECREASE else 1 + margin.relative
         events = rate_ratio_events(ratio, canary_share=0.0, alpha=config.false_pass_rate, power=config.power)
-        if events > _MANY_EVENTS:
+        if events > _MORE_THAN_A_DAY:
             yield (
                 "narrow-margin",
                 (

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["follow", "restore", "save"]
 
 # Looks without any answer after the planned end, before the watch gives up.
-_PATIENCE = 5
+_TRIES_AFTER_THE_END = 5
 
 
 def restore(
@@ -90,7 +90,7 @@ def follow(
             last = monitor.look(source, moment, weight=weight)
         except SourceUnavailable as error:
             failed += 1
-            if monitor.overdue(moment) and failed >= _PATIENCE:
+            if monitor.overdue(moment) and failed >= _TRIES_AFTER_THE_END:
                 raise
             complain(f"no answer ({error}); the next look tries again")
             continue

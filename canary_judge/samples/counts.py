@@ -20,7 +20,7 @@ from canary_judge.stats.counts import Counts
 __all__ = ["count_samples"]
 
 # Where so many events are expected, none at all is less likely than a wrong selector.
-_MANY_EVENTS = 10.0
+_TOO_MANY_TO_BE_ABSENT = 10.0
 
 _Counted = RatioMetric | RateMetric | LatencyMetric
 
@@ -177,7 +177,7 @@ def _objections(metric: _Counted, read: _Read, quality: Quality) -> Iterator[str
         )
     if read.events.baseline.series and not read.events.canary.series:
         expected = happened.baseline / (total.baseline or 1.0) * total.canary
-        if expected >= _MANY_EVENTS:
+        if expected >= _TOO_MANY_TO_BE_ABSENT:
             yield (
                 f"the canary has no event series at all where {expected:.0f} events were to be expected: a misspelt "
                 "selector? Set `absent_is_zero: true` if the selector is right"

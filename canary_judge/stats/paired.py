@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["combined_p_value", "ewc_error", "ewc_t", "signed_rank", "unsettled"]
 
+# Cosines of a series of n values: this times n^(2/3) (Lazarus et al. 2018, equation 4).
+_COSINES = 0.4
+# A trend is looked for in so many values, worth so many degrees of freedom, and told at this level: it is looked for at
+# every metric and look, and forbids a pass.
+_FEWEST_FOR_A_TREND, _FEWEST_DEGREES, _TREND_LEVEL = 20, 4, 0.001
+
 
 def signed_rank(differences: Float, *, inflation: float = 1.0) -> tuple[float, float]:
     """Wilcoxon's signed ranks of dependent differences.
@@ -67,7 +73,7 @@ def ewc_error(values: Float) -> tuple[float, int]:
         (True, 6)
     """
     n = values.size
-    count = max(round(0.4 * n ** (2 / 3)), 1)
+    count = max(round(_COSINES * n ** (2 / 3)), 1)
     frequencies = np.pi * np.arange(1, count + 1)[:, None] * (np.arange(n) + 0.5) / n
     weights = np.sqrt(2 / n) * (np.cos(frequencies) @ (values - values.mean()))
     return float(np.sqrt((weights**2).mean() / n)), count
@@ -99,7 +105,7 @@ def unsettled(differences: Float) -> float | None:
         (True, 0.02)
     """
     n = differences.size
-    if n < 20:
+    if n < _FEWEST_FOR_A_TREND:
         return None
     ranks, time = mid_ranks(differences[None, :])[0][0], np.arange(n, dtype=float)
     ranks, time = ranks - ranks.mean(), time - time.mean()
@@ -111,10 +117,10 @@ def unsettled(differences: Float) -> float | None:
     tau = float(autocorrelation_time(autocorrelation(rest[None, :]), np.array([n]))[0])
     correlation = slope * float(np.sqrt((time**2).sum() / spread))
     df = n / tau - 2
-    if df < 4 or abs(correlation) >= 1 - 1e-12:
-        return None if df < 4 else float(differences[-1] - differences[0]) / (n - 1)
+    if df < _FEWEST_DEGREES or abs(correlation) >= 1 - 1e-12:
+        return None if df < _FEWEST_DEGREES else float(differences[-1] - differences[0]) / (n - 1)
     t = correlation * np.sqrt(df / (1 - correlation**2))
-    if 2 * float(special.stdtr(df, -abs(t))) > 0.001:
+    if 2 * float(special.stdtr(df, -abs(t))) > _TREND_LEVEL:
         return None
     half = n // 2
     return float(np.median(differences[-half:] - differences[:half])) / (n - half)

@@ -12,6 +12,7 @@ from canary_judge.errors import ConfigError
 from canary_judge.results import Side
 from canary_judge.series import format_duration, parse_duration
 from canary_judge.stats.margins import Margin
+from tests.builders import config
 
 ROOT = Path(__file__).parents[2]
 GAUGE = {"name": "heap", "kind": "gauge", "query": "q", "harm": "increase", "margin": "10%"}
@@ -23,10 +24,6 @@ LATENCY = {
     "slower_than": "250ms",
     "margin": "1.25x",
 }
-
-
-def config(*metrics, **more):
-    return JudgeConfig.from_mapping({"name": "c", "interval": "15s", "metrics": list(metrics), **more})
 
 
 @pytest.mark.parametrize(

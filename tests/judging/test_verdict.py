@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canary_judge.errors import ConfigError
@@ -16,7 +16,7 @@ from canary_judge.samples import GaugeData, MetricSamples, RawData
 from tests.builders import GAUGE, RATIO, START, STEP, config, counted, gauged, quality
 from tests.builders import samples as of_all
 
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+quick = settings(max_examples=60, derandomize=True)
 
 
 def judged(made, of, n=60):

@@ -76,7 +76,7 @@ REQUEST = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(REQUEST)
 def test_any_request_is_judged_or_refused_and_its_json_round_trips(data):
     try:
@@ -91,14 +91,14 @@ def test_any_request_is_judged_or_refused_and_its_json_round_trips(data):
     assert judge(request.config, request.pairs, request.thresholds).to_mapping() == result.to_mapping()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ANYTHING)
 def test_whatever_is_no_request_is_refused_with_a_message(data):
     with pytest.raises(DataError, match=r"\w"):
         Request.from_mapping(data)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(PAIR)
 def test_a_pair_survives_json_with_non_finite_numbers(data):
     pair = MetricSetPair.from_mapping(data)

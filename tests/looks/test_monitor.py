@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from canary_judge import JudgeConfig, Monitor, Outcome, Verdict
+from canary_judge import Monitor, Outcome, Verdict
 from canary_judge.errors import DataError, SourceUnavailable
 from canary_judge.results import Side
 from canary_judge.series import Form, Result, Series, nanoseconds
+from tests import builders
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 STEP = timedelta(seconds=15)
@@ -25,7 +26,7 @@ HEAP = {"name": "heap", "kind": "gauge", "query": "heap", "harm": "increase", "m
 
 
 def config(*metrics, **more):
-    return JudgeConfig.from_mapping({"name": "shop", "interval": "15s", "metrics": list(metrics or [ERRORS]), **more})
+    return builders.config(*(metrics or [ERRORS]), **more)
 
 
 class Store:

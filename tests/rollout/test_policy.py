@@ -356,7 +356,7 @@ def test_an_approval_holds_for_its_stage_only():
     assert step(gated, replace(at(1), approved=0), PASS(), NOON + minutes(10), reading=reads(25))[1].rule == "approval"
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(
     st.lists(
         st.tuples(

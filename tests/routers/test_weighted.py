@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import jsonpatch
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canary_judge.errors import (
@@ -21,7 +21,7 @@ from canary_judge.routers.kinds import KINDS
 from canary_judge.routers.kubernetes import patched
 from canary_judge.routers.weighted import Target, changes, reading, residuals
 
-quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+quick = settings(max_examples=150, derandomize=True)
 STABLE, CANARY, ACTION = "app-stable", "app-canary", "root"
 JUNK = st.dictionaries(
     st.sampled_from(["timeout", "retries", "filters~1", "a/b", "ü"]),

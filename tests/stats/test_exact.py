@@ -24,7 +24,7 @@ def counts(rows):
     return Counts(events_baseline=e_b, exposure_baseline=n_b, events_canary=e_c, exposure_canary=n_c)
 
 
-quick = settings(max_examples=80, deadline=None, derandomize=True)
+quick = settings(max_examples=80, derandomize=True)
 
 
 @quick

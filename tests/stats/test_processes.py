@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from canary_judge.stats.processes import RankProcess
@@ -15,7 +15,6 @@ VALUES = st.one_of(st.integers(-3, 3).map(float), st.floats(-1e9, 1e9), st.just(
 
 
 @given(st.lists(st.tuples(VALUES, VALUES, VALUES, VALUES), min_size=1, max_size=40))
-@settings(deadline=None)
 def test_the_streaming_statistic_equals_the_batch_one_exactly(rows):
     values = np.array(rows)
     process = RankProcess.start(2)

@@ -33,7 +33,7 @@ def counted(baseline, canary):
     return sum(float(c > b) + 0.5 * float(c == b) for c, b in itertools.product(canary.tolist(), baseline.tolist()))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(rows(ANY), rows(TIED), rows(CLOSE)), st.sampled_from([1, 1 << 16]), st.sampled_from([1, 1 << 21]))
 def test_the_statistic_equals_counting_all_pairs(sides, chunk, piece):
     baseline, canary = sides

@@ -41,7 +41,7 @@ def by_sorting(baseline, canary, half_width):
 
 
 @pytest.mark.parametrize("route", ROUTES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(sorted(KINDS)),
     st.sampled_from(sorted(KINDS)),
