@@ -51,7 +51,7 @@ def run(config: JudgeConfig, metrics: dict[str, MetricSamples], intervals: int, 
     for start, end in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True):
         window = Window(START + start * STEP, START + end * STEP)
         samples = Samples(window=window, metrics={name: cut(one, start, end) for name, one in metrics.items()})
-        state, judgement = observe(config, state, samples, intervals=False)
+        state, judgement = observe(config, state, samples, with_intervals=False)
         if found is None and any(metric.outcome in FOUND for metric in judgement.metrics):
             found = end
         if passed is None and judgement.verdict is Verdict.PASS:

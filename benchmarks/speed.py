@@ -14,19 +14,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 
 from benchmarks.paired import ROUNDS, Ratio, paired
 from benchmarks.rank_cases import SHAPES, Case, Data, cases, has_r, ours_judge, r_seconds
-from canary_judge.stats.processes import RankProcess
-from canary_judge.stats.rank import mann_whitney
-from canary_judge.stats.sequential import best_rho
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 MARK = "<!-- written by `python -m benchmarks.speed` from here on -->\n"
@@ -168,37 +163,6 @@ print(tracemalloc.get_traced_memory()[1] / 2**20)
 """
 
 
-def streams(rounds: int) -> Iterator[str]:
-    """One more look at 1000 streams: what is kept up to date, against ranking all values again."""
-    yield "| values so far | ours (update, read) ms | our batch again | scipy, a loop over the streams |"
-    yield "|---|---|---|---|"
-    rng = np.random.default_rng(1)
-    rho = best_rho(40.0, alpha=0.01)
-    for size in (60, 120, 240, 480):
-        b, c = rng.lognormal(size=(2, STREAMS, size + 1))
-        start = RankProcess.start(STREAMS)
-        u = mann_whitney(baseline=b[:, :size], canary=c[:, :size])
-        sides = {name: np.ascontiguousarray(side[:, :size].T) for name, side in (("baseline", b), ("canary", c))}
-        process = replace(start, **sides, count=np.full(STREAMS, float(size)), u=u.u)
-        last = b[:, size], c[:, size]
-
-        def look(process: RankProcess = process, last: tuple[np.ndarray, np.ndarray] = last) -> np.ndarray:
-            return process.update(baseline=last[0], canary=last[1]).log_e(tau=1.0, rho=rho)
-
-        def again(b: np.ndarray = b, c: np.ndarray = c) -> np.ndarray:
-            return mann_whitney(baseline=b, canary=c).z
-
-        def loop(b: np.ndarray = b, c: np.ndarray = c) -> list[float]:
-            return [
-                stats.mannwhitneyu(y, x, alternative="greater", method="asymptotic").pvalue
-                for x, y in zip(b, c, strict=True)
-            ]
-
-        batch, peer = paired(look, again, rounds=rounds), paired(look, loop, rounds=max(rounds // 2, 3))
-        low, high = peer.spread
-        yield f"| {size} | {1000 * peer.ours:.2f} | {batch.median:.1f}x | {peer.median:.0f}x ({low:.0f}-{high:.0f}) |"
-
-
 def memory() -> Iterator[str]:
     """Peak of what is allocated while the data are at hand, in fresh processes."""
     yield "| work | pairs x points | data MiB | peak above the data MiB |"
@@ -224,7 +188,6 @@ def main(rounds: int = ROUNDS) -> None:
     for title, table in (
         ("Rank kernels", kernels(rounds)),
         ("The whole judge against R", against_r(rounds)),
-        ("Streams", streams(rounds)),
         ("Processes", processes(rounds)),
         ("Memory", memory()),
     ):

@@ -94,6 +94,11 @@ class Role(StrEnum):
     SCORE = "score"
     WATCH = "watch"
 
+    @property
+    def decides(self) -> bool:
+        """Whether a regression of such a metric fails the canary by itself."""
+        return self in (Role.GATE, Role.GUARD)
+
 
 class Outcome(StrEnum):
     """What the data say about one metric."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from canary_judge.results import Comparison, LookInfo, Scale, TrafficSplit
 
-__all__ = ["count", "effect", "facts", "interval", "level", "sides", "sizes", "span", "stage", "wait"]
+__all__ = ["change", "count", "effect", "facts", "interval", "level", "sides", "sizes", "span", "standing", "wait"]
 
 
 def level(value: float, *, unit: str, share: bool) -> str:
@@ -104,7 +104,7 @@ def wait(seconds: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """A length of time on a board: always the same two units.
+    """A length of time on a board: its two largest units.
 
     Examples:
         >>> span(3905), span(125), span(7)
@@ -117,7 +117,7 @@ def span(seconds: float) -> str:
     return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
 
 
-def stage(look: LookInfo | None, split: TrafficSplit | None, *, seconds: float, interval_seconds: float) -> str:
+def standing(look: LookInfo | None, split: TrafficSplit | None, *, seconds: float, interval_seconds: float) -> str:
     """Where in a run of looks a judgement stands, and the traffic split."""
     parts = []
     if look is not None:

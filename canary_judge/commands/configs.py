@@ -13,15 +13,17 @@ from canary_judge.commands.options import (
     add_source,
     add_window,
     config_of,
+    plan_of,
+    print_advice,
     sources_of,
     window_of,
 )
 from canary_judge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from canary_judge.config.model import JudgeConfig
+    pass
 
-__all__ = ["add_check", "add_plan", "add_presets", "add_schema", "print_advice"]
+__all__ = ["add_check", "add_plan", "add_presets", "add_schema"]
 
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +65,6 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from canary_judge.commands.rollout import plan_of
     from canary_judge.routers import from_config as router_from_config
     from canary_judge.sources import from_config
 
@@ -118,13 +119,3 @@ def _schema(_: argparse.Namespace) -> int:
 
     print(json.dumps(json_schema(), indent=2))
     return 0
-
-
-def print_advice(config: JudgeConfig) -> None:
-    """What is likely to be wrong with a config, if anything."""
-    from canary_judge.config.advice import advise
-
-    if advice := advise(config):
-        print("\nAdvice:")
-        for one in advice:
-            print(f"  - {one} [{one.code}]")

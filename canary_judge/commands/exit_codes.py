@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from canary_judge.results import Judgement, Verdict
 
-__all__ = ["ERROR", "INSUFFICIENT", "LEFTOVERS", "STOPPED", "of_judgement"]
+__all__ = ["ERROR", "FAIL", "INSUFFICIENT", "LEFTOVERS", "MARGINAL", "PASS", "STOPPED", "of_judgement"]
 
-ERROR, INSUFFICIENT = 1, 4
+PASS, ERROR, FAIL, MARGINAL, INSUFFICIENT = 0, 1, 2, 3, 4
 # A rollout that neither ended at 100 % nor at 0; a rollback that left something leading to the canary.
-STOPPED = LEFTOVERS = 3
-_OF_VERDICT = {Verdict.PASS: 0, Verdict.FAIL: 2, Verdict.MARGINAL: 3}
+STOPPED = LEFTOVERS = MARGINAL
+_OF_VERDICT = {Verdict.PASS: PASS, Verdict.FAIL: FAIL, Verdict.MARGINAL: MARGINAL}
 
 
 def of_judgement(judgement: Judgement) -> int:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from canary_judge.commands.exit_codes import ERROR, FAIL, MARGINAL, PASS
 from canary_judge.errors import DataError
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ def _judge(options: argparse.Namespace) -> int:
             request = kayenta.Request.from_mapping(kayenta.parse_json(text, options.request))
             result = kayenta.judge(request.config, request.pairs, request.thresholds)
         except DataError as error:
-            return {"error": str(error)}, 1
-        return result.to_mapping(), {"Pass": 0, "Marginal": 3, "Fail": 2}[result.classification]
+            return {"error": str(error)}, ERROR
+        return result.to_mapping(), {"Pass": PASS, "Marginal": MARGINAL, "Fail": FAIL}[result.classification]
 
     if options.lines:
         with _opened(options.request) as lines:

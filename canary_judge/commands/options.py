@@ -15,6 +15,7 @@ from canary_judge.series import MetricSource, Window, parse_duration
 
 if TYPE_CHECKING:
     from canary_judge.config.model import JudgeConfig
+    from canary_judge.rollout.plan import RolloutPlan
 
 __all__ = [
     "add_output",
@@ -24,6 +25,8 @@ __all__ = [
     "colored",
     "config_of",
     "duration_of",
+    "plan_of",
+    "print_advice",
     "sources_of",
     "time_of",
     "unicode_out",
@@ -171,3 +174,26 @@ def colored(options: argparse.Namespace) -> bool:
 def unicode_out() -> bool:
     """Whether the terminal knows more than ASCII."""
     return (sys.stdout.encoding or "ascii").lower().startswith("utf")
+
+
+def plan_of(config: JudgeConfig, stages: str | None = None) -> RolloutPlan:
+    """The plan of a config, with other stages where they are given."""
+    from canary_judge.rollout.plan import RolloutPlan
+
+    plain = dict(config.rollout)
+    if stages is not None:
+        try:
+            plain["stages"] = [float(one) for one in stages.split(",")]
+        except ValueError:
+            raise ConfigError(f"--stages is {stages!r}; write it as 5,25,50,100") from None
+    return RolloutPlan.from_mapping(plain)
+
+
+def print_advice(config: JudgeConfig) -> None:
+    """What is likely to be wrong with a config, if anything."""
+    from canary_judge.config.advice import advise
+
+    if advice := advise(config):
+        print("\nAdvice:")
+        for one in advice:
+            print(f"  - {one} [{one.code}]")

@@ -9,19 +9,21 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
-from canary_judge.commands.configs import print_advice
-from canary_judge.commands.exit_codes import STOPPED
+from canary_judge.commands.exit_codes import FAIL, PASS, STOPPED
 from canary_judge.commands.options import (
     add_output,
     add_source,
     colored,
     config_of,
     duration_of,
+    plan_of,
+    print_advice,
     sources_of,
     unicode_out,
 )
 from canary_judge.commands.routers import pairs, preview
 from canary_judge.errors import ConfigError
+from canary_judge.rollout.inbox import COMMANDS, send_command
 from canary_judge.routing import TrafficRouter
 from canary_judge.series import format_duration
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from canary_judge.rollout.events import Event
     from canary_judge.rollout.plan import RolloutPlan, Stage
 
-__all__ = ["add_control", "add_rollout", "plan_of"]
+__all__ = ["add_control", "add_rollout"]
 
 # Events that stay in sight below the board.
 _SHOWN_EVENTS = 8
@@ -60,22 +62,9 @@ def add_rollout(parser: argparse.ArgumentParser) -> None:
 def add_control(parser: argparse.ArgumentParser) -> None:
     """`control JOURNAL COMMAND`."""
     parser.add_argument("journal", metavar="JOURNAL", help="of the running rollout")
-    parser.add_argument("order", metavar="COMMAND", choices=["approve", "pause", "resume", "abort", "stop"])
+    parser.add_argument("order", metavar="COMMAND", choices=COMMANDS)
     parser.add_argument("--reason", default="", metavar="TEXT")
     parser.set_defaults(run=_control)
-
-
-def plan_of(config: JudgeConfig, stages: str | None = None) -> RolloutPlan:
-    """The plan of a config, with other stages where they are given."""
-    from canary_judge.rollout.plan import RolloutPlan
-
-    plain = dict(config.rollout)
-    if stages is not None:
-        try:
-            plain["stages"] = [float(one) for one in stages.split(",")]
-        except ValueError:
-            raise ConfigError(f"--stages is {stages!r}; write it as 5,25,50,100") from None
-    return RolloutPlan.from_mapping(plain)
 
 
 def _router_of(options: argparse.Namespace, config: JudgeConfig) -> TrafficRouter:
@@ -114,7 +103,7 @@ def _rollout(options: argparse.Namespace) -> int:
         if result.judgement is not None:
             print(f"\n{result.judgement.explain(color=colored(options))}")
         print(f"\n{str(result.phase).replace('_', ' ').upper()} at {result.weight:g} %: {result.reason}")
-    return {Phase.PROMOTED: 0, Phase.ROLLED_BACK: 2}.get(result.phase, STOPPED)
+    return {Phase.PROMOTED: PASS, Phase.ROLLED_BACK: FAIL}.get(result.phase, STOPPED)
 
 
 def _stop_on_signals(controller: Controller) -> None:
@@ -215,8 +204,6 @@ def _plain(event: Event) -> dict[str, Any]:
 
 
 def _control(options: argparse.Namespace) -> int:
-    from canary_judge.rollout.inbox import send_command
-
     send_command(options.journal, options.order, options.reason)
     print(f"{options.order} is left for the driver of {options.journal}; it obeys at its next look")
     return 0

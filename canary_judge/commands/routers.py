@@ -52,7 +52,7 @@ def add_router(parser: argparse.ArgumentParser) -> None:
 
 
 def pairs(items: Sequence[str], place: str) -> dict[str, Any]:
-    """KEY=VALUE pairs; a key that is given again makes a list, and true, false and numbers are what they look like."""
+    """KEY=VALUE pairs; a key given again makes a list; true, false and the numbers among them are read."""
     found: dict[str, Any] = {}
     for item in items:
         key, sign, text = item.partition("=")

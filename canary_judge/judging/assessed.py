@@ -39,9 +39,9 @@ class Assessed:
     shortfall: Shortfall | None = None
     latched: str | None = None
 
-    def with_comparison(self, compared: Compared | None) -> Assessed:
+    def with_comparison(self, compared: Compared) -> Assessed:
         """The same with this comparison."""
-        return replace(self, compared=compared, comparison=None if compared is None else compared.evidence)
+        return replace(self, compared=compared, comparison=compared.evidence)
 
     def measured(self, level: float) -> Assessed:
         """The same with effect and interval, at a two-sided confidence level."""

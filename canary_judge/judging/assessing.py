@@ -9,7 +9,7 @@ from canary_judge.config.metrics import GaugeMetric, Metric
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.counts import assess_counts
 from canary_judge.judging.instances import assess_instances
-from canary_judge.judging.shortfalls import Look
+from canary_judge.judging.look import Look
 from canary_judge.judging.silence import fell_silent
 from canary_judge.judging.values import assess_gauge, assess_raw, biased_gauge
 from canary_judge.results import Outcome, Quality

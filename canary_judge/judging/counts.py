@@ -8,7 +8,8 @@ import numpy as np
 
 from canary_judge.config.metrics import Metric
 from canary_judge.judging.assessed import Assessed
-from canary_judge.judging.shortfalls import Look, count_shortfall
+from canary_judge.judging.look import Look
+from canary_judge.judging.shortfalls import count_shortfall
 from canary_judge.results import Outcome
 from canary_judge.samples import CountData
 from canary_judge.stats.dispersion import instance_dispersion

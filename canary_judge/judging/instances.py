@@ -10,7 +10,8 @@ import numpy as np
 from canary_judge.arrays import Bool, Float
 from canary_judge.config.metrics import Metric
 from canary_judge.judging.assessed import Assessed
-from canary_judge.judging.shortfalls import Look, instance_shortfall
+from canary_judge.judging.look import Look
+from canary_judge.judging.shortfalls import instance_shortfall
 from canary_judge.judging.values import no_relative_margin
 from canary_judge.results import Outcome, Shortfall
 from canary_judge.samples import GaugeData

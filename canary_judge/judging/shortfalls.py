@@ -9,40 +9,14 @@ from scipy import special
 
 from canary_judge.config.metrics import Metric
 from canary_judge.config.model import JudgeConfig
+from canary_judge.judging.look import Look
 from canary_judge.results import Comparison, Scale, Shortfall
-from canary_judge.series import Window
 from canary_judge.stats.sample_sizes import limit_sample_size, proportions_sample_size, rate_ratio_events
 from canary_judge.wording import count, wait
 
-__all__ = ["Look", "count_shortfall", "instance_shortfall", "time_shortfall"]
+__all__ = ["count_shortfall", "instance_shortfall", "time_shortfall"]
 
-_LONGEST_WAIT_SECONDS = 30 * 86400.0
 _NO_TIME = "; no realistic time would do: widen the margin"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
-    """What all metrics of a look share.
-
-    Attributes:
-        config: For levels, power and minimum samples.
-        window: The judged window.
-        cost: How much more data the design of the looks needs than one planned look.
-    """
-
-    config: JudgeConfig
-    window: Window
-    cost: float = 1.0
-
-    @property
-    def intervals(self) -> int:
-        """Intervals of the window."""
-        return self.window.duration // self.config.interval
-
-    def more_time(self, factor: float) -> float | None:
-        """Seconds until there are so many times the data; None when there are enough, or no realistic time would do."""
-        seconds = self.window.duration.total_seconds() * (factor - 1)
-        return seconds if 0 < seconds <= _LONGEST_WAIT_SECONDS else None
 
 
 # --- ranks -------------------------------------------------------------------------------------------------------
@@ -165,7 +139,7 @@ def _of_margin(config: JudgeConfig, metric: Metric, comparison: Comparison, shar
         if bound == rate:
             return None
         per_side = proportions_sample_size(min(max(rate, 1e-12), 1.0), bound, alpha=alpha, power=power)
-        # a side test with n on both sides has the information of n / 2 per unit of share * (1 - share)
+        # a one-sided test with n on each side has the information of n / 2 per unit of share * (1 - share)
         product = per_side / 2 * phi / exposure
         trials = product * exposure / (1 - share) / phi
         return _Need(

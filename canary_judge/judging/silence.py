@@ -7,7 +7,7 @@ from datetime import timedelta
 from canary_judge.results import Judgement, MetricResult, Quality, Side
 from canary_judge.samples import CountData, MetricSamples, RawData
 
-__all__ = ["all_silent", "fell_silent", "given_up", "silent", "unheard"]
+__all__ = ["PATIENCE", "all_silent", "fell_silent", "given_up", "silent", "unheard"]
 
 # Intervals that a late point is waited for; after that it is a gap.
 PATIENCE = 3

@@ -10,7 +10,8 @@ from canary_judge.arrays import Float, Int
 from canary_judge.config.metrics import GaugeMetric, Metric, SamplesMetric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed
-from canary_judge.judging.shortfalls import Look, time_shortfall
+from canary_judge.judging.look import Look
+from canary_judge.judging.shortfalls import time_shortfall
 from canary_judge.results import Outcome
 from canary_judge.samples import GaugeData, RawData
 from canary_judge.stats.dependence import cluster_time, ranks_tau
@@ -20,7 +21,7 @@ from canary_judge.stats.questions import Compared
 from canary_judge.stats.rank import mid_ranks
 from canary_judge.stats.sample_sizes import margin_sample_size, sign_sample_size
 
-__all__ = ["assess_gauge", "assess_raw", "biased_gauge", "no_relative_margin", "raw_tau"]
+__all__ = ["FEWEST_EFFECTIVE", "assess_gauge", "assess_raw", "biased_gauge", "no_relative_margin", "raw_tau"]
 
 _FEWEST_WITH_HISTORY = 4.0
 # Without a record before the window, tau is an estimate from few effective samples: ask for more of them.

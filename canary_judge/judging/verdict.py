@@ -11,8 +11,8 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import ConfigError
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.assessing import assess
+from canary_judge.judging.look import Look
 from canary_judge.judging.outcomes import UNDECIDED, family_wise, outcome_of
-from canary_judge.judging.shortfalls import Look
 from canary_judge.judging.traffic import canary_share, requests, traffic_split
 from canary_judge.results import (
     Action,
@@ -123,7 +123,7 @@ def _verdict(
     config: JudgeConfig, results: Sequence[MetricResult], score: float
 ) -> tuple[Verdict, tuple[str, ...], bool]:
     regressed = [r for r in results if r.outcome is Outcome.REGRESSED and r.role is not Role.WATCH]
-    decisive = [r for r in regressed if r.role in {Role.GATE, Role.GUARD}]
+    decisive = [r for r in regressed if r.role.decides]
     required = {metric.name for metric in config.metrics if metric.required}
     holding = [r for r in results if r.role is Role.GATE and r.outcome not in {Outcome.SAFE, Outcome.TOLERABLE}]
     held = {r.name for r in holding}

@@ -15,6 +15,7 @@ from canary_judge.looks.observing import observe, warmup_intervals
 from canary_judge.looks.state import MonitorState
 from canary_judge.results import Judgement
 from canary_judge.samples import Samples, collect
+from canary_judge.samples.grid import intervals
 from canary_judge.series import MetricSource, Query, Result, Window, format_duration, parse_duration
 
 __all__ = ["Monitor"]
@@ -197,8 +198,8 @@ def _ready(
         times = [one.timestamps for one in result.series]
         present = np.zeros(count, dtype=bool)
         if times:
-            at = np.searchsorted(edges, np.concatenate(times), side="left") - 1
-            present[at[(at >= 0) & (at < count)]] = True
+            place, inside = intervals(np.concatenate(times), edges)
+            present[place[inside]] = True
         # gaps inside are gaps; what is late is at the end
         complete = min(complete, int(np.flatnonzero(present)[-1]) + 1 if present.any() else 0)
     usable = max(complete, overdue)

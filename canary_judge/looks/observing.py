@@ -11,11 +11,11 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.assessing import assess
-from canary_judge.judging.shortfalls import Look
+from canary_judge.judging.look import Look
 from canary_judge.judging.traffic import canary_share, requests, traffic_split
 from canary_judge.judging.verdict import conclude
 from canary_judge.looks.anytime import Design, anytime, with_interval
-from canary_judge.looks.state import MonitorState, as_requests
+from canary_judge.looks.state import MonitorState, as_requests, no_requests
 from canary_judge.looks.streams import Stream, append
 from canary_judge.results import Judgement, LookInfo, Outcome, Role
 from canary_judge.samples import Samples
@@ -38,7 +38,7 @@ def observe(
     samples: Samples | None,
     *,
     weight: float | None = None,
-    intervals: bool = True,
+    with_intervals: bool = True,
 ) -> tuple[MonitorState, Judgement]:
     """Take in the next intervals and judge all of them so far: no I/O, no clock.
 
@@ -47,7 +47,7 @@ def observe(
         state: Of the look before.
         samples: The intervals from the watermark on; None when there is none, and nothing is looked at twice.
         weight: Percent of the traffic that the canary gets from now on, where the caller knows it.
-        intervals: Give each effect its confidence sequence; without them a look costs half as much.
+        with_intervals: Give each effect its confidence sequence; without them a look costs less.
 
     Returns:
         The next state, and a judgement that may be acted on at any look.
@@ -60,7 +60,7 @@ def observe(
         state = replace(
             state,
             weight=weight,
-            split=as_requests(np.empty(0), np.empty(0)),
+            split=no_requests(),
             split_from=state.consumed + _SETTLING,
             warm_until=max(state.warm_until, state.consumed + warmup_intervals(config)),
         )
@@ -68,10 +68,11 @@ def observe(
         state = _consume(config, state, samples)
     window = Window(state.start, max(state.watermark(config.interval), state.start + config.interval))
     design = Design.of(state.horizon, state.consumed)
-    state, assessed = _assessed(config, state, window, design, level=config.interval_level if intervals else 1.0)
+    state, assessed = _assessed(config, state, window, design, level=config.interval_level if with_intervals else 1.0)
     split = traffic_split(config, state.split, state.weight)
-    judgement = conclude(config, assessed, window, traffic=split, look=_look(config, state, design))
-    look = replace(_look(config, state, design), seconds_to_decision=_projected(config, judgement, state))
+    look = _look(config, state, design)
+    judgement = conclude(config, assessed, window, traffic=split, look=look)
+    look = replace(look, seconds_to_decision=_projected(config, judgement, state))
     return _latched(state, judgement), replace(judgement, look=look)
 
 
@@ -133,8 +134,8 @@ def _consume(config: JudgeConfig, state: MonitorState, samples: Samples) -> Moni
     }
     settled = max(state.split_from - state.consumed, 0)
     split = as_requests(
-        np.concatenate([state.split.exposure_baseline, seen["baseline"][settled:]]),
-        np.concatenate([state.split.exposure_canary, seen["canary"][settled:]]),
+        baseline=np.concatenate([state.split.exposure_baseline, seen["baseline"][settled:]]),
+        canary=np.concatenate([state.split.exposure_canary, seen["canary"][settled:]]),
     )
     warm = state.consumed < state.warm_until
     streams = dict(state.streams)

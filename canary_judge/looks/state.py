@@ -19,22 +19,32 @@ from canary_judge.errors import DataError
 from canary_judge.looks.streams import Stream
 from canary_judge.stats.counts import Counts
 
-__all__ = ["MonitorState", "as_requests"]
+__all__ = ["MonitorState", "as_requests", "no_requests"]
 
 _FORMAT = 2
 
 
-def as_requests(baseline: Float, canary: Float) -> Counts:
+def as_requests(*, baseline: Float, canary: Float) -> Counts:
     """Requests of both sides as exposures without events."""
     nothing = np.zeros(len(baseline))
     return Counts(events_baseline=nothing, exposure_baseline=baseline, events_canary=nothing, exposure_canary=canary)
+
+
+def no_requests() -> Counts:
+    """None yet."""
+    return as_requests(baseline=np.empty(0), canary=np.empty(0))
+
+
+def _requests_from(plain: Any) -> Counts:
+    baseline, canary = (np.array(side, dtype=float) for side in plain)
+    return as_requests(baseline=baseline, canary=canary)
 
 
 # Requests stand in JSON as two lists: the baseline's and the canary's.
 _Requests = Annotated[
     Counts,
     PlainSerializer(lambda split: [split.exposure_baseline.tolist(), split.exposure_canary.tolist()]),
-    BeforeValidator(lambda plain: as_requests(*(np.array(side, dtype=float) for side in plain))),
+    BeforeValidator(_requests_from),
 ]
 
 
@@ -62,7 +72,7 @@ class MonitorState:
     left_out: int = 0
     warm_until: int = 0
     weight: float | None = None
-    split: _Requests = field(default_factory=lambda: as_requests(np.empty(0), np.empty(0)))
+    split: _Requests = field(default_factory=no_requests)
     split_from: int = 0
     streams: Mapping[str, Stream] = field(default_factory=dict)
 

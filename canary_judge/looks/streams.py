@@ -185,8 +185,8 @@ class _Rows(NamedTuple):
 def _join_rows(old: _Rows, new: _Rows) -> _Rows:
     """Rows of the same instance end to end; the record before the window is the one of its first look."""
     if not old.names and not new.names:
-        rows = max(len(old.values), len(new.values), 0)
-        joined = np.concatenate([_padded(old.values, rows), _padded(new.values, rows)], axis=1)
+        rows = max(len(old.values), len(new.values))
+        joined = np.concatenate([_or_gaps(old.values, rows), _or_gaps(new.values, rows)], axis=1)
         return _Rows(joined, (), np.empty((0, 0)))
     names = tuple(dict.fromkeys((*old.names, *new.names)))
     joined = np.concatenate([_placed(one.values, one.names, names) for one in (old, new)], axis=1)
@@ -202,7 +202,8 @@ def _join_rows(old: _Rows, new: _Rows) -> _Rows:
     return _Rows(joined, names, before)
 
 
-def _padded(values: Float, rows: int) -> Float:
+def _or_gaps(values: Float, rows: int) -> Float:
+    """The values, or gaps in all rows where nothing was read."""
     return values if len(values) == rows else np.full((rows, values.shape[1]), np.nan)
 
 

@@ -17,7 +17,7 @@ __all__ = ["from_json", "to_frame", "to_json"]
 
 @cache
 def _adapter() -> TypeAdapter[Judgement]:
-    from pydantic import TypeAdapter  # reading a verdict needs none
+    from pydantic import TypeAdapter  # the fields of a judgement need none
 
     return TypeAdapter(Judgement)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from canary_judge import wording
 from canary_judge.results import Comparison, Judgement, MetricResult, Outcome, Verdict
-from canary_judge.wording import effect, interval, level, sides, stage
+from canary_judge.wording import effect, interval, level, sides
 
 __all__ = ["COLUMNS", "Tone", "headline", "missing", "row", "standing", "subtitle", "tone", "warnings"]
 
@@ -51,7 +52,8 @@ def subtitle(judgement: Judgement) -> str:
 def standing(judgement: Judgement) -> str:
     """Where in a run of looks this stands, and the traffic split."""
     seconds = (judgement.end - judgement.start).total_seconds()
-    return stage(judgement.look, judgement.traffic, seconds=seconds, interval_seconds=judgement.interval_seconds)
+    every = judgement.interval_seconds
+    return wording.standing(judgement.look, judgement.traffic, seconds=seconds, interval_seconds=every)
 
 
 def row(metric: MetricResult) -> dict[str, str]:

@@ -24,7 +24,7 @@ from canary_judge.rollout.events import Event, EventKind, RolloutResult
 from canary_judge.rollout.inbox import Inbox
 from canary_judge.rollout.journal import Journal
 from canary_judge.rollout.plan import RolloutPlan
-from canary_judge.rollout.policy import Order, step, take_over
+from canary_judge.rollout.policy import Order, read_back, step
 from canary_judge.rollout.resuming import identity, restored, take_up
 from canary_judge.rollout.state import (
     Phase,
@@ -365,7 +365,7 @@ class Controller:
             yield self._event(EventKind.TROUBLE, f"{weight:g} % was set, but {reading} is in force")
             return
         before = self._state.stage
-        self._state = take_over(self.plan, self._state, self._now(), reading)
+        self._state = read_back(self.plan, self._state, self._now(), reading)
         if self._state.stage != before:
             yield from self._arrived()
 

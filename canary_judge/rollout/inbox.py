@@ -6,7 +6,7 @@ from pathlib import Path
 
 from canary_judge.errors import ConfigError, DataError
 
-__all__ = ["COMMANDS", "read_commands", "send_command"]
+__all__ = ["COMMANDS", "Inbox", "read_commands", "send_command"]
 
 COMMANDS = ("approve", "pause", "resume", "abort", "stop")
 

@@ -29,7 +29,7 @@ class Stage(StrictModel):
     approval: bool = Field(default=False, description="A human must approve before this stage is left.")
     needs: Literal["pass", "no_harm"] | None = Field(
         default=None,
-        description="`pass`: safety is proven. `no_harm`: no gate is degraded, has an error or is without data.",
+        description="`pass`: safety is proven. `no_harm`: no gate or guard is degraded, failing, silent or empty.",
     )
 
 
@@ -86,7 +86,7 @@ class RolloutPlan(StrictModel):
                 raise ValueError(f"stages: {other:g} comes after {one:g}; weights must rise")
         if weights[-1] != 100:
             raise ValueError(f"stages: the last weight is {weights[-1]:g}; end with 100")
-        if len(weights) < 2 or weights[0] > self.first_stage_at_most:
+        if weights[0] > self.first_stage_at_most:
             raise ValueError(
                 f"stages: the first weight is {weights[0]:g} %, more than {self.first_stage_at_most:g} %: begin with 1 "
                 "to 10 %, or raise `first_stage_at_most` if the traffic is too thin for that"

@@ -11,15 +11,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from canary_judge.judging.silence import PATIENCE, unheard
-from canary_judge.results import Action, Judgement, Outcome, Role, Verdict
+from canary_judge.results import Action, Judgement, Outcome, Verdict
 from canary_judge.rollout.plan import RolloutPlan, Stage
 from canary_judge.rollout.state import Phase, RolloutState
 from canary_judge.routing import WeightReading, same_weight
 from canary_judge.series import format_duration
 
-__all__ = ["Order", "Step", "step", "take_over"]
-
-_DECIDING = (Role.GATE, Role.GUARD)
+__all__ = ["Order", "Step", "read_back", "step"]
 
 
 class Order(StrEnum):
@@ -86,7 +84,7 @@ def step(
         if judgement.action is Action.ROLL_BACK:
             why = "; ".join(judgement.reasons) or "a regression is shown"
             return _roll_back(state, "regressed", why)
-    state = take_over(plan, state, now, reading)
+    state = read_back(plan, state, now, reading)
     if state.phase is Phase.PROMOTED:
         return state, Step(order=Order.END, rule="promoted", reason=state.reason)
     if state.phase is Phase.RUNNING and (silence := _silence(plan, state, judgement, now)):
@@ -113,7 +111,7 @@ def _silence(plan: RolloutPlan, state: RolloutState, judgement: Judgement | None
     if judgement is None:
         late = now - state.heard >= plan.patience
         return f"no new data to judge since {state.heard:%H:%M:%S}, {patience}" if late else ""
-    deciding = [metric for metric in judgement.metrics if metric.role in _DECIDING]
+    deciding = [metric for metric in judgement.metrics if metric.role.decides]
     if deciding and all(unheard(judgement, metric, plan.patience) for metric in deciding):
         least = min(metric.quality.silent_canary for metric in deciding if metric.quality is not None)
         length = format_duration(timedelta(seconds=least * judgement.interval_seconds))
@@ -162,12 +160,12 @@ def _fit(needs: str, following: Stage, judgement: Judgement) -> str:
     quiet = timedelta(seconds=PATIENCE * judgement.interval_seconds)
     for metric in judgement.metrics:
         bad = metric.outcome in unfit or unheard(judgement, metric, quiet)
-        if metric.role in _DECIDING and bad:
+        if metric.role.decides and bad:
             return ""
     return "no harm is shown, and this stage asks for no more"
 
 
-def take_over(plan: RolloutPlan, state: RolloutState, now: datetime, reading: WeightReading | None) -> RolloutState:
+def read_back(plan: RolloutPlan, state: RolloutState, now: datetime, reading: WeightReading | None) -> RolloutState:
     """The state in the light of the weight in force: the intended one, ours, or somebody else's (drifted)."""
     if reading is None:
         return state

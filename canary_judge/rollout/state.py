@@ -94,7 +94,7 @@ def resume(state: RolloutState) -> RolloutState:
 
 
 def abort(state: RolloutState, reason: str) -> RolloutState:
-    """Roll back because a human says so."""
+    """Roll back because somebody says so, or nobody can go on."""
     return state if state.phase.ended else replace(state, phase=Phase.ROLLING_BACK, intended=None, reason=reason)
 
 

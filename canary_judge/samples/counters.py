@@ -12,7 +12,7 @@ from canary_judge.results import Side
 from canary_judge.samples.grid import Unusable, intervals
 from canary_judge.series import Form, Result, Series
 
-__all__ = ["CountedSide", "empty_side", "first_samples", "increments", "note_first"]
+__all__ = ["CountedSide", "empty_side", "first_seen", "increments", "note_first_seen"]
 
 
 @dataclass(slots=True)
@@ -132,16 +132,16 @@ def _zero_before(one: Series, first: Mapping[tuple[str, str], int], times: Int, 
     return target is not None and bool(first.get(target, int(times[0])) < int(times[0]))
 
 
-def first_samples(parts: Mapping[tuple[str, Side], Result], side: Side) -> dict[tuple[str, str], int]:
+def first_seen(parts: Mapping[tuple[str, Side], Result], side: Side) -> dict[tuple[str, str], int]:
     """The earliest point of any series of each target: when a label set is born later, it was zero until then."""
     first: dict[tuple[str, str], int] = {}
     for (_, of), result in parts.items():
         if of is side:
-            note_first(result, first)
+            note_first_seen(result, first)
     return first
 
 
-def note_first(result: Result, first: dict[tuple[str, str], int]) -> None:
+def note_first_seen(result: Result, first: dict[tuple[str, str], int]) -> None:
     """Note the earliest point of each target of a result."""
     for one in result.series:
         target = _target(one.labels)

@@ -10,7 +10,7 @@ import numpy as np
 from canary_judge.arrays import Float, Int
 from canary_judge.config.metrics import LatencyMetric, RateMetric, RatioMetric
 from canary_judge.results import Quality, Side, Sides
-from canary_judge.samples.counters import CountedSide, empty_side, first_samples, increments, note_first
+from canary_judge.samples.counters import CountedSide, empty_side, first_seen, increments, note_first_seen
 from canary_judge.samples.data import CountData, MetricSamples
 from canary_judge.samples.grid import Parts, Unusable, coverage, pause
 from canary_judge.samples.raw import MOST_UNDEFINED
@@ -89,7 +89,7 @@ def _read_side(metric: _Counted, parts: Parts, edges: Int, side: Side) -> tuple[
     """Events and exposure of one side."""
     if isinstance(metric, LatencyMetric):
         return _slower(parts.get(("histogram", side), Result()), metric.bound(), edges, side)
-    first = first_samples(parts, side)
+    first = first_seen(parts, side)
     events = increments(parts.get(("events", side), Result()), edges, first, f"{side} events")
     if isinstance(metric, RateMetric) and metric.exposure is None:
         seconds = float(edges[1] - edges[0]) / 1e9
@@ -236,7 +236,7 @@ def _slower(result: Result, bound: float, edges: Int, side: Side) -> tuple[Count
         lacking = selector(dict(min(instances[0] ^ instances[1], key=sorted)))
         raise Unusable(f"{side}: {lacking} has not the bucket {bound:g}; all instances need the same bounds")
     first: dict[tuple[str, str], int] = {}
-    note_first(result, first)
+    note_first_seen(result, first)
     exposure = increments(replace(result, series=tuple(buckets[np.inf])), edges, first, f"{side} histogram")
     faster = increments(replace(result, series=tuple(buckets[fits[0]])), edges, first, f"{side} histogram")
     slow = np.maximum(exposure.increments - faster.increments, 0.0)

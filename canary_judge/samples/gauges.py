@@ -23,7 +23,7 @@ def gauge_samples(metric: GaugeMetric, parts: Parts, edges: Int) -> MetricSample
     values, names = read.map(lambda side: side.values), read.map(lambda side: side.names)
     warnings: list[str] = []
     before = Sides.of(
-        lambda side: levels_before(parts.get(("history", side), Result()), metric.by, edges, side, warnings)
+        lambda side: _levels_before(parts.get(("history", side), Result()), metric.by, edges, side, warnings)
     )
     told = tuple(warnings)
     if not values.baseline.size and not values.canary.size:
@@ -57,8 +57,8 @@ def gauge_samples(metric: GaugeMetric, parts: Parts, edges: Int) -> MetricSample
         simultaneous=all(result.simultaneous for result in parts.values()),
         names_baseline=names.baseline,
         names_canary=names.canary,
-        before_baseline=rows_of(names.baseline, *before.baseline),
-        before_canary=rows_of(names.canary, *before.canary),
+        before_baseline=_rows_of(names.baseline, *before.baseline),
+        before_canary=_rows_of(names.canary, *before.canary),
     )
     return MetricSamples(data=data, quality=quality, warnings=told)
 
@@ -75,11 +75,11 @@ def _read(metric: GaugeMetric, parts: Parts, edges: Int, side: Side) -> _Levels:
     result = parts.get(("value", side), Result())
     if result.form is not Form.LEVEL:
         raise Unusable(f"{side}: the source answered with {result.form.value}, but a gauge needs levels")
-    values, bad = levels(result.series, metric.by, edges, side)
-    return _Levels(values=values, names=instance_names(result.series, metric.by), non_finite=bad)
+    values, bad = _levels(result.series, metric.by, edges, side)
+    return _Levels(values=values, names=_instance_names(result.series, metric.by), non_finite=bad)
 
 
-def levels_before(
+def _levels_before(
     past: Result, by: tuple[str, ...], edges: Int, side: Side, warnings: list[str]
 ) -> tuple[tuple[str, ...], Float]:
     """Names and values of the series before the window, on the grid continued backwards."""
@@ -95,16 +95,16 @@ def levels_before(
         return (), np.empty((0, 0))
     step = int(edges[1] - edges[0])
     count = max(int(np.ceil((edges[0] - earliest) / step)), 1)
-    values, _ = levels(past.series, by, edges[0] - step * np.arange(count, -1, -1), side)
-    return instance_names(past.series, by), values
+    values, _ = _levels(past.series, by, edges[0] - step * np.arange(count, -1, -1), side)
+    return _instance_names(past.series, by), values
 
 
-def instance_names(series: Sequence[Series], by: tuple[str, ...]) -> tuple[str, ...]:
+def _instance_names(series: Sequence[Series], by: tuple[str, ...]) -> tuple[str, ...]:
     """Which instance each series is; nothing where they are not kept apart."""
     return tuple(", ".join(one.labels.get(label, "") for label in by) for one in series) if by else ()
 
 
-def rows_of(names: tuple[str, ...], known: tuple[str, ...], values: Float) -> Float:
+def _rows_of(names: tuple[str, ...], known: tuple[str, ...], values: Float) -> Float:
     """The rows of the named instances; NaN for one that is not known. Empty without names or without any record."""
     if not names or not len(values):
         return np.empty((0, 0))
@@ -113,7 +113,7 @@ def rows_of(names: tuple[str, ...], known: tuple[str, ...], values: Float) -> Fl
     return np.array([values[place[name]] if name in place else blank for name in names])
 
 
-def levels(series: Sequence[Series], by: tuple[str, ...], edges: Int, side: Side) -> tuple[Float, int]:
+def _levels(series: Sequence[Series], by: tuple[str, ...], edges: Int, side: Side) -> tuple[Float, int]:
     """Mean of the finite points per interval, one row per series; and how many points were not finite."""
     if by:
         keys = [tuple(one.labels.get(label, "") for label in by) for one in series]

@@ -131,7 +131,7 @@ def compare_counts(
         return rate_ratio_interval(grouped, level=level, phi=phi)
 
     tested = margin if margin is not None and (margin.relative is not None or proportion) else None
-    evidence = ask(harm, tested, at_par=test.ratio(1.0, grouped), at_margin=at_margin)
+    p_values = ask(harm, tested, at_par=test.ratio(1.0, grouped), at_margin=at_margin)
     several = grouped.events_canary.size > 1
     return Compared(
         measure=measure,
@@ -143,9 +143,9 @@ def compare_counts(
             margin=None if margin is None else margin.shown(harm, scale, level=rate_b),
             baseline=rate_b,
             canary=events_c / exposure_c,
-            p_harm=evidence.harm,
-            p_beyond_margin=evidence.beyond,
-            p_within_margin=evidence.within,
+            p_harm=p_values.harm,
+            p_beyond_margin=p_values.beyond,
+            p_within_margin=p_values.within,
             n_baseline=exposure_b,
             n_canary=exposure_c,
             n_effective=(events_b + events_c) / phi,

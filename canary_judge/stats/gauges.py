@@ -21,20 +21,28 @@ from canary_judge.results import Comparison, Harm, LimitCheck, Scale
 from canary_judge.stats.dependence import rank_autocorrelation_time, ranks_tau
 from canary_judge.stats.exact import binomial_tails
 from canary_judge.stats.margins import Margin
-from canary_judge.stats.paired import combined_p_value, ewc_error, ewc_t, signed_rank
+from canary_judge.stats.paired import combined_tails, ewc_error, ewc_t, signed_rank
 from canary_judge.stats.questions import AtMargin, Compared, Interval, Tails, ask
 from canary_judge.stats.rank import mann_whitney, mid_ranks
 from canary_judge.stats.shift import shift_interval
 
-__all__ = ["bounded", "compare_means", "compare_values", "effective_samples", "limit_values", "series_tau"]
+__all__ = [
+    "bounded",
+    "compare_means",
+    "compare_values",
+    "effective_samples",
+    "limit_values",
+    "series_tau",
+    "student_tails",
+]
 
 # Pairs are believed to be worth more than the sides by themselves when they are so many, and by this factor.
 _MANY_PAIRS, _CLEAR_GAIN = 20.0, 2.0
 
 
-def effective_samples(n_baseline: float, n_canary: float, tau: float) -> float:
+def effective_samples(*, baseline: float, canary: float, tau: float = 1.0) -> float:
     """Independent samples per side that carry as much information: harmonic mean of the sides, over tau."""
-    return 2 * n_baseline * n_canary / (n_baseline + n_canary) / tau
+    return 2 * baseline * canary / (baseline + canary) / tau
 
 
 def compare_values(
@@ -77,23 +85,23 @@ def compare_values(
         >>> round(c.effect, 2), c.p_beyond_margin < 1e-6
         (1.77, True)
     """
-    n_effective = effective_samples(baseline.size, canary.size, tau)
+    n_effective = effective_samples(baseline=baseline.size, canary=canary.size, tau=tau)
     df = max(2 * n_effective - 2, 1.0)
     positive = margin is not None and margin.relative is not None and min(baseline.min(), canary.min()) > 0
 
     def tails(reference: Float) -> Tails:
-        ranked = _rank_tails(reference, canary, tau, df, spreads_differ=spreads_differ)
+        ranked = _rank_tails(reference=reference, canary=canary, tau=tau, df=df, spreads_differ=spreads_differ)
         if not paired:
             return ranked
         logarithms = positive and reference.min() > 0
         differences = np.log(canary) - np.log(reference) if logarithms else canary - reference
-        return _combined(ranked, _signed_tails(differences, inflation))
+        return combined_tails(ranked, _signed_tails(differences, inflation))
 
     def at_margin(margin: Margin, *, upward: bool) -> AtMargin:
         return AtMargin.of(tails(margin.shifted(baseline, upward=upward)), upward=upward)
 
-    scale = _scale(margin, baseline.min(), canary.min())
-    evidence = ask(harm, margin, at_par=tails(baseline), at_margin=at_margin)
+    scale = _scale(margin, lowest=min(float(baseline.min()), float(canary.min())))
+    p_values = ask(harm, margin, at_par=tails(baseline), at_margin=at_margin)
     worth = n_effective
     if paired:
         # what both sides share costs the pairs nothing; but few values cannot tell that it is shared
@@ -101,7 +109,7 @@ def compare_values(
         worth = pairs if pairs >= max(_MANY_PAIRS, _CLEAR_GAIN * worth) else worth
     usual = float(np.median(baseline))
     return Compared(
-        measure=lambda level: _shift(baseline, canary, scale, tau, df, level),
+        measure=lambda level: _shift(baseline=baseline, canary=canary, scale=scale, tau=tau, df=df, level=level),
         evidence=Comparison(
             method="Mann-Whitney"
             + (" and signed ranks" if paired else "")
@@ -110,9 +118,9 @@ def compare_values(
             margin=None if margin is None else margin.shown(harm, scale, level=usual),
             baseline=usual,
             canary=float(np.median(canary)),
-            p_harm=evidence.harm,
-            p_beyond_margin=evidence.beyond,
-            p_within_margin=evidence.within,
+            p_harm=p_values.harm,
+            p_beyond_margin=p_values.beyond,
+            p_within_margin=p_values.within,
             n_baseline=baseline.size,
             n_canary=canary.size,
             n_effective=worth,
@@ -121,36 +129,35 @@ def compare_values(
     )
 
 
-def _scale(margin: Margin | None, lowest_baseline: float, lowest_canary: float) -> Scale:
+def _scale(margin: Margin | None, *, lowest: float) -> Scale:
     """Effects are shown as ratios where the margin is one and no value forbids it."""
     relative = margin is not None and margin.absolute is None
-    return Scale.RATIO if relative and float(lowest_baseline) > 0 and float(lowest_canary) > 0 else Scale.DIFFERENCE
+    return Scale.RATIO if relative and lowest > 0 else Scale.DIFFERENCE
 
 
-def _rank_tails(reference: Float, canary: Float, tau: float, df: float, *, spreads_differ: bool) -> Tails:
+def _rank_tails(*, reference: Float, canary: Float, tau: float, df: float, spreads_differ: bool) -> Tails:
     """Mann-Whitney on n / tau values, with Student's tails."""
     test = mann_whitney(baseline=reference[None, :], canary=canary[None, :])
     z = float(test.z[0]) / np.sqrt(tau)
     if spreads_differ and z:
-        z *= min(1.0, float(test.sigma[0]) / max(_placement_deviation(reference, canary), 1e-300))
-    return _student(z, df)
+        z *= min(1.0, float(test.sigma[0]) / max(_placement_deviation(baseline=reference, canary=canary), 1e-300))
+    return student_tails(z, df)
 
 
 def _signed_tails(differences: Float, inflation: float) -> Tails:
     """Wilcoxon's signed ranks on n / tau differences."""
     t, n = signed_rank(differences, inflation=inflation)
-    return _student(t, max(n - 1, 1.0))
+    return student_tails(t, max(n - 1, 1.0))
 
 
-def _student(t: float, df: float) -> Tails:
+def student_tails(t: float, df: float) -> Tails:
+    """Both tails of Student's t."""
     return Tails(above=float(special.stdtr(df, -t)), below=float(special.stdtr(df, t)))
 
 
-def _combined(one: Tails, other: Tails) -> Tails:
-    return Tails(above=combined_p_value([one.above, other.above]), below=combined_p_value([one.below, other.below]))
-
-
-def _shift(baseline: Float, canary: Float, scale: Scale, tau: float, df: float, level: float) -> tuple[float, Interval]:
+def _shift(
+    *, baseline: Float, canary: Float, scale: Scale, tau: float, df: float, level: float
+) -> tuple[float, Interval]:
     """Hodges-Lehmann shift and its interval, of logarithms where a ratio is shown."""
     quantile = float(special.stdtrit(df, 1 - (1 - level) / 2))
     # the untied deviation: ties at one shift are none at the next, and it is the wider one
@@ -189,7 +196,7 @@ def compare_means(*, baseline: Float, canary: Float, harm: Harm, margin: Margin 
         (5.0, True)
     """
     usual, new = float(baseline.mean()), float(canary.mean())
-    scale = _scale(margin, usual, new)
+    scale = _scale(margin, lowest=min(usual, new))
 
     def at_margin(margin: Margin, *, upward: bool) -> AtMargin:
         sign = 1 if upward else -1
@@ -207,7 +214,7 @@ def compare_means(*, baseline: Float, canary: Float, harm: Harm, margin: Margin 
         effect = ratio if scale is Scale.RATIO else new - usual
         return effect, bounded(effect - half_width, effect + half_width)
 
-    evidence = ask(harm, margin, at_par=_mean_tails(canary - baseline), at_margin=at_margin)
+    p_values = ask(harm, margin, at_par=_mean_tails(canary - baseline), at_margin=at_margin)
     return Compared(
         measure=measure,
         evidence=Comparison(
@@ -216,9 +223,9 @@ def compare_means(*, baseline: Float, canary: Float, harm: Harm, margin: Margin 
             margin=None if margin is None else margin.shown(harm, scale, level=usual),
             baseline=usual,
             canary=new,
-            p_harm=evidence.harm,
-            p_beyond_margin=evidence.beyond,
-            p_within_margin=evidence.within,
+            p_harm=p_values.harm,
+            p_beyond_margin=p_values.beyond,
+            p_within_margin=p_values.within,
             n_baseline=baseline.size,
             n_canary=canary.size,
             n_effective=float(ewc_error(canary - baseline)[1]),
@@ -252,7 +259,7 @@ def _plain_t(differences: Float) -> float:
     return mean / error if error > 0 else math.copysign(math.inf, mean) if mean else 0.0
 
 
-def _placement_deviation(baseline: Float, canary: Float) -> float:
+def _placement_deviation(*, baseline: Float, canary: Float) -> float:
     """Standard deviation of Mann-Whitney's u from the spread of each side's placements among the other."""
     pooled = mid_ranks(np.concatenate([canary, baseline])[None, :])[0][0]
     placements = (

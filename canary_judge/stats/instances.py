@@ -16,9 +16,9 @@ from scipy import special
 
 from canary_judge.arrays import Float
 from canary_judge.results import Comparison, Harm, Scale
-from canary_judge.stats.gauges import bounded, effective_samples
+from canary_judge.stats.gauges import bounded, effective_samples, student_tails
 from canary_judge.stats.margins import Margin
-from canary_judge.stats.paired import combined_p_value
+from canary_judge.stats.paired import combined_tails
 from canary_judge.stats.questions import AtMargin, Compared, Interval, Tails, ask
 from canary_judge.stats.rank import mann_whitney_p_values
 
@@ -82,7 +82,7 @@ def compare_instances(
         relative = amount / usual if usual and margin.by_share(usual) else 0.0
         return AtMargin.of(test.tails(amount, 1 + relative), upward=upward)
 
-    evidence = ask(harm, margin, at_par=test.tails(0.0), at_margin=at_margin)
+    p_values = ask(harm, margin, at_par=test.tails(0.0), at_margin=at_margin)
     return Compared(
         measure=lambda level: test.measured(scale, level),
         evidence=Comparison(
@@ -95,12 +95,12 @@ def compare_instances(
             margin=None if margin is None else margin.shown(harm, scale, level=usual),
             baseline=usual,
             canary=new,
-            p_harm=evidence.harm,
-            p_beyond_margin=evidence.beyond,
-            p_within_margin=evidence.within,
+            p_harm=p_values.harm,
+            p_beyond_margin=p_values.beyond,
+            p_within_margin=p_values.within,
             n_baseline=b.size,
             n_canary=c.size,
-            n_effective=effective_samples(b.size, c.size, 1.0),
+            n_effective=effective_samples(baseline=b.size, canary=c.size),
         ),
     )
 
@@ -158,14 +158,12 @@ class _Spread:
             floor = 1 / self.permutations
             return Tails(0.5, 0.5) if distance == 0 else Tails(floor, 1.0) if distance > 0 else Tails(1.0, floor)
         t = distance / self.error(factor)
-        above, below = float(special.stdtr(self.df, -t)), float(special.stdtr(self.df, t))
+        by_spread = student_tails(t, self.df)
         if not self.by_ranks:
-            return Tails(above=above, below=below)
+            return by_spread
         reference = self.baseline * factor if factor != 1 and not self.changes else self.baseline + null
         higher, lower = mann_whitney_p_values(baseline=reference[None, :], canary=self.canary[None, :])
-        return Tails(
-            above=combined_p_value([above, float(higher[0])]), below=combined_p_value([below, float(lower[0])])
-        )
+        return combined_tails(by_spread, Tails(above=float(higher[0]), below=float(lower[0])))
 
     def measured(self, scale: Scale, level: float) -> tuple[float, Interval]:
         """Effect and interval on the scale that is shown."""

@@ -15,13 +15,14 @@ from scipy import special
 
 from canary_judge.arrays import Float
 from canary_judge.stats.dependence import autocorrelation, autocorrelation_time
+from canary_judge.stats.questions import Tails
 from canary_judge.stats.rank import mid_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-__all__ = ["combined_p_value", "ewc_error", "ewc_t", "signed_rank", "unsettled"]
+__all__ = ["combined_p_value", "combined_tails", "ewc_error", "ewc_t", "signed_rank", "unsettled"]
 
 # Cosines of a series of n values: this times n^(2/3) (Lazarus et al. 2018, equation 4).
 _COSINES = 0.4
@@ -141,3 +142,8 @@ def combined_p_value(p_values: Sequence[float]) -> float:
     mean = float(scores.mean())
     tail = np.arctan(1 / mean) / np.pi if mean > 0 else 1 + np.arctan(1 / mean) / np.pi if mean < 0 else 0.5
     return float(tail)
+
+
+def combined_tails(one: Tails, other: Tails) -> Tails:
+    """Both tails of two tests of the same null."""
+    return Tails(above=combined_p_value([one.above, other.above]), below=combined_p_value([one.below, other.below]))

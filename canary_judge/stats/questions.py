@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from canary_judge.results import Comparison, Harm
 from canary_judge.stats.margins import Margin
 
-__all__ = ["AtMargin", "Compared", "Evidence", "Interval", "MarginTest", "Tails", "ask"]
+__all__ = ["AtMargin", "Compared", "Interval", "MarginTest", "PValues", "Tails", "ask"]
 
 Interval = tuple[float | None, float | None]
 
@@ -46,7 +46,7 @@ class AtMargin(NamedTuple):
         return cls(beyond=tails.worse(upward=upward), within=tails.better(upward=upward))
 
 
-class Evidence(NamedTuple):
+class PValues(NamedTuple):
     """The three p-values of a comparison; the last two are None without a margin."""
 
     harm: float
@@ -62,7 +62,7 @@ class MarginTest(Protocol):
         ...
 
 
-def ask(harm: Harm, margin: Margin | None, *, at_par: Tails, at_margin: MarginTest) -> Evidence:
+def ask(harm: Harm, margin: Margin | None, *, at_par: Tails, at_margin: MarginTest) -> PValues:
     """The three questions in the harmful direction; both directions share the error when either hurts.
 
     Args:
@@ -75,17 +75,17 @@ def ask(harm: Harm, margin: Margin | None, *, at_par: Tails, at_margin: MarginTe
         >>> def at_margin(margin, *, upward):
         ...     return AtMargin(beyond=0.3, within=0.7) if upward else AtMargin(beyond=0.9, within=0.1)
         >>> ask(Harm.EITHER, Margin(relative=0.1), at_par=Tails(0.01, 0.99), at_margin=at_margin)
-        Evidence(harm=0.02, beyond=0.6, within=0.7)
+        PValues(harm=0.02, beyond=0.6, within=0.7)
     """
     if harm is not Harm.EITHER:
         upward = harm is Harm.INCREASE
         beyond, within = (None, None) if margin is None else at_margin(margin, upward=upward)
-        return Evidence(harm=at_par.worse(upward=upward), beyond=beyond, within=within)
+        return PValues(harm=at_par.worse(upward=upward), beyond=beyond, within=within)
     worse = min(1.0, 2 * min(at_par))
     if margin is None:
-        return Evidence(harm=worse, beyond=None, within=None)
+        return PValues(harm=worse, beyond=None, within=None)
     up, down = at_margin(margin, upward=True), at_margin(margin, upward=False)
-    return Evidence(harm=worse, beyond=min(1.0, 2 * min(up.beyond, down.beyond)), within=max(up.within, down.within))
+    return PValues(harm=worse, beyond=min(1.0, 2 * min(up.beyond, down.beyond)), within=max(up.within, down.within))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,7 +90,7 @@ def mann_whitney(*, baseline: Float, canary: Float) -> RankTest:
             b, c = np.where(gaps_b, np.nan, b), np.where(gaps_c, np.nan, c)  # one bit pattern for all that is missing
             n_baseline[part] -= missing[0]
             n_canary[part] -= missing[1]
-        keys = _keys(b, c, mixed=not low >= 0)
+        keys = _keys(baseline=b, canary=c, mixed=not low >= 0)
         if keys is None:
             ranks, ties[part] = mid_ranks(np.concatenate([c, b], axis=1))
             doubled[part] = 2 * np.nansum(ranks[:, :m], axis=1)
@@ -106,7 +106,7 @@ def mann_whitney(*, baseline: Float, canary: Float) -> RankTest:
     return RankTest(u=u, sigma=sigma, z=z, n_baseline=n_baseline, n_canary=n_canary)
 
 
-def _keys(baseline: Float, canary: Float, *, mixed: bool) -> Keys | None:
+def _keys(*, baseline: Float, canary: Float, mixed: bool) -> Keys | None:
     """Integers in the order of the values, canary + 1; None where magnitudes are too small or large to be packed."""
     m = canary.shape[1]
     keys: Keys = np.empty((canary.shape[0], m + baseline.shape[1]), dtype=np.uint64)
@@ -213,11 +213,11 @@ def mann_whitney_p_values(*, baseline: Float, canary: Float, continuity: bool = 
     lower = np.where(known, special.ndtr((excess + half) / scale), 1.0)
     for row in np.flatnonzero((test.n_baseline + test.n_canary <= _EXACT) & known):
         b, c = (side[row][~np.isnan(side[row])] for side in (baseline, canary))
-        higher[row], lower[row] = _exact_tails(b, c)
+        higher[row], lower[row] = _exact_tails(baseline=b, canary=c)
     return higher, lower
 
 
-def _exact_tails(baseline: Float, canary: Float) -> tuple[float, float]:
+def _exact_tails(*, baseline: Float, canary: Float) -> tuple[float, float]:
     """P(rank sum >= the observed one), P(<=), over all assignments of the pooled mid-ranks to the sides."""
     small, n = (canary, canary.size) if canary.size <= baseline.size else (baseline, baseline.size)
     ranks, _ = mid_ranks(np.concatenate([canary, baseline])[None, :])

@@ -27,14 +27,13 @@ if TYPE_CHECKING:
 
 __all__ = ["RateRatioProcess"]
 
-_WIDEST = 4.0  # log rate ratios up to e^4 = 55
 # half of the prior looks for ratios of the order of 2.7, half for those near 1.3
 _SCALES = (1.0, 0.3)
 
 
 @cache
 def _nodes() -> Float:
-    """Log rate ratios, dense near 0 where many events tell small ratios apart."""
+    """Log rate ratios up to 4 (a ratio of 55), dense near 0 where many events tell small ratios apart."""
     fine, middle, coarse = np.arange(1, 31) * 0.02, 0.6 + np.arange(1, 19) * 0.05, 1.5 + np.arange(1, 26) * 0.1
     half = np.concatenate([fine, middle, coarse])
     return np.concatenate([-half[::-1], [0.0], half])

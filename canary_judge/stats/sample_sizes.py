@@ -1,4 +1,4 @@
-"""How many samples a comparison needs: planned sample sizes, each for one side test.
+"""How many samples a comparison needs: planned sample sizes, each for a one-sided test.
 
 References:
     Happ, M., Bathke, A. C. & Brunner, E. (2019), doi:10.1002/sim.7983 (rank tests).

@@ -67,13 +67,15 @@ def split_finding(*, baseline: Float, canary: Float, share: float, tolerance: fl
     log_e = multinomial_log_e([mine, whole - mine], [share, 1 - share]) if 0 < share < 1 else 0.0
     finding = ""
     if observed is not None:
-        finding = _finding(baseline, canary, share, tolerance, log_e, observed)
+        finding = _finding(
+            baseline=baseline, canary=canary, share=share, tolerance=tolerance, log_e=log_e, observed=observed
+        )
     return TrafficSplit(
         configured=share, observed=observed, canary_requests=mine, requests=whole, log_e=log_e, finding=finding
     )
 
 
-def _finding(baseline: Float, canary: Float, share: float, tolerance: float, log_e: float, observed: float) -> str:
+def _finding(*, baseline: Float, canary: Float, share: float, tolerance: float, log_e: float, observed: float) -> str:
     mine, whole = float(canary.sum()), float(baseline.sum() + canary.sum())
     got = f"the canary gets {observed:.2%} of {whole:,.0f} requests"
     if share == 0:
@@ -85,13 +87,13 @@ def _finding(baseline: Float, canary: Float, share: float, tolerance: float, log
     if 0 < share < 1 and log_e >= threshold and abs(observed / share - 1) > tolerance:
         cause = "clients kept on the old version" if observed < share else "clients kept on the canary"
         return f"{got}, {100 * share:g}% is configured: sticky sessions ({cause})?"
-    growth = _growth(baseline, canary, tolerance)
+    growth = _growth(baseline=baseline, canary=canary, tolerance=tolerance)
     if 0 < share < 1 and growth:
         return f"{growth} at a constant weight of {100 * share:g}%: sticky sessions that pile up?"
     return ""
 
 
-def _growth(baseline: Float, canary: Float, tolerance: float) -> str:
+def _growth(*, baseline: Float, canary: Float, tolerance: float) -> str:
     """Whether the share in the second half differs from that in the first, beyond the tolerance."""
     half = canary.size // 2
     parts = [(float(side[:half].sum()), float(side[half:].sum())) for side in (canary, baseline + canary)]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from canary_judge.errors import ConfigError, DataError
 from canary_judge.results import Action, Outcome, Quality, Role, Verdict
 from canary_judge.rollout import Order, Phase, RolloutPlan, RolloutState, step
-from canary_judge.rollout.policy import take_over
+from canary_judge.rollout.policy import read_back
 from canary_judge.rollout.state import (
     abort,
     approve,
@@ -296,7 +296,7 @@ def test_the_table_in_the_documentation_is_this_one():
 
 
 def test_an_intended_weight_counts_when_it_is_read_back():
-    state = take_over(PLAN, at(intended=25.0), NOON + minutes(10), reads(25))
+    state = read_back(PLAN, at(intended=25.0), NOON + minutes(10), reads(25))
     assert (state.stage, state.weight, state.intended, state.since) == (1, 25.0, None, NOON + minutes(10))
 
 
