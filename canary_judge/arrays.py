@@ -1,14 +1,20 @@
-"""The array types that all modules speak in, and how they stand in JSON."""
+"""The array types that all modules speak in, how they stand in JSON, and the lengths that transforms like."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Bool", "Float", "Int"]
+__all__ = ["Bool", "Float", "Int", "smooth_length"]
+
+# Products of 2, 3 and 5, of which fast Fourier transforms are fastest.
+_SMOOTH: list[int] = sorted(
+    2**i * 3**j * 5**k for i in range(36) for j in range(23) for k in range(16) if 2**i * 3**j * 5**k < 2**36
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,16 @@ class _InJson:
 
         writing = core_schema.plain_serializer_function_ser_schema(self.write)
         return core_schema.no_info_plain_validator_function(self.read, serialization=writing)
+
+
+def smooth_length(least: int) -> int:
+    """The smallest length of at least this that a fast Fourier transform takes quickly.
+
+    Examples:
+        >>> smooth_length(241), smooth_length(17)
+        (243, 18)
+    """
+    return _SMOOTH[bisect_left(_SMOOTH, least)]
 
 
 Float = Annotated[NDArray[np.float64], _InJson(np.float64)]

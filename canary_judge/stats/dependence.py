@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from canary_judge.arrays import Float, Int
+from canary_judge.arrays import Float, Int, smooth_length
 from canary_judge.stats.rank import mid_ranks
 
 __all__ = ["autocorrelation", "autocorrelation_time", "cluster_time", "rank_autocorrelation_time", "ranks_tau"]
@@ -48,11 +48,13 @@ def autocorrelation(values: Float) -> Float:
     centred[(np.abs(centred) <= 1e-13 * scale).all(axis=1)] = 0.0
     top = np.abs(centred).max(axis=1, keepdims=True, initial=0.0)
     centred = np.divide(centred, top, out=np.zeros_like(centred), where=top > 0)
-    padded = 2 * width
+    padded = smooth_length(2 * width)
     spectrum = np.fft.rfft(centred, padded, axis=1)
     products = np.fft.irfft(spectrum * np.conj(spectrum), padded, axis=1)[:, :width]
-    mask = np.fft.rfft(present.astype(float), padded, axis=1)
-    pairs = np.rint(np.fft.irfft(mask * np.conj(mask), padded, axis=1)[:, :width])
+    pairs = np.broadcast_to(np.arange(width, 0, -1.0), (rows, width))
+    if not present.all():
+        mask = np.fft.rfft(present.astype(float), padded, axis=1)
+        pairs = np.rint(np.fft.irfft(mask * np.conj(mask), padded, axis=1)[:, :width])
     covariance = np.where(pairs > 0, products / np.maximum(pairs + np.arange(width), 1), 0.0)
     result = np.divide(covariance, covariance[:, :1], out=np.zeros((rows, width)), where=covariance[:, :1] > 1e-300)
     result[:, :1] = 1.0

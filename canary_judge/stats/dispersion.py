@@ -6,6 +6,9 @@ References:
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import special
 
@@ -13,7 +16,7 @@ from canary_judge.arrays import Float
 from canary_judge.stats.counts import Counts
 from canary_judge.stats.exact import rate_ratio_estimate
 
-__all__ = ["dispersion", "instance_dispersion", "own_dispersion", "split_dispersion"]
+__all__ = ["dispersion", "instance_dispersion", "needs_null", "own_dispersion", "split_dispersion"]
 
 # A dispersion is used only where it is significantly above 1, at this level: else its noise costs power on calm data.
 _LEVEL = 0.05
@@ -40,15 +43,19 @@ def dispersion(counts: Counts, *, null: float = 0.0, between: float = 1.0) -> fl
         ...                   events_canary=steady, exposure_canary=steady * 100))
         1.0
     """
-    split = split_dispersion(counts, null=null)
+    split = _Split.of(counts, null=null)
     later = split_dispersion(counts.over_time(), null=1.0)
-    if later > split:
-        used, observed, expected, _ = _split_moments(counts, null=null or 1.0)
-        hits = float(np.count_nonzero(used.events_canary))
-        if hits and expected > 0:
-            # the largest dispersion with which so even a split of so many intervals is not yet surprising
-            later = min(later, max(observed / expected, 1.0) * hits / float(special.chdtri(hits, 1 - _LEVEL)))
-    return max(split, later, between)
+    if later > split.dispersion and split.hits and split.expected > 0:
+        # the largest dispersion with which so even a split of so many intervals is not yet surprising
+        worst = split.hits / float(special.chdtri(split.hits, 1 - _LEVEL))
+        later = min(later, max(split.observed / split.expected, 1.0) * worst)
+    return max(split.dispersion, later, between)
+
+
+def needs_null(counts: Counts) -> bool:
+    """Whether the dispersion depends on the ratio under test: the split of the events does not tell one."""
+    used = _with_events(counts)
+    return used.events_canary.size < 2 or not (used.events_canary.sum() and used.events_baseline.sum())
 
 
 def instance_dispersion(events: Float, exposure: Float) -> float:
@@ -95,10 +102,7 @@ def split_dispersion(counts: Counts, *, null: float = 0.0) -> float:
         ...                         events_canary=steady, exposure_canary=steady * 100))
         1.0
     """
-    _, observed, expected, noise = _split_moments(counts, null=null)
-    if expected <= 0 or observed - expected <= _STANDARD_ERRORS * np.sqrt(max(noise, 0.0)):
-        return 1.0
-    return max(observed / expected, 1.0)
+    return _Split.of(counts, null=null).dispersion
 
 
 def own_dispersion(counts: Counts) -> float:
@@ -113,18 +117,49 @@ def own_dispersion(counts: Counts) -> float:
     return statistic if statistic > 1 + _STANDARD_ERRORS * noise else 1.0
 
 
-def _split_moments(counts: Counts, *, null: float) -> tuple[Counts, float, float, float]:
-    """Intervals with events, the sum of squared deviations of their split, what is expected of it, and its variance."""
+def _with_events(counts: Counts) -> Counts:
+    """Intervals with events, and with exposure on both sides."""
     events = counts.events_canary + counts.events_baseline
-    used = counts.select((events > 0) & (counts.exposure_canary > 0) & (counts.exposure_baseline > 0))
-    ratio = (rate_ratio_estimate(used) or null) if used.events_canary.size > 1 else None
-    if not ratio:
-        return used, 0.0, 0.0, 0.0
-    odds = used.exposure_canary / used.exposure_baseline * ratio
-    share = odds / (1 + odds)
-    events = used.events_canary + used.events_baseline
-    spread = events * share * (1 - share)
-    expected = float(spread.sum()) * (events.size - 1) / events.size  # one degree of freedom went into the ratio
-    observed = float(((used.events_canary - events * share) ** 2).sum())
-    noise = float((2 * spread**2 + spread * (1 - 6 * share * (1 - share))).sum())
-    return used, observed, expected, noise
+    return counts.select((events > 0) & (counts.exposure_canary > 0) & (counts.exposure_baseline > 0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Split:
+    """How the events of each interval fall to the sides.
+
+    Attributes:
+        observed: Sum of squared deviations of the canary's events from their share.
+        expected: What independent events would give.
+        noise: Variance of that sum.
+        hits: Intervals with canary events.
+    """
+
+    observed: float = 0.0
+    expected: float = 0.0
+    noise: float = 0.0
+    hits: int = 0
+
+    @classmethod
+    def of(cls, counts: Counts, *, null: float) -> _Split:
+        """At the estimated ratio, or at the null where there is none; nothing is known of one interval."""
+        used = _with_events(counts)
+        ratio = (rate_ratio_estimate(used) or null) if used.events_canary.size > 1 else None
+        if not ratio:
+            return cls()
+        odds = used.exposure_canary / used.exposure_baseline * ratio
+        share = odds / (1 + odds)
+        events = used.events_canary + used.events_baseline
+        spread = events * share * (1 - share)
+        return cls(
+            observed=float(((used.events_canary - events * share) ** 2).sum()),
+            expected=float(spread.sum()) * (events.size - 1) / events.size,  # one degree of freedom went into the ratio
+            noise=float((2 * spread**2 + spread * (1 - 6 * share * (1 - share))).sum()),
+            hits=int(np.count_nonzero(used.events_canary)),
+        )
+
+    @property
+    def dispersion(self) -> float:
+        """Observed over expected, where that is significantly above 1."""
+        if self.expected <= 0 or self.observed - self.expected <= _STANDARD_ERRORS * math.sqrt(max(self.noise, 0.0)):
+            return 1.0
+        return max(self.observed / self.expected, 1.0)

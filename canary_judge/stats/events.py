@@ -11,13 +11,15 @@ References:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from scipy import special
 
 from canary_judge.results import Comparison, Harm, LimitCheck, Scale
 from canary_judge.stats.counts import Counts, strata, without_burst
-from canary_judge.stats.dispersion import dispersion, own_dispersion
+from canary_judge.stats.dispersion import dispersion, needs_null, own_dispersion
 from canary_judge.stats.exact import (
+    SplitLaw,
     binomial_tails,
     deflated,
     rate_ratio_estimate,
@@ -34,6 +36,13 @@ __all__ = ["compare_counts", "limit_counts"]
 _FREQUENT = 0.1
 
 
+class _Pooled(NamedTuple):
+    """Strata, and the law of their events where the exact test is used on several."""
+
+    strata: Counts
+    law: SplitLaw | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Test:
     """The test that fits these events, of all strata or of some of them.
@@ -44,6 +53,7 @@ class _Test:
         between: Dispersion between the instances of the baseline.
         rate: The baseline's rate.
         frequent: The events are a large share of the exposure.
+        by_null: The dispersion depends on the null.
     """
 
     counts: Counts
@@ -51,24 +61,31 @@ class _Test:
     between: float
     rate: float
     frequent: bool
+    by_null: bool
 
-    def ratio(self, null: float, some: Counts) -> Tails:
+    def pooled(self, some: Counts) -> _Pooled:
+        """Strata that are to be tested."""
+        return _Pooled(some, None if self.frequent or some.events_canary.size == 1 else SplitLaw.of(some))
+
+    def ratio(self, null: float, some: _Pooled) -> Tails:
         """Against a ratio of rates."""
         if null <= 0:  # nothing can be that low, so all is above it
             return Tails(above=0.0, below=1.0)
         if self.frequent:
-            return score_p_values(some, ratio=null, phi=self._dispersion(null), guarded=True)
-        return rate_ratio_p_values(some, ratio=null, phi=self._dispersion(null))
+            return score_p_values(some.strata, ratio=null, phi=self._dispersion(null), guarded=True)
+        return rate_ratio_p_values(some.strata, ratio=null, phi=self._dispersion(null), law=some.law)
 
-    def difference(self, null: float, some: Counts) -> Tails:
+    def difference(self, null: float, some: _Pooled) -> Tails:
         """Against a difference of rates."""
         ratio = max(1 + null / self.rate, 0.0) if self.rate > 0 else 1.0
-        return score_p_values(some, difference=null, phi=self._dispersion(ratio), guarded=True)
+        return score_p_values(some.strata, difference=null, phi=self._dispersion(ratio), guarded=True)
 
     def _dispersion(self, null: float) -> float:
+        if not self.by_null:
+            return self.phi
         return max(self.phi, dispersion(self.counts, null=null, between=self.between))
 
-    def margin(self, margin: Margin, some: Counts, *, upward: bool, proportion: bool) -> list[AtMargin]:
+    def margin(self, margin: Margin, some: _Pooled, *, upward: bool, proportion: bool) -> list[AtMargin]:
         """Against each part of a margin: the relative one first."""
         found = []
         if margin.relative is not None:
@@ -110,12 +127,13 @@ def compare_counts(
     events_c, exposure_c = float(total.events_canary[0]), float(total.exposure_canary[0])
     rate_b = events_b / exposure_b
     frequent = proportion and (events_b + events_c) / (exposure_b + exposure_c) > _FREQUENT
-    test = _Test(counts=counts, phi=phi, between=between, rate=rate_b, frequent=frequent)
+    test = _Test(counts=counts, phi=phi, between=between, rate=rate_b, frequent=frequent, by_null=needs_null(counts))
+    whole = test.pooled(grouped)
     scale = _scale(margin, rate_b, proportion=proportion)
-    calm = without_burst(counts)
+    calm = None if (rest := without_burst(counts)) is None else test.pooled(rest)
 
     def at_margin(margin: Margin, *, upward: bool) -> AtMargin:
-        parts = test.margin(margin, grouped, upward=upward, proportion=proportion)
+        parts = test.margin(margin, whole, upward=upward, proportion=proportion)
         part = -1 if scale is Scale.DIFFERENCE else 0
         within = parts[part].within
         if calm is not None:  # safety must not rest on one interval
@@ -128,10 +146,10 @@ def compare_counts(
             return events_c / exposure_c - rate_b, difference_interval(grouped, level=level, phi=phi)
         if frequent:
             return rate_ratio_estimate(grouped), score_ratio_interval(grouped, level=level, phi=phi)
-        return rate_ratio_interval(grouped, level=level, phi=phi)
+        return rate_ratio_interval(grouped, level=level, phi=phi, law=whole.law)
 
     tested = margin if margin is not None and (margin.relative is not None or proportion) else None
-    p_values = ask(harm, tested, at_par=test.ratio(1.0, grouped), at_margin=at_margin)
+    p_values = ask(harm, tested, at_par=test.ratio(1.0, whole), at_margin=at_margin)
     several = grouped.events_canary.size > 1
     return Compared(
         measure=measure,

@@ -3,22 +3,23 @@
 References:
     Przyborowski, J. & Wilenski, H. (1940), doi:10.1093/biomet/31.3-4.313 (conditional binomial test).
     Clopper, C. J. & Pearson, E. S. (1934), doi:10.1093/biomet/26.4.404 (interval).
-    Lugannani, R. & Rice, S. (1980), doi:10.2307/1426607 and Daniels, H. E. (1987), doi:10.2307/1403269 (large strata).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
 
-from canary_judge.arrays import Float
+from canary_judge.arrays import Float, smooth_length
 from canary_judge.stats.counts import Counts
 from canary_judge.stats.questions import Interval, Tails
 
 __all__ = [
+    "SplitLaw",
     "binomial_tails",
     "crossing",
     "deflated",
@@ -28,14 +29,10 @@ __all__ = [
     "ratio_where",
 ]
 
-# Convolved tails lose their digits near 1e-14, being sums of rounded products: here the saddlepoint takes over.
-_SMALLEST_CONVOLVED = 1e-10
-_NO_VARIANCE = 1e-9
 # Evidence that is divided by a dispersion must not be infinite.
 _SMALLEST = 1e-300
-_MOST_CONVOLVED_VARIANCE = 2500.0
-
-
+# The law of the events' split is kept this many standard deviations, and this many events, around the observed one.
+_DEVIATIONS, _EVENTS_AROUND = 12.0, 40.0
 _LOG_RATIO_BOUND = 40.0
 
 
@@ -52,13 +49,112 @@ def binomial_tails(events: float, trials: float, share: float) -> Tails:
     )
 
 
-def rate_ratio_p_values(counts: Counts, *, ratio: float = 1.0, phi: float = 1.0) -> Tails:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SplitLaw:
+    """The canary's events given all events of each stratum, for every rate ratio at once.
+
+    Each stratum's events fall to the canary with a share whose odds are those of the exposure times the rate ratio. The
+    distribution of the canary's total is computed once, where the observed total is most likely; at another ratio it is
+    tilted: P_r(k) = P(k) (r / estimate)^k / M, with M in closed form. A small tail is then a sum of small terms that
+    keep their digits (1e-13 relative, down to 1e-200), and the other one is its complement.
+
+    Attributes:
+        events: All events of each stratum, whole numbers, shape (j,).
+        log_odds: Log odds of the exposure, shape (j,).
+        value: The canary's events.
+        estimate: Log of the most likely rate ratio; infinite when one side had no event.
+        mass: P(value + k) at the estimate, for k from -width to width, shape (2 width + 1,).
+
+    References:
+        Hong, Y. (2013), doi:10.1016/j.csda.2012.10.006 (sums of binomials by the discrete Fourier transform);
+        Siegmund, D. (1976), doi:10.1214/aos/1176343541 (exponential tilting).
+    """
+
+    events: Float
+    log_odds: Float
+    value: float
+    estimate: float
+    mass: Float
+
+    @classmethod
+    def of(cls, counts: Counts) -> SplitLaw:
+        """The law of these strata; counts read off increase() are not whole, and are rounded."""
+        canary, baseline = np.rint(counts.events_canary), np.rint(counts.events_baseline)
+        events, value = canary + baseline, float(canary.sum())
+        log_odds = np.log(counts.exposure_canary) - np.log(counts.exposure_baseline)
+        if value in (0.0, float(events.sum())):  # its tails are powers: no distribution is needed
+            return cls(
+                events=events,
+                log_odds=log_odds,
+                value=value,
+                mass=np.empty(0),
+                estimate=-math.inf if value == 0 else math.inf,
+            )
+        estimate = _log_ratio(events, log_odds, value)
+        share = special.expit(log_odds + estimate)
+        spread = math.sqrt(float((events * share * (1 - share)).sum()))
+        width = int(min(math.ceil(_DEVIATIONS * spread + _EVENTS_AROUND), float(events.sum()) + 1))
+        length = smooth_length(2 * width + 2)
+        angle = 2 * np.pi * np.arange(length // 2 + 1) / length
+        # the characteristic function of (events of the canary - value)
+        exponent = 1j * value * angle
+        for n, p in zip(events[events > 0], share[events > 0], strict=True):
+            exponent = exponent + n * np.log1p(p * np.expm1(-1j * angle))
+        around = np.fft.irfft(np.exp(exponent), length)
+        mass = np.maximum(np.concatenate([around[length - width :], around[: width + 1]]), 0.0)
+        return cls(events=events, log_odds=log_odds, value=value, estimate=estimate, mass=mass)
+
+    def tails(self, ratio: float) -> Tails:
+        """P(at least as many events of the canary), P(at most as many), at this rate ratio; 1 without any event."""
+        total = float(self.events.sum())
+        if total == 0:
+            return Tails(above=1.0, below=1.0)
+        logit = self.log_odds + math.log(ratio)
+        if self.value == 0:
+            return Tails(above=1.0, below=_positive(math.exp(float((self.events * special.log_expit(-logit)).sum()))))
+        if self.value == total:
+            return Tails(above=_positive(math.exp(float((self.events * special.log_expit(logit)).sum()))), below=1.0)
+        tilt = math.log(ratio) - self.estimate
+        width = self.mass.size // 2
+        share = special.expit(self.log_odds + self.estimate)
+        log_norm = float((self.events * np.log1p(share * np.expm1(tilt))).sum()) - tilt * self.value
+        # the tail away from the estimate is small, and is summed; the other one is what is left
+        away = self.mass[width:] if tilt <= 0 else self.mass[: width + 1][::-1]
+        small = float((away * np.exp(-abs(tilt) * np.arange(width + 1))).sum()) * math.exp(-log_norm)
+        rest = 1 - small + float(self.mass[width]) * math.exp(-log_norm)
+        above, below = (small, rest) if tilt <= 0 else (rest, small)
+        return Tails(above=_positive(above), below=_positive(below))
+
+
+def _positive(p: float) -> float:
+    return min(max(p, _SMALLEST), 1.0)
+
+
+def _log_ratio(events: Float, log_odds: Float, value: float) -> float:
+    """Log rate ratio at which the expected canary events are the observed ones, by Newton inside a bracket."""
+    low, high = -_LOG_RATIO_BOUND, _LOG_RATIO_BOUND
+    at = float(np.clip(math.log(value / (float(events.sum()) - value)) - float(np.median(log_odds)), low, high))
+    for _ in range(100):
+        share = special.expit(log_odds + at)
+        excess = float((events * share).sum()) - value
+        low, high = (low, at) if excess > 0 else (at, high)
+        slope = float((events * share * (1 - share)).sum())
+        step = at - excess / slope if slope > 0 else math.nan
+        following = step if low < step < high else (low + high) / 2
+        if abs(following - at) < 1e-13 * max(abs(at), 1.0):
+            return following
+        at = following
+    return at
+
+
+def rate_ratio_p_values(counts: Counts, *, ratio: float = 1.0, phi: float = 1.0, law: SplitLaw | None = None) -> Tails:
     """Exact p-values of "rate ratio at most `ratio`" and "at least `ratio`", conditional on each stratum's events.
 
     Args:
         counts: Strata.
         ratio: Rate ratio canary / baseline under the null.
         phi: Dispersion; the evidence in normal scores is divided by its square root.
+        law: `SplitLaw.of(counts)`, where several ratios are asked for.
 
     Returns:
         Each 1 when there was no event.
@@ -70,86 +166,14 @@ def rate_ratio_p_values(counts: Counts, *, ratio: float = 1.0, phi: float = 1.0)
         >>> round(rate_ratio_p_values(one)[0], 10)
         0.0016349374
     """
-    odds = counts.exposure_canary / counts.exposure_baseline * ratio
-    share = odds / (1 + odds)
-    canary = float(counts.events_canary.sum())
-    events = counts.events_canary + counts.events_baseline
-    total = float(events.sum())
-    if total == 0:
-        return Tails(above=1.0, below=1.0)
-    if share.size == 1:
-        tails = binomial_tails(canary, total, float(share[0]))
+    if counts.events_canary.size == 1:  # also of what is not whole
+        odds = float(counts.exposure_canary[0] / counts.exposure_baseline[0]) * ratio
+        canary = float(counts.events_canary[0])
+        total = canary + float(counts.events_baseline[0])
+        tails = binomial_tails(canary, total, odds / (1 + odds)) if total > 0 else Tails(above=1.0, below=1.0)
     else:
-        # counts read off increase() are not whole, and a convolution needs whole ones
-        whole = np.rint(counts.events_canary), np.rint(counts.events_baseline)
-        tails = _sum_of_binomials_tails(whole[0] + whole[1], share, float(whole[0].sum()))
+        tails = (law or SplitLaw.of(counts)).tails(ratio)
     return Tails(above=deflated(tails.above, phi), below=deflated(tails.below, phi))
-
-
-def _sum_of_binomials_tails(trials: Float, share: Float, value: float) -> Tails:
-    """P(sum >= value) and P(sum <= value) for independent binomials.
-
-    By convolution, exact to about 1e-14. Tails below 1e-10, and all beyond a standard deviation of 50, by Lugannani and
-    Rice's saddlepoint formula, whose relative error is below 1e-3 there, and a few percent in tails of few events.
-    """
-    upper, lower = 0.0, 0.0
-    if float((trials * share * (1 - share)).sum()) <= _MOST_CONVOLVED_VARIANCE:
-        offset, mass = 0, np.ones(1)
-        for n, p in zip(trials, share, strict=True):
-            reach = 12 * np.sqrt(n * p * (1 - p)) + 70  # beyond it the mass is below e^-60 of the mode's
-            k = np.arange(max(np.floor(n * p - reach), 0), min(np.ceil(n * p + reach), n) + 1)
-            log_mass = (
-                special.gammaln(n + 1)
-                - special.gammaln(k + 1)
-                - special.gammaln(n - k + 1)
-                + special.xlogy(k, p)
-                + special.xlog1py(n - k, -p)
-            )
-            mass = np.convolve(mass, np.exp(log_mass))
-            offset += int(k[0])
-        position = offset + np.arange(mass.size)
-        mass /= mass.sum()
-        upper, lower = float(mass[position >= value].sum()), float(mass[position <= value].sum())
-    if upper < _SMALLEST_CONVOLVED:
-        upper = _saddlepoint_tail(trials, share, value)
-    if lower < _SMALLEST_CONVOLVED:
-        lower = _saddlepoint_tail(trials, 1 - share, trials.sum() - value)
-    return Tails(above=min(max(upper, _SMALLEST), 1.0), below=min(max(lower, _SMALLEST), 1.0))
-
-
-def _saddlepoint_tail(trials: Float, share: Float, value: float) -> float:
-    """P(sum >= value) with the second continuity correction (Lugannani & Rice 1980, Daniels 1987)."""
-    mean, variance = float((trials * share).sum()), float((trials * share * (1 - share)).sum())
-    point = value - 0.5
-    if point <= 0:
-        return 1.0
-    if value >= float(trials.sum()):  # all of them, exactly
-        return math.exp(max(float(special.xlogy(trials, share).sum()), -700.0)) if value <= trials.sum() else 0.0
-    if variance < _NO_VARIANCE:  # every share is next to 0 or 1
-        if mean > point:
-            return 1.0
-        poisson = value * math.log(mean) - float(special.gammaln(value + 1)) if mean > 0 else -math.inf
-        return math.exp(max(poisson, -700.0))
-    tilt = float(np.clip((point - mean) / variance, -2.0, 2.0))
-    for _ in range(100):
-        # logits, so that a strong tilt does not overflow
-        tilted = special.expit(special.logit(share) + tilt)
-        step = (point - float((trials * tilted).sum())) / float((trials * tilted * (1 - tilted)).sum())
-        tilt += float(np.clip(step, -2.0, 2.0))
-        if abs(step) < 1e-12:
-            break
-    curvature = float((trials * tilted * (1 - tilted)).sum())
-    generating = float((trials * np.log1p(share * np.expm1(tilt))).sum())
-    if abs(tilt) * math.sqrt(variance) < 1e-4:  # at the mean the formula is 0/0: its limit
-        skewness = float((trials * share * (1 - share) * (1 - 2 * share)).sum()) / math.pow(variance, 1.5)
-        near_half = float(special.ndtr((mean - point) / math.sqrt(variance)))
-        return near_half - skewness / (6 * math.sqrt(2 * math.pi))
-    w = math.copysign(math.sqrt(max(2 * (tilt * point - generating), 0.0)), tilt)
-    if abs(w) > 30:  # nothing left to correct
-        return float(special.ndtr(-w))
-    u = 2 * math.sinh(tilt / 2) * math.sqrt(curvature)
-    density = math.exp(-w * w / 2) / math.sqrt(2 * math.pi)
-    return float(special.ndtr(-w)) + density * (1 / u - 1 / w)
 
 
 def deflated(p: float, phi: float) -> float:
@@ -157,7 +181,9 @@ def deflated(p: float, phi: float) -> float:
     return p if phi == 1.0 else float(special.ndtr(special.ndtri(max(p, _SMALLEST)) / np.sqrt(phi)))
 
 
-def rate_ratio_interval(counts: Counts, *, level: float, phi: float = 1.0) -> tuple[float | None, Interval]:
+def rate_ratio_interval(
+    counts: Counts, *, level: float, phi: float = 1.0, law: SplitLaw | None = None
+) -> tuple[float | None, Interval]:
     """Rate ratio canary / baseline and its exact interval.
 
     Returns:
@@ -183,10 +209,13 @@ def rate_ratio_interval(counts: Counts, *, level: float, phi: float = 1.0) -> tu
         rest = special.betaincinv(baseline, canary + 1, tail) if baseline > 0 else 0.0
         high = float((1 - rest) / rest / odds) if rest > 0 else None
     else:
-        low = ratio_where(lambda r: rate_ratio_p_values(counts, ratio=r, phi=phi)[0], tail) if canary else 0.0
-        high = (
-            ratio_where(lambda r: 1 - rate_ratio_p_values(counts, ratio=r, phi=phi)[1], 1 - tail) if baseline else None
-        )
+        law = law or SplitLaw.of(counts)
+
+        def p_values(ratio: float) -> Tails:
+            return rate_ratio_p_values(counts, ratio=ratio, phi=phi, law=law)
+
+        low = ratio_where(lambda ratio: p_values(ratio).above, tail) if canary else 0.0
+        high = ratio_where(lambda ratio: 1 - p_values(ratio).below, 1 - tail) if baseline else None
     return rate_ratio_estimate(counts), (low, high)
 
 
@@ -199,13 +228,7 @@ def rate_ratio_estimate(counts: Counts) -> float | None:
     if canary == 0 or odds.size == 1:
         return canary / baseline / float(odds[0]) if odds.size == 1 else 0.0
     events = counts.events_canary + counts.events_baseline
-
-    total = canary + baseline
-
-    def expected_share(ratio: float) -> float:
-        return float((events * odds * ratio / (1 + odds * ratio)).sum()) / total
-
-    return ratio_where(expected_share, canary / total)
+    return math.exp(_log_ratio(events, np.log(odds), canary))
 
 
 def ratio_where(p_value: Callable[[float], float], target: float) -> float:

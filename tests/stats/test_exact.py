@@ -1,22 +1,16 @@
-"""Exact tests over several strata: convolution against one binomial, saddlepoint against convolution."""
+"""Exact tests over several strata: the law of the split against one binomial, and against fractions."""
 
 from fractions import Fraction
 from math import comb
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
-from canary_judge.stats import exact
 from canary_judge.stats.counts import Counts, strata
-from canary_judge.stats.exact import (
-    _saddlepoint_tail,
-    _sum_of_binomials_tails,
-    rate_ratio_interval,
-    rate_ratio_p_values,
-)
+from canary_judge.stats.exact import SplitLaw, rate_ratio_interval, rate_ratio_p_values
 
 
 def counts(rows):
@@ -32,29 +26,28 @@ quick = settings(max_examples=80, derandomize=True)
 def test_binomials_with_one_share_add_up_to_one_binomial(trials, share, value):
     n = sum(trials)
     value = min(value, n)
-    upper, lower = _sum_of_binomials_tails(np.array(trials, dtype=float), np.full(len(trials), share), value)
+    upper, lower = tails_of(trials, [share] * len(trials), value)
     assert lower == pytest.approx(max(special.bdtr(value, n, share), 1e-14), rel=1e-9, abs=1e-13)
     assert upper == pytest.approx(
         max(special.bdtrc(value - 1, n, share), 1e-14) if value > 0 else 1.0, rel=1e-9, abs=1e-13
     )
 
 
-@quick
-@given(st.floats(-6.5, 6.5), st.floats(0.02, 0.5), st.floats(1.3, 4.0))
-@example(z=0.0, share=0.125, factor=2.0)
-def test_the_saddlepoint_agrees_with_the_convolution(z, share, factor):
-    trials = np.array([9_000.0, 20_000.0, 4_000.0])
-    shares = np.array([share / factor, share, min(share * factor, 0.9)])
-    mean, sd = (trials * shares).sum(), np.sqrt((trials * shares * (1 - shares)).sum())
-    value = float(np.round(mean + z * sd))
-    allowed = exact._MOST_CONVOLVED_VARIANCE
-    try:
-        exact._MOST_CONVOLVED_VARIANCE = np.inf
-        upper, lower = _sum_of_binomials_tails(trials, shares, value)
-    finally:
-        exact._MOST_CONVOLVED_VARIANCE = allowed
-    assert _saddlepoint_tail(trials, shares, value) == pytest.approx(upper, rel=1e-3)
-    assert _saddlepoint_tail(trials, 1 - shares, trials.sum() - value) == pytest.approx(lower, rel=1e-3)
+def tails_of(trials, share, value):
+    """Of a sum of binomials with these shares: strata whose exposures have those odds, at a ratio of 1."""
+    odds = np.array([float(p / (1 - p)) for p in share])
+    canary = np.zeros(len(odds))
+    rest = value
+    for place, n in enumerate(trials):  # how the events of a total are spread does not matter
+        canary[place] = min(rest, float(n))
+        rest -= canary[place]
+    made = Counts(
+        events_baseline=np.array(trials, dtype=float) - canary,
+        exposure_baseline=np.ones(len(odds)),
+        events_canary=canary,
+        exposure_canary=odds,
+    )
+    return SplitLaw.of(made).tails(1.0)
 
 
 @quick
@@ -137,13 +130,10 @@ def exact_tails(trials, share, value):
     ],
 )
 def test_tails_of_strata_keep_their_digits_however_small_they_are(trials, share):
-    """Rounded sums end near 1e-14; evidence that a dispersion divides needs what lies below."""
-    arrays = np.array(trials, dtype=float), np.array([float(p) for p in share])
+    """Against fractions: evidence that a dispersion divides needs what lies below the 1e-14 of rounded sums."""
     for value in range(sum(trials) + 1):
-        for found, expected in zip(
-            _sum_of_binomials_tails(*arrays, float(value)), exact_tails(trials, share, value), strict=True
-        ):
-            assert found == pytest.approx(expected, rel=1e-9 if expected > 1e-10 else 0.08), value
+        found = tails_of(trials, share, value)
+        assert found == pytest.approx(exact_tails(trials, share, value), rel=1e-9), value
 
 
 def test_overwhelming_evidence_survives_its_dispersion():
