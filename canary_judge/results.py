@@ -241,6 +241,7 @@ class Quality:
         silent_baseline: Intervals without a value (for counts: without traffic) at the end of the window.
         silent_canary: The same for the canary.
         resets: Counter resets, both sides.
+        falls: Falls of counters that were no restart, both sides; they counted nothing.
         births: Counter series that appeared inside the window and were counted from zero.
         births_dropped: Series that appeared without proof that they began at zero; first value dropped.
         non_finite: NaN and infinite points dropped, both sides.
@@ -257,6 +258,7 @@ class Quality:
     births: int = 0
     births_dropped: int = 0
     non_finite: int = 0
+    falls: int = 0
     canary_share: float | None = None
     series_baseline: int = 0
     series_canary: int = 0

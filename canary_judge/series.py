@@ -213,13 +213,16 @@ class Series:
         timestamps: Nanoseconds since the epoch, int64, shape (n,), increasing (strictly, but for SAMPLES).
         values: float64, shape (n,). NaN is a point that is present but undefined; absence is no point at all.
         labels: Its labels.
-        zero_at: For counters: a time in nanoseconds at which the counter is known to have been zero.
+        zero_at: For counters: a time in nanoseconds at which the target was read and had no such series. It was zero
+            then, unless the series is an old one under a new label; its pace tells.
+        began_at: For counters: a time at which the process is known to have begun, and the counter with it.
     """
 
     timestamps: NDArray[np.int64]
     values: NDArray[np.float64]
     labels: Mapping[str, str] = field(default_factory=dict)
     zero_at: int | None = None
+    began_at: int | None = None
 
     @property
     def instance(self) -> str:

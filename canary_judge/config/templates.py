@@ -66,6 +66,8 @@ def _escaped(name: str, labels: Mapping[str, str], quote: str, *, regex: bool) -
             f"{nearest(name, labels)}"
         )
     value = labels[name]
+    if not value:
+        raise ValueError(f"`${{{name}}}` is empty, which would select every series without it; give it a value")
     if not quote:
         if not re.fullmatch(r"[\w:]+", value):
             raise ValueError(f"`${{{name}}}` is {value!r}, which cannot stand outside of quotes; quote it")

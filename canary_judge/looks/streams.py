@@ -125,6 +125,7 @@ def _merged(stream: Stream, new: Quality, count: int, spans: list[int]) -> Quali
         silent_baseline=new.silent_baseline + (old.silent_baseline if new.silent_baseline >= count else 0),
         silent_canary=new.silent_canary + (old.silent_canary if new.silent_canary >= count else 0),
         resets=old.resets + new.resets,
+        falls=old.falls + new.falls,
         births=old.births + new.births,
         births_dropped=old.births_dropped + new.births_dropped,
         non_finite=old.non_finite + new.non_finite,

@@ -10,6 +10,7 @@ import numpy as np
 from canary_judge.arrays import Bool, Float, Int
 from canary_judge.results import Side
 from canary_judge.samples.grid import Unusable, intervals
+from canary_judge.samples.pace import looks_like, plausible, rises
 from canary_judge.series import Form, Result, Series
 
 __all__ = ["CountedSide", "empty_side", "first_seen", "increments", "note_first_seen"]
@@ -25,8 +26,11 @@ class CountedSide:
     reporting: Int
     series: int = 0
     resets: int = 0
+    falls: int = 0
     births: int = 0
     dropped: int = 0
+    # events that may have happened in first values and below old marks, and do not count
+    lost: float = 0.0
     non_finite: int = 0
     # counts without a cumulative record: an interval without a point, or with one that is no number, was not observed
     unobserved: Bool | None = None
@@ -72,6 +76,8 @@ def increments(result: Result, edges: Int, first: Mapping[tuple[str, str], int],
         if (one.values[finite] < 0).any():
             least = one.values[finite].min()
             raise Unusable(f"{where}: a count of {least:g} is negative; give a counter, or use kind: gauge")
+        if result.form is Form.COUNTER and (why := looks_like(one, one.values[finite])) is not None:
+            raise Unusable(f"{where}: {why}")
         amount = _added(side, one, finite, result.form, edges, first)
         seen, inside = intervals(one.timestamps[finite], edges)
         side.covered[seen[inside]] = True
@@ -94,7 +100,7 @@ def _added(
     """Add the events of one series to its side; their sum."""
     times, values = one.timestamps[finite], one.values[finite]
     if form is Form.COUNTER:
-        times, values = _differences(times, values, edges, side, zero=_zero_before(one, first, times, values))
+        times, values = _differences(one, times, values, edges, side, first)
     else:
         broken = np.zeros(edges.size - 1, dtype=bool)
         at, on_grid = intervals(one.timestamps[~finite], edges)
@@ -106,30 +112,42 @@ def _added(
     return float(added.sum())
 
 
-def _differences(times: Int, values: Float, edges: Int, side: CountedSide, *, zero: bool) -> tuple[Int, Float]:
-    steps = np.diff(values)
-    reset = steps < 0
+def _differences(
+    one: Series, times: Int, values: Float, edges: Int, side: CountedSide, first: Mapping[tuple[str, str], int]
+) -> tuple[Int, Float]:
+    """Events of a counter, each at the time at which it was seen."""
+    found = rises(times, values)
     in_window = times[1:] > edges[0]
-    side.resets += int((reset & in_window).sum())
-    steps = np.where(reset, values[1:], steps)
-    if times.size and times[0] > edges[0]:  # born inside the window
-        if zero:
-            side.births += 1
-            return times, np.concatenate([values[:1], steps])
-        side.dropped += 1
-    return times[1:], steps
+    side.resets += int((found.restarts & in_window).sum())
+    side.falls += int((found.falls & in_window).sum())
+    side.lost += float(found.uncounted[in_window].sum())
+    if not (times.size and times[0] > edges[0]):
+        return times[1:], found.steps
+    # born inside the window
+    spacing = float(np.median(np.diff(times))) / 1e9 if times.size > 1 else 0.0
+    if _zero_before(one, first, times, values, spacing, found.pace):
+        side.births += 1
+        return times, np.concatenate([values[:1], found.steps])
+    side.dropped += 1
+    side.lost += float(values[0]) if plausible(values[0], spacing, found.pace) else 0.0
+    return times[1:], found.steps
 
 
-def _zero_before(one: Series, first: Mapping[tuple[str, str], int], times: Int, values: Float) -> bool:
+def _zero_before(
+    one: Series, first: Mapping[tuple[str, str], int], times: Int, values: Float, spacing: float, pace: float
+) -> bool:
     """Whether a series that appears inside the window is known to have been zero before its first point."""
-    if not times.size:
-        return False
-    if values[0] == 0:
+    if values[0] == 0 or (one.began_at is not None and one.began_at <= times[0]):
         return True
-    if one.zero_at is not None:
-        return bool(one.zero_at <= times[0])
     target = _target(one.labels)
-    return target is not None and bool(first.get(target, int(times[0])) < int(times[0]))
+    known = one.zero_at
+    if known is None and target is not None:
+        known = first.get(target)
+    if known is None or known >= times[0]:
+        return False
+    # a series that is old, under a new label, brings all of its past
+    since = (times[0] - known) / 1e9
+    return plausible(float(values[0]), min(since, spacing) if spacing else since, pace)
 
 
 def first_seen(parts: Mapping[tuple[str, Side], Result], side: Side) -> dict[tuple[str, str], int]:

@@ -22,6 +22,9 @@ __all__ = ["count_samples"]
 # Where so many events are expected, none at all is less likely than a wrong selector.
 _TOO_MANY_TO_BE_ABSENT = 10.0
 
+# Where a larger share of a side's events may have been left out, they could hide harm.
+_MOST_LOST = 0.05
+
 _Counted = RatioMetric | RateMetric | LatencyMetric
 
 
@@ -139,6 +142,7 @@ def _quality(read: _Read) -> Quality:
         silent_baseline=pause(exposure.baseline.increments > 0),
         silent_canary=pause(exposure.canary.increments > 0),
         resets=sum(one.resets for one in counted),
+        falls=sum(one.falls for one in counted),
         births=sum(one.births for one in counted),
         births_dropped=sum(one.dropped for one in counted),
         non_finite=sum(one.non_finite for one in counted),
@@ -150,6 +154,11 @@ def _quality(read: _Read) -> Quality:
 
 def _oddities(read: _Read, quality: Quality) -> Iterator[str]:
     """What a reader should know, and what forbids nothing."""
+    if quality.falls:
+        yield (
+            f"counters fell {quality.falls} times without a restart (replicas that take turns, a pod that left a sum?) "
+            "and counted nothing there; deduplicate the replicas, or query each instance"
+        )
     if quality.births_dropped:
         yield (
             f"{quality.births_dropped} counter series appeared inside the window without proof that they began at "
@@ -165,6 +174,14 @@ def _oddities(read: _Read, quality: Quality) -> Iterator[str]:
 def _objections(metric: _Counted, read: _Read, quality: Quality) -> Iterator[str]:
     """Why something may have been left out, so that the metric cannot be found safe."""
     total, happened = read.total, read.happened
+    for what, sides in (("events", read.events), ("requests", read.exposure)):
+        for side in Side:
+            lost, have = sides[side].lost, float(sides[side].increments.sum())
+            if lost > _MOST_LOST * (have + lost):
+                yield (
+                    f"{lost:.0f} {what} of the {side} may have been left out (first values not known to begin at zero, "
+                    f"falls) beside {have:.0f} that count; keep the label `instance`, or create the series at start"
+                )
     undefined = quality.non_finite / max(int(total.baseline + total.canary), 1)
     if read.by_row and undefined > MOST_UNDEFINED:
         yield f"{quality.non_finite} values are NaN, {undefined:.1%} of all: they may be the slow ones"
@@ -223,7 +240,11 @@ def _slower(result: Result, bound: float, edges: Int, side: Side) -> tuple[Count
     if not buckets:
         return empty_side(edges), empty_side(edges)
     fits = [le for le in buckets if np.isclose(le, bound, rtol=1e-9, atol=0)]
-    if not fits or np.inf not in buckets:
+    if np.inf not in buckets:
+        raise Unusable(
+            f'{side}: the histogram has no bucket le="+Inf", which counts all requests; keep it when relabelling'
+        )
+    if not fits:
         raise Unusable(
             f"{side}: {bound:g} is no bucket bound of the histogram; its bounds are "
             f"{', '.join(f'{le:g}' for le in sorted(buckets))} (in the histogram's unit)"

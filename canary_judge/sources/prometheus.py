@@ -351,14 +351,14 @@ class PrometheusSource:
                 return one
             # all labels of the target must agree: a pod that was relabelled has another past
             mine = one.labels.items()
+            for labels, births in started:
+                inside = births[(births > start) & (births <= one.timestamps[0])]
+                if labels <= mine and inside.size:
+                    return replace(one, began_at=int(inside[-1]))
             for labels, seen in scraped:
                 before = seen[seen < one.timestamps[0]]
                 if labels <= mine and before.size:
                     return replace(one, zero_at=int(before[-1]))
-            for labels, births in started:
-                inside = births[(births > start) & (births <= one.timestamps[0])]
-                if labels <= mine and inside.size:
-                    return replace(one, zero_at=int(inside[-1]))
             return one
 
         return [

@@ -1,0 +1,112 @@
+"""What a fall or a birth of a counter may count, from the series' own pace. What is not proven counts nothing.
+
+A counter falls when its process restarts; but also when two replicas take turns, when a pod leaves a sum, and when it
+is none. A series appears when its first event happens; but also when running pods get another label, with all of their
+past. The pace at which the series itself rises tells these apart, and where it cannot, nothing is counted, and said.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from canary_judge.arrays import Bool, Float, Int
+from canary_judge.series import Series, selector
+
+__all__ = ["Rises", "looks_like", "plausible", "rises"]
+
+# A step may be so many times the fastest one of the series, and so many events more.
+_FASTER, _MORE = 5.0, 10.0
+# So many falls, and in this share of the steps, make a series no counter.
+_MANY_FALLS, _MANY_FALLS_SHARE = 5, 0.25
+
+
+class Rises(NamedTuple):
+    """A counter as events.
+
+    Attributes:
+        steps: Events since the point before, shape (n - 1,).
+        restarts: At these steps the counter began again at zero.
+        falls: At these steps it fell otherwise.
+        uncounted: Events that may have happened besides, where a fall was no certain restart, shape (n - 1,).
+        pace: Fastest rise, in events a second.
+    """
+
+    steps: Float
+    restarts: Bool
+    falls: Bool
+    uncounted: Float
+    pace: float
+
+
+def plausible(amount: float, seconds: float, pace: float) -> bool:
+    """Whether so many events may have happened in this time.
+
+    Examples:
+        >>> plausible(40.0, 30.0, pace=0.5), plausible(1_000_000.0, 30.0, pace=5.0)
+        (True, False)
+    """
+    return amount <= _FASTER * pace * seconds + _MORE
+
+
+def rises(times: Int, values: Float) -> Rises:
+    """Events between the points of a counter, by its own pace.
+
+    A fall is a restart where less than half is left, as many as may have happened since, and where the counter does not
+    come back faster than it ever rose. Else it counts nothing, nor does what follows until the old mark is passed.
+
+    Args:
+        times: Nanoseconds, increasing, shape (n,).
+        values: Finite, shape (n,).
+
+    Examples:
+        >>> minute = np.arange(6) * 60_000_000_000
+        >>> rises(minute, np.array([7000.0, 7010, 7009, 7020, 7031, 7040])).steps.tolist()
+        [10.0, 0.0, 10.0, 11.0, 9.0]
+        >>> rises(minute, np.array([7000.0, 7010, 7020, 4, 15, 24])).steps.tolist()
+        [10.0, 10.0, 4.0, 11.0, 9.0]
+    """
+    steps, seconds = np.diff(values), np.diff(times) / 1e9
+    fell = steps < 0
+    none = np.zeros(steps.size, dtype=bool)
+    # what follows a fall may be the way back
+    own = (steps > 0) & ~np.concatenate([[False], fell[:-1]]) if steps.size else none
+    pace = float((steps[own] / seconds[own]).max()) if own.any() else 0.0
+    if not fell.any():
+        return Rises(steps=steps, restarts=none, falls=none, uncounted=np.zeros(steps.size), pace=pace)
+    counted, restarts, falls, uncounted = steps.copy(), none.copy(), none.copy(), np.zeros(steps.size)
+    mark = values[0]
+    for k in range(steps.size):
+        value = values[k + 1]
+        possible = max(steps[k], 0.0)
+        if fell[k]:
+            back, after = (steps[k + 1], seconds[k + 1]) if k + 1 < steps.size else (0.0, 0.0)
+            regained = value + back >= values[k] and not plausible(back, after, pace)
+            possible = value if plausible(value, seconds[k], pace) and not regained else 0.0
+            restarts[k] = possible == value <= values[k] / 2
+            falls[k] = not restarts[k]
+        if restarts[k]:
+            counted[k], mark = value, value
+        else:
+            counted[k], mark = max(value - mark, 0.0), max(value, mark)
+        uncounted[k] = possible - counted[k]
+    return Rises(steps=counted, restarts=restarts, falls=falls, uncounted=uncounted, pace=pace)
+
+
+def looks_like(one: Series, values: Float) -> str | None:
+    """Why a series is no counter, what it looks like, and what to write instead; None where it may be one."""
+    steps = np.diff(values)
+    falls = int((steps < 0).sum())
+    if falls < _MANY_FALLS or falls < _MANY_FALLS_SHARE * steps.size:
+        return None
+    said = f"{selector(one.labels)} falls at {falls} of {steps.size} points, so it is no counter"
+    if (values != np.rint(values)).any():
+        return f"{said}: it looks like a rate or a gauge; give the raw counter, or use `kind: gauge`"
+    third = max(values.size // 3, 1)
+    if np.median(values[-third:]) > 1.1 * np.median(values[:third]):
+        return (
+            f"{said}: several workers or replicas behind one target take turns; give each its own `instance`, "
+            "or let them share one registry (multiprocess mode)"
+        )
+    return f"{said}: it looks like counts per scrape (delta temporality) or a gauge; export it as cumulative counter"
