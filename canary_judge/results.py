@@ -242,9 +242,19 @@ class Quality:
         silent_canary: The same for the canary.
         resets: Counter resets, both sides.
         falls: Falls of counters that were no restart, both sides; they counted nothing.
+        event_series_baseline: Series of events that the baseline has; None where that is not known.
+        event_series_canary: The same for the canary.
+        absent_events_baseline: Intervals of the baseline without a value of the events, read as no events.
+        absent_events_canary: The same for the canary.
+        lost_events_baseline: Events that may have happened and do not count: in first values, below an old mark, or in
+            intervals whose total is not known.
+        lost_events_canary: The same for the canary.
+        lost_exposure_baseline: Exposure (requests) of the baseline that may have been left out.
+        lost_exposure_canary: The same for the canary.
         births: Counter series that appeared inside the window and were counted from zero.
         births_dropped: Series that appeared without proof that they began at zero; first value dropped.
         non_finite: NaN and infinite points dropped, both sides.
+        non_finite_canary: Those of the canary.
         canary_share: The canary's share of the exposure (requests), None where it cannot be known.
         series_baseline: Series read for the baseline.
         series_canary: Series read for the canary.
@@ -259,6 +269,15 @@ class Quality:
     births_dropped: int = 0
     non_finite: int = 0
     falls: int = 0
+    non_finite_canary: int = 0
+    event_series_baseline: int | None = None
+    event_series_canary: int | None = None
+    absent_events_baseline: int = 0
+    absent_events_canary: int = 0
+    lost_events_baseline: float = 0.0
+    lost_events_canary: float = 0.0
+    lost_exposure_baseline: float = 0.0
+    lost_exposure_canary: float = 0.0
     canary_share: float | None = None
     series_baseline: int = 0
     series_canary: int = 0

@@ -43,6 +43,10 @@ class Assessed:
         """The same with this comparison."""
         return replace(self, compared=compared, comparison=compared.evidence)
 
+    def unsafe(self, reason: str) -> Assessed:
+        """The same with one more reason why it cannot be found safe."""
+        return replace(self, no_safety=reason if self.no_safety is None else f"{self.no_safety}; {reason}")
+
     def measured(self, level: float) -> Assessed:
         """The same with effect and interval, at a two-sided confidence level."""
         return self if self.compared is None else replace(self, comparison=self.compared.at(level))

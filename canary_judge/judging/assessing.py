@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from canary_judge.config.metrics import GaugeMetric, Metric
@@ -10,17 +9,12 @@ from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.counts import assess_counts
 from canary_judge.judging.instances import assess_instances
 from canary_judge.judging.look import Look
-from canary_judge.judging.silence import fell_silent
+from canary_judge.judging.missing import objections
 from canary_judge.judging.values import assess_gauge, assess_raw, biased_gauge
 from canary_judge.results import Outcome, Quality
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData
 
 __all__ = ["assess"]
-
-# Below this coverage a series says little on the window; and a canary that reports so much less than the baseline
-# may be failing exactly when it is silent.
-_LEAST_COVERAGE = 0.5
-_WORST_ASYMMETRY = 0.2
 
 
 def assess(look: Look, metric: Metric, samples: MetricSamples, share: float | None) -> Assessed:
@@ -42,8 +36,8 @@ def assess(look: Look, metric: Metric, samples: MetricSamples, share: float | No
         text = "requests of one user are not independent, so this is weaker evidence than it looks; count users instead"
         found = replace(found, warnings=(*found.warnings, text))
     if found.settled is None:
-        for text, settles in _objections(look, samples):
-            found = replace(found, settled=(Outcome.INSUFFICIENT, text)) if settles else replace(found, no_safety=text)
+        for text, settles in objections(look, metric, samples):
+            found = replace(found, settled=(Outcome.INSUFFICIENT, text)) if settles else found.unsafe(text)
     return found
 
 
@@ -62,27 +56,6 @@ def _of_kind(
     if isinstance(metric, GaugeMetric) and metric.by:
         return assess_instances(look, metric, data, bare)
     return assess_gauge(look, metric, data, bare, share)
-
-
-def _objections(look: Look, samples: MetricSamples) -> Iterator[tuple[str, bool]]:
-    """Why the metric cannot be found safe, the last one counts; and whether nothing can be told at all."""
-    quality = samples.quality
-    if quality is not None and not isinstance(samples.data, RawData):
-        least = min(quality.coverage_baseline, quality.coverage_canary)
-        asymmetry = quality.coverage_baseline - quality.coverage_canary
-        text = (
-            f"{quality.coverage_baseline:.0%} of the baseline's intervals and {quality.coverage_canary:.0%} of the "
-            "canary's, each since its first one, have values"
-        )
-        if isinstance(samples.data, GaugeData) and least < _LEAST_COVERAGE:
-            yield f"data are missing: only {text}", True
-            return
-        if least < _LEAST_COVERAGE or asymmetry > _WORST_ASYMMETRY:
-            yield f"data are missing: {text}", False
-    if quality is not None and (silence := fell_silent(samples, quality, look.intervals)) is not None:
-        yield silence, False
-    if not samples.complete:
-        yield "the source may have left data out", False
 
 
 def _no_data(quality: Quality | None) -> str:

@@ -54,7 +54,7 @@ def assess_instances(look: Look, metric: Metric, data: GaugeData, bare: Assessed
     found = replace(bare.with_comparison(compared), limit=check, shortfall=_shortfall(look, metric, baseline, compared))
     if left_out := len(data.canary) - len(canary):
         text = f"{left_out} of the canary's instances have fewer than {least} intervals with values"
-        found = replace(found, no_safety=text)
+        found = found.unsafe(text)
     return no_relative_margin(found)
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from canary_judge.results import Judgement, MetricResult, Quality, Side
-from canary_judge.samples import CountData, MetricSamples, RawData
+import numpy as np
 
-__all__ = ["PATIENCE", "all_silent", "fell_silent", "given_up", "silent", "unheard"]
+from canary_judge.arrays import Bool
+from canary_judge.results import Judgement, MetricResult, Quality, Side
+from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData
+
+__all__ = ["PATIENCE", "all_silent", "fell_silent", "given_up", "longest_run", "silent", "unheard"]
 
 # Intervals that a late point is waited for; after that it is a gap.
 PATIENCE = 3
@@ -15,6 +18,8 @@ PATIENCE = 3
 _MISSED = 10
 # Pauses of a few intervals, or of this share of the window, are none.
 _SHORTEST, _SHORTEST_SHARE = 2, 0.05
+# A pause in the middle, of this share of the window, is a hole in the evidence.
+_LONGEST_SHARE = 0.1
 
 
 def silent(quality: Quality, side: Side) -> int:
@@ -33,17 +38,57 @@ def _is_silence(seen: float, before: float, pause: float) -> bool:
 
 
 def fell_silent(samples: MetricSamples, quality: Quality, intervals: int) -> str | None:
-    """Why the canary may have died before the end; None when it reports like the baseline."""
-    pause = quality.silent_canary - quality.silent_baseline
-    if pause <= max(_SHORTEST, _SHORTEST_SHARE * intervals):
-        return None
-    data = samples.data
-    if isinstance(data, RawData | CountData):
-        seen = data.canary.size if isinstance(data, RawData) else float(data.counts.exposure_canary.sum())
-        if not _is_silence(seen, intervals - quality.silent_canary, pause):
-            return None
-    what = "traffic" if isinstance(data, CountData) else "value"
-    return f"the canary has no {what} in the last {quality.silent_canary} intervals, the baseline has"
+    """Why the canary may have been dead, at the end or for a while; None when it was heard throughout."""
+    what = "traffic" if isinstance(samples.data, CountData) else "value"
+    canary, baseline = (_heard(samples.data, side) for side in (Side.CANARY, Side.BASELINE))
+    seen = _amount(samples.data)
+
+    def is_silence(pause: int, share: float) -> bool:
+        long = pause > max(_SHORTEST, share * intervals)
+        return long and (seen is None or _is_silence(seen, intervals - pause, pause))
+
+    if is_silence(quality.silent_canary, _SHORTEST_SHARE):
+        other = "nor has the baseline" if quality.silent_baseline > _SHORTEST else "the baseline has"
+        return f"the canary has no {what} in the last {quality.silent_canary} intervals, {other}"
+    unheard = ~canary & (np.cumsum(canary) > 0)
+    longest = longest_run(unheard)
+    if (
+        1 - quality.coverage_canary
+    ) * canary.size < longest:  # there was nothing to hear where the baseline is mute, too
+        longest = longest_run(unheard & baseline)
+    if is_silence(longest, _LONGEST_SHARE):
+        return f"the canary has no {what} to compare in {longest} intervals in a row"
+    return None
+
+
+def _heard(data: GaugeData | CountData | RawData | None, side: Side) -> Bool:
+    """The intervals in which a side has a value."""
+    if isinstance(data, CountData):
+        return np.asarray(getattr(data.counts, f"exposure_{side}") > 0)
+    if isinstance(data, RawData):
+        size = max(data.interval_baseline.max(initial=-1), data.interval_canary.max(initial=-1)) + 1
+        return np.bincount(getattr(data, f"interval_{side}"), minlength=size) > 0
+    if isinstance(data, GaugeData):
+        return np.asarray(np.logical_or.reduce(~np.isnan(getattr(data, str(side))), axis=0))
+    return np.empty(0, dtype=np.bool_)
+
+
+def _amount(data: GaugeData | CountData | RawData | None) -> float | None:
+    """How many values the canary has, where it may have none for being thin."""
+    if isinstance(data, CountData):
+        return float(data.counts.exposure_canary.sum())
+    return data.canary.size if isinstance(data, RawData) else None
+
+
+def longest_run(of: Bool) -> int:
+    """Most elements in a row that are true.
+
+    Examples:
+        >>> longest_run(np.array([True, False, True, True]))
+        2
+    """
+    ends = np.flatnonzero(np.diff(np.concatenate([[False], of, [False]]).astype(np.int8)))
+    return int((ends[1::2] - ends[::2]).max(initial=0))
 
 
 def unheard(judgement: Judgement, metric: MetricResult, length: timedelta) -> bool:

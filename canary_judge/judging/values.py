@@ -111,7 +111,7 @@ def assess_gauge(look: Look, metric: Metric, data: GaugeData, bare: Assessed, sh
             f"the difference between the sides has not settled: it moves by {moved * hour:+.3g} {metric.unit}".rstrip()
             + " an hour; a leak, or a warm-up (set `warmup`)?"
         )
-        bare = replace(bare, warnings=(*bare.warnings, text), no_safety=text)
+        bare = replace(bare, warnings=(*bare.warnings, text)).unsafe(text)
     ranked = _Ranked(
         baseline=values_b,
         canary=values_c,
@@ -222,6 +222,4 @@ def no_relative_margin(found: Assessed) -> Assessed:
     margin, comparison = found.metric.parsed_margin(), found.comparison
     if margin is None or comparison is None or margin.amount(comparison.baseline or 0.0) != 0:
         return found
-    return replace(
-        found, no_safety="the baseline's level is 0, of which a relative margin is 0 too; add an absolute margin"
-    )
+    return found.unsafe("the baseline's level is 0, of which a relative margin is 0 too; add an absolute margin")

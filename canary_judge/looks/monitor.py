@@ -13,12 +13,16 @@ from canary_judge.judging.fetching import fetch
 from canary_judge.judging.silence import PATIENCE, given_up
 from canary_judge.looks.observing import observe, warmup_intervals
 from canary_judge.looks.state import MonitorState
-from canary_judge.results import Judgement
-from canary_judge.samples import Samples, collect
+from canary_judge.looks.streams import Stream
+from canary_judge.results import Judgement, Side
+from canary_judge.samples import CountData, Samples, collect
 from canary_judge.samples.grid import intervals
-from canary_judge.series import MetricSource, Query, Result, Window, format_duration, parse_duration
+from canary_judge.series import Form, MetricSource, Query, Result, Window, format_duration, parse_duration
 
 __all__ = ["Monitor"]
+
+# Rows of events that so large a share of the intervals had are late where they are missing.
+_MOST = 0.5
 
 
 class Monitor:
@@ -159,7 +163,8 @@ class Monitor:
         ready = _ready(self.config, state, window, moment, answers)
         if ready is None:
             return None
-        if not state.streams and self.config.history is not None and state.consumed >= state.warm_until:
+        begun = any(stream.intervals for stream in state.streams.values())
+        if not begun and self.config.history is not None and state.consumed >= state.warm_until:
             past = Window(state.start - self.config.history, state.start).aligned(interval)
             answers += fetch(self.config, source, list(self.config.history_queries()), past)
         return collect(self.config, ready, answers)
@@ -193,7 +198,7 @@ def _ready(
             break
         stream = state.streams.get(query.metric)
         waited = stream is not None and given_up(stream.quality, query.side)
-        if query.part not in ("value", "total", "exposure", "histogram") or waited:
+        if waited or (query.part == "events" and not _comes_each_interval(result, stream, query.side)):
             continue
         times = [one.timestamps for one in result.series]
         present = np.zeros(count, dtype=bool)
@@ -206,3 +211,13 @@ def _ready(
     if usable == 0:
         return None
     return Window(window.start, window.start + usable * config.interval)
+
+
+def _comes_each_interval(events: Result, stream: Stream | None, side: Side) -> bool:
+    """Whether events are late when they are not there: those of a counter, and rows that most intervals had so far."""
+    if events.form is Form.COUNTER:
+        return bool(events.series)
+    data = None if stream is None else stream.data
+    if not isinstance(data, CountData):
+        return True
+    return bool((getattr(data.counts, f"events_{side}") > 0).mean() >= _MOST)

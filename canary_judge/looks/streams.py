@@ -126,13 +126,26 @@ def _merged(stream: Stream, new: Quality, count: int, spans: list[int]) -> Quali
         silent_canary=new.silent_canary + (old.silent_canary if new.silent_canary >= count else 0),
         resets=old.resets + new.resets,
         falls=old.falls + new.falls,
+        event_series_baseline=_most(old.event_series_baseline, new.event_series_baseline),
+        event_series_canary=_most(old.event_series_canary, new.event_series_canary),
+        absent_events_baseline=old.absent_events_baseline + new.absent_events_baseline,
+        absent_events_canary=old.absent_events_canary + new.absent_events_canary,
+        lost_events_baseline=old.lost_events_baseline + new.lost_events_baseline,
+        lost_events_canary=old.lost_events_canary + new.lost_events_canary,
+        lost_exposure_baseline=old.lost_exposure_baseline + new.lost_exposure_baseline,
+        lost_exposure_canary=old.lost_exposure_canary + new.lost_exposure_canary,
         births=old.births + new.births,
         births_dropped=old.births_dropped + new.births_dropped,
         non_finite=old.non_finite + new.non_finite,
+        non_finite_canary=old.non_finite_canary + new.non_finite_canary,
         canary_share=new.canary_share if latest else old.canary_share,
         series_baseline=max(old.series_baseline, new.series_baseline),
         series_canary=max(old.series_canary, new.series_canary),
     )
+
+
+def _most(old: int | None, new: int | None) -> int | None:
+    return None if old is None or new is None else max(old, new)
 
 
 # --- joining -----------------------------------------------------------------------------------------------------

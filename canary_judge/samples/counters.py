@@ -10,8 +10,8 @@ import numpy as np
 from canary_judge.arrays import Bool, Float, Int
 from canary_judge.results import Side
 from canary_judge.samples.grid import Unusable, intervals
-from canary_judge.samples.pace import looks_like, plausible, rises
-from canary_judge.series import Form, Result, Series
+from canary_judge.samples.pace import looks_cumulative, looks_like, plausible, rises
+from canary_judge.series import Form, Result, Series, selector
 
 __all__ = ["CountedSide", "empty_side", "first_seen", "increments", "note_first_seen"]
 
@@ -32,8 +32,11 @@ class CountedSide:
     # events that may have happened in first values and below old marks, and do not count
     lost: float = 0.0
     non_finite: int = 0
-    # counts without a cumulative record: an interval without a point, or with one that is no number, was not observed
-    unobserved: Bool | None = None
+    # counts without a cumulative record: intervals without a number, and those with one that is infinite
+    absent: Bool | None = None
+    infinite: Bool | None = None
+    # some of them are written as 0, so that one that is absent is not 0
+    zeros: bool = False
     by_instance: bool = False
     # events of each instance over the whole window
     totals: dict[str, float] = field(default_factory=dict)
@@ -78,6 +81,11 @@ def increments(result: Result, edges: Int, first: Mapping[tuple[str, str], int],
             raise Unusable(f"{where}: a count of {least:g} is negative; give a counter, or use kind: gauge")
         if result.form is Form.COUNTER and (why := looks_like(one, one.values[finite])) is not None:
             raise Unusable(f"{where}: {why}")
+        if result.form is Form.COUNTS and looks_cumulative(one.values[finite]):
+            raise Unusable(
+                f"{where}: {selector(one.labels)} never falls in {int(finite.sum())} intervals, which counts of its "
+                "size must now and then: it is cumulative; name it among `counters:` of the source"
+            )
         amount = _added(side, one, finite, result.form, edges, first)
         seen, inside = intervals(one.timestamps[finite], edges)
         side.covered[seen[inside]] = True
@@ -89,8 +97,8 @@ def increments(result: Result, edges: Int, first: Mapping[tuple[str, str], int],
         reports[seen[inside]] = True
     for reports in instances.values():
         side.reporting += reports
-    if side.unobserved is not None:
-        side.unobserved |= ~side.covered
+    if result.form is Form.COUNTS and result.series:
+        side.absent = ~side.covered
     return side
 
 
@@ -102,10 +110,11 @@ def _added(
     if form is Form.COUNTER:
         times, values = _differences(one, times, values, edges, side, first)
     else:
-        broken = np.zeros(edges.size - 1, dtype=bool)
-        at, on_grid = intervals(one.timestamps[~finite], edges)
+        broken = np.zeros(edges.size - 1, dtype=bool) if side.infinite is None else side.infinite
+        at, on_grid = intervals(one.timestamps[np.isinf(one.values)], edges)
         broken[at[on_grid]] = True
-        side.unobserved = broken if side.unobserved is None else side.unobserved | broken
+        side.infinite = broken
+        side.zeros |= bool((values == 0).any())
     interval, inside = intervals(times, edges)
     added = np.bincount(interval[inside], weights=values[inside], minlength=edges.size - 1)
     side.increments += added

@@ -7,23 +7,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from canary_judge.arrays import Float, Int
+from canary_judge.arrays import Bool, Float, Int
 from canary_judge.config.metrics import LatencyMetric, RateMetric, RatioMetric
 from canary_judge.results import Quality, Side, Sides
 from canary_judge.samples.counters import CountedSide, empty_side, first_seen, increments, note_first_seen
 from canary_judge.samples.data import CountData, MetricSamples
-from canary_judge.samples.grid import Parts, Unusable, coverage, pause
-from canary_judge.samples.raw import MOST_UNDEFINED
+from canary_judge.samples.grid import Parts, Unusable, coverage, intervals, pause
 from canary_judge.series import Form, Result, Series, selector
 from canary_judge.stats.counts import Counts
 
 __all__ = ["count_samples"]
 
-# Where so many events are expected, none at all is less likely than a wrong selector.
-_TOO_MANY_TO_BE_ABSENT = 10.0
-
-# Where a larger share of a side's events may have been left out, they could hide harm.
-_MOST_LOST = 0.05
+# Where the total is so large, less than one event an interval is a share.
+_MANY = 10.0
+# A larger share of requests below a bound than there are requests is no matter of when each was scraped.
+_MOST_BEYOND_ALL = 0.01
 
 _Counted = RatioMetric | RateMetric | LatencyMetric
 
@@ -63,11 +61,9 @@ def count_samples(metric: _Counted, parts: Parts, edges: Int) -> MetricSamples:
     if not all(read.exposure[side].series for side in Side):
         return MetricSamples(data=None, quality=quality, warnings=oddities)
     if isinstance(metric, RatioMetric):
+        _refuse_fractions(read)
         _refuse_more_events_than_total(read)
-    objections = tuple(_objections(metric, read, quality))
-    return MetricSamples(
-        data=_data(metric, read), quality=quality, warnings=(*oddities, *objections), complete=not objections
-    )
+    return MetricSamples(data=_data(metric, read), quality=quality, warnings=oddities)
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
@@ -77,8 +73,9 @@ def _read(metric: _Counted, parts: Parts, edges: Int) -> _Read:
     both = Sides.of(lambda side: _read_side(metric, parts, edges, side))
     events, exposure = both.map(lambda pair: pair[0]), both.map(lambda pair: pair[1])
     _refuse_shared_series(parts)
+    zeros = any(events[side].zeros for side in Side)
     for side in Side:
-        _leave_out_unobserved(events[side], exposure[side])
+        _leave_out_unobserved(events[side], exposure[side], zeros=zeros)
     timed = isinstance(metric, RateMetric) and metric.exposure is None
     return _Read(
         events=events,
@@ -102,13 +99,22 @@ def _read_side(metric: _Counted, parts: Parts, edges: Int, side: Side) -> tuple[
     return events, increments(parts.get((part, side), Result()), edges, first, f"{side} {part}")
 
 
-def _leave_out_unobserved(events: CountedSide, exposure: CountedSide) -> None:
-    """What one of them could not observe counts for neither."""
+def _leave_out_unobserved(events: CountedSide, exposure: CountedSide, *, zeros: bool) -> None:
+    """An interval is observed where its exposure is, and its events. Where no zero is written, an absent one is 0."""
+    none = np.zeros(exposure.increments.size, dtype=bool)
+
+    def either(one: Bool | None, other: Bool | None) -> Bool:
+        return (none if one is None else one) | (none if other is None else other)
+
+    no_events = either(events.infinite, events.absent if zeros else None)
+    no_exposure = either(exposure.infinite, exposure.absent)
+    events.lost += float(events.increments[no_exposure].sum())
+    exposure.lost += float(exposure.increments[no_events].sum())
+    exposure.covered = exposure.covered & ~(no_events | no_exposure)
     for one in (events, exposure):
-        if one.unobserved is not None:
-            for other in (events, exposure):
-                other.increments = np.where(one.unobserved, 0.0, other.increments)
-                other.covered = other.covered & ~one.unobserved
+        one.increments = np.where(no_events | no_exposure, 0.0, one.increments)
+    if events.absent is not None:
+        events.absent = events.absent & (exposure.increments > 0)
 
 
 def _data(metric: _Counted, read: _Read) -> CountData:
@@ -146,10 +152,24 @@ def _quality(read: _Read) -> Quality:
         births=sum(one.births for one in counted),
         births_dropped=sum(one.dropped for one in counted),
         non_finite=sum(one.non_finite for one in counted),
+        non_finite_canary=exposure.canary.non_finite + read.events.canary.non_finite,
+        event_series_baseline=read.events.baseline.series,
+        event_series_canary=read.events.canary.series,
+        absent_events_baseline=_absent(read.events.baseline),
+        absent_events_canary=_absent(read.events.canary),
+        lost_events_baseline=read.events.baseline.lost,
+        lost_events_canary=read.events.canary.lost,
+        lost_exposure_baseline=exposure.baseline.lost,
+        lost_exposure_canary=exposure.canary.lost,
         canary_share=total.canary / whole if whole else None,
         series_baseline=exposure.baseline.series,
         series_canary=exposure.canary.series,
     )
+
+
+def _absent(events: CountedSide) -> int:
+    """Intervals in which no value of the events is read as no event."""
+    return 0 if events.absent is None else int(events.absent.sum())
 
 
 def _oddities(read: _Read, quality: Quality) -> Iterator[str]:
@@ -164,6 +184,12 @@ def _oddities(read: _Read, quality: Quality) -> Iterator[str]:
             f"{quality.births_dropped} counter series appeared inside the window without proof that they began at "
             "zero (no `up` or process_start_time_seconds of their target); their first value is left out"
         )
+    for side in Side:
+        if _absent(read.events[side]):
+            yield (
+                f"the {side} has intervals with traffic and without a value of the events; none is written as 0, so "
+                "they are read as no events"
+            )
     if read.unlabelled:
         yield (
             "the events do not tell instances apart (no label `instance` or `pod`), so each side counts as one, "
@@ -171,33 +197,15 @@ def _oddities(read: _Read, quality: Quality) -> Iterator[str]:
         )
 
 
-def _objections(metric: _Counted, read: _Read, quality: Quality) -> Iterator[str]:
-    """Why something may have been left out, so that the metric cannot be found safe."""
-    total, happened = read.total, read.happened
-    for what, sides in (("events", read.events), ("requests", read.exposure)):
-        for side in Side:
-            lost, have = sides[side].lost, float(sides[side].increments.sum())
-            if lost > _MOST_LOST * (have + lost):
-                yield (
-                    f"{lost:.0f} {what} of the {side} may have been left out (first values not known to begin at zero, "
-                    f"falls) beside {have:.0f} that count; keep the label `instance`, or create the series at start"
-                )
-    undefined = quality.non_finite / max(int(total.baseline + total.canary), 1)
-    if read.by_row and undefined > MOST_UNDEFINED:
-        yield f"{quality.non_finite} values are NaN, {undefined:.1%} of all: they may be the slow ones"
-    if isinstance(metric, LatencyMetric) or metric.absent_is_zero:
-        return
-    if not any(read.events[side].series for side in Side):
-        yield (
-            "no event series on either side: no events, or a misspelt selector? Create the series at start-up, "
-            "or set `absent_is_zero: true` if the selector is right"
-        )
-    if read.events.baseline.series and not read.events.canary.series:
-        expected = happened.baseline / (total.baseline or 1.0) * total.canary
-        if expected >= _TOO_MANY_TO_BE_ABSENT:
-            yield (
-                f"the canary has no event series at all where {expected:.0f} events were to be expected: a misspelt "
-                "selector? Set `absent_is_zero: true` if the selector is right"
+def _refuse_fractions(read: _Read) -> None:
+    """A share of the total is no count of events, and would be thousands of times too few."""
+    for side in Side:
+        some = read.events[side].increments > 0
+        events, total = read.events[side].increments[some], read.exposure[side].increments[some]
+        if events.size and events.max() < 1 and total.min() >= _MANY:
+            raise Unusable(
+                f"{side}: events of {events.max():g} an interval and less, of a total of {total.min():g} and more, "
+                "are no counts but a rate or a share; give the number of events, or judge it as `kind: gauge`"
             )
 
 
@@ -227,6 +235,9 @@ def _slower(result: Result, bound: float, edges: Int, side: Side) -> tuple[Count
     """Requests slower than the bound, and all requests."""
     if result.form is Form.SAMPLES:
         exposure = increments(_as_counts(result, np.ones_like), edges, {}, str(side))
+        exposure.non_finite = sum(
+            int((intervals(one.timestamps, edges)[1] & np.isnan(one.values)).sum()) for one in result.series
+        )
         events = increments(_as_counts(result, lambda values: (values > bound).astype(float)), edges, {}, str(side))
         return events, exposure
     buckets: dict[float, list[Series]] = {}
@@ -260,6 +271,12 @@ def _slower(result: Result, bound: float, edges: Int, side: Side) -> tuple[Count
     note_first_seen(result, first)
     exposure = increments(replace(result, series=tuple(buckets[np.inf])), edges, first, f"{side} histogram")
     faster = increments(replace(result, series=tuple(buckets[fits[0]])), edges, first, f"{side} histogram")
+    below, requests = float(faster.increments.sum()), float(exposure.increments.sum())
+    if below > (1 + _MOST_BEYOND_ALL) * requests:
+        raise Unusable(
+            f'{side}: the bucket {bound:g} has {below:.0f} requests, more than the {requests:.0f} of le="+Inf", which '
+            "counts all; are buckets of several histograms mixed?"
+        )
     slow = np.maximum(exposure.increments - faster.increments, 0.0)
     events = exposure.of(slow)
     events.totals = {name: max(all_ - faster.totals.get(name, 0.0), 0.0) for name, all_ in exposure.totals.items()}
@@ -267,7 +284,8 @@ def _slower(result: Result, bound: float, edges: Int, side: Side) -> tuple[Count
 
 
 def _as_counts(result: Result, count: Callable[[Float], Float]) -> Result:
+    numbers = [(one, ~np.isnan(one.values)) for one in result.series]
     series = tuple(
-        replace(one, values=np.where(np.isnan(one.values), np.nan, count(one.values))) for one in result.series
+        replace(one, timestamps=one.timestamps[number], values=count(one.values[number])) for one, number in numbers
     )
     return replace(result, series=series, form=Form.COUNTS)

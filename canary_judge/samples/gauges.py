@@ -35,6 +35,7 @@ def gauge_samples(metric: GaugeMetric, parts: Parts, edges: Int) -> MetricSample
         silent_baseline=pause(present.baseline),
         silent_canary=pause(present.canary),
         non_finite=read.baseline.non_finite + read.canary.non_finite,
+        non_finite_canary=read.canary.non_finite,
         series_baseline=len(values.baseline),
         series_canary=len(values.canary),
     )

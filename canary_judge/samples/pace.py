@@ -1,4 +1,4 @@
-"""What a fall or a birth of a counter may count, from the series' own pace. What is not proven counts nothing.
+"""What a counter or a column of counts may count, from its own pace. What is not proven counts nothing.
 
 A counter falls when its process restarts; but also when two replicas take turns, when a pod leaves a sum, and when it
 is none. A series appears when its first event happens; but also when running pods get another label, with all of their
@@ -10,16 +10,19 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy import special
 
 from canary_judge.arrays import Bool, Float, Int
 from canary_judge.series import Series, selector
 
-__all__ = ["Rises", "looks_like", "plausible", "rises"]
+__all__ = ["Rises", "looks_cumulative", "looks_like", "plausible", "rises"]
 
 # A step may be so many times the fastest one of the series, and so many events more.
 _FASTER, _MORE = 5.0, 10.0
 # So many falls, and in this share of the steps, make a series no counter.
 _MANY_FALLS, _MANY_FALLS_SHARE = 5, 0.25
+# Counts that must fall so many times by chance and never do, though they rise so many times, are no counts.
+_FALLS_EXPECTED, _RISES = 10.0, 5
 
 
 class Rises(NamedTuple):
@@ -110,3 +113,25 @@ def looks_like(one: Series, values: Float) -> str | None:
             "or let them share one registry (multiprocess mode)"
         )
     return f"{said}: it looks like counts per scrape (delta temporality) or a gauge; export it as cumulative counter"
+
+
+def looks_cumulative(values: Float) -> bool:
+    """Whether counts per interval are a cumulative counter: they never fall, where counts of their size must.
+
+    Two Poisson counts of mean v differ by 0 +- sqrt(2 v), so where they rise by s they fall in a share
+    Phi(-s / sqrt(2 v)) of the intervals; other noise only adds to that.
+
+    Args:
+        values: In order of time, shape (n,).
+
+    Examples:
+        >>> looks_cumulative(50_000.0 + 9 * np.arange(90)), looks_cumulative(np.full(90, 950.0))
+        (True, False)
+        >>> looks_cumulative(np.repeat([50.0, 250, 500, 1000], 20))
+        False
+    """
+    steps = np.diff(values)
+    if (steps < 0).any() or (steps > 0).sum() < _RISES:
+        return False
+    noise = np.sqrt(2 * np.maximum(values[:-1], 1.0))
+    return float(special.ndtr(-steps / noise).sum()) >= _FALLS_EXPECTED

@@ -12,10 +12,7 @@ from canary_judge.samples.data import MetricSamples, RawData
 from canary_judge.samples.grid import Parts, coverage, intervals, pause
 from canary_judge.series import Result
 
-__all__ = ["MOST_UNDEFINED", "raw_samples"]
-
-# More undefined raw values than this may hide the worst ones (time-outs have no latency).
-MOST_UNDEFINED = 0.01
+__all__ = ["raw_samples"]
 
 
 class _Values(NamedTuple):
@@ -44,9 +41,8 @@ def _read(parts: Parts, edges: Int, side: Side) -> _Values:
 
 
 def raw_samples(parts: Parts, edges: Int) -> MetricSamples:
-    """The values of both sides; not complete where many are undefined."""
+    """The values of both sides."""
     read = Sides.of(lambda side: _read(parts, edges, side))
-    bad = read.baseline.non_finite + read.canary.non_finite
     total = read.baseline.values.size + read.canary.values.size
     series = Sides.of(lambda side: len(parts.get(("value", side), Result()).series))
     quality = Quality(
@@ -54,20 +50,18 @@ def raw_samples(parts: Parts, edges: Int) -> MetricSamples:
         coverage_canary=coverage(read.canary.covered),
         silent_baseline=pause(read.baseline.covered),
         silent_canary=pause(read.canary.covered),
-        non_finite=bad,
+        non_finite=read.baseline.non_finite + read.canary.non_finite,
+        non_finite_canary=read.canary.non_finite,
         canary_share=read.canary.values.size / total if total else None,
         series_baseline=series.baseline,
         series_canary=series.canary,
     )
     if not (read.baseline.values.size and read.canary.values.size):
         return MetricSamples(data=None, quality=quality)
-    undefined = bad / (bad + total)
-    hidden = undefined > MOST_UNDEFINED
-    said = f"{bad} values are NaN or infinite, {undefined:.1%} of all: they may be the worst ones"
     data = RawData(
         baseline=read.baseline.values,
         canary=read.canary.values,
         interval_baseline=read.baseline.interval,
         interval_canary=read.canary.interval,
     )
-    return MetricSamples(data=data, quality=quality, warnings=(said,) if hidden else (), complete=not hidden)
+    return MetricSamples(data=data, quality=quality)

@@ -276,7 +276,7 @@ def test_a_threshold_that_is_no_bucket_bound_lists_the_bounds(url):
         (one_gauge("pod_bytes{version='${version}'", by="pod"), Outcome.ERROR, "parse error"),
         (one_gauge("rate(pod_bytes{version='${version}'})"), Outcome.ERROR, "at character 6"),
         (one_gauge('dying{version="${version}"}'), Outcome.INSUFFICIENT, "no value in the last 40 intervals"),
-        (ratio("nowhere_total", "requests_total"), Outcome.INSUFFICIENT, "left data out"),
+        (ratio("nowhere_total", "requests_total"), Outcome.INSUFFICIENT, "no event series on either side"),
         (ratio("requests_total", "nowhere_total"), Outcome.NO_DATA, "nothing for either side"),
     ],
     ids=["nan", "inf", "one side", "neither", "pods", "syntax", "type", "dying", "no events", "no total"],

@@ -1,0 +1,137 @@
+"""What is missing, and so forbids to find a metric safe; nothing of it depends on the outcome or on how one looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from canary_judge.config.metrics import LatencyMetric, Metric, RateMetric, RatioMetric
+from canary_judge.judging.look import Look
+from canary_judge.judging.silence import fell_silent, longest_run
+from canary_judge.results import Quality, Side
+from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData
+from canary_judge.stats.counts import Counts
+
+__all__ = ["objections"]
+
+# Below this coverage a series says little on the window; and a canary that reports so much less than the baseline
+# may be failing exactly when it is silent.
+_LEAST_COVERAGE = 0.5
+_WORST_ASYMMETRY = 0.2
+# Where so many events are expected, none at all is less likely than a wrong selector.
+_TOO_MANY_TO_BE_ABSENT = 10.0
+# Where a larger share of a side's events may have been left out, they could hide harm.
+_MOST_LOST = 0.05
+# More undefined values than this may hide the worst ones; a level may be 0 / 0 in an interval without traffic.
+_MOST_UNDEFINED, _MOST_UNDEFINED_LEVELS = 0.01, 0.05
+# A pause so improbable (logarithm) is none.
+_BY_CHANCE = -10.0
+# From so many on one can tell what the values are like.
+_SOME = 3
+
+
+def objections(look: Look, metric: Metric, samples: MetricSamples) -> Iterator[tuple[str, bool]]:
+    """Why the metric cannot be found safe; and whether nothing can be told at all."""
+    quality = samples.quality
+    told = samples.complete
+    for text, settles in () if quality is None else _of_quality(look, metric, samples, quality):
+        told = True
+        yield text, settles
+    if not told:
+        yield "the source may have left data out", False
+
+
+def _of_quality(look: Look, metric: Metric, samples: MetricSamples, quality: Quality) -> Iterator[tuple[str, bool]]:
+    if not isinstance(samples.data, RawData):
+        least = min(quality.coverage_baseline, quality.coverage_canary)
+        asymmetry = quality.coverage_baseline - quality.coverage_canary
+        text = (
+            f"{quality.coverage_baseline:.0%} of the baseline's intervals and {quality.coverage_canary:.0%} of the "
+            "canary's, each since its first one, have values"
+        )
+        if isinstance(samples.data, GaugeData) and least < _LEAST_COVERAGE:
+            yield f"data are missing: only {text}", True
+            return
+        if least < _LEAST_COVERAGE or asymmetry > _WORST_ASYMMETRY:
+            yield f"data are missing: {text}", False
+    if isinstance(samples.data, CountData):
+        counts = samples.data.counts
+        for text in (*_absent(metric, counts, quality), *_lost(counts, quality), *_unseen(counts, quality)):
+            yield text, False
+    for text in _undefined(metric, samples.data, quality):
+        yield text, False
+    if (silence := fell_silent(samples, quality, look.intervals)) is not None:
+        yield silence, False
+
+
+def _absent(metric: Metric, counts: Counts, quality: Quality) -> Iterator[str]:
+    """Event series that are not there: no events, or a misspelt selector?"""
+    if not isinstance(metric, RatioMetric | RateMetric) or metric.absent_is_zero:
+        return
+    baseline, canary = quality.event_series_baseline, quality.event_series_canary
+    if baseline is None or canary is None:
+        return
+    if not baseline and not canary:
+        yield (
+            "no event series on either side: no events, or a misspelt selector? Create the series at start-up, "
+            "or set `absent_is_zero: true` if the selector is right"
+        )
+    if baseline and not canary:
+        rate = counts.events_baseline.sum() / (counts.exposure_baseline.sum() or 1.0)
+        expected = rate * counts.exposure_canary.sum()
+        if expected >= _TOO_MANY_TO_BE_ABSENT:
+            yield (
+                f"the canary has no event series at all where {expected:.0f} events were to be expected: a misspelt "
+                "selector? Set `absent_is_zero: true` if the selector is right"
+            )
+
+
+def _lost(counts: Counts, quality: Quality) -> Iterator[str]:
+    """Events and exposure that may have happened and do not count."""
+    for side in Side:
+        for what, field in (("events", "events"), ("of the total", "exposure")):
+            lost = getattr(quality, f"lost_{field}_{side}")
+            have = float(getattr(counts, f"{field}_{side}").sum())
+            if lost > _MOST_LOST * (have + lost):
+                yield (
+                    f"{lost:.0f} {what} of the {side} may have been left out beside {have:.0f} that count: first "
+                    "values not known to begin at zero (keep the label `instance`), falls, or intervals that have the "
+                    "events or the total alone"
+                )
+
+
+def _undefined(metric: Metric, data: GaugeData | CountData | RawData | None, quality: Quality) -> Iterator[str]:
+    """Values of the canary that are no numbers, and may be its worst ones: time-outs have no latency."""
+    bad, most = quality.non_finite_canary, _MOST_UNDEFINED
+    if isinstance(data, CountData):
+        # of other counts it is the interval that is missing
+        good = float(data.counts.exposure_canary.sum()) if isinstance(metric, LatencyMetric) else np.inf
+    elif isinstance(data, GaugeData):
+        good, most = float(np.isfinite(data.canary).sum()), _MOST_UNDEFINED_LEVELS
+    else:
+        good = data.canary.size if data is not None else np.inf
+    if bad > max(most * (bad + good), 1):
+        share = bad / (bad + good)
+        yield f"{bad} values of the canary are NaN or infinite, {share:.1%} of its values: they may be the worst ones"
+
+
+def _unseen(counts: Counts, quality: Quality) -> Iterator[str]:
+    """Rows of events that are missing, and not because nothing happened."""
+    for side in Side:
+        if not (absent := getattr(quality, f"absent_events_{side}")):
+            continue
+        events = getattr(counts, f"events_{side}")[getattr(counts, f"exposure_{side}") > 0]
+        some, have = events > 0, events[events > 0]
+        longest = longest_run(~some)
+        others = some.size - longest
+        if longest * np.log1p(-have.size / (others + 1.0)) < _BY_CHANCE:
+            yield (
+                f"the {side} has no value of the events in {longest} intervals in a row with traffic, where "
+                f"{have.size} of {others} others have one: have they stopped coming? Write zeros if there were none"
+            )
+        elif min(absent, have.size) >= _SOME and have.min() > max(np.median(have) / 4, 1.0):
+            yield (
+                f"the {side} has no value of the events in {absent} intervals with traffic, and never fewer than "
+                f"{have.min():g} in the others, so these are no zeros; write zeros if there were none"
+            )
