@@ -15,7 +15,15 @@ from canary_judge.judging.shortfalls import time_shortfall
 from canary_judge.results import Outcome
 from canary_judge.samples import GaugeData, RawData
 from canary_judge.stats.dependence import cluster_time, ranks_tau
-from canary_judge.stats.gauges import compare_means, compare_values, limit_values, series_tau
+from canary_judge.stats.gauges import (
+    compare_means,
+    compare_raw_means,
+    compare_values,
+    limit_values,
+    series_tau,
+    ties_outweigh,
+)
+from canary_judge.stats.margins import Margin
 from canary_judge.stats.paired import unsettled
 from canary_judge.stats.questions import Compared
 from canary_judge.stats.rank import mid_ranks
@@ -28,6 +36,8 @@ _FEWEST_WITH_HISTORY = 4.0
 FEWEST_EFFECTIVE = 6.0
 # Per-interval quantiles and ratios of requests are biased once the sides' traffic differs by more than this factor.
 _MOST_UNEQUAL_TRAFFIC = 2.0
+# Of values beyond these the squares leave the range of floats.
+_SMALLEST, _LARGEST = 1e-100, 1e100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -43,6 +53,7 @@ class _Ranked:
         needs: What the values are, for texts.
         paired: The k-th values were taken at the same moment.
         means: The values are means of requests of unequal traffic: their means are compared.
+        intervals: Of raw values the interval of each, on both sides.
         inflation: By what factor a longer record has shown tau to be larger.
     """
 
@@ -54,7 +65,19 @@ class _Ranked:
     needs: str
     paired: bool = False
     means: bool = False
+    intervals: tuple[Int, Int] | None = None
     inflation: float = 1.0
+
+    def tied(self, margin: Margin | None) -> bool:
+        """Whether the margin is too fine for ranks."""
+        return margin is not None and ties_outweigh(baseline=self.baseline, canary=self.canary, margin=margin)
+
+    @property
+    def has_means(self) -> bool:
+        """Whether means can be compared: what belongs together is known, and squares neither overflow nor vanish."""
+        largest = float(max(np.abs(self.baseline).max(initial=0.0), np.abs(self.canary).max(initial=0.0)))
+        known = self.paired or self.intervals is not None
+        return known and (largest == 0 or _SMALLEST < largest < _LARGEST)
 
     @property
     def fewest(self) -> int:
@@ -141,6 +164,7 @@ def assess_raw(look: Look, metric: Metric, data: RawData, bare: Assessed) -> Ass
         own_tau=max(tau, taus[1]),
         least=FEWEST_EFFECTIVE,
         needs="values per side",
+        intervals=(data.interval_baseline, data.interval_canary),
     )
     return _assess_ranked(look, metric, ranked, bare)
 
@@ -182,6 +206,8 @@ def _assess_ranked(look: Look, metric: Metric, ranked: _Ranked, bare: Assessed) 
             f"the {ranked.least:g} that a comparison needs"
         )
         return replace(found, settled=(Outcome.INSUFFICIENT, text))
+    if not ranked.has_means and ranked.tied(margin):
+        found = found.unsafe("most values are equal and the margin is finer than their steps, so ranks cannot see it")
     return no_relative_margin(found)
 
 
@@ -197,9 +223,15 @@ def _compared(config: JudgeConfig, metric: Metric, ranked: _Ranked) -> Compared:
         paired=ranked.paired,
         inflation=ranked.inflation,
     )
-    if not ranked.means or ranked.baseline.size < config.min_samples:
+    wanted = ranked.has_means and (ranked.means or ranked.tied(margin))
+    if ranked.fewest < config.min_samples or not wanted:
         return compared
-    means = compare_means(baseline=ranked.baseline, canary=ranked.canary, harm=metric.harm, margin=margin)
+    sides = {"baseline": ranked.baseline, "canary": ranked.canary}
+    if ranked.paired:
+        means = compare_means(**sides, harm=metric.harm, margin=margin)
+    else:
+        intervals = ranked.intervals or (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+        means = compare_raw_means(**sides, intervals=intervals, harm=metric.harm, margin=margin)
     worth, tau = compared.evidence.n_effective, compared.evidence.tau
     return replace(means, evidence=replace(means.evidence, n_effective=worth, tau=tau))
 

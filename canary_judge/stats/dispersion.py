@@ -30,7 +30,8 @@ def dispersion(counts: Counts, *, null: float = 0.0, between: float = 1.0) -> fl
     Three views, of which the largest counts. The split of the events between the sides, interval by interval. The
     baseline's instances against each other (`instance_dispersion`). And the baseline against itself one interval later,
     which has far more events than a small canary, but takes for clumps what shook both sides: so no more of it than
-    the split, by what the canary's own intervals with events can rule out, leaves possible.
+    the split, by what the canary's own intervals with events can rule out, leaves possible. Where the canary has no
+    event, the split at the null would take each event of the baseline for a clump: only the baseline over time is left.
 
     Args:
         counts: One entry per interval.
@@ -43,7 +44,7 @@ def dispersion(counts: Counts, *, null: float = 0.0, between: float = 1.0) -> fl
         ...                   events_canary=steady, exposure_canary=steady * 100))
         1.0
     """
-    split = _Split.of(counts, null=null)
+    split = _Split.of(counts, null=null) if _with_events(counts).events_canary.any() else _Split()
     later = split_dispersion(counts.over_time(), null=1.0)
     if later > split.dispersion and split.hits and split.expected > 0:
         # the largest dispersion with which so even a split of so many intervals is not yet surprising
@@ -53,9 +54,9 @@ def dispersion(counts: Counts, *, null: float = 0.0, between: float = 1.0) -> fl
 
 
 def needs_null(counts: Counts) -> bool:
-    """Whether the dispersion depends on the ratio under test: the split of the events does not tell one."""
+    """Whether the dispersion depends on the ratio under test: only the canary has events, and the split tells none."""
     used = _with_events(counts)
-    return used.events_canary.size < 2 or not (used.events_canary.sum() and used.events_baseline.sum())
+    return bool(used.events_canary.any() and not used.events_baseline.any())
 
 
 def instance_dispersion(events: Float, exposure: Float) -> float:

@@ -12,11 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from scipy import special
 
-from canary_judge.arrays import Float
+from canary_judge.arrays import Float, Int
 from canary_judge.results import Comparison, Harm, LimitCheck, Scale
 from canary_judge.stats.dependence import rank_autocorrelation_time, ranks_tau
 from canary_judge.stats.exact import binomial_tails
@@ -29,15 +30,21 @@ from canary_judge.stats.shift import shift_interval
 __all__ = [
     "bounded",
     "compare_means",
+    "compare_raw_means",
     "compare_values",
     "effective_samples",
     "limit_values",
     "series_tau",
     "student_tails",
+    "ties_outweigh",
 ]
 
 # Pairs are believed to be worth more than the sides by themselves when they are so many, and by this factor.
 _MANY_PAIRS, _CLEAR_GAIN = 20.0, 2.0
+# From so many intervals on, what each adds to a difference of means tells its error.
+_FEWEST_SCORES = 10
+# An error below this share of the level is rounding.
+_ROUNDING = 1e-14
 
 
 def effective_samples(*, baseline: float, canary: float, tau: float = 1.0) -> float:
@@ -199,12 +206,8 @@ def compare_means(*, baseline: Float, canary: Float, harm: Harm, margin: Margin 
     scale = _scale(margin, lowest=min(usual, new))
 
     def at_margin(margin: Margin, *, upward: bool) -> AtMargin:
-        sign = 1 if upward else -1
-        amount = margin.amount(usual)
-        by_share = margin.by_share(usual) and usual != 0
-        factor = 1 + sign * (margin.relative or 0.0) * (1 if usual > 0 else -1) if by_share else 1.0
-        tails = _mean_tails(canary - factor * baseline - (0.0 if by_share else sign * amount))
-        return AtMargin.of(tails, upward=upward)
+        factor, amount = _linear(margin, usual, upward=upward)
+        return AtMargin.of(_mean_tails(canary - factor * baseline - amount), upward=upward)
 
     def measure(level: float) -> tuple[float, Interval]:
         ratio = new / usual if scale is Scale.RATIO else 1.0
@@ -231,6 +234,137 @@ def compare_means(*, baseline: Float, canary: Float, harm: Harm, margin: Margin 
             n_effective=float(ewc_error(canary - baseline)[1]),
         ),
     )
+
+
+def ties_outweigh(*, baseline: Float, canary: Float, margin: Margin) -> bool:
+    """Whether the margin is finer than the data, so that ranks cannot see it: P(c = b) > P(0 < |c - b| <= margin).
+
+    Never so for continuous values; for values on a lattice where the margin is less than about a step. Shifted by the
+    margin, a tied value passes all of its ties at once, whatever became of the others.
+
+    Args:
+        baseline: Shape (n_b,), finite.
+        canary: Shape (n_c,), finite.
+        margin: The tolerated degradation.
+
+    Examples:
+        >>> stars = np.repeat([3.0, 4.0, 5.0], 20)
+        >>> ties_outweigh(baseline=stars, canary=stars, margin=Margin(absolute=0.05))
+        True
+        >>> ties_outweigh(baseline=np.arange(60.0), canary=np.arange(60.0), margin=Margin(absolute=5.0))
+        False
+    """
+    ordered = np.sort(baseline)
+    absolute, factor = margin.absolute or 0.0, 1 + (margin.relative or 0.0)
+    size = np.abs(canary)
+    # of c with b in reach, b worse than c, and c worse than b
+    out, back = np.maximum(size * (factor - 1), absolute), np.maximum(size * (1 - 1 / factor), absolute)
+    low, high = canary - np.where(canary > 0, back, out), canary + np.where(canary > 0, out, back)
+
+    def below(values: Float, side: Literal["left", "right"]) -> int:
+        return int(np.searchsorted(ordered, values, side=side).sum())
+
+    ties = below(canary, "right") - below(canary, "left")
+    return 2 * ties > below(high, "right") - below(low, "left")
+
+
+def compare_raw_means(
+    *, baseline: Float, canary: Float, intervals: tuple[Int, Int], harm: Harm, margin: Margin | None
+) -> Compared:
+    """Compare the means of two samples of raw values, whatever they share within an interval and with its neighbours.
+
+    What each interval adds to canary - (1 + margin) x baseline (Fieller 1954) is one dependent score, whose sum has the
+    equal-weighted cosine error; the plain errors of independent values and of independent intervals are no less
+    believed: all must agree. Skewness bends t as in Johnson (1978).
+
+    Args:
+        baseline: Shape (n_b,), finite.
+        canary: Shape (n_c,), finite.
+        intervals: The interval of each value of the baseline and of the canary; empty where it is not known.
+        harm: The harmful direction.
+        margin: Largest tolerated degradation; None: only "worse at all" is asked.
+
+    Examples:
+        >>> stars, worse = np.tile([3.0, 4.0, 5.0], 60), np.tile([2.0, 4.0, 5.0], 60)
+        >>> minute = np.repeat(np.arange(60), 3)
+        >>> c = compare_raw_means(baseline=stars, canary=worse, intervals=(minute, minute), harm=Harm.DECREASE,
+        ...                       margin=Margin(absolute=0.05)).at(0.9)
+        >>> round(c.effect, 2), c.p_beyond_margin < 0.01
+        (-0.33, True)
+    """
+    usual, new = float(baseline.mean()), float(canary.mean())
+    scale = _scale(margin, lowest=min(usual, new))
+    centred = baseline - usual, canary - new
+
+    def errors(factor: float) -> list[tuple[float, float]]:
+        """Standard errors of mean(canary) - factor x mean(baseline), each with its degrees of freedom."""
+        parts = [factor**2 * float(centred[0].var()) / baseline.size, float(centred[1].var()) / canary.size]
+        smaller = min(baseline.size, canary.size) - 1
+        found = [(math.sqrt(sum(parts) * (smaller + 1) / max(smaller, 1)), float(max(smaller, 1)))]
+        size = max((int(each.max(initial=-1)) + 1 for each in intervals), default=0)
+        known = intervals[0].size == baseline.size and intervals[1].size == canary.size
+        if known and size > _FEWEST_SCORES:
+            added = [
+                np.bincount(interval, weights=values / values.size, minlength=size)
+                for interval, values in zip(intervals, centred, strict=True)
+            ]
+            scores: Float = np.asarray(added[1] - factor * added[0], dtype=np.float64)
+            found.append((math.sqrt(float((scores**2).sum()) * size / (size - 1)), float(size - 1)))
+            error, df = ewc_error(scores)
+            found.append((error * size, float(df)))
+        return found
+
+    def tails(factor: float, amount: float) -> Tails:
+        gap = new - factor * usual - amount
+        third = float((centred[1] ** 3).mean()) / canary.size**2
+        third -= factor**3 * float((centred[0] ** 3).mean()) / baseline.size**2
+        above = below = 0.0
+        for error, df in errors(factor):
+            if error <= _ROUNDING * max(abs(usual), abs(new)):
+                t, bend = math.copysign(math.inf, gap) if gap else 0.0, 0.0
+            else:
+                t = gap / error
+                bend = third / error**3 / 6 * (1 + 2 * t**2)
+            above = max(above, float(special.stdtr(df, -min(t, t + bend))))
+            below = max(below, float(special.stdtr(df, max(t, t + bend))))
+        return Tails(above=above, below=below)
+
+    def at_margin(margin: Margin, *, upward: bool) -> AtMargin:
+        factor, amount = _linear(margin, usual, upward=upward)
+        return AtMargin.of(tails(factor, amount), upward=upward)
+
+    def measure(level: float) -> tuple[float, Interval]:
+        ratio = new / usual if scale is Scale.RATIO else 1.0
+        half_width = max(float(special.stdtrit(df, 1 - (1 - level) / 2)) * error for error, df in errors(ratio))
+        half_width /= usual if scale is Scale.RATIO else 1.0
+        effect = ratio if scale is Scale.RATIO else new - usual
+        return effect, bounded(effect - half_width, effect + half_width)
+
+    p_values = ask(harm, margin, at_par=tails(1.0, 0.0), at_margin=at_margin)
+    return Compared(
+        measure=measure,
+        evidence=Comparison(
+            method="t test of means, by interval",
+            scale=scale,
+            margin=None if margin is None else margin.shown(harm, scale, level=usual),
+            baseline=usual,
+            canary=new,
+            p_harm=p_values.harm,
+            p_beyond_margin=p_values.beyond,
+            p_within_margin=p_values.within,
+            n_baseline=baseline.size,
+            n_canary=canary.size,
+            n_effective=effective_samples(baseline=baseline.size, canary=canary.size),
+        ),
+    )
+
+
+def _linear(margin: Margin, usual: float, *, upward: bool) -> tuple[float, float]:
+    """The canary's mean at the margin as factor x the baseline's + amount."""
+    sign = 1 if upward else -1
+    if margin.by_share(usual) and usual != 0:
+        return 1 + sign * (margin.relative or 0.0) * (1 if usual > 0 else -1), 0.0
+    return 1.0, sign * margin.amount(usual)
 
 
 def _mean_tails(differences: Float) -> Tails:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.one_look import COUNT_CASES, RATIO, TWO_SIDED, UPWARD, ar1, config, counts, gauge, rates
+from benchmarks.ties import ROWS, measured
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging import judge_samples
 from canary_judge.results import Outcome
@@ -50,6 +51,32 @@ def test_a_ratio_at_its_margin_is_rarely_failed_and_rarely_passed(name):
     at = rates(config(RATIO, 0.05), COUNT_CASES[name], N, 15, 60)
     assert at.regressed <= at.bound(0.05)
     assert at.safe <= at.bound(0.05)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.truth != "healthy"], ids=lambda row: row.name)
+def test_tied_values_at_the_margin_rarely_pass(row):
+    at = measured(row, 400)
+    assert at.safe <= at.bound(0.05)
+    if row.truth == "at the margin":
+        assert at.regressed <= at.bound(0.01)
+
+
+@pytest.mark.parametrize("rate", [5e-6, 2e-5])
+def test_rare_errors_that_never_hit_the_canary_can_pass(rate):
+    """Spec 6: 55.5 % passed where each of a few events of the baseline was taken for a clump."""
+    metric = {**RATIO, "margin": "1.5x or +0.1pp"}
+    assert rates(config(metric, 0.01), rare(rate), 400, 17, 60).safe >= 0.99
+    at = rates(config(metric, 0.01), rare(rate, 0.001), 400, 17, 60)
+    assert at.safe <= at.bound(0.05)
+
+
+def rare(rate, more=0.0):
+    """Independent errors, at 5 % of the traffic."""
+
+    def make(rng):
+        return counted(rng.poisson(9500 * rate, 60), 9500, rng.poisson(500 * (rate + more), 60), 500)
+
+    return make
 
 
 @pytest.mark.parametrize(("ratio", "least"), [(2, 0.85), (3, 0.99), (5, 1.0)])

@@ -105,8 +105,11 @@ def test_the_null_stands_in_for_a_ratio_that_cannot_be_estimated():
     assert split_dispersion(bursts, null=1.5) > 2
     assert split_dispersion(bursts.select(np.arange(30) < 1), null=1.5) == 1.0  # one interval tells nothing
     quiet = counts(np.full(30, 60.0), 1000.0, np.zeros(30), 10_000.0)
-    assert dispersion(quiet) == 1.0  # the sides differ in every interval alike: no clumps, unless a null is asked for
-    assert dispersion(quiet, null=0.3) > 10
+    assert dispersion(quiet) == dispersion(quiet, null=0.3) == 1.0  # steady: no event on the canary is no clump
+    loud = counts(np.zeros(30), 10_000.0, np.full(30, 60.0), 1000.0)
+    assert dispersion(loud) == 1.0  # the sides differ in every interval alike: no clumps, unless a null is asked for
+    assert dispersion(loud, null=3.0) > 10
+    assert dispersion(bursts) > 10  # what the baseline does over time is all there is
 
 
 def test_instances_that_differ_for_good_are_dispersed_events():

@@ -8,7 +8,14 @@ import pytest
 from scipy import special, stats
 
 from canary_judge.results import Harm
-from canary_judge.stats.gauges import compare_means, compare_values, limit_values, series_tau
+from canary_judge.stats.gauges import (
+    compare_means,
+    compare_raw_means,
+    compare_values,
+    limit_values,
+    series_tau,
+    ties_outweigh,
+)
 from canary_judge.stats.instances import compare_instances
 from canary_judge.stats.margins import Margin
 
@@ -140,3 +147,78 @@ def test_means_of_few_and_of_many_requests_have_equal_means_and_not_equal_ranks(
         found["means"] += compare_means(harm=Harm.DECREASE, **common).evidence.p_harm < 0.05
     assert found["ranks"] > 400
     assert found["means"] / 600 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 600)
+
+
+# --- tied values ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_ties_outweigh_a_margin_by_the_pairs(seed):
+    rng = np.random.default_rng(seed)
+    step = rng.choice([0.5, 1.0, 3.0])
+    baseline, canary = (step * rng.integers(-3, 6, size) for size in rng.integers(5, 40, 2))
+    margin = Margin(absolute=float(rng.choice([0.2, 1.0, 2.0])))
+    apart = np.abs(canary[:, None] - baseline[None, :])
+    expected = (apart == 0).sum() > ((apart > 0) & (apart <= margin.absolute)).sum()
+    assert ties_outweigh(baseline=baseline, canary=canary, margin=margin) == expected
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_ties_outweigh_a_relative_margin_by_the_pairs(seed):
+    rng = np.random.default_rng(seed)
+    baseline, canary = (rng.integers(1, 30, size).astype(float) for size in rng.integers(5, 40, 2))
+    share = float(rng.choice([0.03, 0.11, 0.3]))
+    b, c = baseline[None, :], canary[:, None]
+    near = (b != c) & (b >= c / (1 + share)) & (b <= c * (1 + share))
+    expected = (b == c).sum() > near.sum()
+    assert ties_outweigh(baseline=baseline, canary=canary, margin=Margin(relative=share)) == expected
+
+
+def test_no_margin_is_too_fine_for_continuous_values():
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=200)
+    assert not ties_outweigh(baseline=values, canary=rng.normal(size=50), margin=Margin(absolute=1e-9))
+
+
+def test_means_of_raw_values_are_welchs_where_nothing_is_known_of_time():
+    rng = np.random.default_rng(4)
+    baseline, canary = 1.0 + rng.integers(0, 5, 4000), 1.0 + rng.integers(0, 5, 4000)
+    none = (np.empty(0, dtype=np.int64),) * 2
+    margin = Margin(absolute=0.05)
+    found = compare_raw_means(baseline=baseline, canary=canary, intervals=none, harm=Harm.INCREASE, margin=margin)
+    welch = stats.ttest_ind(canary, baseline + 0.05, equal_var=False, alternative="less")
+    # bent for skewness, which is next to nothing here
+    assert found.evidence.p_within_margin == pytest.approx(welch.pvalue, rel=0.02)
+    shown = found.at(0.9)
+    interval = stats.ttest_ind(canary, baseline, equal_var=False).confidence_interval(0.9)
+    assert shown.interval == pytest.approx((interval.low, interval.high), rel=1e-3)
+
+
+def test_values_that_share_their_interval_are_worth_less():
+    rng = np.random.default_rng(5)
+    minute = np.repeat(np.arange(60), 50)
+    shared = rng.normal(0, 1, (2, 60))
+    baseline, canary = (np.rint(10 + swing[minute] + rng.normal(0, 0.3, minute.size)) for swing in shared)
+    known, unknown = (
+        compare_raw_means(
+            baseline=baseline, canary=canary, intervals=intervals, harm=Harm.INCREASE, margin=Margin(absolute=0.4)
+        ).at(0.9)
+        for intervals in ((minute, minute), (np.empty(0, dtype=np.int64),) * 2)
+    )
+    width = [one.interval[1] - one.interval[0] for one in (known, unknown)]
+    assert width[0] > 4 * width[1]
+    both = np.concatenate([minute]), np.concatenate([minute])
+    alike = compare_raw_means(
+        baseline=baseline, canary=baseline + 0.0, intervals=both, harm=Harm.INCREASE, margin=Margin(absolute=0.4)
+    )
+    assert alike.evidence.p_within_margin < 1e-6
+
+
+def test_constant_values_are_what_they_are():
+    same = np.full(50, 3.0)
+    minute = np.arange(50)
+    for canary, within in ((same, 0.0), (same + 1, 1.0)):
+        found = compare_raw_means(
+            baseline=same, canary=canary, intervals=(minute, minute), harm=Harm.INCREASE, margin=Margin(absolute=0.5)
+        )
+        assert found.evidence.p_within_margin == within
