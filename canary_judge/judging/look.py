@@ -20,11 +20,13 @@ class Look:
         config: For levels, power and minimum samples.
         window: The judged window.
         cost: How much more data the design of the looks needs than one planned look.
+        both: Intervals since both sides have had a value; all of the window where that is not known.
     """
 
     config: JudgeConfig
     window: Window
     cost: float = 1.0
+    both: int | None = None
 
     @property
     def intervals(self) -> int:
@@ -32,6 +34,10 @@ class Look:
         return self.window.duration // self.config.interval
 
     def more_time(self, factor: float) -> float | None:
-        """Seconds until there are so many times the data; None when there are enough, or no realistic time would do."""
-        seconds = self.window.duration.total_seconds() * (factor - 1)
+        """Seconds until there are so many times the data, at the pace since both sides have any.
+
+        None when there are enough, or no realistic time would do.
+        """
+        so_far = self.intervals if self.both is None else self.both
+        seconds = so_far * self.config.interval.total_seconds() * (factor - 1)
         return seconds if 0 < seconds <= _LONGEST_WAIT_SECONDS else None

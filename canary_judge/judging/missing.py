@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import numpy as np
 
 from canary_judge.config.metrics import LatencyMetric, Metric, RateMetric, RatioMetric
 from canary_judge.judging.look import Look
-from canary_judge.judging.silence import fell_silent, longest_run
+from canary_judge.judging.silence import fell_silent, heard, longest_run
 from canary_judge.results import Quality, Side
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData
+from canary_judge.series import format_duration
 from canary_judge.stats.counts import Counts
 
-__all__ = ["objections"]
+__all__ = ["objections", "rarer_than_intervals"]
 
 # Below this coverage a series says little on the window; and a canary that reports so much less than the baseline
 # may be failing exactly when it is silent.
@@ -27,6 +29,8 @@ _MOST_LOST = 0.05
 _MOST_UNDEFINED, _MOST_UNDEFINED_LEVELS = 0.01, 0.05
 # A pause so improbable (logarithm) is none.
 _BY_CHANCE = -10.0
+# So large a share of the points must be as far apart as they usually are.
+_REGULAR = 0.8
 # From so many on one can tell what the values are like.
 _SOME = 3
 
@@ -40,6 +44,23 @@ def objections(look: Look, metric: Metric, samples: MetricSamples) -> Iterator[t
         yield text, settles
     if not told:
         yield "the source may have left data out", False
+
+
+def rarer_than_intervals(look: Look, data: GaugeData | CountData | RawData) -> str | None:
+    """What to set where points come at every second interval or more rarely, regularly and on both sides; else None."""
+    spacing = []
+    for side in Side:
+        steps = np.diff(np.flatnonzero(heard(data, side)))
+        usual = float(np.median(steps)) if steps.size else 0.0
+        if steps.size < _SOME or usual < 2 or (steps == usual).mean() < _REGULAR:
+            return None
+        spacing.append(usual)
+    seconds = look.config.interval.total_seconds() * max(spacing)
+    wanted = format_duration(timedelta(seconds=2 * seconds))
+    return (
+        f"points come every {format_duration(timedelta(seconds=seconds))} only, more rarely than the interval of "
+        f"{format_duration(look.config.interval)}; set `interval: {wanted}`"
+    )
 
 
 def _of_quality(look: Look, metric: Metric, samples: MetricSamples, quality: Quality) -> Iterator[tuple[str, bool]]:

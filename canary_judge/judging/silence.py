@@ -10,7 +10,17 @@ from canary_judge.arrays import Bool
 from canary_judge.results import Judgement, MetricResult, Quality, Side
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData
 
-__all__ = ["PATIENCE", "all_silent", "fell_silent", "given_up", "longest_run", "silent", "unheard"]
+__all__ = [
+    "PATIENCE",
+    "all_silent",
+    "both_heard",
+    "fell_silent",
+    "given_up",
+    "heard",
+    "longest_run",
+    "silent",
+    "unheard",
+]
 
 # Intervals that a late point is waited for; after that it is a gap.
 PATIENCE = 3
@@ -40,7 +50,7 @@ def _is_silence(seen: float, before: float, pause: float) -> bool:
 def fell_silent(samples: MetricSamples, quality: Quality, intervals: int) -> str | None:
     """Why the canary may have been dead, at the end or for a while; None when it was heard throughout."""
     what = "traffic" if isinstance(samples.data, CountData) else "value"
-    canary, baseline = (_heard(samples.data, side) for side in (Side.CANARY, Side.BASELINE))
+    canary, baseline = (heard(samples.data, side) for side in (Side.CANARY, Side.BASELINE))
     seen = _amount(samples.data)
 
     def is_silence(pause: int, share: float) -> bool:
@@ -61,7 +71,7 @@ def fell_silent(samples: MetricSamples, quality: Quality, intervals: int) -> str
     return None
 
 
-def _heard(data: GaugeData | CountData | RawData | None, side: Side) -> Bool:
+def heard(data: GaugeData | CountData | RawData | None, side: Side) -> Bool:
     """The intervals in which a side has a value."""
     if isinstance(data, CountData):
         return np.asarray(getattr(data.counts, f"exposure_{side}") > 0)
@@ -71,6 +81,14 @@ def _heard(data: GaugeData | CountData | RawData | None, side: Side) -> Bool:
     if isinstance(data, GaugeData):
         return np.asarray(np.logical_or.reduce(~np.isnan(getattr(data, str(side))), axis=0))
     return np.empty(0, dtype=np.bool_)
+
+
+def both_heard(data: GaugeData | CountData | RawData) -> int | None:
+    """Intervals since the younger side's first value; None where that is not known."""
+    sides = [heard(data, side) for side in Side]
+    if not all(side.any() for side in sides):
+        return None
+    return sides[0].size - max(int(np.argmax(side)) for side in sides)
 
 
 def _amount(data: GaugeData | CountData | RawData | None) -> float | None:

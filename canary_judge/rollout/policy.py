@@ -87,7 +87,9 @@ def step(
     state = read_back(plan, state, now, reading)
     if state.phase is Phase.PROMOTED:
         return state, Step(order=Order.END, rule="promoted", reason=state.reason)
-    if state.phase is Phase.RUNNING and (silence := _silence(plan, state, judgement, now)):
+    # whoever took the canary's traffic away is the reason why it is not heard
+    taken = state.drifted is not None and reading is not None and reading.percent == 0
+    if state.phase is Phase.RUNNING and not taken and (silence := _silence(plan, state, judgement, now)):
         if plan.when_blind == "roll_back":
             return _roll_back(state, "blind", silence)
         return _hold(state, "blind", silence)

@@ -202,26 +202,63 @@ def compare_means(*, baseline: Float, canary: Float, harm: Harm, margin: Margin 
         >>> round(c.effect, 2), c.p_harm < 1e-4
         (5.0, True)
     """
+
+    def half_width(ratio: float, level: float) -> float:
+        error, df = ewc_error(canary - ratio * baseline)
+        return float(special.stdtrit(df, 1 - (1 - level) / 2)) * error
+
+    return _of_means(
+        "EWC t test of paired means",
+        baseline=baseline,
+        canary=canary,
+        harm=harm,
+        margin=margin,
+        tails=lambda factor, amount: _mean_tails(canary - factor * baseline - amount),
+        half_width=half_width,
+        worth=float(ewc_error(canary - baseline)[1]),
+    )
+
+
+def _of_means(
+    method: str,
+    *,
+    baseline: Float,
+    canary: Float,
+    harm: Harm,
+    margin: Margin | None,
+    tails: Callable[[float, float], Tails],
+    half_width: Callable[[float, float], float],
+    worth: float,
+) -> Compared:
+    """A comparison of means, from the tails of mean(canary) - factor x mean(baseline) - amount.
+
+    Args:
+        method: As it is shown.
+        baseline: Shape (n_b,).
+        canary: Shape (n_c,).
+        harm: The harmful direction.
+        margin: Largest tolerated degradation.
+        tails: By factor and amount.
+        half_width: Of the interval of mean(canary) - factor x mean(baseline), by factor and level.
+        worth: Effective samples.
+    """
     usual, new = float(baseline.mean()), float(canary.mean())
     scale = _scale(margin, lowest=min(usual, new))
 
     def at_margin(margin: Margin, *, upward: bool) -> AtMargin:
-        factor, amount = _linear(margin, usual, upward=upward)
-        return AtMargin.of(_mean_tails(canary - factor * baseline - amount), upward=upward)
+        return AtMargin.of(tails(*_linear(margin, usual, upward=upward)), upward=upward)
 
     def measure(level: float) -> tuple[float, Interval]:
         ratio = new / usual if scale is Scale.RATIO else 1.0
-        error, df = ewc_error(canary - ratio * baseline)
-        half_width = float(special.stdtrit(df, 1 - (1 - level) / 2)) * error
-        half_width /= usual if scale is Scale.RATIO else 1.0
+        half = half_width(ratio, level) / (usual if scale is Scale.RATIO else 1.0)
         effect = ratio if scale is Scale.RATIO else new - usual
-        return effect, bounded(effect - half_width, effect + half_width)
+        return effect, bounded(effect - half, effect + half)
 
-    p_values = ask(harm, margin, at_par=_mean_tails(canary - baseline), at_margin=at_margin)
+    p_values = ask(harm, margin, at_par=tails(1.0, 0.0), at_margin=at_margin)
     return Compared(
         measure=measure,
         evidence=Comparison(
-            method="EWC t test of paired means",
+            method=method,
             scale=scale,
             margin=None if margin is None else margin.shown(harm, scale, level=usual),
             baseline=usual,
@@ -231,7 +268,7 @@ def compare_means(*, baseline: Float, canary: Float, harm: Harm, margin: Margin 
             p_within_margin=p_values.within,
             n_baseline=baseline.size,
             n_canary=canary.size,
-            n_effective=float(ewc_error(canary - baseline)[1]),
+            n_effective=worth,
         ),
     )
 
@@ -293,70 +330,58 @@ def compare_raw_means(
         (-0.33, True)
     """
     usual, new = float(baseline.mean()), float(canary.mean())
-    scale = _scale(margin, lowest=min(usual, new))
     centred = baseline - usual, canary - new
-
-    def errors(factor: float) -> list[tuple[float, float]]:
-        """Standard errors of mean(canary) - factor x mean(baseline), each with its degrees of freedom."""
-        parts = [factor**2 * float(centred[0].var()) / baseline.size, float(centred[1].var()) / canary.size]
-        smaller = min(baseline.size, canary.size) - 1
-        found = [(math.sqrt(sum(parts) * (smaller + 1) / max(smaller, 1)), float(max(smaller, 1)))]
-        size = max((int(each.max(initial=-1)) + 1 for each in intervals), default=0)
-        known = intervals[0].size == baseline.size and intervals[1].size == canary.size
-        if known and size > _FEWEST_SCORES:
-            added = [
-                np.bincount(interval, weights=values / values.size, minlength=size)
-                for interval, values in zip(intervals, centred, strict=True)
-            ]
-            scores: Float = np.asarray(added[1] - factor * added[0], dtype=np.float64)
-            found.append((math.sqrt(float((scores**2).sum()) * size / (size - 1)), float(size - 1)))
-            error, df = ewc_error(scores)
-            found.append((error * size, float(df)))
-        return found
+    thirds = [float((values**3).mean()) / values.size**2 for values in centred]
 
     def tails(factor: float, amount: float) -> Tails:
         gap = new - factor * usual - amount
-        third = float((centred[1] ** 3).mean()) / canary.size**2
-        third -= factor**3 * float((centred[0] ** 3).mean()) / baseline.size**2
         above = below = 0.0
-        for error, df in errors(factor):
+        for error, df in _errors_of_means(centred, intervals, factor):
             if error <= _ROUNDING * max(abs(usual), abs(new)):
                 t, bend = math.copysign(math.inf, gap) if gap else 0.0, 0.0
             else:
                 t = gap / error
-                bend = third / error**3 / 6 * (1 + 2 * t**2)
+                bend = (thirds[1] - factor**3 * thirds[0]) / error**3 / 6 * (1 + 2 * t**2)
             above = max(above, float(special.stdtr(df, -min(t, t + bend))))
             below = max(below, float(special.stdtr(df, max(t, t + bend))))
         return Tails(above=above, below=below)
 
-    def at_margin(margin: Margin, *, upward: bool) -> AtMargin:
-        factor, amount = _linear(margin, usual, upward=upward)
-        return AtMargin.of(tails(factor, amount), upward=upward)
+    def half_width(ratio: float, level: float) -> float:
+        errors = _errors_of_means(centred, intervals, ratio)
+        return max(float(special.stdtrit(df, 1 - (1 - level) / 2)) * error for error, df in errors)
 
-    def measure(level: float) -> tuple[float, Interval]:
-        ratio = new / usual if scale is Scale.RATIO else 1.0
-        half_width = max(float(special.stdtrit(df, 1 - (1 - level) / 2)) * error for error, df in errors(ratio))
-        half_width /= usual if scale is Scale.RATIO else 1.0
-        effect = ratio if scale is Scale.RATIO else new - usual
-        return effect, bounded(effect - half_width, effect + half_width)
-
-    p_values = ask(harm, margin, at_par=tails(1.0, 0.0), at_margin=at_margin)
-    return Compared(
-        measure=measure,
-        evidence=Comparison(
-            method="t test of means, by interval",
-            scale=scale,
-            margin=None if margin is None else margin.shown(harm, scale, level=usual),
-            baseline=usual,
-            canary=new,
-            p_harm=p_values.harm,
-            p_beyond_margin=p_values.beyond,
-            p_within_margin=p_values.within,
-            n_baseline=baseline.size,
-            n_canary=canary.size,
-            n_effective=effective_samples(baseline=baseline.size, canary=canary.size),
-        ),
+    return _of_means(
+        "t test of means, by interval",
+        baseline=baseline,
+        canary=canary,
+        harm=harm,
+        margin=margin,
+        tails=tails,
+        half_width=half_width,
+        worth=effective_samples(baseline=baseline.size, canary=canary.size),
     )
+
+
+def _errors_of_means(
+    centred: tuple[Float, Float], intervals: tuple[Int, Int], factor: float
+) -> list[tuple[float, float]]:
+    """Standard errors of mean(canary) - factor x mean(baseline), each with its degrees of freedom."""
+    baseline, canary = centred
+    plain = factor**2 * float(baseline.var()) / baseline.size + float(canary.var()) / canary.size
+    df = max(min(baseline.size, canary.size) - 1, 1)
+    found = [(math.sqrt(plain * (df + 1) / df), float(df))]
+    size = max((int(each.max(initial=-1)) + 1 for each in intervals), default=0)
+    known = intervals[0].size == baseline.size and intervals[1].size == canary.size
+    if known and size > _FEWEST_SCORES:
+        added = [
+            np.bincount(interval, weights=values / values.size, minlength=size)
+            for interval, values in zip(intervals, centred, strict=True)
+        ]
+        scores: Float = np.asarray(added[1] - factor * added[0], dtype=np.float64)
+        found.append((math.sqrt(float((scores**2).sum()) * size / (size - 1)), float(size - 1)))
+        error, cosines = ewc_error(scores)
+        found.append((error * size, float(cosines)))
+    return found
 
 
 def _linear(margin: Margin, usual: float, *, upward: bool) -> tuple[float, float]:

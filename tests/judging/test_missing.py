@@ -215,3 +215,34 @@ def test_requests_without_a_latency_withhold_a_pass_in_looks_too():
     found = judged(many, metric)
     assert found.outcome is Outcome.INSUFFICIENT
     assert "they may be the worst ones" in found.reason
+
+
+# --- points that come too rarely -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("every", "wanted"), [(1, None), (2, "4m"), (4, "8m")])
+def test_points_more_rarely_than_the_interval_are_named_with_the_remedy(every, wanted):
+    table = drawn(11)
+    at = np.tile(np.arange(N), 2)
+    found = judged(table[at % every == 0])
+    told = [text for text in found.warnings if "set `interval" in text]
+    assert told == (
+        []
+        if wanted is None
+        else [f"points come every {every}m only, more rarely than the interval of 1m; set `interval: {wanted}`"]
+    )
+
+
+def test_thin_traffic_is_not_a_matter_of_the_interval():
+    rows = long(drawn(12, requests=(9500, 1)))
+    assert not [text for text in judged(rows[rows["value"] > 0]).warnings if "set `interval" in text]
+
+
+def test_a_wait_is_told_by_the_pace_of_the_younger_side():
+    table = drawn(13, rate=0.02, requests=(9500, 100))
+    at = np.tile(np.arange(N), 2)
+    young = judged(table[(table["side"] == "baseline") | (at >= N - 3)], {**RATIO, "margin": "1.5x"})
+    assert young.outcome is Outcome.INSUFFICIENT
+    # three minutes gave 6 expected canary events
+    needed, have = young.shortfall.required, young.shortfall.have
+    assert young.shortfall.seconds == pytest.approx(180 * (needed / have - 1), rel=0.05)

@@ -145,6 +145,17 @@ TABLE = [
     ),
     ("drift", "another weight than ours", PLAN, at(), PASS(), 10, reads(30), Order.HOLD, None),
     (
+        "drift",
+        "the same, 0, which is why the canary says nothing",
+        PLAN,
+        at(),
+        MARGINAL(silent=20),
+        10,
+        reads(0),
+        Order.HOLD,
+        None,
+    ),
+    (
         "start",
         "the rollout begins, and the canary has no traffic",
         PLAN,
