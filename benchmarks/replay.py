@@ -28,10 +28,13 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.append(str(Path(__file__).parents[1]))  # behind PYTHONPATH, whose canary_judge may be of another commit
 
+import numpy as np
+
 from benchmarks import real_data
 from benchmarks.replay_cases import START, STEP, Case, drawn_cases
 from canary_judge import Controller, JudgeConfig, Monitor, RolloutPlan, Window, advise, judge, plan
 from canary_judge.errors import CanaryJudgeError
+from canary_judge.series import Form
 from canary_judge.testing import simulated_world
 
 RECORDING = Path(__file__).parents[1] / "tests" / "data" / "replay.jsonl.xz"
@@ -48,7 +51,7 @@ def of_case(case: Case) -> Record:
     """The judgement of a case with all that a user sees of it; or the error it ends in."""
     config = JudgeConfig.from_mapping(case.config)
     window = Window(START, START + case.intervals * STEP)
-    record: Record = {"case": case.name, "advice": [str(one) for one in advise(config)]}
+    record: Record = {"case": case.name, "counts": counts_of(case), "advice": [str(one) for one in advise(config)]}
     if case.looks > 1:
         return {**record, "looks": list(looks(case, config, window))}
     judgement = judge(config, case, window)
@@ -59,6 +62,18 @@ def of_case(case: Case) -> Record:
         "html": digest(judgement._repr_html_()),
         "plan": plan(config, case, window).explain(),
     }
+
+
+def counts_of(case: Case) -> str:
+    """A digest of the counts that were drawn: numpy 2.5 draws a binomial otherwise now and then."""
+    counted = [
+        one.values.round().astype(np.int64).tobytes().hex()
+        for _, result in sorted(case.answers.items())
+        if result.form in (Form.COUNTER, Form.COUNTS)
+        for one in result.series
+        if np.isfinite(one.values).all()
+    ]
+    return digest("".join(counted))
 
 
 def looks(case: Case, config: JudgeConfig, window: Window) -> Iterator[Record]:
