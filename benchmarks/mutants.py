@@ -24,6 +24,8 @@ from pathlib import Path
 from queue import Queue
 
 ROOT = Path(__file__).parents[1]
+# Of pytest: none was collected, as in a module without a doctest.
+NO_TESTS = 5
 COPIED = ("canary_judge", "tests", "benchmarks", "docs", "notebooks", "pyproject.toml", "README.md", "CHANGELOG.md")
 WORKERS = 2
 _COMPARED: dict[type[ast.cmpop], str] = {
@@ -148,7 +150,7 @@ def passes(tree: Path, paths: list[str], *, workers: int) -> bool:
         done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, timeout=600, check=False)
     except subprocess.TimeoutExpired:
         return False
-    return done.returncode == 0
+    return done.returncode in (0, NO_TESTS)
 
 
 def copied(folder: Path) -> Path:
