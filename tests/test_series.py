@@ -158,3 +158,27 @@ def test_instances_with_other_buckets_are_refused():
     parts = {("histogram", side): Result(series=found, form=Form.COUNTER) for side in Side}
     with pytest.raises(Exception, match=r'instance="b"} has not the bucket 0.3'):
         metric_samples(metric, parts, EDGES)
+
+
+# --- bursts at birth ---------------------------------------------------------------------------------------------
+
+
+def test_a_burst_in_the_first_value_counts_where_there_were_so_many_requests():
+    """A canary that answers 600 of 1000 requests with errors for one interval, and none after it, has 600 errors."""
+    proof = nanoseconds(NOON) + 5 * 10**9
+    found = counted(series([(15, 600), (30, 600), (45, 600)], proof, instance="x"))
+    # 15000 requests came in that interval
+    assert found.data.counts.events_canary.tolist() == [600, 0, 0, 0]
+
+
+def test_the_past_of_an_old_series_does_not_count_beyond_the_requests_of_its_interval():
+    proof = nanoseconds(NOON) + 5 * 10**9
+    found = counted(series([(15, 90_000), (30, 90_000), (45, 90_000)], proof, instance="x"))
+    assert found.data.counts.events_canary.sum() == 0
+    assert found.quality.lost_events_canary == 15_000
+
+
+def test_a_burst_without_proof_is_lost_and_said_to_be():
+    found = counted(series([(20, 600), (35, 600), (50, 600)], instance="stranger"))
+    assert found.data.counts.events_canary.sum() == 0
+    assert found.quality.lost_events_canary == 600

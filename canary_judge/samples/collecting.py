@@ -1,7 +1,7 @@
 """From raw series to what is compared: one grid for both sides, exact counts, and what had to be dropped.
 
-Both sides are put on the same intervals. Gaps stay gaps. A counter becomes events per interval by its differences: a
-decrease is a reset, a series that appears inside the window counts from zero only where that is known.
+Both sides are put on the same intervals. Gaps stay gaps. A counter becomes events per interval by its differences;
+what a fall or a first value inside the window counts is decided in pace.py and counters.py.
 """
 
 from __future__ import annotations

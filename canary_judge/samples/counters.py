@@ -54,7 +54,9 @@ def empty_side(edges: Int) -> CountedSide:
     )
 
 
-def increments(result: Result, edges: Int, first: Mapping[tuple[str, str], int], where: str) -> CountedSide:
+def increments(
+    result: Result, edges: Int, first: Mapping[tuple[str, str], int], where: str, *, most: Float | None = None
+) -> CountedSide:
     """Events per interval over all series of a result.
 
     Args:
@@ -62,6 +64,8 @@ def increments(result: Result, edges: Int, first: Mapping[tuple[str, str], int],
         edges: Of the intervals, in nanoseconds, shape (n + 1,).
         first: The earliest point of any series of each target.
         where: Which side and part, for messages.
+        most: How many events each interval can have had at most, shape (n,): then a burst in the first value of a
+            series counts up to it, though the series is never so fast again. None: only its own pace tells.
     """
     side = empty_side(edges)
     if result.form not in (Form.COUNTER, Form.COUNTS):
@@ -86,7 +90,7 @@ def increments(result: Result, edges: Int, first: Mapping[tuple[str, str], int],
                 f"{where}: {selector(one.labels)} never falls in {int(finite.sum())} intervals, which counts of its "
                 "size must now and then: it is cumulative; name it among `counters:` of the source"
             )
-        amount = _added(side, one, finite, result.form, edges, first)
+        amount = _added(side, one, finite, result.form, edges, first, most)
         seen, inside = intervals(one.timestamps[finite], edges)
         side.covered[seen[inside]] = True
         side.by_instance |= bool(one.instance)
@@ -103,12 +107,18 @@ def increments(result: Result, edges: Int, first: Mapping[tuple[str, str], int],
 
 
 def _added(
-    side: CountedSide, one: Series, finite: Bool, form: Form, edges: Int, first: Mapping[tuple[str, str], int]
+    side: CountedSide,
+    one: Series,
+    finite: Bool,
+    form: Form,
+    edges: Int,
+    first: Mapping[tuple[str, str], int],
+    most: Float | None,
 ) -> float:
     """Add the events of one series to its side; their sum."""
     times, values = one.timestamps[finite], one.values[finite]
     if form is Form.COUNTER:
-        times, values = _differences(one, times, values, edges, side, first)
+        times, values = _differences(one, times, values, edges, side, first, most)
     else:
         broken = np.zeros(edges.size - 1, dtype=bool) if side.infinite is None else side.infinite
         at, on_grid = intervals(one.timestamps[np.isinf(one.values)], edges)
@@ -122,7 +132,13 @@ def _added(
 
 
 def _differences(
-    one: Series, times: Int, values: Float, edges: Int, side: CountedSide, first: Mapping[tuple[str, str], int]
+    one: Series,
+    times: Int,
+    values: Float,
+    edges: Int,
+    side: CountedSide,
+    first: Mapping[tuple[str, str], int],
+    most: Float | None,
 ) -> tuple[Int, Float]:
     """Events of a counter, each at the time at which it was seen."""
     found = rises(times, values)
@@ -134,16 +150,29 @@ def _differences(
         return times[1:], found.steps
     # born inside the window
     spacing = float(np.median(np.diff(times))) / 1e9 if times.size > 1 else 0.0
-    if _zero_before(one, first, times, values, spacing, found.pace):
+    place, inside = intervals(times[:1], edges)
+    limit = float(most[place[0]]) if most is not None and inside[0] else None
+    burst = limit is not None and values[0] <= limit < np.inf
+    if _zero_before(one, first, times, values, spacing, found.pace, burst=burst):
         side.births += 1
         return times, np.concatenate([values[:1], found.steps])
     side.dropped += 1
-    side.lost += float(values[0]) if plausible(values[0], spacing, found.pace) else 0.0
+    if limit is not None:
+        side.lost += min(float(values[0]), limit)
+    elif plausible(values[0], spacing, found.pace):
+        side.lost += float(values[0])
     return times[1:], found.steps
 
 
 def _zero_before(
-    one: Series, first: Mapping[tuple[str, str], int], times: Int, values: Float, spacing: float, pace: float
+    one: Series,
+    first: Mapping[tuple[str, str], int],
+    times: Int,
+    values: Float,
+    spacing: float,
+    pace: float,
+    *,
+    burst: bool,
 ) -> bool:
     """Whether a series that appears inside the window is known to have been zero before its first point."""
     if values[0] == 0 or (one.began_at is not None and one.began_at <= times[0]):
@@ -156,7 +185,7 @@ def _zero_before(
         return False
     # a series that is old, under a new label, brings all of its past
     since = (times[0] - known) / 1e9
-    return plausible(float(values[0]), min(since, spacing) if spacing else since, pace)
+    return burst or plausible(float(values[0]), min(since, spacing) if spacing else since, pace)
 
 
 def first_seen(parts: Mapping[tuple[str, Side], Result], side: Side) -> dict[tuple[str, str], int]:

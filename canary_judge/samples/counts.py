@@ -90,13 +90,19 @@ def _read_side(metric: _Counted, parts: Parts, edges: Int, side: Side) -> tuple[
     if isinstance(metric, LatencyMetric):
         return _slower(parts.get(("histogram", side), Result()), metric.bound(), edges, side)
     first = first_seen(parts, side)
-    events = increments(parts.get(("events", side), Result()), edges, first, f"{side} events")
-    if isinstance(metric, RateMetric) and metric.exposure is None:
+    part = "total" if isinstance(metric, RatioMetric) else "exposure"
+    timed = isinstance(metric, RateMetric) and metric.exposure is None
+    exposure = (
+        empty_side(edges) if timed else increments(parts.get((part, side), Result()), edges, first, f"{side} {part}")
+    )
+    # no more events than there were requests; nothing bounds those of a rate
+    most = exposure.increments if isinstance(metric, RatioMetric) else np.full(edges.size - 1, np.inf)
+    events = increments(parts.get(("events", side), Result()), edges, first, f"{side} events", most=most)
+    if timed:
         seconds = float(edges[1] - edges[0]) / 1e9
         # observed time adds up over instances: ten pods have ten times the chances of one
         return events, events.of(seconds * events.reporting.astype(np.float64))
-    part = "total" if isinstance(metric, RatioMetric) else "exposure"
-    return events, increments(parts.get((part, side), Result()), edges, first, f"{side} {part}")
+    return events, exposure
 
 
 def _leave_out_unobserved(events: CountedSide, exposure: CountedSide, *, zeros: bool) -> None:

@@ -55,7 +55,7 @@ def test_a_ratio_at_its_margin_is_rarely_failed_and_rarely_passed(name):
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.truth != "healthy"], ids=lambda row: row.name)
 def test_tied_values_at_the_margin_rarely_pass(row):
-    at = measured(row, 200)
+    at = measured(row, 400)
     assert at.safe <= at.bound(0.05)
     if row.truth == "at the margin":
         assert at.regressed <= at.bound(0.01)
@@ -65,8 +65,8 @@ def test_tied_values_at_the_margin_rarely_pass(row):
 def test_rare_errors_that_never_hit_the_canary_can_pass(rate):
     """Spec 6: 55.5 % passed where each of a few events of the baseline was taken for a clump."""
     metric = {**RATIO, "margin": "1.5x or +0.1pp"}
-    assert rates(config(metric, 0.01), rare(rate), 200, 17, 60).safe >= 0.99
-    at = rates(config(metric, 0.01), rare(rate, 0.001), 200, 17, 60)
+    assert rates(config(metric, 0.01), rare(rate), 400, 17, 60).safe >= 0.99
+    at = rates(config(metric, 0.01), rare(rate, 0.001), 400, 17, 60)
     assert at.safe <= at.bound(0.05)
 
 
