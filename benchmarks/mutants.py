@@ -26,7 +26,6 @@ from queue import Queue
 ROOT = Path(__file__).parents[1]
 # Of pytest: none was collected, as in a module without a doctest.
 NO_TESTS = 5
-COPIED = ("canary_judge", "tests", "benchmarks", "docs", "notebooks", "pyproject.toml", "README.md", "CHANGELOG.md")
 WORKERS = 2
 _COMPARED: dict[type[ast.cmpop], str] = {
     ast.Lt: "<=",
@@ -154,14 +153,18 @@ def passes(tree: Path, paths: list[str], *, workers: int) -> bool:
 
 
 def copied(folder: Path) -> Path:
-    """A copy of the working tree."""
-    folder.mkdir()
-    for name in COPIED:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, folder / name)
+    """A copy of the working tree, with what git would keep of it."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
     return folder
 
 
@@ -185,7 +188,8 @@ def main() -> int:
         trees: Queue[Path] = Queue()
         for number in range(WORKERS):
             trees.put(copied(Path(folder) / str(number)))
-        if not passes(trees.queue[0], stages[0] + stages[1], workers=WORKERS):
+        # whatever fails without a fault would "kill" every one of them
+        if not passes(trees.queue[0], stages[0] + stages[1] if options.own else [], workers=WORKERS):
             sys.exit("the tests fail without any fault; mend that first")
 
         def killed(mutant: Mutant) -> str:

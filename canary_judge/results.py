@@ -246,6 +246,7 @@ class Quality:
         event_series_canary: The same for the canary.
         absent_events_baseline: Intervals of the baseline without a value of the events, read as no events.
         absent_events_canary: The same for the canary.
+        zeros_written: Somewhere on either side no events were written as 0, so that where nothing is written is a hole.
         lost_events_baseline: Events that may have happened and do not count: in first values, below an old mark, or in
             intervals whose total is not known.
         lost_events_canary: The same for the canary.
@@ -274,6 +275,7 @@ class Quality:
     event_series_canary: int | None = None
     absent_events_baseline: int = 0
     absent_events_canary: int = 0
+    zeros_written: bool = False
     lost_events_baseline: float = 0.0
     lost_events_canary: float = 0.0
     lost_exposure_baseline: float = 0.0

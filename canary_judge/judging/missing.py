@@ -144,6 +144,13 @@ def _unseen(counts: Counts, quality: Quality) -> Iterator[str]:
             continue
         events = getattr(counts, f"events_{side}")[getattr(counts, f"exposure_{side}") > 0]
         some, have = events > 0, events[events > 0]
+        # seen in a later look than the hole
+        if quality.zeros_written and absent > _MOST_LOST * some.size:
+            yield (
+                f"the {side} has no value of the events in {absent} intervals with traffic, though zeros are written "
+                "in others, so these are holes"
+            )
+            continue
         longest = longest_run(~some)
         others = some.size - longest
         if longest * np.log1p(-have.size / (others + 1.0)) < _BY_CHANCE:

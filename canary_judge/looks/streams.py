@@ -130,6 +130,7 @@ def _merged(stream: Stream, new: Quality, count: int, spans: list[int]) -> Quali
         event_series_canary=_most(old.event_series_canary, new.event_series_canary),
         absent_events_baseline=old.absent_events_baseline + new.absent_events_baseline,
         absent_events_canary=old.absent_events_canary + new.absent_events_canary,
+        zeros_written=old.zeros_written or new.zeros_written,
         lost_events_baseline=old.lost_events_baseline + new.lost_events_baseline,
         lost_events_canary=old.lost_events_canary + new.lost_events_canary,
         lost_exposure_baseline=old.lost_exposure_baseline + new.lost_exposure_baseline,

@@ -10,7 +10,7 @@ import numpy as np
 from canary_judge.arrays import Bool, Float, Int
 from canary_judge.results import Side
 from canary_judge.samples.grid import Unusable, intervals
-from canary_judge.samples.pace import looks_cumulative, looks_like, plausible, rises
+from canary_judge.samples.pace import CUMULATIVE, looks_cumulative, looks_like, plausible, rises
 from canary_judge.series import Form, Result, Series, selector
 
 __all__ = ["CountedSide", "empty_side", "first_seen", "increments", "note_first_seen"]
@@ -86,10 +86,7 @@ def increments(
         if result.form is Form.COUNTER and (why := looks_like(one, one.values[finite])) is not None:
             raise Unusable(f"{where}: {why}")
         if result.form is Form.COUNTS and looks_cumulative(one.values[finite]):
-            raise Unusable(
-                f"{where}: {selector(one.labels)} never falls in {int(finite.sum())} intervals, which counts of its "
-                "size must now and then: it is cumulative; name it among `counters:` of the source"
-            )
+            raise Unusable(f"{where}: {CUMULATIVE.format(name=selector(one.labels))}")
         amount = _added(side, one, finite, result.form, edges, first, most)
         seen, inside = intervals(one.timestamps[finite], edges)
         side.covered[seen[inside]] = True
@@ -141,7 +138,9 @@ def _differences(
     most: Float | None,
 ) -> tuple[Int, Float]:
     """Events of a counter, each at the time at which it was seen."""
-    found = rises(times, values)
+    place, inside = intervals(times, edges)
+    bounds = None if most is None else np.where(inside, most[np.clip(place, 0, most.size - 1)], 0.0)
+    found = rises(times, values, None if bounds is None else bounds[1:])
     in_window = times[1:] > edges[0]
     side.resets += int((found.restarts & in_window).sum())
     side.falls += int((found.falls & in_window).sum())
@@ -150,8 +149,7 @@ def _differences(
         return times[1:], found.steps
     # born inside the window
     spacing = float(np.median(np.diff(times))) / 1e9 if times.size > 1 else 0.0
-    place, inside = intervals(times[:1], edges)
-    limit = float(most[place[0]]) if most is not None and inside[0] else None
+    limit = None if bounds is None else float(bounds[0])
     burst = limit is not None and values[0] <= limit < np.inf
     if _zero_before(one, first, times, values, spacing, found.pace, burst=burst):
         side.births += 1

@@ -163,6 +163,7 @@ def _quality(read: _Read) -> Quality:
         event_series_canary=read.events.canary.series,
         absent_events_baseline=_absent(read.events.baseline),
         absent_events_canary=_absent(read.events.canary),
+        zeros_written=any(read.events[side].zeros for side in Side),
         lost_events_baseline=read.events.baseline.lost,
         lost_events_canary=read.events.canary.lost,
         lost_exposure_baseline=exposure.baseline.lost,

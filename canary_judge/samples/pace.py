@@ -15,12 +15,17 @@ from scipy import special
 from canary_judge.arrays import Bool, Float, Int
 from canary_judge.series import Series, selector
 
-__all__ = ["Rises", "looks_cumulative", "looks_like", "plausible", "rises"]
+__all__ = ["CUMULATIVE", "Rises", "looks_cumulative", "looks_like", "plausible", "rises"]
 
 # A step may be so many times the fastest one of the series, and so many events more.
 _FASTER, _MORE = 5.0, 10.0
 # So many falls, and in this share of the steps, make a series no counter.
 _MANY_FALLS, _MANY_FALLS_SHARE = 5, 0.25
+CUMULATIVE = (
+    "{name} never falls where counts of its size must now and then: it is cumulative; name it among `counters:` of the "
+    "source"
+)
+
 # Counts that must fall so many times by chance and never do, though they rise so many times, are no counts.
 _FALLS_EXPECTED, _RISES = 10.0, 5
 
@@ -53,15 +58,17 @@ def plausible(amount: float, seconds: float, pace: float) -> bool:
     return amount <= _FASTER * pace * seconds + _MORE
 
 
-def rises(times: Int, values: Float) -> Rises:
+def rises(times: Int, values: Float, most: Float | None = None) -> Rises:
     """Events between the points of a counter, by its own pace.
 
-    A fall is a restart where less than half is left, as many as may have happened since, and where the counter does not
+    A fall is a restart where at most half is left, no more than may have happened since, and where the counter does not
     come back faster than it ever rose. Else it counts nothing, nor does what follows until the old mark is passed.
 
     Args:
         times: Nanoseconds, increasing, shape (n,).
         values: Finite, shape (n,).
+        most: How many events each step can have had at most, shape (n - 1,), whatever the pace; infinite where nothing
+            bounds them, and None where only the pace tells.
 
     Examples:
         >>> minute = np.arange(6) * 60_000_000_000
@@ -86,9 +93,11 @@ def rises(times: Int, values: Float) -> Rises:
         if fell[k]:
             back, after = (steps[k + 1], seconds[k + 1]) if k + 1 < steps.size else (0.0, 0.0)
             regained = value + back >= values[k] and not plausible(back, after, pace)
-            possible = value if plausible(value, seconds[k], pace) and not regained else 0.0
-            restarts[k] = possible == value <= values[k] / 2
+            bound = 0.0 if most is None else most[k]
+            since = not regained and (plausible(value, seconds[k], pace) or value <= bound < np.inf)
+            restarts[k] = since and value <= values[k] / 2
             falls[k] = not restarts[k]
+            possible = value if since or (bound == np.inf and not regained) else 0.0
         if restarts[k]:
             counted[k], mark = value, value
         else:

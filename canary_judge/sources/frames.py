@@ -16,6 +16,7 @@ from canary_judge.config.reading import nearest
 from canary_judge.errors import ConfigError, DataError
 from canary_judge.judging import judge
 from canary_judge.results import Judgement, Side
+from canary_judge.samples.pace import CUMULATIVE, looks_cumulative
 from canary_judge.series import Form, Query, Reading, Result, Series, Window, format_duration, nanoseconds
 from canary_judge.sources.tables import Align, Table
 
@@ -150,6 +151,8 @@ class FrameSource:
             form = Form.LEVEL
         else:
             form = Form.COUNTER if name in self._counters else Form.COUNTS
+        if form is Form.COUNTS and self._cumulative(query, window):
+            return Result(error=CUMULATIVE.format(name=repr(name)), provenance=provenance)
         series, warnings = [], []
         base = self._last_before(query, window) if form is Form.COUNTER else {}
         values_of = self._table.numbers["value" if self._long else name]
@@ -168,6 +171,13 @@ class FrameSource:
                 values = np.concatenate([values_of[[row]], values])
             series.append(Series(timestamps=times, values=values, labels=labels))
         return Result(series=tuple(series), form=form, warnings=tuple(warnings), provenance=provenance)
+
+    def _cumulative(self, query: Query, window: Window) -> bool:
+        """Whether the rows so far say so; a single look may have too few of them."""
+        end = np.searchsorted(self._table.times, nanoseconds(window.end), side="right")
+        rows = self._of_metric(query.expression, np.flatnonzero(self._table.side(query.side)[:end]))
+        values = self._table.numbers["value" if self._long else query.expression]
+        return any(looks_cumulative(values[own][np.isfinite(values[own])]) for _, own in self._split(rows))
 
     def _last_before(self, query: Query, window: Window) -> dict[tuple[tuple[str, str], ...], int]:
         """Each cumulative series' last row at or before the window, the base of the first interval."""

@@ -77,6 +77,15 @@ def test_where_zeros_are_written_a_missing_row_is_a_hole():
     assert "of the total of the canary may have been left out" in found.reason
 
 
+@pytest.mark.parametrize("every", [1, 7, N])
+def test_holes_among_zeros_withhold_a_pass_however_often_one_looks(every):
+    table = drawn(1, rate=0.02)
+    canary = (table["side"] == "canary") & (table["errors"] > 1)
+    table.loc[canary, "errors"] = np.nan
+    assert watched(table, every).metrics[0].outcome is not Outcome.SAFE
+    assert watched(drawn(1, rate=0.02), every).metrics[0].outcome is not Outcome.INSUFFICIENT
+
+
 @pytest.mark.parametrize(
     ("hidden", "said"),
     [(lambda t: t >= 20, "have they stopped coming"), (lambda t: t % 4 > 0, "so these are no zeros")],
@@ -189,6 +198,16 @@ def test_cumulative_columns_are_refused(start):
     assert "it is cumulative; name it among `counters:`" in found.reason
     named = judge(config(), FrameSource(table, counters=["requests", "errors"]), Window(START, START + N * MINUTE))
     assert named.verdict is Verdict.FAIL
+
+
+def test_cumulative_columns_are_refused_in_looks_of_one_row_too():
+    table = drawn(6, worse=3.0)
+    table[["requests", "errors"]] = 50_000 + table.groupby("side")[["requests", "errors"]].cumsum()
+    monitor = Monitor(config(), start=START + 60 * MINUTE)
+    for minute in range(61, N + 4):
+        found = monitor.look(FrameSource(table), START + minute * MINUTE).metrics[0]
+    assert found.outcome is Outcome.ERROR
+    assert "it is cumulative" in found.reason
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.5])

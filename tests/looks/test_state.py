@@ -15,7 +15,7 @@ WRITTEN = json.loads(lzma.decompress((Path(__file__).parents[1] / "data" / "stat
 # fields that states have had only since
 NEWER = UNSTABLE | {
     *("falls", "event_series_baseline", "event_series_canary", "lost_events_baseline", "lost_events_canary"),
-    "non_finite_canary",
+    *("non_finite_canary", "zeros_written"),
     *("absent_events_baseline", "absent_events_canary"),
     *("lost_exposure_baseline", "lost_exposure_canary"),
 }

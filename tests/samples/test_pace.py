@@ -104,3 +104,24 @@ def test_what_falls_often_is_no_counter(values, what):
 )
 def test_what_may_be_a_counter_is_not_refused(values):
     assert told(values) is None
+
+
+def test_a_replica_that_answers_nothing_for_once_has_not_restarted():
+    found = rises(*at([7000, 7010, 0, 7030, 7040]))
+    assert found.steps.tolist() == [10, 0, 20, 10]
+    assert not found.restarts.any()
+
+
+def test_a_restart_with_a_burst_counts_up_to_the_requests_since():
+    values = [5000, 5001, 5002, 300, 301]
+    most = np.full(4, 700.0)
+    assert rises(*at(values), most).steps.tolist() == [1, 1, 300, 1]
+    assert rises(*at(values), np.full(4, 200.0)).steps.tolist() == [1, 1, 0, 0]
+    assert rises(*at(values)).steps.tolist() == [1, 1, 0, 0]
+
+
+def test_what_a_fall_may_have_cost_is_bounded_by_the_requests_since():
+    times, values = at([500, 501, 502, 400, 401])
+    assert rises(times, values, np.full(4, 700.0)).uncounted.tolist() == [0, 0, 400, 1]
+    assert rises(times, values, np.full(4, 50.0)).uncounted.tolist() == [0, 0, 0, 1]  # no restart can have had so many
+    assert rises(times, values, np.full(4, np.inf)).uncounted.tolist() == [0, 0, 400, 1]
