@@ -3,8 +3,8 @@
     python -m benchmarks.mutants canary_judge/stats/counts.py [--count 10] [--seed 1] [--at LINE]
 
 A fault is a comparison that includes its end or not, a sum for a difference, a number one larger, a condition turned
-round. The tests named after the module come first, then those that import it, then all: each only for what survived. Every survivor is printed
-with its line: it is a hole in the tests, or the same program written otherwise (say so where you find one).
+round. The tests named after the module come first, then those that import it, then the replayed judgements, then all:
+each only for what survived. Every survivor is printed with its line: it is a hole in the tests, or the same program written otherwise (say so where you find one).
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ ROOT = Path(__file__).parents[1]
 # Of pytest: none was collected, as in a module without a doctest.
 NO_TESTS = 5
 WORKERS = 2
+REPLAY = "tests/test_replay.py"
+FATES = ("killed", "killed by others", "killed by the replay", "killed by the rest")
 _COMPARED: dict[type[ast.cmpop], str] = {
     ast.Lt: "<=",
     ast.LtE: "<",
@@ -127,7 +129,7 @@ def _judging(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def tests_of(module: Path) -> list[list[str]]:
-    """Its doctests and the test file that stands where it does; those that import it or its room; and all."""
+    """Its doctests and the test file that stands where it does; those that import it or its room; the replay; and all."""
     dotted = ".".join(module.with_suffix("").parts)
     package, _, name = dotted.rpartition(".")
     imports = (f"from {dotted} import", f"import {dotted}", f"from {package} import")
@@ -138,7 +140,7 @@ def tests_of(module: Path) -> list[list[str]]:
             own.append(str(path.relative_to(ROOT)))
         elif any(one in path.read_text() for one in imports):
             others.append(str(path.relative_to(ROOT)))
-    return [own, others, []]
+    return [own, others, [REPLAY], []]
 
 
 def passes(tree: Path, paths: list[str], *, workers: int) -> bool:
@@ -196,7 +198,7 @@ def main() -> int:
             tree = trees.get()
             try:
                 (tree / module).write_text(mutant.of(source))
-                for paths, fate in zip(stages, ("killed", "killed by others", "killed by the rest"), strict=False):
+                for paths, fate in zip(stages, FATES, strict=False):
                     if (paths or fate.endswith("rest")) and not passes(tree, paths, workers=int(not paths) * WORKERS):
                         return fate
                 return "SURVIVED"
@@ -210,7 +212,7 @@ def main() -> int:
                 survivors += fate == "SURVIVED"
                 line = source.splitlines()[mutant.line - 1].strip()
                 old = source[mutant.start : mutant.end]
-                print(f"{fate:<18} {module}:{mutant.line}: `{old}` -> `{mutant.text}` in `{line}`", flush=True)
+                print(f"{fate:<20} {module}:{mutant.line}: `{old}` -> `{mutant.text}` in `{line}`", flush=True)
     print(f"{len(found)} faults, {survivors} survived")
     return int(survivors > 0)
 
