@@ -126,7 +126,8 @@ def _metric_name(data: Any, path: list[Any]) -> str:
 def _message(problem: Any, path: list[Any], known: Iterable[str], see: str, *, hidden: bool) -> str:
     kind, told = problem["type"], str(problem["msg"])
     if kind == "extra_forbidden":
-        return f"unknown key{nearest(str(path[-1]), known)}{see}"
+        key, keys = str(path[-1]), tuple(known)
+        return f"is a key of another kind of metric{see}" if key in keys else f"unknown key{nearest(key, keys)}{see}"
     if kind == "missing":
         return f"is missing; {_remedy(str(path[-1]))}"
     if kind in ("value_error", "assertion_error"):

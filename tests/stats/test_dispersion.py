@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from canary_judge.stats.dispersion import dispersion, instance_dispersion, split_dispersion
+from canary_judge.stats.dispersion import dispersion, instance_dispersion, own_dispersion, split_dispersion
 from tests.builders import counts
 
 N = 40
@@ -128,3 +128,16 @@ def test_what_shakes_both_sides_is_no_clump():
     shared = counts(rng.poisson(rate * exposure), exposure, rng.poisson(rate * exposure), exposure)
     assert dispersion(shared.over_time()) > 5
     assert dispersion(shared) < 2
+
+
+@pytest.mark.parametrize(("deviation", "believed"), [(1.62, False), (1.72, True)])
+def test_the_canary_against_itself_is_believed_from_the_significance_level_on(deviation, believed):
+    """n = 40, mean 6: the noise of the statistic is sqrt(2 / 39 (1 + 1 / 12)) = 0.2357, and 1.645 of it are 0.388."""
+    events = 6.0 + np.tile([1.0, -1.0], N // 2) * np.sqrt(6 * 39 / 40 * (1 + deviation * 0.2357))
+    made = counts(STEADY, EXPOSURE, events, EXPOSURE)
+    assert own_dispersion(made) == (pytest.approx(1 + deviation * 0.2357, rel=1e-4) if believed else 1.0)
+
+
+def test_nothing_is_known_of_a_canary_without_events():
+    assert own_dispersion(counts(STEADY, EXPOSURE, np.zeros(N), EXPOSURE)) == 1.0
+    assert own_dispersion(counts(STEADY, EXPOSURE, 4.0 * (np.arange(N) == 3), EXPOSURE)) == pytest.approx(4.0)
