@@ -26,6 +26,7 @@ __all__ = [
     "MetricResult",
     "Outcome",
     "Quality",
+    "Recent",
     "Role",
     "Scale",
     "Shortfall",
@@ -211,6 +212,36 @@ class LimitCheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recent:
+    """What the newest data say by themselves, whatever the hours before them said.
+
+    Attributes:
+        seconds: Length of the newest data that are looked at.
+        factor: They must rule out harm of so many times the margin (or the limit).
+        shown: Whether they do.
+        p_within: p-value of "harm of that size", held against `false_pass_rate`; None where it cannot be asked.
+        have: What they hold, in effective terms: canary events, requests or values.
+        required: How many show that size with the planned power.
+        worse: How much the newest data speak for harm beyond the margin, over the best starting time (CUSUM): 1 and
+            less nothing; None where that is not measured. From 3 on the canary is worse lately.
+        worse_seconds: How long it has been looking worse, where it is worse lately; None otherwise.
+        text: Why harm of that size is not ruled out, for a person; empty where it is, or is not asked.
+        change: Since when it is worse, and how it was before; empty where it is not worse lately, or always was.
+    """
+
+    seconds: float
+    factor: float
+    shown: bool
+    p_within: float | None
+    have: float
+    required: float | None
+    worse: float | None = None
+    worse_seconds: float | None = None
+    text: str = ""
+    change: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shortfall:
     """What an undecided metric still needs.
 
@@ -294,6 +325,7 @@ class MetricResult:
         credit: Its share of its score weight (0, 0.5 or 1), None where it does not count in the score.
         p_worse: p-value of "not worse", held against `false_alarm_rate`: adjusted for all metrics that can fail the
             canary, and with repeated looks for all looks.
+        recent: What the newest data say by themselves; None where that is not asked.
         p_beyond: The same of "harm at most the margin".
         p_within: p-value of "harm at least the margin", held against `false_pass_rate`.
     """
@@ -313,6 +345,7 @@ class MetricResult:
     limit: LimitCheck | None = None
     shortfall: Shortfall | None = None
     quality: Quality | None = None
+    recent: Recent | None = None
     warnings: tuple[str, ...] = ()
     p_worse: float | None = None
     p_beyond: float | None = None

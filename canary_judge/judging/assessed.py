@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from canary_judge.config.metrics import Metric
-from canary_judge.results import Comparison, LimitCheck, Outcome, Quality, Shortfall
+from canary_judge.results import Comparison, LimitCheck, Outcome, Quality, Recent, Shortfall
 from canary_judge.stats.questions import Compared
 
 __all__ = ["Assessed"]
@@ -25,6 +25,7 @@ class Assessed:
         settled: An outcome that the data dictate whatever the evidence says, with its reason.
         no_safety: Why this metric cannot be found safe, though it may be found regressed.
         shortfall: What it still needs.
+        recent: What the newest data say by themselves.
         latched: Why it was found regressed at an earlier look, which stands.
     """
 
@@ -37,6 +38,7 @@ class Assessed:
     settled: tuple[Outcome, str] | None = None
     no_safety: str | None = None
     shortfall: Shortfall | None = None
+    recent: Recent | None = None
     latched: str | None = None
 
     def with_comparison(self, compared: Compared) -> Assessed:

@@ -9,6 +9,7 @@ import numpy as np
 from canary_judge.config.metrics import Metric
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.look import Look
+from canary_judge.judging.recent import with_recent_counts
 from canary_judge.judging.shortfalls import count_shortfall
 from canary_judge.results import Outcome
 from canary_judge.samples import CountData
@@ -38,4 +39,5 @@ def assess_counts(look: Look, metric: Metric, data: CountData, bare: Assessed) -
             return replace(bare, settled=(Outcome.NO_DATA, text))
         return replace(bare, limit=check, no_safety=text)
     shortfall, blocked = count_shortfall(look, metric, compared.evidence)
-    return replace(bare.with_comparison(compared), limit=check, shortfall=shortfall, no_safety=blocked)
+    found = replace(bare.with_comparison(compared), limit=check, shortfall=shortfall, no_safety=blocked)
+    return with_recent_counts(look, metric, data, found)

@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from canary_judge.config.model import JudgeConfig
 from canary_judge.series import Window
 
-__all__ = ["Look"]
+__all__ = ["Look", "Newest"]
 
+_POWER_OF_ONE_LOOK = 0.97
 _LONGEST_WAIT_SECONDS = 30 * 86400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Newest:
+    """What is asked of the newest data by themselves.
+
+    Attributes:
+        factor: Times the margin that they must rule out; None when only "not worse lately" is asked.
+        since: The first interval that may be among them: when the present weight came into force.
+        power: With which they are to do so when nothing changed.
+        decides: Whether a metric is found safe only if they do: at one planned look, and at a planned end.
+        scan: Whether harm is looked for at the end of the window by itself, too: at one planned look.
+    """
+
+    factor: float | None = 2.0
+    since: int = 0
+    power: float = 0.9
+    decides: bool = False
+    scan: bool = False
+
+    @classmethod
+    def of_one_look(cls) -> Newest:
+        """No second look comes, so that nearly every healthy canary must be shown at this one."""
+        return cls(power=_POWER_OF_ONE_LOOK, decides=True, scan=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,12 +46,14 @@ class Look:
         window: The judged window.
         cost: How much more data the design of the looks needs than one planned look.
         both: Intervals since both sides have had a value; all of the window where that is not known.
+        newest: What is asked of the newest data by themselves.
     """
 
     config: JudgeConfig
     window: Window
     cost: float = 1.0
     both: int | None = None
+    newest: Newest = field(default_factory=Newest)
 
     @property
     def intervals(self) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from canary_judge.config.metrics import LatencyMetric, Metric, RateMetric, RatioMetric
 from canary_judge.judging.look import Look
-from canary_judge.judging.silence import fell_silent, heard, longest_run
+from canary_judge.judging.silence import fell_silent, heard, improbable_run, longest_run
 from canary_judge.results import Quality, Side
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData
 from canary_judge.series import format_duration
@@ -27,8 +27,6 @@ _TOO_MANY_TO_BE_ABSENT = 10.0
 _MOST_LOST = 0.05
 # More undefined values than this may hide the worst ones; a level may be 0 / 0 in an interval without traffic.
 _MOST_UNDEFINED, _MOST_UNDEFINED_LEVELS = 0.01, 0.05
-# A pause so improbable (logarithm) is none.
-_BY_CHANCE = -10.0
 # So large a share of the points must be as far apart as they usually are.
 _REGULAR = 0.8
 # From so many on one can tell what the values are like.
@@ -153,7 +151,7 @@ def _unseen(counts: Counts, quality: Quality) -> Iterator[str]:
             continue
         longest = longest_run(~some)
         others = some.size - longest
-        if longest * np.log1p(-have.size / (others + 1.0)) < _BY_CHANCE:
+        if improbable_run(~some).any():
             yield (
                 f"the {side} has no value of the events in {longest} intervals in a row with traffic, where "
                 f"{have.size} of {others} others have one: have they stopped coming? Write zeros if there were none"

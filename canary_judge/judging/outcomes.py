@@ -81,6 +81,7 @@ def outcome_of(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: flo
         limit=one.limit,
         shortfall=one.shortfall if open_question and metric.role is not Role.WATCH else None,
         quality=one.quality,
+        recent=one.recent,
         warnings=one.warnings,
         p_worse=p_worse if comparison is not None and one.settled is None else None,
         p_beyond=p_beyond if (comparison or one.limit) is not None and one.settled is None else None,
@@ -103,7 +104,8 @@ def _shown(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: float) 
         measured = facts(one.comparison, unit=metric.unit, share=metric.is_proportion)
     if p_beyond <= config.false_alarm_rate:
         broken = _broken_limit(config, one)
-        return Outcome.REGRESSED, broken or f"{measured}; harm beyond the margin is shown (p = {p_beyond:.2g})"
+        shown = f"{measured}; harm beyond the margin is shown (p = {p_beyond:.2g})" + _lately(one)
+        return Outcome.REGRESSED, broken or shown
     p_within = _p_within(one)
     if p_within is None:
         return Outcome.INCONCLUSIVE, f"shown only: {measured}"
@@ -112,7 +114,7 @@ def _shown(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: float) 
     if metric.margin is not None and p_worse <= config.false_alarm_rate:
         if safe:
             return Outcome.TOLERABLE, f"{measured}; worse, but within {bounds} (p = {p_within:.2g})"
-        text = f"{measured}; worse (p = {p_worse:.2g}), not yet known whether beyond the margin"
+        text = f"{measured}; worse (p = {p_worse:.2g}), not yet known whether beyond the margin" + _lately(one)
         return Outcome.DEGRADED, text
     if safe:
         return Outcome.SAFE, f"{measured}; harm beyond {bounds} is ruled out (p = {p_within:.2g})"
@@ -124,6 +126,11 @@ def _shown(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: float) 
         f"{measured}; neither harm nor safety is shown (p within {bounds} = {p_within:.2g}) although the planned "
         "amount of data is reached: the effect is close to the margin"
     )
+
+
+def _lately(one: Assessed) -> str:
+    """Since when it is worse, where that is not from the start."""
+    return f"; {one.recent.change}" if one.recent is not None and one.recent.change else ""
 
 
 def _broken_limit(config: JudgeConfig, one: Assessed) -> str | None:

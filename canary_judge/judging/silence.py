@@ -17,6 +17,7 @@ __all__ = [
     "fell_silent",
     "given_up",
     "heard",
+    "improbable_run",
     "longest_run",
     "silent",
     "unheard",
@@ -24,6 +25,8 @@ __all__ = [
 
 # Intervals that a late point is waited for; after that it is a gap.
 PATIENCE = 3
+# A pause so improbable (logarithm) is none.
+_BY_CHANCE = -10.0
 # In a pause so many values must have been expected before it is a silence.
 _MISSED = 10
 # Pauses of a few intervals, or of this share of the window, are none.
@@ -107,6 +110,23 @@ def longest_run(of: Bool) -> int:
     """
     ends = np.flatnonzero(np.diff(np.concatenate([[False], of, [False]]).astype(np.int8)))
     return int((ends[1::2] - ends[::2]).max(initial=0))
+
+
+def improbable_run(of: Bool) -> Bool:
+    """The elements of the longest run, where it is too long to be one of chance beside the others; else none.
+
+    Examples:
+        >>> int(improbable_run(np.array([True, False] * 20 + [True] * 20)).sum())
+        20
+        >>> improbable_run(np.array([True, False] * 20)).any()
+        False
+    """
+    longest = longest_run(of)
+    others = of.size - longest
+    if not longest or longest * np.log1p(-(of.size - of.sum()) / (others + 1.0)) >= _BY_CHANCE:
+        return np.zeros(of.size, dtype=bool)
+    run = np.convolve(of, np.ones(longest), mode="valid") == longest
+    return np.convolve(run, np.ones(longest)) > 0
 
 
 def unheard(judgement: Judgement, metric: MetricResult, length: timedelta) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,14 +12,16 @@ from canary_judge.config.metrics import GaugeMetric, Metric, SamplesMetric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.look import Look
+from canary_judge.judging.recent import deciding, newest, widened
 from canary_judge.judging.shortfalls import time_shortfall
-from canary_judge.results import Outcome
+from canary_judge.results import Outcome, Recent
 from canary_judge.samples import GaugeData, RawData
 from canary_judge.stats.dependence import cluster_time, ranks_tau
 from canary_judge.stats.gauges import (
     compare_means,
     compare_raw_means,
     compare_values,
+    effective_samples,
     limit_values,
     series_tau,
     ties_outweigh,
@@ -38,6 +41,7 @@ FEWEST_EFFECTIVE = 6.0
 _MOST_UNEQUAL_TRAFFIC = 2.0
 # Of values beyond these the squares leave the range of floats.
 _SMALLEST, _LARGEST = 1e-100, 1e100
+_NOWHERE: Int = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,7 +57,8 @@ class _Ranked:
         needs: What the values are, for texts.
         paired: The k-th values were taken at the same moment.
         means: The values are means of requests of unequal traffic: their means are compared.
-        intervals: Of raw values the interval of each, on both sides.
+        intervals: The interval of each value, on both sides; empty where it is not known.
+        raw: The values are those of single requests.
         inflation: By what factor a longer record has shown tau to be larger.
     """
 
@@ -65,7 +70,8 @@ class _Ranked:
     needs: str
     paired: bool = False
     means: bool = False
-    intervals: tuple[Int, Int] | None = None
+    intervals: tuple[Int, Int] = (_NOWHERE, _NOWHERE)
+    raw: bool = False
     inflation: float = 1.0
 
     def tied(self, margin: Margin | None) -> bool:
@@ -76,8 +82,18 @@ class _Ranked:
     def has_means(self) -> bool:
         """Whether means can be compared: what belongs together is known, and squares neither overflow nor vanish."""
         largest = float(max(np.abs(self.baseline).max(initial=0.0), np.abs(self.canary).max(initial=0.0)))
-        known = self.paired or self.intervals is not None
+        known = self.paired or self.raw
         return known and (largest == 0 or _SMALLEST < largest < _LARGEST)
+
+    def since(self, first: int) -> _Ranked:
+        """The values from an interval on."""
+        kept = [interval >= first for interval in self.intervals]
+        return replace(
+            self,
+            baseline=self.baseline[kept[0]],
+            canary=self.canary[kept[1]],
+            intervals=(self.intervals[0][kept[0]], self.intervals[1][kept[1]]),
+        )
 
     @property
     def fewest(self) -> int:
@@ -144,6 +160,7 @@ def assess_gauge(look: Look, metric: Metric, data: GaugeData, bare: Assessed, sh
         needs="intervals",
         paired=paired,
         means=means and paired,
+        intervals=(np.flatnonzero(~np.isnan(baseline)), np.flatnonzero(~np.isnan(canary))),
         inflation=tau / alone,  # alone, the window may not be long enough to tell how slowly things swing
     )
     return _assess_ranked(look, metric, ranked, bare)
@@ -165,6 +182,7 @@ def assess_raw(look: Look, metric: Metric, data: RawData, bare: Assessed) -> Ass
         least=FEWEST_EFFECTIVE,
         needs="values per side",
         intervals=(data.interval_baseline, data.interval_canary),
+        raw=True,
     )
     return _assess_ranked(look, metric, ranked, bare)
 
@@ -177,7 +195,7 @@ def raw_tau(values: Float, interval: Int) -> float:
 
 def _assess_ranked(look: Look, metric: Metric, ranked: _Ranked, bare: Assessed) -> Assessed:
     config, margin, limit = look.config, metric.parsed_margin(), metric.parsed_limit()
-    compared = _compared(config, metric, ranked)
+    compared = _compared(config, metric, ranked, margin)
     check = None
     if limit is not None:
         check = limit_values(canary=ranked.canary, tau=ranked.own_tau, limit=limit, harm=metric.harm)
@@ -208,11 +226,62 @@ def _assess_ranked(look: Look, metric: Metric, ranked: _Ranked, bare: Assessed) 
         return replace(found, settled=(Outcome.INSUFFICIENT, text))
     if not ranked.has_means and ranked.tied(margin):
         found = found.unsafe("most values are equal and the margin is finer than their steps, so ranks cannot see it")
-    return no_relative_margin(found)
+    return no_relative_margin(deciding(look, replace(found, recent=_recent(look, metric, ranked, found))))
 
 
-def _compared(config: JudgeConfig, metric: Metric, ranked: _Ranked) -> Compared:
-    margin = metric.parsed_margin()
+def _recent(look: Look, metric: Metric, ranked: _Ranked, found: Assessed) -> Recent | None:
+    """What the newest values say by themselves of harm of twice the margin, and the limit."""
+    factor, margin, limit = look.newest.factor, metric.parsed_margin(), metric.parsed_limit()
+    comparison = found.comparison
+    known = all(interval.size for interval in ranked.intervals)
+    if factor is None or comparison is None or not known or (margin is None and limit is None):
+        return None
+    wide = None if margin is None else widened(margin, factor, metric.harm)
+    alpha, power = look.config.false_pass_rate, look.newest.power
+    size = 0.0
+    if wide is not None:
+        wanted = margin_sample_size(baseline=ranked.baseline, margin=wide, harm=metric.harm, alpha=alpha, power=power)
+        size = math.inf if wanted is None else wanted
+    if limit is not None:
+        size = max(size, sign_sample_size(alpha=alpha, power=power))
+    required, tau = max(size, FEWEST_EFFECTIVE), comparison.tau or ranked.tau
+    first, have = _first_of_newest(look, ranked, required * tau)
+    length = look.intervals - first
+    p_within = None
+    if have >= required * tau or look.newest.decides:
+        last = ranked.since(first)
+        p_values = [0.0]
+        if last.fewest == 0:
+            p_values.append(1.0)
+        elif wide is not None:
+            p_margin = _compared(look.config, metric, last, wide).evidence.p_within_margin
+            p_values.append(1.0 if p_margin is None else p_margin)
+        if limit is not None and last.canary.size:
+            check = limit_values(canary=last.canary, tau=ranked.own_tau, limit=limit, harm=metric.harm)
+            p_values.append(check.p_within_limit)
+        p_within = max(p_values)
+    return newest(
+        look,
+        intervals=length,
+        have=have / tau,
+        required=required,
+        p_within=p_within,
+        what=f"independent {ranked.needs}",
+    )
+
+
+def _first_of_newest(look: Look, ranked: _Ranked, values: float) -> tuple[int, float]:
+    """The interval from which on there are so many values per side, else the first one; and how many there are."""
+    first, have = look.newest.since, 0.0
+    for first in range(look.intervals - 1, look.newest.since - 1, -1):
+        sizes = [interval.size - int(np.searchsorted(interval, first)) for interval in ranked.intervals]
+        have = effective_samples(baseline=sizes[0], canary=sizes[1]) if min(sizes) else 0.0
+        if have >= values:
+            break
+    return first, have
+
+
+def _compared(config: JudgeConfig, metric: Metric, ranked: _Ranked, margin: Margin | None) -> Compared:
     compared = compare_values(
         baseline=ranked.baseline,
         canary=ranked.canary,
@@ -230,8 +299,7 @@ def _compared(config: JudgeConfig, metric: Metric, ranked: _Ranked) -> Compared:
     if ranked.paired:
         means = compare_means(**sides, harm=metric.harm, margin=margin)
     else:
-        intervals = ranked.intervals or (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
-        means = compare_raw_means(**sides, intervals=intervals, harm=metric.harm, margin=margin)
+        means = compare_raw_means(**sides, intervals=ranked.intervals, harm=metric.harm, margin=margin)
     worth, tau = compared.evidence.n_effective, compared.evidence.tau
     return replace(means, evidence=replace(means.evidence, n_effective=worth, tau=tau))
 

@@ -11,7 +11,7 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import ConfigError
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.assessing import assess
-from canary_judge.judging.look import Look
+from canary_judge.judging.look import Look, Newest
 from canary_judge.judging.outcomes import UNDECIDED, family_wise, outcome_of
 from canary_judge.judging.traffic import canary_share, requests, traffic_split
 from canary_judge.results import (
@@ -46,12 +46,16 @@ def judge_samples(config: JudgeConfig, samples: Samples) -> Judgement:
             f"there are no samples of metric {missing[0]!r}; pass MetricSamples(data=None) if it has none"
         )
     counts = requests(config, samples)
-    look, share = Look(config=config, window=samples.window), canary_share(config, counts)
+    look, share = _one_look(config, samples), canary_share(config, counts)
     assessed = [
         assess(look, metric, samples.metrics[metric.name], share).measured(config.interval_level)
         for metric in config.metrics
     ]
     return conclude(config, assessed, samples.window, traffic=traffic_split(config, counts))
+
+
+def _one_look(config: JudgeConfig, samples: Samples) -> Look:
+    return Look(config=config, window=samples.window, newest=Newest.of_one_look())
 
 
 def conclude(

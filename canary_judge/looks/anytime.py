@@ -1,10 +1,11 @@
 """Evidence of one look turned into evidence that holds over all looks, and over the planned end.
 
-Each look has the evidence of a single planned look. Rare counts are replaced by their exact e-process. Every other
-statistic is, on the scale of its information, a Brownian motion in the limit, so its z becomes a mixture e-process
-(sequential Mann-Whitney and its kin). Instances, whose lasting differences no further interval averages out, are
-looked at when their record has doubled, at equal shares of the error. With a horizon part of the error goes to all
-looks, the rest to the planned end, which is one fixed look: valid by the union bound.
+Each look has the evidence of a single planned look. Rare counts are replaced by their exact e-process, for harm over
+all moments at which it may have begun (`canary_judge.stats.starts`). Every other statistic is, on the scale of its
+information, a Brownian motion in the limit, so its z becomes a mixture e-process (sequential Mann-Whitney and its
+kin). Instances, whose lasting differences no further interval averages out, are looked at when their record has
+doubled, at equal shares of the error. With a horizon part of the error goes to all looks, the rest to the planned end,
+which is one fixed look: valid by the union bound.
 
 References:
     Robbins (1970) and Howard et al. (2021), see `canary_judge.stats.sequential`.
@@ -14,6 +15,7 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +24,7 @@ from scipy import special
 from canary_judge.config.metrics import GaugeMetric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed
+from canary_judge.judging.recent import for_harm, lately_dispersion, nulls, tolerated
 from canary_judge.looks.streams import Stream
 from canary_judge.results import Comparison, Harm, LimitCheck
 from canary_judge.samples import CountData
@@ -29,6 +32,7 @@ from canary_judge.stats.counts import Counts, without_burst
 from canary_judge.stats.questions import Interval
 from canary_judge.stats.rates import RateRatioProcess
 from canary_judge.stats.sequential import best_rho, normal_mixture, normal_mixture_bound
+from canary_judge.stats.starts import harm_since
 
 __all__ = ["Design", "anytime", "with_interval"]
 
@@ -54,19 +58,22 @@ class Design:
         early: Part of each error rate for all looks together.
         ended: The planned end is reached.
         horizon: Intervals to the planned end; None without one.
+        acts: Judged intervals at which the weight changed, where harm is likely to begin.
     """
 
     early: float
     ended: bool
     horizon: int | None
+    acts: tuple[int, ...] = ()
 
     @classmethod
-    def of(cls, horizon: int | None, consumed: int) -> Design:
+    def of(cls, horizon: int | None, consumed: int, acts: tuple[int, ...] = ()) -> Design:
         """The design of a run with this horizon, so many intervals into it."""
         return cls(
             early=1.0 if horizon is None else _EARLY,
             ended=horizon is not None and consumed >= horizon,
             horizon=horizon,
+            acts=acts,
         )
 
     @property
@@ -111,13 +118,10 @@ def _comparison(
         stream, (harm, beyond, within) = _spaced(fixed, stream, design)
     else:
         harm, beyond, within = (_of_p_value(config, p, progress) for p in _p_values(fixed))
-        if isinstance(stream.data, CountData) and fixed.exact:
-            exact = _exact(one, stream.data.counts, fixed.dispersion or 1.0)
-            margin = one.metric.parsed_margin()
-            # a margin that is the larger of two is exceeded only when both are
-            bounds_both = margin is not None and margin.absolute is not None
-            harm, within = exact[0], exact[2]
-            beyond = min(beyond, exact[1]) if bounds_both else exact[1]
+        if isinstance(stream.data, CountData):
+            beyond = _beyond(one, stream.data, fixed, design.acts, whole=beyond)
+            if fixed.exact:
+                harm, within = _exact(one, stream.data, fixed.dispersion or 1.0, design.acts)
     stream = replace(stream, log_e_beyond=max(stream.log_e_beyond, beyond))
     has_margin = fixed.p_beyond_margin is not None
     p_any = [math.exp(-max(log_e, 0.0)) for log_e in (harm, stream.log_e_beyond, within)]
@@ -260,31 +264,55 @@ def _spaced(fixed: Comparison, stream: Stream, design: Design) -> tuple[Stream, 
 # --- rare counts: the exact process ------------------------------------------------------------------------------
 
 
-def _exact(one: Assessed, counts: Counts, phi: float) -> tuple[float, float, float]:
-    """Log e of harm, beyond and within the margin of a rate ratio.
+def _beyond(one: Assessed, data: CountData, fixed: Comparison, acts: tuple[int, ...], *, whole: float) -> float:
+    """Log e of harm beyond the margin: since any interval, where the margin is a ratio; else over the whole run."""
+    phi, margin = lately_dispersion(data, fixed.dispersion or 1.0), one.metric.parsed_margin()
+    counts = for_harm(one.metric, data.counts, one.quality)
 
-    Neither harm nor safety may rest on one interval: a burst is one event, however many errors it brings, and how
-    large bursts are is not known in the first minutes. So each must also hold without the largest one.
+    def since_any(ratios: Sequence[tuple[float, bool]]) -> float:
+        return _mean([harm_since(counts, null=at, upward=up, phi=phi, acts=acts).log_e for at, up in ratios])
+
+    if at_margin := tolerated(one.metric, fixed):
+        late = since_any(at_margin)
+        return late if fixed.exact else _mean([whole, late])
+    if not fixed.exact or margin is None:
+        return whole
+    # of two parts the larger counts, and of one it is not known as a ratio
+    relative = nulls(margin.relative or 0.0, one.metric.harm)
+    return min(whole, since_any(relative)) if relative else min(whole, 0.0)
+
+
+def _exact(one: Assessed, data: CountData, phi: float, acts: tuple[int, ...]) -> tuple[float, float]:
+    """Log e of harm at all, since any interval, and of "within the margin" of a rate ratio, over the whole run.
+
+    Neither may rest on one interval: a burst is one event, however many errors it brings, and how large bursts are is
+    not known in the first minutes. So each must also hold without the largest one.
     """
-    margin = one.metric.parsed_margin()
+    margin, counts = one.metric.parsed_margin(), data.counts
     relative = margin.relative if margin is not None else None
     ups = [math.log1p(relative)] if relative else []
     downs = [math.log1p(-relative)] if relative and relative < 1 else []
     both = [_process(some, ups, downs) for some in (counts, without_burst(counts, fewest=1)) if some is not None]
+    lately = lately_dispersion(data, phi)
 
-    def asked(*, upward: bool) -> tuple[float, float, float]:
-        place = 1 if upward else 1 + len(ups)
-        against = np.min([process.log_e(upward=upward, phi=phi)[0] for process in both], axis=0)
+    def asked(*, upward: bool) -> tuple[float, float]:
+        harm = harm_since(
+            for_harm(one.metric, counts, one.quality), null=0.0, upward=upward, phi=lately, acts=acts
+        ).log_e
         if not (ups if upward else downs):
-            return float(against[0]), 0.0, 0.0 if upward or not relative else math.inf  # no rate is that low
-        within = min(float(process.log_e(upward=not upward, phi=phi)[0, place]) for process in both)
-        return float(against[0]), float(against[place]), within
+            return harm, 0.0 if upward or not relative else math.inf  # no rate is that low
+        place = 1 if upward else 1 + len(ups)
+        return harm, min(float(process.log_e(upward=not upward, phi=phi)[0, place]) for process in both)
 
     if one.metric.harm is not Harm.EITHER:
         return asked(upward=one.metric.harm is Harm.INCREASE)
     up, down = asked(upward=True), asked(upward=False)
-    mean = [float(np.logaddexp(u, d)) - math.log(2) for u, d in zip(up[:2], down[:2], strict=True)]
-    return mean[0], mean[1], min(up[2], down[2])
+    return _mean([up[0], down[0]]), min(up[1], down[1])
+
+
+def _mean(logs: Sequence[float]) -> float:
+    """Log of the mean of e-values, which is one."""
+    return float(special.logsumexp(logs)) - math.log(len(logs))
 
 
 def _process(counts: Counts, ups: list[float], downs: list[float]) -> RateRatioProcess:

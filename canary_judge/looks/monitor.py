@@ -110,6 +110,7 @@ class Monitor:
         *,
         weight: float | None = None,
         weight_since: datetime | None = None,
+        recent: float | None = 2.0,
     ) -> Judgement:
         """Fetch what is new, take it in, and judge.
 
@@ -122,6 +123,8 @@ class Monitor:
             weight: Percent of the traffic that the canary gets now, where it is known.
             weight_since: When this weight came into force; what was before belongs to the weight before. By default
                 it is in force from the first interval that was not consumed yet.
+            recent: Times the margin that the newest data at this weight are asked to rule out by themselves (see
+                `MetricResult.recent`); None: only whether they are worse than the margin.
 
         Raises:
             ConfigError: A `${label}` is undefined, or a metric names a source that is not given.
@@ -136,7 +139,9 @@ class Monitor:
         while True:
             before = changed is not None and state.watermark(interval) < changed
             samples = self._read(state, source, moment, changed if before else None)
-            state, judgement = observe(self.config, state, samples, weight=state.weight if before else weight)
+            state, judgement = observe(
+                self.config, state, samples, weight=state.weight if before else weight, recent=recent
+            )
             self._state = state
             # else the warm-up, or the weight before, ended inside, and the rest is judged
             if samples is None or not (before or state.consumed == state.warm_until):

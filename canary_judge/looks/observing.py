@@ -11,7 +11,7 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.assessing import assess
-from canary_judge.judging.look import Look
+from canary_judge.judging.look import Look, Newest
 from canary_judge.judging.traffic import canary_share, requests, traffic_split
 from canary_judge.judging.verdict import conclude
 from canary_judge.looks.anytime import Design, anytime, with_interval
@@ -39,6 +39,7 @@ def observe(
     *,
     weight: float | None = None,
     with_intervals: bool = True,
+    recent: float | None = 2.0,
 ) -> tuple[MonitorState, Judgement]:
     """Take in the next intervals and judge all of them so far: no I/O, no clock.
 
@@ -48,6 +49,8 @@ def observe(
         samples: The intervals from the watermark on; None when there is none, and nothing is looked at twice.
         weight: Percent of the traffic that the canary gets from now on, where the caller knows it.
         with_intervals: Give each effect its confidence sequence; without them a look costs less.
+        recent: Times the margin that the newest data at this weight are asked to rule out by themselves; None: only
+            whether they are worse than the margin.
 
     Returns:
         The next state, and a judgement that may be acted on at any look.
@@ -63,12 +66,15 @@ def observe(
             split=no_requests(),
             split_from=state.consumed + _SETTLING,
             warm_until=max(state.warm_until, state.consumed + warmup_intervals(config)),
+            acts=_with_act(state),
         )
     if samples is not None:
         state = _consume(config, state, samples)
     window = Window(state.start, max(state.watermark(config.interval), state.start + config.interval))
-    design = Design.of(state.horizon, state.consumed)
-    state, assessed = _assessed(config, state, window, design, level=config.interval_level if with_intervals else 1.0)
+    design = Design.of(state.horizon, state.consumed, state.acts)
+    newest = Newest(factor=recent, since=state.acts[-1] if state.acts else 0, decides=design.ended)
+    level = config.interval_level if with_intervals else 1.0
+    state, assessed = _assessed(config, state, window, design, newest, level=level)
     split = traffic_split(config, state.split, state.weight)
     look = _look(config, state, design)
     judgement = conclude(config, assessed, window, traffic=split, look=look)
@@ -76,14 +82,20 @@ def observe(
     return _latched(state, judgement), replace(judgement, look=look)
 
 
+def _with_act(state: MonitorState) -> tuple[int, ...]:
+    """The judged intervals at which the weight changed, and the next one: from there on it is another weight."""
+    judged = state.consumed - state.left_out
+    return state.acts if judged in (0, *state.acts) else (*state.acts, judged)
+
+
 def _assessed(
-    config: JudgeConfig, state: MonitorState, window: Window, design: Design, *, level: float
+    config: JudgeConfig, state: MonitorState, window: Window, design: Design, newest: Newest, *, level: float
 ) -> tuple[MonitorState, list[Assessed]]:
     """The evidence on all metrics as evidence over all looks, and what has to be remembered of it."""
     streams = {metric.name: state.streams.get(metric.name, Stream()) for metric in config.metrics}
     whole = Samples(window=window, metrics={name: stream.samples() for name, stream in streams.items()})
     share = canary_share(config, requests(config, whole))
-    look = Look(config=config, window=window, cost=design.cost)
+    look = Look(config=config, window=window, cost=design.cost, newest=newest)
 
     def one(metric: Metric) -> Assessed:
         fixed = assess(look, metric, whole.metrics[metric.name], share)

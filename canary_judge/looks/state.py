@@ -18,10 +18,15 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
 from canary_judge.looks.streams import Stream
 from canary_judge.stats.counts import Counts
+from canary_judge.wording import sides
 
 __all__ = ["MonitorState", "as_requests", "no_requests"]
 
-_FORMAT = 2
+_FORMAT = 3
+
+
+def _sides(config: JudgeConfig) -> dict[str, dict[str, str]]:
+    return {"baseline": dict(config.baseline), "canary": dict(config.canary)}
 
 
 def as_requests(*, baseline: Float, canary: Float) -> Counts:
@@ -62,6 +67,7 @@ class MonitorState:
         weight: Percent of the traffic that the canary gets, as last told.
         split: Requests of both sides, interval by interval, since the weight last changed and had settled.
         split_from: Intervals up to this one saw the weight change, and say nothing of the split.
+        acts: Judged intervals at which the weight changed.
         streams: By metric.
     """
 
@@ -74,6 +80,7 @@ class MonitorState:
     weight: float | None = None
     split: _Requests = field(default_factory=no_requests)
     split_from: int = 0
+    acts: tuple[int, ...] = ()
     streams: Mapping[str, Stream] = field(default_factory=dict)
 
     def watermark(self, interval: timedelta) -> datetime:
@@ -83,7 +90,7 @@ class MonitorState:
     def to_json(self, config: JudgeConfig) -> str:
         """The state as JSON, which only this config can take up again."""
         plain = _adapter().dump_python(self)
-        head = {"format": _FORMAT, "version": __version__, "config": config.hash()}
+        head = {"format": _FORMAT, "version": __version__, "config": config.hash(), "sides": _sides(config)}
         return json.dumps({**head, **plain, "start": self.start.isoformat()}, allow_nan=False, separators=(",", ":"))
 
     @classmethod
@@ -92,11 +99,19 @@ class MonitorState:
         try:
             plain: dict[str, Any] = json.loads(text)
             if plain["format"] != _FORMAT:
-                raise DataError(f"the monitor state has format {plain['format']!r}, this version reads {_FORMAT}")
+                raise DataError(
+                    f"the monitor state has format {plain['format']!r}, this version reads {_FORMAT}: delete it to "
+                    "start again"
+                )
             if plain["config"] != config.hash():
                 raise DataError(
                     "the monitor state belongs to another config: evidence gathered under one set of metrics, margins "
                     "and rates says nothing under another. Start again without the state, or restore the config"
+                )
+            if plain["sides"] != _sides(config):
+                raise DataError(
+                    f"the monitor state is of {sides(**plain['sides'])}, this run compares {sides(**_sides(config))}: "
+                    "evidence on one version says nothing on another. Delete it to start again, or name another file"
                 )
             return _adapter().validate_python(plain)
         except ValidationError as error:

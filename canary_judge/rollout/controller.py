@@ -329,7 +329,11 @@ class Controller:
         before = monitor.watermark
         try:
             judgement = monitor.look(
-                self.source, self._clock.now(), weight=self._state.weight, weight_since=self._state.since
+                self.source,
+                self._clock.now(),
+                weight=self._state.weight,
+                weight_since=self._state.since,
+                recent=self.plan.recent_of(self.plan.stages[self._state.stage]),
             )
         except (SourceError, DataError) as error:
             return None, str(error)

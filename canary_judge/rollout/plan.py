@@ -17,10 +17,18 @@ from canary_judge.series import format_duration
 __all__ = ["RolloutPlan", "Stage"]
 
 
+def _as_recent(value: object) -> object:
+    # YAML reads `off` as false
+    return "off" if value is False else float(value) if isinstance(value, int) and value is not True else value
+
+
+Recent = Annotated[Annotated[float, Field(gt=1, le=10)] | Literal["off"], BeforeValidator(_as_recent)]
+
+
 class Stage(StrictModel):
     """One weight of a rollout, and what it takes to leave it.
 
-    `minimum`, `maximum` and `needs` fall back to those of the plan.
+    `minimum`, `maximum`, `needs` and `recent` fall back to those of the plan.
     """
 
     weight: float = Field(gt=0, le=100, description="Percent of the traffic.")
@@ -31,6 +39,7 @@ class Stage(StrictModel):
         default=None,
         description="`pass`: safety is proven. `no_harm`: no gate or guard is degraded, failing, silent or empty.",
     )
+    recent: Recent | None = Field(default=None, description="See `recent` of the plan.")
 
 
 def _as_stage(value: object) -> object:
@@ -67,6 +76,11 @@ class RolloutPlan(StrictModel):
         description="When a stage is not decided by its deadline: hold until a human approves, or roll back.",
     )
     needs: Literal["pass", "no_harm"] = Field(default="pass", description="What it takes to leave a stage.")
+    recent: Recent = Field(
+        default=2.0,
+        description="The newest data at this weight must rule out so many times the margin by themselves before it is "
+        "raised; `off`: the evidence of the whole run is enough.",
+    )
     patience: Duration = Field(
         default=timedelta(minutes=5), description="How long the canary may run without any new data of it, or drifted."
     )
@@ -114,6 +128,11 @@ class RolloutPlan(StrictModel):
     def minimum_of(self, stage: Stage) -> timedelta:
         """The least data judged at this stage."""
         return stage.minimum or self.minimum
+
+    def recent_of(self, stage: Stage) -> float | None:
+        """Times the margin that the newest data must rule out before this stage is left; None: they need not."""
+        wanted = self.recent if stage.recent is None else stage.recent
+        return None if wanted == "off" or (stage.needs or self.needs) == "no_harm" else float(wanted)
 
     def maximum_of(self, stage: Stage) -> timedelta | None:
         """The stage's deadline."""

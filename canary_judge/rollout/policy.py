@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from canary_judge.judging.silence import PATIENCE, unheard
-from canary_judge.results import Action, Judgement, Outcome, Verdict
+from canary_judge.results import Action, Judgement, Outcome, Role, Verdict
 from canary_judge.rollout.plan import RolloutPlan, Stage
 from canary_judge.rollout.state import Phase, RolloutState
 from canary_judge.routing import WeightReading, same_weight
@@ -134,7 +134,9 @@ def _judged(
     shortest = plan.minimum_of(stage)
     # by the data's clock and by ours: one of them may have jumped
     covered = judgement is not None and min(judgement.end, now) - state.since >= shortest
-    if judgement is not None and covered and (reason := _fit(stage.needs or plan.needs, following, judgement)):
+    reason = "" if judgement is None or not covered else _fit(stage.needs or plan.needs, following, judgement)
+    old = _only_old(plan, stage, judgement) if reason and judgement is not None else ""
+    if reason and not old:
         if (stage.approval or (late and plan.at_deadline == "hold")) and not approved:
             return _hold(state, "approval", f"{reason}; a human must approve {following.weight:g} %")
         return _set(state, following.weight, "advance", reason)
@@ -143,6 +145,8 @@ def _judged(
         if plan.at_deadline == "roll_back":
             return _roll_back(state, "deadline", overdue)
         return _hold(state, "deadline", f"{overdue}; held until it is decided and a human approves")
+    if old:
+        return _hold(state, "recent", f"safe over the whole run, but {old}")
     if judgement is None:
         return _hold(state, "no new data", "no new data at this look")
     if not covered:
@@ -165,6 +169,21 @@ def _fit(needs: str, following: Stage, judgement: Judgement) -> str:
         if metric.role.decides and bad:
             return ""
     return "no harm is shown, and this stage asks for no more"
+
+
+def _only_old(plan: RolloutPlan, stage: Stage, judgement: Judgement) -> str:
+    """Why the newest data by themselves do not allow what the whole run does; empty where they do."""
+    asked = (stage.recent or plan.recent) != "off"
+    wanted = plan.recent_of(stage) is not None
+    for metric in judgement.metrics:
+        recent = metric.recent
+        if recent is None or not metric.role.decides or not asked:
+            continue
+        worse = recent.worse_seconds is not None
+        if worse or (wanted and metric.role is Role.GATE and not recent.shown):
+            why = recent.change or recent.text or "the newest data speak for harm beyond the margin"
+            return f"{metric.name}: {why}"
+    return ""
 
 
 def read_back(plan: RolloutPlan, state: RolloutState, now: datetime, reading: WeightReading | None) -> RolloutState:

@@ -14,7 +14,7 @@ from canary_judge.errors import DataError
 from canary_judge.looks.monitor import Monitor
 from canary_judge.looks.watching import restore
 from canary_judge.rollout.journal import Record
-from canary_judge.rollout.plan import RolloutPlan
+from canary_judge.rollout.plan import RolloutPlan, Stage
 from canary_judge.rollout.state import RolloutState, state_from_json
 
 __all__ = ["TakenUp", "identity", "restored", "take_up"]
@@ -30,6 +30,12 @@ def identity(config: JudgeConfig, plan: RolloutPlan) -> dict[str, Any]:
         "sides": {"baseline": config.baseline, "canary": config.canary},
         "plan": plan.model_dump(mode="json"),
     }
+
+
+def _completed(plan: dict[str, Any]) -> dict[str, Any]:
+    usual = Stage(weight=100).model_dump(mode="json")
+    stages = [{**usual, **stage} for stage in plan.get("stages", [])]
+    return {**RolloutPlan().model_dump(mode="json"), **plan, "stages": stages}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +65,8 @@ def take_up(records: Sequence[Record], mine: dict[str, Any], now: datetime, path
     """
     first, last = records[0], records[-1]
     plain = json.loads(json.dumps(mine))
+    if isinstance(first.get("plan"), dict):  # what the version that wrote it did not know yet had its usual value
+        first = {**first, "plan": _completed(first["plan"])}
     for name, what in (("format", "format"), ("config", "config"), ("sides", "versions"), ("plan", "plan")):
         if first.get(name) != plain[name]:
             raise DataError(

@@ -96,7 +96,13 @@ class _Test:
 
 
 def compare_counts(
-    counts: Counts, *, harm: Harm, margin: Margin | None, proportion: bool, between: float = 1.0
+    counts: Counts,
+    *,
+    harm: Harm,
+    margin: Margin | None,
+    proportion: bool,
+    between: float = 1.0,
+    phi: float | None = None,
 ) -> Compared | None:
     """Compare the canary's rate (or proportion) of events with the baseline's at one planned look.
 
@@ -106,6 +112,7 @@ def compare_counts(
         margin: Largest tolerated degradation; None: only "worse at all" is asked.
         proportion: The exposure counts trials of which each is an event or not; else it is any exposure.
         between: Dispersion between the instances of the baseline (`instance_dispersion`).
+        phi: Dispersion, where a longer record has told it.
 
     Returns:
         The evidence; None when no interval had exposure on both sides.
@@ -121,13 +128,14 @@ def compare_counts(
     grouped = strata(counts)
     if grouped.events_canary.size == 0:
         return None
-    phi = dispersion(counts, between=between)
+    by_null = phi is None and needs_null(counts)
+    phi = dispersion(counts, between=between) if phi is None else phi
     total = grouped.total()
     events_b, exposure_b = float(total.events_baseline[0]), float(total.exposure_baseline[0])
     events_c, exposure_c = float(total.events_canary[0]), float(total.exposure_canary[0])
     rate_b = events_b / exposure_b
     frequent = proportion and (events_b + events_c) / (exposure_b + exposure_c) > _FREQUENT
-    test = _Test(counts=counts, phi=phi, between=between, rate=rate_b, frequent=frequent, by_null=needs_null(counts))
+    test = _Test(counts=counts, phi=phi, between=between, rate=rate_b, frequent=frequent, by_null=by_null)
     whole = test.pooled(grouped)
     scale = _scale(margin, rate_b, proportion=proportion)
     calm = None if (rest := without_burst(counts)) is None else test.pooled(rest)

@@ -62,6 +62,18 @@ class Margin:
         """Canary / baseline at the relative margin."""
         return 1 + (self.relative or 0.0) if upward else 1 - (self.relative or 0.0)
 
+    def times(self, factor: float) -> Margin:
+        """A margin so many times as wide.
+
+        Examples:
+            >>> Margin(relative=0.1).times(2), Margin(absolute=3.0).times(2)
+            (Margin(relative=0.2, absolute=None), Margin(relative=None, absolute=6.0))
+        """
+        return Margin(
+            relative=None if self.relative is None else self.relative * factor,
+            absolute=None if self.absolute is None else self.absolute * factor,
+        )
+
     def shown(self, harm: Harm, scale: Scale, *, level: float) -> float | None:
         """The margin as an effect in the harmful direction: a ratio, or a difference at this baseline level."""
         if scale is Scale.DIFFERENCE:

@@ -1,4 +1,7 @@
-"""States survive JSON, and those that earlier versions wrote are taken up: they go on as if nothing had happened."""
+"""States survive JSON, and those that earlier versions wrote are taken up: they go on as if nothing had happened.
+
+`python -m tests.looks.test_state` writes the states anew, on purpose: once for each format.
+"""
 
 import json
 import lzma
@@ -9,47 +12,65 @@ import pytest
 from benchmarks.replay import UNSTABLE, differences, recorded, without
 from benchmarks.replay_cases import START, STEP, drawn
 from canary_judge import JudgeConfig, Monitor, Window
+from canary_judge.errors import DataError
 
-# by 13274e5, with the hand-written codec of that version, after the tenth look
-WRITTEN = json.loads(lzma.decompress((Path(__file__).parents[1] / "data" / "states-format-2.json.xz").read_bytes()))
-# fields that states have had only since
-NEWER = UNSTABLE | {
-    *("falls", "event_series_baseline", "event_series_canary", "lost_events_baseline", "lost_events_canary"),
-    *("non_finite_canary", "zeros_written"),
-    *("absent_events_baseline", "absent_events_canary"),
-    *("lost_exposure_baseline", "lost_exposure_canary"),
-}
-# in their ten looks that version left out intervals that are counted today, or did not read the record before
-OTHERWISE = {"drawn-27", "drawn-31", "drawn-47"}
-RECORDED = {record["case"]: record for record in recorded()}
+FILE = Path(__file__).parents[1] / "data" / "states-format-3.json.xz"
+NUMBERS = (7, 11, 19, 23, 27, 31, 39, 43, 47, 55, 59, 67)
+LOOKS = 10
+WRITTEN = json.loads(lzma.decompress(FILE.read_bytes())) if FILE.exists() else []
 
 
-@pytest.mark.parametrize("written", WRITTEN, ids=lambda written: written["case"])
-def test_a_state_of_format_2_goes_on_to_the_judgement_that_was_recorded(written):
-    case = drawn(int(written["case"].removeprefix("drawn-")))
+def going_on(number, state=None, *, first=0, last=None):
+    """A monitor of a drawn case after some looks, and its last judgement."""
+    case = drawn(number)
     config, window = JudgeConfig.from_mapping(case.config), Window(START, START + case.intervals * STEP)
-    monitor = Monitor(config, state=json.dumps(written["state"]))
-    again = json.loads(monitor.state())
-    assert without(again, NEWER) == without(written["state"], UNSTABLE)
-    weights = dict(case.weights)
-    weight = written["state"]["weight"]
-    for number in range(written["looks"], case.looks):
-        weight = weights.get(number, weight)
-        judged = monitor.look(case, window.start + (number + 1) * window.duration / case.looks, weight=weight)
-    final = RECORDED[case.name]["looks"][-1]["judgement"]
-    found = json.loads(judged.to_json())
-    # what was said at looks before is not compared: the reasons of those that stand were worded by that version
-    for one in (final, found):
-        one["reasons"] = [reason.split(":")[0] for reason in one["reasons"]]
-        for metric in one["metrics"]:
-            metric["reason"] = ""
-    if case.name in OTHERWISE:
-        assert found["look"]["intervals"] == final["look"]["intervals"]
-        return
-    same = differences(without(found, NEWER), without(final, NEWER), relative=1e-9, loose={"required": 1e-6})
+    begun = {"start": window.start, "horizon": window.duration if case.planned else None}
+    monitor = Monitor(config, **begun) if state is None else Monitor(config, state=json.dumps(state))
+    weights, weight, judged = dict(case.weights), None, None
+    for look in range(case.looks if last is None else last):
+        weight = weights.get(look, weight)
+        if look >= first:
+            judged = monitor.look(case, window.start + (look + 1) * window.duration / case.looks, weight=weight)
+    return monitor, judged
+
+
+@pytest.mark.parametrize("written", WRITTEN, ids=lambda written: f"drawn-{written['case']}")
+def test_a_state_goes_on_to_the_judgement_that_was_recorded(written):
+    case = drawn(written["case"])
+    again = json.loads(Monitor(JudgeConfig.from_mapping(case.config), state=json.dumps(written["state"])).state())
+    assert without(again, UNSTABLE) == without(written["state"], UNSTABLE)
+    _, judged = going_on(written["case"], written["state"], first=LOOKS)
+    record = next(record for record in recorded() if record["case"] == case.name)
+    final, found = record["looks"][-1]["judgement"], json.loads(judged.to_json())
+    same = differences(without(found, UNSTABLE), without(final, UNSTABLE), relative=1e-9, loose={"required": 1e-6})
     assert not list(same)
 
 
 def test_every_kind_of_data_is_among_the_written_states():
     streams = [stream for written in WRITTEN for stream in written["state"]["streams"].values()]
     assert {stream["data"]["kind"] for stream in streams if stream["data"]} == {"GaugeData", "CountData", "RawData"}
+
+
+def state():
+    monitor, _ = going_on(NUMBERS[0], last=2)
+    return monitor.config, json.loads(monitor.state())
+
+
+def test_a_state_of_another_version_is_refused_with_the_remedy():
+    config, plain = state()
+    with pytest.raises(DataError, match=r"has format 2, this version reads 3: delete it to start again"):
+        Monitor(config, state=json.dumps({**plain, "format": 2}))
+
+
+def test_yesterdays_state_says_nothing_of_todays_version():
+    config, plain = state()
+    today = config.with_sides(baseline={"version": "1"}, canary={"version": "3"})
+    yesterday = json.dumps({**plain, "sides": {"baseline": {"version": "1"}, "canary": {"version": "2"}}})
+    told = r"of canary \(version=2\) .* this run compares canary \(version=3\) .* Delete it to start again"
+    with pytest.raises(DataError, match=told):
+        Monitor(today, state=yesterday)
+
+
+if __name__ == "__main__":
+    made = [{"case": n, "state": json.loads(going_on(n, last=LOOKS)[0].state())} for n in NUMBERS]
+    FILE.write_bytes(lzma.compress(json.dumps(made).encode(), preset=9))

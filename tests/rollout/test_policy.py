@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canary_judge.errors import ConfigError, DataError
-from canary_judge.results import Action, Outcome, Quality, Role, Verdict
+from canary_judge.results import Action, Outcome, Quality, Recent, Role, Verdict
 from canary_judge.rollout import Order, Phase, RolloutPlan, RolloutState, step
 from canary_judge.rollout.policy import read_back
 from canary_judge.rollout.state import (
@@ -42,18 +42,29 @@ class Judged:
     start, interval_seconds = NOON, 15.0
 
     def __init__(
-        self, verdict, *, until=timedelta(minutes=10), outcome=Outcome.SAFE, finding="", reasons=("because",), silent=0
+        self,
+        verdict,
+        *,
+        until=timedelta(minutes=10),
+        outcome=Outcome.SAFE,
+        finding="",
+        reasons=("because",),
+        silent=0,
+        recent=None,
     ):
         self.verdict, self.end, self.reasons = verdict, NOON + until, reasons
         self.action = {Verdict.PASS: Action.ADVANCE, Verdict.FAIL: Action.ROLL_BACK}.get(verdict, Action.HOLD)
         quality = Quality(coverage_baseline=1.0, coverage_canary=0.5, silent_canary=silent)
         gate = {"role": Role.GATE, "outcome": outcome, "quality": quality, "kind": "gauge", "comparison": None}
-        self.metrics = (SimpleNamespace(**gate),)
+        self.metrics = (SimpleNamespace(name="errors", recent=recent, **gate),)
         self.traffic = SimpleNamespace(finding=finding)
 
 
 PASS, FAIL = partial(Judged, Verdict.PASS), partial(Judged, Verdict.FAIL)
 MARGINAL = partial(Judged, Verdict.MARGINAL, outcome=Outcome.INSUFFICIENT)
+SHOWN = Recent(seconds=60.0, factor=2.0, shown=True, p_within=0.01, have=9.0, required=8.0, worse=1.2)
+TOO_FEW = replace(SHOWN, shown=False, p_within=None, have=3.0, text="the last minute holds 3 of 8")
+WORSE = replace(TOO_FEW, worse=30.0, worse_seconds=60.0, text="worse in the last minute")
 
 
 def at(stage=0, **changes):
@@ -72,6 +83,7 @@ AT_ONCE = PLAN.model_copy(update={"at_deadline": "roll_back"})
 PATIENT = PLAN.model_copy(update={"when_blind": "hold"})
 GATED = RolloutPlan(stages=[{"weight": 5, "approval": True}, 25, 100])
 EASY = RolloutPlan(stages=[5, 25, 100], needs="no_harm")
+CARELESS = RolloutPlan(stages=[5, 25, 100], recent="off")
 # rule, when, plan, state, judgement, minutes after noon, reading, what is done, weight that is set
 TABLE = [
     (
@@ -194,7 +206,7 @@ TABLE = [
         "the verdict is pass, and data of `minimum` length are judged at this weight",
         PLAN,
         at(),
-        PASS(),
+        PASS(recent=SHOWN),
         10,
         reads(5),
         Order.SET_WEIGHT,
@@ -205,7 +217,7 @@ TABLE = [
         "no harm is shown, `needs: no_harm`, and the next weight is below 100",
         EASY,
         at(),
-        MARGINAL(),
+        MARGINAL(recent=TOO_FEW),
         10,
         reads(5),
         Order.SET_WEIGHT,
@@ -240,6 +252,28 @@ TABLE = [
         at(),
         PASS(until=minutes(61)),
         61,
+        reads(5),
+        Order.HOLD,
+        None,
+    ),
+    (
+        "recent",
+        "the verdict is pass, but the newest data at this weight do not rule out `recent` times the margin by themselves",
+        PLAN,
+        at(),
+        PASS(recent=TOO_FEW),
+        10,
+        reads(5),
+        Order.HOLD,
+        None,
+    ),
+    (
+        "recent",
+        "the stage may be left, but the canary has been worse than its margin lately; a human's approval changes nothing",
+        GATED,
+        at(approved=0),
+        PASS(recent=WORSE),
+        10,
         reads(5),
         Order.HOLD,
         None,
@@ -304,6 +338,25 @@ def test_the_table_in_the_documentation_is_this_one():
     assert written() in PAGE.read_text(), (
         "write the output of `python -m tests.rollout.test_policy` into docs/rollout.md"
     )
+
+
+def test_stages_that_ask_for_no_harm_still_ask_whether_it_is_worse_lately():
+    _, todo = step(EASY, at(), MARGINAL(recent=WORSE), NOON + minutes(10), reading=reads(5))
+    assert (todo.rule, todo.order) == ("recent", Order.HOLD)
+    assert todo.reason == "safe over the whole run, but errors: worse in the last minute"
+
+
+@pytest.mark.parametrize("recent", [TOO_FEW, WORSE])
+def test_recent_off_asks_for_the_evidence_of_the_whole_run_only(recent):
+    _, todo = step(CARELESS, at(), PASS(recent=recent), NOON + minutes(10), reading=reads(5))
+    assert todo.rule == "advance"
+
+
+def test_a_stage_may_ask_more_or_less_of_the_newest_data_than_the_plan():
+    plan = RolloutPlan.from_mapping({"stages": [5, {"weight": 25, "recent": 3}, {"weight": 50, "recent": False}, 100]})
+    assert [plan.recent_of(stage) for stage in plan.stages] == [2.0, 3.0, None, 2.0]
+    with pytest.raises(ConfigError, match="recent"):
+        RolloutPlan.from_mapping({"recent": 1})
 
 
 def test_an_intended_weight_counts_when_it_is_read_back():

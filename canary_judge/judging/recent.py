@@ -1,0 +1,390 @@
+"""What the newest data say by themselves: is the canary within twice its margin there, and not worse lately?
+
+Evidence over a whole run grows old: hours of health outweigh minutes of harm. So what gives a canary more traffic also
+asks the newest data, as few as can tell when nothing changed: they must rule out harm of twice the margin by
+themselves. How many they are is chosen by what does not depend on the outcome (all events of both sides, or the number
+of values), which keeps the test exact.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import numpy as np
+from scipy import special
+
+from canary_judge.arrays import Float
+from canary_judge.config.metrics import Metric
+from canary_judge.judging.assessed import Assessed
+from canary_judge.judging.look import Look
+from canary_judge.judging.silence import improbable_run
+from canary_judge.results import Comparison, Harm, Quality, Recent, Scale, Side
+from canary_judge.samples import CountData
+from canary_judge.series import format_duration
+from canary_judge.stats.counts import Counts
+from canary_judge.stats.dispersion import instance_dispersion
+from canary_judge.stats.events import compare_counts, limit_counts
+from canary_judge.stats.margins import Margin
+from canary_judge.stats.sample_sizes import limit_sample_size, proportions_sample_size
+from canary_judge.stats.starts import NOT_WORSE_LATELY, StartEvidence, harm_since, recent_dispersion
+from canary_judge.wording import count, wait
+
+__all__ = ["deciding", "for_harm", "lately_dispersion", "newest", "nulls", "tolerated", "widened", "with_recent_counts"]
+
+# So few of the newest intervals may be a burst, or its absence.
+_FEWEST_INTERVALS = 2
+# Standard errors of the baseline's rate.
+_FAR_BELOW = 3.0
+# One look also asks the last half, quarter, ... of the window; half of the error is theirs, in equal parts.
+_PARTS = (2, 4, 8, 16)
+_WHOLE, _OF_PART = 2.0, 2.0 * len(_PARTS)
+
+
+def widened(margin: Margin, factor: float, harm: Harm) -> Margin | None:
+    """The margin so many times as wide; None where that tolerates everything."""
+    wide = margin.times(factor)
+    if harm is Harm.INCREASE or wide.relative is None or wide.relative < 1 or margin.relative is None:
+        return wide
+    # a fall by twice 60 % is one to 40 % of 40 %
+    smaller = 1 - max(1 - margin.relative, 0.0) ** factor
+    return replace(wide, relative=smaller) if smaller < 1 else None
+
+
+def newest(
+    look: Look, *, intervals: int, have: float, required: float | None, p_within: float | None, what: str
+) -> Recent:
+    """The answer of the newest data, in numbers and in words.
+
+    Args:
+        look: What is asked.
+        intervals: How many of the newest are looked at.
+        have: What they hold, in effective terms.
+        required: How much shows the wanted size; None when nothing does.
+        p_within: Of harm of that size; None while they hold too little.
+        what: What is counted.
+    """
+    step, factor = look.config.interval, look.newest.factor or 0.0
+    length = format_duration(intervals * step)
+    shown = p_within is not None and p_within <= look.config.false_pass_rate
+    text = ""
+    if p_within is None and required is not None and math.isfinite(required):
+        more = f", {wait(intervals * step.total_seconds() * (required / have - 1))} more" if have > 0 else ""
+        held = f"{count(have)} of {count(required)} {what}"
+        text = f"the last {length} by themselves do not yet rule out {factor:g} times the margin: {held}{more}"
+    elif not shown:
+        p = "" if p_within is None else f" (p = {p_within:.2g})"
+        text = f"the last {length} by themselves do not rule out {factor:g} times the margin{p}"
+    return Recent(
+        seconds=intervals * step.total_seconds(),
+        factor=factor,
+        shown=shown,
+        p_within=p_within,
+        have=have,
+        required=required if required is not None and math.isfinite(required) else None,
+        text=text,
+    )
+
+
+# --- counts ------------------------------------------------------------------------------------------------------
+
+
+def deciding(look: Look, found: Assessed) -> Assessed:
+    """The evidence, which is not safe where the newest data do not say so and are asked."""
+    recent, p_within = found.recent, _p_within(found)
+    if recent is None or recent.shown or not look.newest.decides:
+        return found
+    # what is not safe anyway has a better reason
+    why = recent.change or recent.text or "the newest data speak for harm beyond the margin"
+    return found.unsafe(why) if p_within is not None and p_within <= look.config.false_pass_rate else found
+
+
+def lately_dispersion(data: CountData, whole: float) -> float:
+    """The dispersion of counts that takes no change for clumps."""
+    events, exposure = np.array(list(data.instances.values()), dtype=float).reshape(-1, 2).T
+    return recent_dispersion(data.counts, whole=whole, between=instance_dispersion(events, exposure))
+
+
+def with_recent_counts(look: Look, metric: Metric, data: CountData, found: Assessed) -> Assessed:
+    """The evidence with what the newest intervals say; of one look, also with that of the ends of its window."""
+    comparison = found.comparison
+    if comparison is None or (metric.margin is None and metric.limit is None):
+        return found
+    phi = lately_dispersion(data, comparison.dispersion or 1.0)
+    recent = _recent(look, metric, data.counts, found, phi)
+    if (late := _late(metric, for_harm(metric, data.counts, found.quality), comparison, phi)) is not None:
+        recent = _with_late(look, data.counts, recent, late)
+    found = deciding(look, replace(found, recent=recent))
+    if not look.newest.scan or found.compared is None or found.comparison is None:
+        return found
+    return found.with_comparison(
+        replace(
+            found.compared,
+            evidence=_scanned(metric, for_harm(metric, data.counts, found.quality), found.comparison, phi),
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Suffix:
+    """How many of the newest intervals hold what is needed, and how much that is.
+
+    Attributes:
+        intervals: All that there are, where they do not hold enough.
+        have: What they hold.
+        required: What is needed of it.
+        what: What is counted.
+    """
+
+    intervals: int
+    have: float
+    required: float
+    what: str
+
+    @property
+    def enough(self) -> bool:
+        return self.have >= self.required
+
+
+def _recent(look: Look, metric: Metric, counts: Counts, found: Assessed, phi: float) -> Recent:
+    comparison, factor = found.comparison, look.newest.factor
+    nothing = newest(look, intervals=0, have=0.0, required=None, p_within=None, what="")
+    nothing = replace(nothing, text="")
+    if comparison is None or factor is None or _p_within(found) is None:
+        return nothing
+    some = counts.select(np.arange(counts.events_canary.size) >= look.newest.since)
+    needs = [_for_margin(look, metric, some, comparison, phi), _for_limit(look, metric, some, comparison, phi)]
+    known = [one for one in needs if one is not None]
+    if not known:
+        return replace(nothing, shown=True)
+    longest = max(known, key=lambda one: (one.intervals, one.required / max(one.have, 1e-300)))
+    p_within = None
+    # one look, or a planned end, has no more than there is
+    if longest.enough or look.newest.decides:
+        last = some.select(np.arange(some.events_canary.size) >= some.events_canary.size - longest.intervals)
+        p_within = _p_of(look, metric, last, comparison, phi)
+    return newest(
+        look,
+        intervals=longest.intervals,
+        have=longest.have,
+        required=longest.required,
+        p_within=p_within,
+        what=longest.what,
+    )
+
+
+def _p_within(found: Assessed) -> float | None:
+    p_margin = found.comparison.p_within_margin if found.comparison is not None else None
+    known = [p for p in (p_margin, found.limit.p_within_limit if found.limit is not None else None) if p is not None]
+    return max(known, default=None)
+
+
+def _margin(metric: Metric, comparison: Comparison, factor: float) -> Margin | None:
+    """The part of the margin that is in use, so many times as wide."""
+    margin = metric.parsed_margin()
+    if margin is None:
+        return None
+    if comparison.scale is Scale.DIFFERENCE and margin.absolute is not None:
+        margin = Margin(absolute=margin.absolute)
+    elif margin.relative is not None:
+        margin = Margin(relative=margin.relative)
+    return widened(margin, factor, metric.harm)
+
+
+def _for_margin(look: Look, metric: Metric, some: Counts, comparison: Comparison, phi: float) -> _Suffix | None:
+    margin = _margin(metric, comparison, look.newest.factor or 0.0)
+    if margin is None:
+        return None
+    alpha, power = look.config.false_pass_rate, look.newest.power
+    events, share, canary = _held(some)
+    if margin.relative is None:
+        rate = ((comparison.events_baseline or 0.0) + (comparison.events_canary or 0.0)) / (
+            comparison.n_baseline + comparison.n_canary
+        )
+        bound = rate + (margin.absolute or 0.0) * (-1 if metric.harm is Harm.DECREASE else 1)
+        if not 0 <= bound <= 1:
+            return None
+        per_side = proportions_sample_size(max(rate, 1e-12), bound, alpha=alpha, power=power)
+        return _shortest(canary / phi, per_side / 2 / np.maximum(1 - share, 1e-12), "canary requests")
+    quantiles = float(special.ndtri(1 - alpha) + special.ndtri(power))
+    ratio = margin.factor(upward=metric.harm is not Harm.DECREASE)
+    required = (quantiles / math.log(ratio)) ** 2 / np.maximum(1 - share, 1e-12)
+    return _shortest(events * share / phi, required, "expected canary events")
+
+
+def _for_limit(look: Look, metric: Metric, some: Counts, comparison: Comparison, phi: float) -> _Suffix | None:
+    limit = metric.parsed_limit()
+    bound = None if limit is None else _bound(metric, limit, look.newest.factor or 0.0)
+    if limit is None or bound is None or comparison.n_canary <= 0:
+        return None
+    size = limit_sample_size(
+        limit=bound,
+        rate=limit / 2 if metric.harm is Harm.INCREASE else limit,
+        proportion=metric.is_proportion,
+        alpha=look.config.false_pass_rate,
+        power=look.newest.power,
+    )
+    canary = _held(some)[2]
+    return _shortest(canary / phi, np.full(canary.size, size), "canary requests")
+
+
+def _bound(metric: Metric, limit: float, factor: float) -> float | None:
+    """The limit, exceeded so many times; None where a share cannot be so large."""
+    bound = limit * factor if metric.harm is Harm.INCREASE else limit / factor
+    return None if metric.is_proportion and bound >= 1 else bound
+
+
+def _held(some: Counts) -> tuple[Float, Float, Float]:
+    """Of the newest 1, 2, ... intervals: events of both sides, the canary's share of the exposure, its exposure."""
+    both = (some.exposure_baseline > 0) & (some.exposure_canary > 0)
+
+    def summed(values: Float) -> Float:
+        return np.cumsum(np.where(both, values, 0.0)[::-1])
+
+    baseline, canary = summed(some.exposure_baseline), summed(some.exposure_canary)
+    share = np.divide(canary, baseline + canary, out=np.zeros_like(canary), where=canary > 0)
+    return summed(some.events_baseline + some.events_canary), share, canary
+
+
+def _shortest(have: Float, required: Float, what: str) -> _Suffix:
+    """The fewest of the newest intervals that hold what is needed; all of them where that is not enough."""
+    number = np.arange(1, have.size + 1)
+    enough = np.flatnonzero((have >= required) & (number >= _FEWEST_INTERVALS))
+    at = int(enough[0]) if enough.size else have.size - 1
+    if at < 0:
+        return _Suffix(intervals=0, have=0.0, required=math.inf, what=what)
+    return _Suffix(intervals=at + 1, have=float(have[at]), required=float(required[at]), what=what)
+
+
+def _p_of(look: Look, metric: Metric, last: Counts, comparison: Comparison, phi: float) -> float:
+    """The p-value of harm of that size in the newest intervals."""
+    factor, proportion, limit = look.newest.factor or 0.0, metric.is_proportion, metric.parsed_limit()
+    p_values = [0.0]
+    margin = _margin(metric, comparison, factor)
+    if margin is not None:
+        compared = compare_counts(last, harm=metric.harm, margin=margin, proportion=proportion, phi=phi)
+        found = None if compared is None else compared.evidence.p_within_margin
+        p_values.append(1.0 if found is None else found)
+    bound = None if limit is None else _bound(metric, limit, factor)
+    if bound is not None:
+        check = limit_counts(last, limit=bound, harm=metric.harm, proportion=proportion)
+        p_values.append(1.0 if check is None else check.p_within_limit)
+    return max(p_values)
+
+
+def tolerated(metric: Metric, comparison: Comparison) -> list[tuple[float, bool]]:
+    """The margin as log ratios of rates, each with its direction (upwards or not); none where it is no ratio.
+
+    Of "1.5x or +0.1pp" the larger one counts, so an absolute part needs the baseline's rate: three standard errors
+    below the estimate, where a margin is wider and harm is shown later.
+    """
+    margin = metric.parsed_margin()
+    if margin is None:
+        return []
+    share = margin.relative or 0.0
+    if margin.absolute is not None:
+        events = comparison.events_baseline or 0.0
+        lowest = (events - _FAR_BELOW * math.sqrt(events)) / comparison.n_baseline
+        if lowest <= 0:
+            return []
+        share = max(share, margin.absolute / lowest)
+    return nulls(share, metric.harm)
+
+
+def nulls(share: float, harm: Harm) -> list[tuple[float, bool]]:
+    """A relative margin as log ratios, each with its direction."""
+    directions = [True, False] if harm is Harm.EITHER else [harm is Harm.INCREASE]
+    return [(math.log1p(share if up else -share), up) for up in directions if share > 0 and (up or share < 1)]
+
+
+def _late(metric: Metric, counts: Counts, comparison: Comparison, phi: float) -> StartEvidence | None:
+    """Since when the canary looks worse than its margin, and how clearly."""
+    found = [harm_since(counts, null=null, upward=up, phi=phi) for null, up in tolerated(metric, comparison)]
+    return max(found, key=lambda one: one.worse, default=None)
+
+
+def for_harm(metric: Metric, counts: Counts, quality: Quality | None) -> Counts:
+    """The counts of which harm may be said: not where the better side's events are unknown for too long."""
+    if quality is None:
+        return counts
+    stopped = np.zeros(counts.events_canary.size, dtype=bool)
+    for side, harm in ((Side.BASELINE, Harm.INCREASE), (Side.CANARY, Harm.DECREASE)):
+        if metric.harm in (harm, Harm.EITHER):
+            exposed = getattr(counts, f"exposure_{side}") > 0
+            none = exposed & (getattr(counts, f"events_{side}") == 0)
+            run = improbable_run(none[exposed])
+            unknown = getattr(quality, f"absent_events_{side}") >= run.sum() or getattr(quality, f"lost_events_{side}")
+            if unknown:  # else they are known to be none
+                stopped[exposed] |= run
+    exposure = {
+        name: np.where(stopped, 0.0, getattr(counts, name)) for name in ("exposure_baseline", "exposure_canary")
+    }
+    return replace(counts, **exposure)
+
+
+def _with_late(look: Look, counts: Counts, recent: Recent, late: StartEvidence) -> Recent:
+    recent = replace(recent, worse=late.worse)
+    if late.worse < NOT_WORSE_LATELY:
+        return recent
+    index = np.arange(counts.events_canary.size)
+    both = (counts.exposure_baseline > 0) & (counts.exposure_canary > 0)
+    after, before = (counts.select(both & part).total() for part in (index >= late.since, index < late.since))
+    length = (index.size - late.since) * look.config.interval
+    change = ""
+    if _ratio(before) is not None:
+        earlier = f"{_told(before)} in the {format_duration(late.since * look.config.interval)} before"
+        change = f"worse in the last {format_duration(length)} ({_told(after)}), {earlier}"
+    return replace(recent, shown=False, worse_seconds=length / timedelta(seconds=1), change=change)
+
+
+def _ratio(one: Counts) -> float | None:
+    if not one.events_baseline.size or one.events_baseline[0] == 0:
+        return None
+    rates = one.events_canary[0] / one.exposure_canary[0], one.events_baseline[0] / one.exposure_baseline[0]
+    return float(rates[0] / rates[1])
+
+
+def _told(one: Counts) -> str:
+    ratio = _ratio(one)
+    numbers = (one.events_canary, one.exposure_canary, one.events_baseline, one.exposure_baseline)
+    c, n_c, b, n_b = (f"{values[0]:,.0f}" for values in numbers)
+    return ("" if ratio is None else f"{ratio:.3g}x, ") + f"{c} of {n_c} against {b} of {n_b}"
+
+
+# --- one look ----------------------------------------------------------------------------------------------------
+
+
+def _scanned(metric: Metric, counts: Counts, comparison: Comparison, phi: float) -> Comparison:
+    """The evidence of one look with that of the ends of its window: a canary that broke in the last tenth of it is bad.
+
+    Half of the error is spent on the whole window, the rest in equal parts on its last half, quarter, eighth and
+    sixteenth (Bonferroni); no part may rest on its most harmful interval.
+    """
+    margin = metric.parsed_margin()
+    count_all = counts.events_canary.size
+    harm = [_WHOLE * comparison.p_harm]
+    beyond = [_WHOLE * (1.0 if comparison.p_beyond_margin is None else comparison.p_beyond_margin)]
+    for length in dict.fromkeys(count_all // part for part in _PARTS):
+        if length < _FEWEST_INTERVALS:
+            continue
+        last = counts.select(np.arange(count_all) >= count_all - length)
+        parts = [last]
+        for upward, events in ((True, last.events_canary), (False, last.events_baseline)):
+            if metric.harm in (Harm.EITHER, Harm.INCREASE if upward else Harm.DECREASE):
+                parts.append(last.select(np.arange(length) != int(np.argmax(events))))
+        found = [
+            compare_counts(one, harm=metric.harm, margin=margin, proportion=metric.is_proportion, phi=phi)
+            for one in parts
+        ]
+        evidence = [None if one is None else one.evidence for one in found]
+        harm.append(_OF_PART * max(1.0 if one is None else one.p_harm for one in evidence))
+        beyond.append(
+            _OF_PART
+            * max(1.0 if one is None or one.p_beyond_margin is None else one.p_beyond_margin for one in evidence)
+        )
+    return replace(
+        comparison,
+        p_harm=min(*harm, 1.0),
+        p_beyond_margin=None if comparison.p_beyond_margin is None else min(*beyond, 1.0),
+    )

@@ -1,0 +1,168 @@
+"""Harm that may have begun at any moment: a mixture over starting times, conditional on all events of each interval.
+
+Evidence over the whole run is diluted by the healthy hours before a fault. Here each interval may be the first of
+the harm: half of the weight is on the first one, a quarter spread over all others, a quarter kept for acts (a change
+of weight) that are known to change things. The weights add up to no more than 1 over an endless run, so the sum is an
+e-process (Ville's inequality), whenever one looks.
+
+References:
+    Shin, J., Ramdas, A. & Rinaldo, A. (2023), arXiv:2203.03532 (e-detectors; Shiryaev-Roberts with summable weights).
+    Page, E. S. (1954), doi:10.1093/biomet/41.1-2.100 (CUSUM, which tells when it began).
+    Lindon & Malek (2022), see `canary_judge.stats.rates` (the likelihood ratio of one interval).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from scipy import special
+
+from canary_judge.arrays import Float
+from canary_judge.stats.counts import Counts
+
+__all__ = ["NOT_WORSE_LATELY", "StartEvidence", "harm_since", "recent_dispersion"]
+
+# A canary whose newest data speak so clearly of harm gets no more traffic.
+NOT_WORSE_LATELY = 3.0
+_FIRST, _SPREAD, _ACTS, _SCALE = 0.5, 0.25, 0.25, 240.0
+# Log ratios beyond the null, and the widths of the mixture of normals over them.
+_NODES, _SMALLEST, _LARGEST, _WIDTHS = 24, 0.05, 4.0, (1.0, 0.3)
+_BLOCK, _FEWEST_BLOCKS = 8, 5
+_STANDARD_ERRORS = 1.645
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartEvidence:
+    """Evidence against "no harm beyond the null at any time", and what the newest data look like.
+
+    Attributes:
+        log_e: Natural log of the e-value, without its most harmful interval.
+        worse: What the newest data alone say of harm: the largest likelihood ratio over all starts, averaged over the
+            alternatives; 1 and less says nothing.
+        since: The interval since which they look worse; the first one when they always did.
+    """
+
+    log_e: float
+    worse: float
+    since: int
+
+
+def harm_since(counts: Counts, *, null: float, upward: bool, phi: float, acts: Sequence[int] = ()) -> StartEvidence:
+    """Evidence that the canary's rate has been beyond a ratio to the baseline's since some interval.
+
+    No single interval may carry it: a burst is one event, however many errors it brings. So per alternative the
+    most harmful interval is left out of every sum.
+
+    Args:
+        counts: One entry per interval, in order of time; one in which a side had no exposure says nothing.
+        null: Log of the ratio that is still tolerated.
+        upward: Harm is a larger ratio; else a smaller one.
+        phi: Dispersion: a quasi-likelihood, valid in approximation (McCullagh & Nelder 1989).
+        acts: Intervals at which something was done that may have changed the canary, in order.
+
+    Examples:
+        >>> calm, worse = np.full(180, 10.0), np.repeat([1.0, 5.0], [165, 15])
+        >>> counts = Counts(events_baseline=calm, exposure_baseline=calm * 100,
+        ...                 events_canary=worse, exposure_canary=calm * 10)
+        >>> found = harm_since(counts, null=float(np.log(1.5)), upward=True, phi=1.0)
+        >>> round(found.log_e, 1), found.since
+        (18.4, 165)
+    """
+    sign = 1.0 if upward else -1.0
+    delta, log_weights = _alternatives()
+    used = (counts.exposure_baseline > 0) & (counts.exposure_canary > 0)
+    events = np.where(used, counts.events_canary, 0.0)
+    total = np.where(used, counts.events_canary + counts.events_baseline, 0.0)
+    log_odds = np.log(np.where(used, counts.exposure_canary, 1.0)) - np.log(
+        np.where(used, counts.exposure_baseline, 1.0)
+    )
+    at_null = (log_odds + null)[:, None]
+    moved = at_null + sign * delta
+    gain = events[:, None] * sign * delta - total[:, None] * (np.logaddexp(0, moved) - np.logaddexp(0, at_null))
+    gain /= phi
+    count = len(gain)
+    if not count:
+        return StartEvidence(log_e=0.0, worse=1.0, since=0)
+    so_far = np.vstack([np.zeros(delta.size), np.cumsum(gain, axis=0)])
+    # of each start the weight, over what had been gained by then
+    started = np.log(_start_weights(count, acts))[:, None] - so_far[:-1]
+    before = np.logaddexp.accumulate(started, axis=0)
+    after = np.vstack([np.logaddexp.accumulate(started[:0:-1], axis=0)[::-1], np.full((1, delta.size), -np.inf)])
+    without_one = np.logaddexp(after, before - gain).min(axis=0)
+    calm = so_far[-1] + np.minimum(without_one, before[-1])
+    lowest = so_far[:-1].min(axis=0)
+    peak = log_weights + so_far[-1] - lowest
+    best = int(np.argmax(peak))
+    return StartEvidence(
+        log_e=float(special.logsumexp(log_weights + calm)),
+        worse=float(np.exp(min(float(special.logsumexp(peak)), 700.0))),
+        since=int(np.flatnonzero(so_far[:-1, best] == lowest[best])[-1]),
+    )
+
+
+def recent_dispersion(counts: Counts, *, whole: float, between: float = 1.0) -> float:
+    """Dispersion of the split of the events that does not take a change of the ratio for clumps; at least 1.
+
+    Blocks of 8 intervals have a ratio each, so that only what varies within a block counts. While few blocks have
+    events on both sides it is no less than the dispersion over the whole run.
+
+    Args:
+        counts: One entry per interval, in order of time.
+        whole: The dispersion over the whole run.
+        between: Dispersion between the instances of the baseline.
+
+    Examples:
+        >>> worse = np.repeat([2.0, 20.0], 80)
+        >>> recent_dispersion(Counts(events_baseline=np.full(160, 20.0), exposure_baseline=np.full(160, 1e3),
+        ...                          events_canary=worse, exposure_canary=np.full(160, 1e2)), whole=3.0)
+        1.0
+    """
+    c, b = counts.events_canary, counts.events_baseline
+    n_c, n_b = counts.exposure_canary, counts.exposure_baseline
+    used = (n_b > 0) & (n_c > 0) & (c + b > 0)
+    block = np.arange(c.size) // _BLOCK
+    c, b, n_c, n_b, block = c[used], b[used], n_c[used], n_b[used], block[used]
+
+    def of_block(values: Float) -> Float:
+        return np.bincount(block, weights=values).astype(np.float64)[block]
+
+    both = (of_block(c) > 0) & (of_block(b) > 0)
+    blocks = np.unique(block[both]).size
+    c, b, n_c, n_b, block = c[both], b[both], n_c[both], n_b[both], block[both]
+    if not c.size:
+        return max(whole, between)
+    events, all_events = c + b, of_block(c + b)
+    # each block's own ratio, at the split of the traffic of each interval
+    odds = n_c / n_b * of_block(c) * of_block(n_b) / (of_block(b) * of_block(n_c))
+    share = odds / (1 + odds)
+    # conditional on the block's events of each side
+    left = np.divide(all_events - events, all_events - 1, out=np.zeros_like(events), where=all_events > 1)
+    spread = events * share * (1 - share) * left
+    noise = float(np.maximum(2 * spread**2 + spread * (1 - 6 * share * (1 - share)), 0.0).sum())
+    observed, expected = float(((c - events * share) ** 2).sum()), float(spread.sum())
+    phi = 1.0
+    if expected > 0 and observed - expected > _STANDARD_ERRORS * np.sqrt(noise):
+        phi = observed / expected
+    return max(phi, between) if blocks >= _FEWEST_BLOCKS else max(phi, whole, between)
+
+
+def _start_weights(count: int, acts: Sequence[int]) -> Float:
+    """Weight of a start at each interval; an interval at which several acts begin has them all."""
+    number = np.arange(count, dtype=float)
+    weights = _SPREAD * _SCALE / ((number + _SCALE) * (number + _SCALE + 1))
+    weights[0] += _FIRST
+    for order, act in enumerate(acts, start=1):
+        if act < count:
+            weights[act] += _ACTS / (order * (order + 1))
+    return weights
+
+
+@cache
+def _alternatives() -> tuple[Float, Float]:
+    """Distances from the null, and the log of their weights."""
+    delta = np.geomspace(_SMALLEST, _LARGEST, _NODES)
+    weights = np.gradient(delta) * sum(np.exp(-0.5 * (delta / width) ** 2) / width for width in _WIDTHS)
+    return delta, np.log(weights / weights.sum())
