@@ -16,6 +16,8 @@ import numpy as np
 from canary_judge.series import Form, Query, Result, Series, Window
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+# Older versions know no errors that may pass; of them the first look refuses the config today.
+_TEMPORARY: dict[str, bool] = {"temporary": True} if "temporary" in Result.__dataclass_fields__ else {}
 STEP = timedelta(seconds=15)
 SIDES = ("baseline", "canary")
 PAST = 40  # intervals of history before the window
@@ -331,7 +333,7 @@ def drawn(seed: int) -> Case:
     if rng.random() < 0.12:  # a source that refuses, leaves out, or has nothing
         key = sorted(answers)[rng.integers(0, len(answers))]
         answers[key] = [
-            Result(error="the store refused it"),
+            Result(error="the store refused it", **_TEMPORARY),
             replace(answers[key], complete=False),
             replace(answers[key], series=()),
             replace(answers[key], warnings=("the store said something",)),

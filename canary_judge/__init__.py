@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from canary_judge.judging import judge, judge_samples
     from canary_judge.looks import Monitor
     from canary_judge.planning import plan
+    from canary_judge.readiness import preflight
     from canary_judge.results import Action, Judgement, MetricResult, Outcome, Verdict
     from canary_judge.rollout import RolloutPlan
     from canary_judge.rollout.controller import Controller
@@ -55,6 +56,7 @@ __all__ = [
     "judge",
     "judge_samples",
     "plan",
+    "preflight",
 ]
 
 _HOME = {
@@ -66,6 +68,7 @@ _HOME = {
     "RolloutPlan": "rollout",
     "TrafficRouter": "routing",
     "plan": "planning",
+    "preflight": "readiness",
     "compare": "sources",
     "judge": "judging",
     "judge_samples": "judging",

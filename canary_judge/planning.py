@@ -33,7 +33,7 @@ from canary_judge.stats.sample_sizes import (
     sign_sample_size,
     t_sample_size,
 )
-from canary_judge.wording import wait
+from canary_judge.wording import span, wait
 
 __all__ = ["WEIGHTS", "MetricPlan", "Plan", "plan", "plan_to_json"]
 
@@ -290,6 +290,12 @@ class _Aim:
         """The same time at every weight."""
         return _Needs(measured=measured, seconds=(seconds,) * len(self.shares), problem=problem)
 
+    def told(self, seconds: float) -> str:
+        """How much of the window has data, where that is not all but its ends."""
+        whole = self.window.duration.total_seconds()
+        missing = whole - seconds > 2 * self.config.interval.total_seconds()
+        return f", in {span(seconds)} of {span(whole)} that have data" if missing else ""
+
     def _needs(self, metric: Metric, samples: MetricSamples, *, halved: bool) -> _Needs:
         if samples.error is not None:
             return self.never("-", samples.error)
@@ -328,16 +334,18 @@ def _of_counts(aim: _Aim, metric: Metric, data: CountData, *, halved: bool) -> _
     if exposure == 0:
         return aim.never("no traffic", "the baseline had no traffic in this window")
     known = np.array(list(data.instances.values()), dtype=float).reshape(-1, 2).T
+    some = np.flatnonzero(counts.exposure_baseline + counts.exposure_canary > 0)
+    seconds = int(some[-1] - some[0] + 1) * aim.config.interval.total_seconds()
     split = counts if halved else counts.over_time()
     stream = _Stream(
         rate=events / exposure,
-        per_second=exposure / aim.window.duration.total_seconds(),
+        per_second=exposure / seconds,
         phi=max(split_dispersion(split, null=1.0), instance_dispersion(known[0], known[1])),
     )
     shown = f"{stream.rate:.3g} per unit"
     if metric.is_proportion:
         shown = f"{100 * stream.rate:.3g} % of {60 * stream.per_second:,.0f}/min"
-    measured = shown + (f", phi {stream.phi:.1f}" if stream.phi > 1 else "")
+    measured = shown + (f", phi {stream.phi:.1f}" if stream.phi > 1 else "") + aim.told(seconds)
     times: list[Sequence[float | None]] = []
     problem = ""
     margin, limit = metric.parsed_margin(), metric.parsed_limit()
@@ -380,8 +388,11 @@ def _margin_seconds(aim: _Aim, metric: Metric, margin: Margin, stream: _Stream, 
 
 def _of_raw(aim: _Aim, metric: Metric, data: RawData) -> _Needs:
     tau = raw_tau(data.baseline, data.interval_baseline)
-    per_second = data.baseline.size / aim.window.duration.total_seconds()
-    measured = f"{60 * per_second:,.0f} values/min" + (f", tau {tau:.1f}" if tau > 1 else "")
+    when = data.interval_baseline
+    covered = int(when.max() - when.min() + 1) if when.size else aim.window.duration // aim.config.interval
+    seconds_with = covered * aim.config.interval.total_seconds()
+    per_second = data.baseline.size / seconds_with
+    measured = f"{60 * per_second:,.0f} values/min" + (f", tau {tau:.1f}" if tau > 1 else "") + aim.told(seconds_with)
     size = _rank_size(aim, metric, data.baseline)
     if size is None:
         return aim.never(measured, _SAME)

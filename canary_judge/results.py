@@ -288,6 +288,7 @@ class Quality:
         non_finite: NaN and infinite points dropped, both sides.
         non_finite_canary: Those of the canary.
         canary_share: The canary's share of the exposure (requests), None where it cannot be known.
+        unread: Intervals at the end of the window that could not be read, for their queries failed.
         series_baseline: Series read for the baseline.
         series_canary: Series read for the canary.
     """
@@ -312,6 +313,7 @@ class Quality:
     lost_exposure_baseline: float = 0.0
     lost_exposure_canary: float = 0.0
     canary_share: float | None = None
+    unread: int = 0
     series_baseline: int = 0
     series_canary: int = 0
 

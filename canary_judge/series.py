@@ -241,6 +241,7 @@ class Result:
         complete: False when the store may have left something out; then the metric cannot be found safe.
         simultaneous: False when the series were moved in time, as to compare two periods.
         error: The store refused this query, and why; the other queries are still judged.
+        temporary: The error is one of the moment: asking again may help.
         provenance: The rendered query and where it was sent, without secrets.
     """
 
@@ -250,6 +251,7 @@ class Result:
     complete: bool = True
     simultaneous: bool = True
     error: str | None = None
+    temporary: bool = False
     provenance: str = ""
 
 

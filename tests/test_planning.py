@@ -239,3 +239,18 @@ def test_a_baseline_of_fewer_than_ten_intervals_is_not_planned_from():
     assert (found.measured, found.seconds) == ("9 intervals", (None, None))
     assert found.problem == "measure at least 10 intervals"
     assert planned({**HEAP, "query": "q"}, ({}, np.full(10, 100.0)), minutes=10).seconds[0] is not None
+
+
+def test_only_the_time_that_has_data_is_measured_and_told():
+    """An hour of data, asked for with `--last 6h`, has the pace of that hour."""
+
+    class Young(Traffic):
+        def fetch(self, queries, window):
+            late = Window(window.end - timedelta(hours=1), window.end)
+            return super().fetch(queries, late)
+
+    one = config(ERRORS)
+    hour = plan(one, Traffic(), Window(NOON - timedelta(hours=1), NOON)).metrics[0]
+    day = plan(one, Young(), Window(NOON - timedelta(hours=6), NOON)).metrics[0]
+    assert day.seconds == pytest.approx(hour.seconds, rel=1e-9)
+    assert day.measured == f"{hour.measured}, in 1h00m of 6h00m that have data"

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from canary_judge.commands import exit_codes
 from canary_judge.commands.options import (
     add_output,
-    add_sides,
+    add_preflight,
     add_source,
     add_window,
     config_of,
+    duration_of,
+    look_first,
     plan_of,
     print_advice,
     sources_of,
@@ -21,7 +23,8 @@ from canary_judge.commands.options import (
 from canary_judge.errors import ConfigError
 
 if TYPE_CHECKING:
-    pass
+    from canary_judge.config.model import JudgeConfig
+    from canary_judge.series import Query
 
 __all__ = ["add_check", "add_plan", "add_presets", "add_schema"]
 
@@ -33,13 +36,20 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
     add_window(parser)
     add_output(parser)
+    add_preflight(parser)
     parser.set_defaults(run=_plan)
 
 
 def add_check(parser: argparse.ArgumentParser) -> None:
     """`check CONFIG`."""
-    parser.add_argument("config", metavar="CONFIG")
-    add_sides(parser)
+    parser.description = (
+        "Validate a config and show its queries; with --source or --data, look whether they find what they need."
+    )
+    parser.epilog = "Exit codes: 0 valid (and ready), 1 error."
+    add_source(parser)
+    parser.add_argument("--horizon", metavar="DURATION", help="planned length, to tell margins that it cannot show")
+    parser.add_argument("--weight", type=float, metavar="PERCENT", help="planned share of the traffic, for the same")
+    add_output(parser)
     parser.set_defaults(run=_check)
 
 
@@ -59,6 +69,8 @@ def _plan(options: argparse.Namespace) -> int:
 
     config = config_of(options)
     sources = sources_of(options, config)
+    if options.start is None and options.end is None:  # what was measured then is not what is there now
+        look_first(options, config, sources)
     found = plan(config, sources, window_of(options, config, sources))
     print(plan_to_json(found) if options.format == "json" else found.explain())
     return 0 if found.feasible else exit_codes.INSUFFICIENT
@@ -75,6 +87,11 @@ def _check(options: argparse.Namespace) -> int:
         plan_of(config)
     if config.router:
         router_from_config(config.router)
+    if options.source is not None or options.data is not None:
+        return _check_data(options, config)
+    if options.format == "json":
+        print(json.dumps({"config": config.hash(), "queries": [_plain(query) for query in config.queries()]}, indent=2))
+        return 0
     undefined = sorted({metric.source for metric in config.metrics} - set(config.sources))
     print(f"{options.config}: valid; config hash {config.hash()[:12]}")
     for query in config.queries():
@@ -85,6 +102,26 @@ def _check(options: argparse.Namespace) -> int:
         )
     print_advice(config)
     return 0
+
+
+def _plain(query: Query) -> dict[str, str]:
+    return {
+        "metric": query.metric,
+        "part": query.part,
+        "side": str(query.side),
+        "reading": str(query.reading),
+        "expression": query.expression,
+    }
+
+
+def _check_data(options: argparse.Namespace, config: JudgeConfig) -> int:
+    """What the sources have for the config."""
+    from canary_judge.readiness import preflight
+
+    horizon = duration_of(options.horizon, "--horizon")
+    found = preflight(config, sources_of(options, config), horizon=horizon, weight=options.weight)
+    print(found.to_json() if options.format == "json" else found.explain())
+    return 0 if found.ok else exit_codes.ERROR
 
 
 def _presets(options: argparse.Namespace) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from canary_judge.results import Judgement, Verdict
+import sys
+
+from canary_judge.results import Judgement, Outcome, Role, Verdict
 
 __all__ = ["ERROR", "FAIL", "INSUFFICIENT", "LEFTOVERS", "MARGINAL", "PASS", "STOPPED", "of_judgement"]
 
@@ -13,7 +15,12 @@ _OF_VERDICT = {Verdict.PASS: PASS, Verdict.FAIL: FAIL, Verdict.MARGINAL: MARGINA
 
 
 def of_judgement(judgement: Judgement) -> int:
-    """0 pass, 2 fail, 3 marginal, 4 marginal for want of evidence."""
+    """0 pass, 2 fail, 3 marginal, 4 marginal for want of evidence; 1 where a query cannot work, which is told, too."""
+    broken = [one for one in judgement.metrics if one.outcome is Outcome.ERROR and one.role is not Role.WATCH]
+    if broken and judgement.verdict is not Verdict.FAIL:
+        for one in broken:
+            print(f"canary-judge: error: {one.name}: {one.reason}", file=sys.stderr)
+        return ERROR
     if judgement.verdict is Verdict.MARGINAL and not judgement.sufficient:
         return INSUFFICIENT
     return _OF_VERDICT[judgement.verdict]

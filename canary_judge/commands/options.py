@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "add_output",
+    "add_preflight",
     "add_sides",
     "add_source",
     "add_window",
     "colored",
     "config_of",
     "duration_of",
+    "look_first",
     "plan_of",
     "print_advice",
     "sources_of",
@@ -49,6 +51,30 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         help="for --data: compare two periods with `start`",
     )
     add_sides(parser)
+
+
+def add_preflight(parser: argparse.ArgumentParser) -> None:
+    """What is looked at before the start."""
+    parser.add_argument(
+        "--no-preflight", action="store_true", help="do not ask first whether the queries can work at all"
+    )
+
+
+def look_first(
+    options: argparse.Namespace,
+    config: JudgeConfig,
+    sources: dict[str, MetricSource],
+    *,
+    horizon: timedelta | None = None,
+    weight: float | None = None,
+) -> None:
+    """The preflight: its errors end the command, its warnings are told."""
+    from canary_judge.readiness import check_first, preflight
+
+    if options.no_preflight:
+        return
+    for text in check_first(preflight(config, sources, horizon=horizon, weight=weight)).warnings:
+        print(f"canary-judge: preflight: {text}", file=sys.stderr)
 
 
 def add_window(parser: argparse.ArgumentParser) -> None:

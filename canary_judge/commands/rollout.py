@@ -7,15 +7,18 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from canary_judge.commands.exit_codes import FAIL, PASS, STOPPED
+from canary_judge.commands.exit_codes import ERROR, FAIL, PASS, STOPPED
 from canary_judge.commands.options import (
     add_output,
+    add_preflight,
     add_source,
     colored,
     config_of,
     duration_of,
+    look_first,
     plan_of,
     print_advice,
     sources_of,
@@ -42,7 +45,10 @@ _SHOWN_EVENTS = 8
 def add_rollout(parser: argparse.ArgumentParser) -> None:
     """`rollout CONFIG`."""
     parser.description = "Look, judge and set the weight, until the canary has all of the traffic or none."
-    parser.epilog = "Exit codes: 0 promoted, 2 rolled back, 3 stopped or interrupted, 1 error."
+    parser.epilog = (
+        "Exit codes: 0 promoted, 2 rolled back, 3 stopped or interrupted, 1 error (also: rolled back because nothing "
+        "could be read)."
+    )
     add_source(parser)
     parser.add_argument(
         "--router",
@@ -56,6 +62,7 @@ def add_rollout(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, change nothing")
     add_output(parser)
+    add_preflight(parser)
     parser.set_defaults(run=_rollout)
 
 
@@ -92,7 +99,11 @@ def _rollout(options: argparse.Namespace) -> int:
     router = _router_of(options, config)
     if options.dry_run:
         return _dry_run(config, plan, router)
-    controller = Controller(config, sources, router, plan, journal=options.journal, every=every)
+    journal = None if options.journal is None else Path(options.journal)
+    if journal is None or not journal.exists():  # else it has worked before
+        look_first(options, config, sources, weight=plan.stages[0].weight)
+    controller = Controller(config, sources, router, plan, journal=journal, every=every)
+    controller.note = "without preflight" if options.no_preflight else ""
     _stop_on_signals(controller)
     show = _Display(config, plan, options.format, colored=colored(options))
     for event in controller.events():
@@ -103,6 +114,8 @@ def _rollout(options: argparse.Namespace) -> int:
         if result.judgement is not None:
             print(f"\n{result.judgement.explain(color=colored(options))}")
         print(f"\n{str(result.phase).replace('_', ' ').upper()} at {result.weight:g} %: {result.reason}")
+    if result.phase is Phase.ROLLED_BACK and result.source_failed:
+        return ERROR
     return {Phase.PROMOTED: PASS, Phase.ROLLED_BACK: FAIL}.get(result.phase, STOPPED)
 
 

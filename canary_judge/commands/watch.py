@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 from canary_judge.commands import exit_codes
 from canary_judge.commands.options import (
     add_output,
+    add_preflight,
     add_source,
     colored,
     config_of,
     duration_of,
+    look_first,
     sources_of,
     time_of,
     unicode_out,
@@ -45,6 +47,7 @@ def add_watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", metavar="FILE", help="keep the evidence in this file, and go on from it")
     parser.add_argument("--once", action="store_true", help="look once, for cron and CI jobs; needs --state")
     add_output(parser)
+    add_preflight(parser)
     parser.set_defaults(run=_watch)
 
 
@@ -59,7 +62,10 @@ def _watch(options: argparse.Namespace) -> int:
     replayed = None if table is None or options.once else table.window(config.interval)
     start = time_of(options.start, "--start") if options.start else replayed.start if replayed else None
     path = None if options.state is None else Path(options.state)
-    monitor = restore(config, path, start=start, horizon=duration_of(options.horizon, "--horizon"))
+    horizon = duration_of(options.horizon, "--horizon")
+    monitor = restore(config, path, start=start, horizon=horizon)
+    if monitor.watermark is None or monitor.watermark == monitor.start:  # else it has worked before
+        look_first(options, config, sources, horizon=horizon, weight=options.weight)
     every = duration_of(options.every, "--every") or config.interval
     moments: Iterator[datetime]
     if replayed is not None:

@@ -118,7 +118,7 @@ def improbable_run(of: Bool) -> Bool:
     Examples:
         >>> int(improbable_run(np.array([True, False] * 20 + [True] * 20)).sum())
         20
-        >>> improbable_run(np.array([True, False] * 20)).any()
+        >>> bool(improbable_run(np.array([True, False] * 20)).any())
         False
     """
     longest = longest_run(of)

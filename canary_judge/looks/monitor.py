@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from canary_judge.config.model import JudgeConfig
-from canary_judge.errors import DataError
+from canary_judge.errors import DataError, QueryError
 from canary_judge.judging.fetching import fetch
 from canary_judge.judging.silence import PATIENCE, given_up
 from canary_judge.looks.observing import observe, warmup_intervals
 from canary_judge.looks.state import MonitorState
 from canary_judge.looks.streams import Stream
-from canary_judge.results import Judgement, Side
+from canary_judge.results import Judgement, Role, Side
 from canary_judge.samples import CountData, Samples, collect
 from canary_judge.samples.grid import intervals
 from canary_judge.series import Form, MetricSource, Query, Result, Window, format_duration, parse_duration
@@ -128,6 +128,8 @@ class Monitor:
 
         Raises:
             ConfigError: A `${label}` is undefined, or a metric names a source that is not given.
+            QueryError: A query can never work, and this is the first look: the state is as before. In a later look it
+                is a failing source: the metric's intervals are gaps.
             SourceUnavailable: A source gave no answer; the state is as before.
         """
         interval = self.config.interval
@@ -165,6 +167,8 @@ class Monitor:
             return None
         window = Window(watermark, end).aligned(interval)
         answers = fetch(self.config, source, list(self.config.queries()), window)
+        if state.consumed == 0:
+            _refuse_what_never_works(self.config, collect(self.config, window, answers))
         ready = _ready(self.config, state, window, moment, answers)
         if ready is None:
             return None
@@ -183,6 +187,13 @@ class Monitor:
         if self._state is None:
             raise DataError("there was no look yet, so there is no state; call look() first")
         return self._state.to_json(self.config)
+
+
+def _refuse_what_never_works(config: JudgeConfig, samples: Samples) -> None:
+    for metric in config.metrics:
+        found = samples.metrics[metric.name]
+        if found.error is not None and not found.temporary and metric.role is not Role.WATCH:
+            raise QueryError(f"{metric.name}: {found.error}")
 
 
 def _ready(

@@ -46,6 +46,7 @@ class Stream:
         warnings: What was said of the data, each once.
         lost: Intervals that could not be read in time.
         trouble: Why the last of them could not.
+        failing: How many of them are the newest ones, in a row.
         complete: False when the source may have left data out.
         scale: Information at which the mixtures are most sensitive; fixed by the first look that could tell.
         log_e_beyond: Largest log e against "harm at most the margin" of any look.
@@ -64,6 +65,7 @@ class Stream:
     warnings: tuple[str, ...] = ()
     lost: int = 0
     trouble: str | None = None
+    failing: int = 0
     complete: bool = True
     scale: float | None = None
     log_e_beyond: float = 0.0
@@ -79,9 +81,8 @@ class Stream:
         if self.lost:
             warnings = (*warnings, f"{self.lost} intervals could not be read in time: {self.trouble}")
         error = self.trouble if self.data is None and self.lost else None
-        return MetricSamples(
-            data=self.data, quality=self.quality, warnings=warnings, complete=self.complete, error=error
-        )
+        quality = None if self.quality is None else replace(self.quality, unread=self.failing)
+        return MetricSamples(data=self.data, quality=quality, warnings=warnings, complete=self.complete, error=error)
 
 
 def append(stream: Stream, new: MetricSamples, count: int) -> Stream:
@@ -94,7 +95,9 @@ def append(stream: Stream, new: MetricSamples, count: int) -> Stream:
         complete=stream.complete and new.complete,
     )
     if new.error is not None:
-        added = replace(added, lost=stream.lost + count, trouble=new.error)
+        added = replace(added, lost=stream.lost + count, trouble=new.error, failing=stream.failing + count)
+    else:
+        added = replace(added, failing=0)
     quality = new.quality or Quality(
         coverage_baseline=0.0, coverage_canary=0.0, silent_baseline=count, silent_canary=count
     )

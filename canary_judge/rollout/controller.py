@@ -95,6 +95,7 @@ class Controller:
         self.config, self.source, self.router = config, source, router
         self.plan = plan or RolloutPlan()
         self.callbacks = tuple(callbacks)
+        self.note = ""  # written into the journal's first record
         self._every = (every or config.interval).total_seconds()
         self._path = None if journal is None else Path(journal)
         self._clock = clock or SystemClock()
@@ -162,6 +163,7 @@ class Controller:
             judgement=self._judgement,
             report=self._report,
             traffic=self._traffic,
+            source_failed=state.source_failed,
         )
 
     def events(self) -> Iterator[Event]:
@@ -269,7 +271,8 @@ class Controller:
             )
         self._state = begin(self._now())
         self._inbox.pass_over()
-        self._write("begin", **identity(self.config, self.plan), commands=self._inbox.taken)
+        noted = {"note": self.note} if self.note else {}
+        self._write("begin", **identity(self.config, self.plan), **noted, commands=self._inbox.taken)
         weights = " -> ".join(f"{stage.weight:g}" for stage in self.plan.stages)
         return self._event(EventKind.STARTED, f"stages {weights} %")
 

@@ -64,6 +64,7 @@ class RolloutResult:
         judgement: The last one.
         report: Of the rollback, if there was one.
         traffic: The canary's requests after the rollback, if they were observed.
+        source_failed: It was rolled back because nothing could be read, not for what the canary did.
     """
 
     phase: Phase
@@ -73,3 +74,4 @@ class RolloutResult:
     judgement: Judgement | None
     report: RollbackReport | None
     traffic: TrafficSplit | None
+    source_failed: bool = False

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from canary_judge.judging.silence import PATIENCE, unheard
-from canary_judge.results import Action, Judgement, Outcome, Role, Verdict
+from canary_judge.results import Action, Judgement, MetricResult, Outcome, Role, Verdict
 from canary_judge.rollout.plan import RolloutPlan, Stage
 from canary_judge.rollout.state import Phase, RolloutState
 from canary_judge.routing import WeightReading, same_weight
@@ -91,7 +91,8 @@ def step(
     taken = state.drifted is not None and reading is not None and reading.percent == 0
     if state.phase is Phase.RUNNING and not taken and (silence := _silence(plan, state, judgement, now)):
         if plan.when_blind == "roll_back":
-            return _roll_back(state, "blind", silence)
+            failed = judgement is None or _unread(plan, judgement) is not None
+            return _roll_back(replace(state, source_failed=failed), "blind", silence)
         return _hold(state, "blind", silence)
     if reading is None:
         return _hold(state, "router", "the router cannot be read; its weight is not raised before it can")
@@ -114,11 +115,23 @@ def _silence(plan: RolloutPlan, state: RolloutState, judgement: Judgement | None
         late = now - state.heard >= plan.patience
         return f"no new data to judge since {state.heard:%H:%M:%S}, {patience}" if late else ""
     deciding = [metric for metric in judgement.metrics if metric.role.decides]
+    if (unread := _unread(plan, judgement)) is not None:
+        why = next((text for text in unread.warnings if "could not be read" in text), unread.reason)
+        return f"{unread.name} can no longer be read, {patience}: {why}"
     if deciding and all(unheard(judgement, metric, plan.patience) for metric in deciding):
         least = min(metric.quality.silent_canary for metric in deciding if metric.quality is not None)
         length = format_duration(timedelta(seconds=least * judgement.interval_seconds))
         return f"nothing was heard of the canary for {length}, {patience}: has it died?"
     return ""
+
+
+def _unread(plan: RolloutPlan, judgement: Judgement) -> MetricResult | None:
+    """A deciding metric whose queries have failed for longer than patience."""
+    for metric in judgement.metrics:
+        failed = metric.quality.unread if metric.quality is not None else 0
+        if metric.role.decides and failed * judgement.interval_seconds >= plan.patience.total_seconds():
+            return metric
+    return None
 
 
 def _judged(

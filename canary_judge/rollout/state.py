@@ -58,6 +58,7 @@ class RolloutState:
         approved: Stages up to this index may be left.
         paused: A human holds the rollout.
         drifted: Since when another weight than ours is in force.
+        source_failed: It is rolled back because nothing could be read, not for what the canary did.
         reason: Why it stands where it stands.
     """
 
@@ -70,6 +71,7 @@ class RolloutState:
     approved: int = -1
     paused: bool = False
     drifted: datetime | None = None
+    source_failed: bool = False
     reason: str = ""
 
 

@@ -42,15 +42,18 @@ def collect(config: JudgeConfig, window: Window, answers: Iterable[tuple[Query, 
         parts = found[metric.name]
         warnings = tuple(dict.fromkeys(text for result in parts.values() for text in result.warnings))
         complete = all(result.complete for result in parts.values())
+        refused = [
+            (f"{side} {part}: {r.error}", r.temporary)
+            for (part, side), r in parts.items()
+            if r.error and part != "history"
+        ]
         try:
-            refused = [
-                f"{side} {part}: {r.error}" for (part, side), r in parts.items() if r.error and part != "history"
-            ]
             if refused:
-                raise Unusable(refused[0])
+                raise Unusable(min(refused, key=lambda one: one[1])[0])
             samples = metric_samples(metric, parts, edges)
         except Unusable as error:
-            samples = MetricSamples(data=None, error=str(error))
+            temporary = bool(refused) and all(one for _, one in refused)
+            samples = MetricSamples(data=None, error=str(error), temporary=temporary)
         metrics[metric.name] = replace(
             samples, warnings=(*warnings, *samples.warnings), complete=complete and samples.complete
         )

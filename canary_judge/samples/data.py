@@ -71,6 +71,7 @@ class MetricSamples:
         warnings: What a reader should know.
         complete: False when the source may have left something out.
         error: Why the metric cannot be judged.
+        temporary: That may be otherwise when one asks again.
     """
 
     data: GaugeData | CountData | RawData | None
@@ -78,6 +79,7 @@ class MetricSamples:
     warnings: tuple[str, ...] = ()
     complete: bool = True
     error: str | None = None
+    temporary: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -141,7 +141,8 @@ class FrameSource:
         if name not in self._names:
             shown = ", ".join(self._names[:20]) or "no numbers in it"
             text = f"the table has no {name!r}{nearest(name, self._names)}; there are {shown}"
-            return Result(error=text, provenance=provenance)
+            # of a long table, rows of that name may still be written
+            return Result(error=text, temporary=self._long, provenance=provenance)
         if self._requests:
             return self._from_requests(query, rows, window, provenance)
         raw = query.reading in (Reading.SAMPLES, Reading.HISTOGRAM)

@@ -155,6 +155,11 @@ class PrometheusSource:
             insecure=read.insecure,
         )
 
+    @staticmethod
+    def is_selector(expression: str) -> bool:
+        """Whether an expression is a bare selector, which is read as it was scraped."""
+        return _SELECTOR.fullmatch(expression.strip()) is not None
+
     def fetch(self, queries: Sequence[Query], window: Window) -> list[Result]:
         """Answer every query for an aligned window.
 
@@ -194,14 +199,19 @@ class PrometheusSource:
     def _failed(self, query: Query, one: Result | SourceError) -> Result:
         if isinstance(one, Result):
             return one
-        return Result(error=str(one), complete=False, provenance=f"{query.expression} at {self.url}")
+        return Result(
+            error=str(one),
+            temporary=isinstance(one, SourceUnavailable),
+            complete=False,
+            provenance=f"{query.expression} at {self.url}",
+        )
 
     # --- one query ---
 
     def _answer(self, query: Query, window: Window, until: float) -> Result:
         if time.monotonic() > until:
             raise SourceUnavailable(f"{self.url}: not asked, for the deadline of {self._deadline:g} s has passed")
-        bare = _SELECTOR.fullmatch(query.expression.strip()) is not None
+        bare = self.is_selector(query.expression)
         provenance = f"{query.expression} at {self.url}"
         own = min(until, time.monotonic() + self._timeout)
         with self._session.listening(own) as warnings, _understanding(query.expression):
@@ -390,6 +400,10 @@ def _understanding(expression: str) -> Iterator[None]:
 
 def _refuse_unless_per_interval(query: Query) -> None:
     """Counts by an expression must be events of one interval: anything else counts events many times, or a level."""
+    bare = re.sub(r'"(?:[^"\\]|\\.)*"', "", query.expression)
+    for opening, closing in ("{}", "()", "[]"):
+        if bare.count(opening) != bare.count(closing):
+            raise QueryError(f"parse error: {query.expression} has not as many {opening!r} as {closing!r}")
     ranges = re.findall(r"\[([^\]]*)\]", query.expression)
     step = query.step // timedelta(milliseconds=1)
     try:

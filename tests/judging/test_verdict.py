@@ -486,3 +486,10 @@ def test_two_periods_are_not_paired():
     result = judged(config(GAUGE), MetricSamples(data=data, quality=quality()))["m"]
     assert result.comparison.method.startswith("Mann-Whitney")
     assert "signed" not in result.comparison.method
+
+
+@pytest.mark.parametrize(("scale", "means"), [(0.9e100, True), (1.2e100, False)])
+def test_means_are_not_taken_of_values_whose_squares_leave_the_range(scale, means):
+    stars = scale * np.tile([3.0, 4.0, 5.0], 40) / 5
+    found = judge_samples(config({**GAUGE, "margin": "1%"}), of_all({"m": gauged(stars, stars[::-1])}, 120)).metrics[0]
+    assert ("means" in found.comparison.method) is means

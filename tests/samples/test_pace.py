@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from canary_judge.samples.pace import looks_like, plausible, rises
+from canary_judge.samples.pace import looks_cumulative, looks_like, plausible, rises
 from canary_judge.series import Series
 
 MINUTE = 60_000_000_000
@@ -125,3 +125,16 @@ def test_what_a_fall_may_have_cost_is_bounded_by_the_requests_since():
     assert rises(times, values, np.full(4, 700.0)).uncounted.tolist() == [0, 0, 400, 1]
     assert rises(times, values, np.full(4, 50.0)).uncounted.tolist() == [0, 0, 0, 1]  # no restart can have had so many
     assert rises(times, values, np.full(4, np.inf)).uncounted.tolist() == [0, 0, 400, 1]
+
+
+@pytest.mark.parametrize(("amount", "believed"), [(10.0, True), (10.5, False), (11.9, False)])
+def test_a_few_events_are_always_possible_and_no_more(amount, believed):
+    assert plausible(amount, 60.0, pace=0.0) is believed
+    assert plausible(5 * 2.0 * 60.0 + amount, 60.0, pace=2.0) is believed
+
+
+@pytest.mark.parametrize(("steps", "told"), [(18, False), (22, True)])
+def test_counts_that_never_fall_are_cumulative_where_ten_falls_were_to_be_expected(steps, told):
+    """Equal neighbours fall by chance in half of the steps; five rises by one hardly change that."""
+    values = 50_000.0 + np.minimum(np.arange(steps + 1), 5)
+    assert looks_cumulative(values) is told
