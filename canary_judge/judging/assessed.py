@@ -26,6 +26,7 @@ class Assessed:
         no_safety: Why this metric cannot be found safe, though it may be found regressed.
         shortfall: What it still needs.
         recent: What the newest data say by themselves.
+        spaced: The evidence holds at looks that are spaced out only, not at any.
         latched: Why it was found regressed at an earlier look, which stands.
     """
 
@@ -39,6 +40,7 @@ class Assessed:
     no_safety: str | None = None
     shortfall: Shortfall | None = None
     recent: Recent | None = None
+    spaced: bool = False
     latched: str | None = None
 
     def with_comparison(self, compared: Compared) -> Assessed:

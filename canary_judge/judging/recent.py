@@ -24,9 +24,10 @@ from canary_judge.results import Comparison, Harm, Quality, Recent, Scale, Side
 from canary_judge.samples import CountData
 from canary_judge.series import format_duration
 from canary_judge.stats.counts import Counts
-from canary_judge.stats.dispersion import instance_dispersion
+from canary_judge.stats.dispersion import dispersion, instance_dispersion
 from canary_judge.stats.events import compare_counts, limit_counts
 from canary_judge.stats.margins import Margin
+from canary_judge.stats.residuals import residual_time
 from canary_judge.stats.sample_sizes import limit_sample_size, proportions_sample_size
 from canary_judge.stats.starts import NOT_WORSE_LATELY, StartEvidence, harm_since, recent_dispersion
 from canary_judge.wording import count, wait
@@ -100,10 +101,13 @@ def deciding(look: Look, found: Assessed) -> Assessed:
     return found.unsafe(why) if p_within is not None and p_within <= look.config.false_pass_rate else found
 
 
-def lately_dispersion(data: CountData, whole: float) -> float:
-    """The dispersion of counts that takes no change for clumps."""
+def lately_dispersion(data: CountData) -> float:
+    """The dispersion of counts that takes no late change for clumps: those of the first half tell how they follow."""
     events, exposure = np.array(list(data.instances.values()), dtype=float).reshape(-1, 2).T
-    return recent_dispersion(data.counts, whole=whole, between=instance_dispersion(events, exposure))
+    between = instance_dispersion(events, exposure)
+    size = data.counts.events_canary.size
+    clumps = residual_time(data.counts.select(np.arange(size) < size // 2))
+    return max(recent_dispersion(data.counts, whole=dispersion(data.counts)) * clumps, between)
 
 
 def with_recent_counts(look: Look, metric: Metric, data: CountData, found: Assessed) -> Assessed:
@@ -111,7 +115,7 @@ def with_recent_counts(look: Look, metric: Metric, data: CountData, found: Asses
     comparison = found.comparison
     if comparison is None or (metric.margin is None and metric.limit is None):
         return found
-    phi = lately_dispersion(data, comparison.dispersion or 1.0)
+    phi = lately_dispersion(data)
     recent = _recent(look, metric, data.counts, found, phi)
     if (late := _late(metric, for_harm(metric, data.counts, found.quality), comparison, phi)) is not None:
         recent = _with_late(look, data.counts, recent, late)

@@ -18,19 +18,21 @@ from canary_judge.results import Outcome, Recent
 from canary_judge.samples import GaugeData, RawData
 from canary_judge.stats.dependence import cluster_time, ranks_tau
 from canary_judge.stats.gauges import (
-    compare_means,
-    compare_raw_means,
+    Pairs,
+    Strata,
     compare_values,
     effective_samples,
     limit_values,
     series_tau,
-    ties_outweigh,
 )
 from canary_judge.stats.margins import Margin
-from canary_judge.stats.paired import unsettled
+from canary_judge.stats.means import compare_means, compare_raw_means, ties_outweigh
+from canary_judge.stats.paired import rank_scores, unsettled
 from canary_judge.stats.questions import Compared
 from canary_judge.stats.rank import mid_ranks
-from canary_judge.stats.sample_sizes import margin_sample_size, sign_sample_size
+from canary_judge.stats.sample_sizes import by_student, margin_sample_size, sign_sample_size
+from canary_judge.stats.slow import FEWEST_SLOW, slow_limit_tail, slow_p_values
+from canary_judge.stats.stratified import stratified_ranks
 
 __all__ = ["FEWEST_EFFECTIVE", "assess_gauge", "assess_raw", "biased_gauge", "no_relative_margin", "raw_tau"]
 
@@ -41,6 +43,8 @@ FEWEST_EFFECTIVE = 6.0
 _MOST_UNEQUAL_TRAFFIC = 2.0
 # Of values beyond these the squares leave the range of floats.
 _SMALLEST, _LARGEST = 1e-100, 1e100
+# Of paired gauges: where more of the intervals have one side only, bounds on what the other lost say nothing.
+_MOST_ONE_SIDED = 0.2
 _NOWHERE: Int = np.empty(0, dtype=np.int64)
 
 
@@ -59,7 +63,11 @@ class _Ranked:
         means: The values are means of requests of unequal traffic: their means are compared.
         intervals: The interval of each value, on both sides; empty where it is not known.
         raw: The values are those of single requests.
+        strata: Of raw values, the intervals within which they are compared.
+        worth: What these intervals are worth.
+        gapped: Of paired values: both sides with the gaps of one of them, and their intervals.
         inflation: By what factor a longer record has shown tau to be larger.
+        pairs_tau: Of paired values, the tau of the differences of their ranks, where a longer record has told it.
     """
 
     baseline: Float
@@ -72,7 +80,11 @@ class _Ranked:
     means: bool = False
     intervals: tuple[Int, Int] = (_NOWHERE, _NOWHERE)
     raw: bool = False
+    strata: Strata | None = None
+    worth: float | None = None
+    gapped: tuple[Float, Float, Int] | None = None
     inflation: float = 1.0
+    pairs_tau: float | None = None
 
     def tied(self, margin: Margin | None) -> bool:
         """Whether the margin is too fine for ranks."""
@@ -88,12 +100,27 @@ class _Ranked:
     def since(self, first: int) -> _Ranked:
         """The values from an interval on."""
         kept = [interval >= first for interval in self.intervals]
+        gapped = None
+        if self.gapped is not None:
+            later = self.gapped[2] >= first
+            gapped = self.gapped[0][later], self.gapped[1][later], self.gapped[2][later]
+        later_values = self.intervals[0][kept[0]], self.intervals[1][kept[1]]
         return replace(
             self,
             baseline=self.baseline[kept[0]],
             canary=self.canary[kept[1]],
-            intervals=(self.intervals[0][kept[0]], self.intervals[1][kept[1]]),
+            intervals=later_values,
+            gapped=gapped,
+            strata=None if self.strata is None else replace(self.strata, intervals=later_values),
         )
+
+    @property
+    def pairs(self) -> Pairs | None:
+        """Both sides at the same moments; None where they are not."""
+        if not self.paired:
+            return None
+        sides = (self.baseline, self.canary) if self.gapped is None else self.gapped[:2]
+        return Pairs(baseline=sides[0], canary=sides[1], inflation=self.inflation, tau=self.pairs_tau)
 
     @property
     def fewest(self) -> int:
@@ -136,7 +163,10 @@ def assess_gauge(look: Look, metric: Metric, data: GaugeData, bare: Assessed, sh
             "good cannot be told from an effect; keep them apart with `by: pod`"
         )
         return replace(bare, settled=(Outcome.INSUFFICIENT, text))
-    baseline, canary = data.baseline[0], data.canary[0]
+    whole = data.baseline[0], data.canary[0]
+    # what one side alone lived through is no effect
+    both = ~np.isnan(whole[0]) & ~np.isnan(whole[1])
+    baseline, canary = (np.where(both, side, np.nan) for side in whole)
     alone, tau = series_tau(baseline=baseline, canary=canary, history=data.history)
     values_b, values_c = baseline[~np.isnan(baseline)], canary[~np.isnan(canary)]
     if not values_b.size or not values_c.size:
@@ -151,10 +181,15 @@ def assess_gauge(look: Look, metric: Metric, data: GaugeData, bare: Assessed, sh
             + " an hour; a leak, or a warm-up (set `warmup`)?"
         )
         bare = replace(bare, warnings=(*bare.warnings, text)).unsafe(text)
+    gapped, lost = _one_sided(whole) if paired else (None, 0.0)
+    if lost > _MOST_ONE_SIDED:
+        text = f"{lost:.0%} of the intervals have a value on one side only: scrapes are lost when things are slow"
+        gapped, bare = None, bare.unsafe(text)
     ranked = _Ranked(
         baseline=values_b,
         canary=values_c,
         tau=tau,
+        gapped=gapped,
         own_tau=tau if metric.limit is None else max(tau, ranks_tau(canary[None, :])),
         least=_FEWEST_WITH_HISTORY if data.history.size > baseline.size else FEWEST_EFFECTIVE,
         needs="intervals",
@@ -166,6 +201,21 @@ def assess_gauge(look: Look, metric: Metric, data: GaugeData, bare: Assessed, sh
     return _assess_ranked(look, metric, ranked, bare)
 
 
+def _one_sided(sides: tuple[Float, Float]) -> tuple[tuple[Float, Float, Int] | None, float]:
+    """Both sides with the gaps of one of them, and their intervals; and what share of the intervals those gaps are.
+
+    Between the first value of both and the silence of either: what comes before or after is no lost scrape.
+    """
+    present = [np.flatnonzero(~np.isnan(side)) for side in sides]
+    index = np.arange(sides[0].size)
+    inside = (index >= max(some[0] for some in present)) & (index <= min(some[-1] for some in present))
+    missing = np.isnan(sides[0]), np.isnan(sides[1])
+    some, lost = inside & ~(missing[0] & missing[1]), inside & (missing[0] ^ missing[1])
+    if not lost.any():
+        return None, 0.0
+    return (sides[0][some], sides[1][some], index[some]), float(lost.sum() / some.sum())
+
+
 def assess_raw(look: Look, metric: Metric, data: RawData, bare: Assessed) -> Assessed:
     """Raw values of both sides."""
     taus = [
@@ -174,14 +224,19 @@ def assess_raw(look: Look, metric: Metric, data: RawData, bare: Assessed) -> Ass
     ]
     weights = 1 / data.baseline.size, 1 / data.canary.size
     tau = (taus[0] * weights[0] + taus[1] * weights[1]) / sum(weights)
+    within, both = None, (data.interval_baseline, data.interval_canary)
+    if all(interval.size for interval in both):
+        within = stratified_ranks(baseline=data.baseline, canary=data.canary, intervals=both)
     ranked = _Ranked(
         baseline=data.baseline,
         canary=data.canary,
-        tau=tau,
+        tau=tau if within is None else within.design_effect,
+        strata=None if within is None else Strata(intervals=both, tau=within.tau),
+        worth=None if within is None else within.intervals,
         own_tau=max(tau, taus[1]),
         least=FEWEST_EFFECTIVE,
         needs="values per side",
-        intervals=(data.interval_baseline, data.interval_canary),
+        intervals=both,
         raw=True,
     )
     return _assess_ranked(look, metric, ranked, bare)
@@ -223,10 +278,41 @@ def _assess_ranked(look: Look, metric: Metric, ranked: _Ranked, bare: Assessed) 
             f"{fewest} {needs} are worth only {have:.1f} independent ones (autocorrelation time {tau:.1f}), fewer than "
             f"the {ranked.least:g} that a comparison needs"
         )
+        if ranked.paired and fewest >= FEWEST_SLOW:  # large harm can be told nevertheless
+            return _slow(metric, ranked, found).unsafe(text)
         return replace(found, settled=(Outcome.INSUFFICIENT, text))
+    if ranked.worth is not None and ranked.worth < ranked.least:
+        text = (
+            f"the intervals are worth only {ranked.worth:.1f} independent ones, fewer than the {ranked.least:g} that a "
+            "comparison needs"
+        )
+        return replace(found, settled=(Outcome.INSUFFICIENT, text))
+    if ranked.gapped is not None and compared.evidence.method.startswith("EWC"):
+        found = found.unsafe("scrapes of one side were lost, and means do not tell what they were like")
     if not ranked.has_means and ranked.tied(margin):
         found = found.unsafe("most values are equal and the margin is finer than their steps, so ranks cannot see it")
     return no_relative_margin(deciding(look, replace(found, recent=_recent(look, metric, ranked, found))))
+
+
+def _slow(metric: Metric, ranked: _Ranked, found: Assessed) -> Assessed:
+    """The evidence against a random walk: of harm only."""
+    p = slow_p_values(baseline=ranked.baseline, canary=ranked.canary, harm=metric.harm, margin=metric.parsed_margin())
+    if found.compared is not None:
+        evidence = replace(
+            found.compared.evidence,
+            method="low frequencies against a random walk",
+            p_harm=p.harm,
+            p_beyond_margin=p.beyond,
+            p_within_margin=p.within,
+        )
+        found = found.with_comparison(replace(found.compared, evidence=evidence))
+    check, limit = found.limit, metric.parsed_limit()
+    if check is not None and limit is not None:
+        beyond = slow_limit_tail(canary=ranked.canary, limit=limit, harm=metric.harm)
+        check = replace(
+            check, method="low frequencies against a random walk", p_beyond_limit=beyond, p_within_limit=1.0
+        )
+    return replace(found, limit=check, spaced=True)
 
 
 def _recent(look: Look, metric: Metric, ranked: _Ranked, found: Assessed) -> Recent | None:
@@ -244,12 +330,16 @@ def _recent(look: Look, metric: Metric, ranked: _Ranked, found: Assessed) -> Rec
         size = math.inf if wanted is None else wanted
     if limit is not None:
         size = max(size, sign_sample_size(alpha=alpha, power=power))
-    required, tau = max(size, FEWEST_EFFECTIVE), comparison.tau or ranked.tau
+    required = size if math.isinf(size) else by_student(size, fewest=FEWEST_EFFECTIVE, alpha=alpha, power=power)
+    tau = comparison.tau or ranked.tau
     first, have = _first_of_newest(look, ranked, required * tau)
     length = look.intervals - first
     p_within = None
     if have >= required * tau or look.newest.decides:
         last = ranked.since(first)
+        if ranked.paired:
+            told = rank_scores(baseline=ranked.baseline, canary=ranked.canary, inflation=ranked.inflation)[1]
+            last = replace(last, pairs_tau=ranked.baseline.size / told)
         p_values = [0.0]
         if last.fewest == 0:
             p_values.append(1.0)
@@ -289,8 +379,8 @@ def _compared(config: JudgeConfig, metric: Metric, ranked: _Ranked, margin: Marg
         harm=metric.harm,
         margin=margin,
         spreads_differ=isinstance(metric, SamplesMetric),
-        paired=ranked.paired,
-        inflation=ranked.inflation,
+        pairs=ranked.pairs,
+        strata=ranked.strata,
     )
     wanted = ranked.has_means and (ranked.means or ranked.tied(margin))
     if ranked.fewest < config.min_samples or not wanted:

@@ -48,6 +48,9 @@ _FIRST_CHECK = 10
 _COST_OF_ALL_LOOKS = 1.75
 # A record of instances is looked at when it has doubled; without a horizon, no more often than this.
 _MOST_CHECKS = 12
+# Of a slow series the first one comes when there are so many: of fewer the start is larger than what it moves.
+_FIRST_SLOW_CHECK = 45
+_NOTHING_CHECKED = (0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,19 +106,21 @@ def anytime(config: JudgeConfig, one: Assessed, stream: Stream, design: Design) 
     if stream.scale is None:
         stream = replace(stream, scale=_scale(one, information, design, stream.intervals))
     progress = information / (stream.scale or information)
+    if _is_spaced(one):
+        stream = _spaced(one, stream, design)
     comparison, check = one.comparison, one.limit
     if comparison is not None:
         comparison, stream = _comparison(config, one, comparison, stream, design, progress)
     if check is not None:
-        check, stream = _limit(config, check, stream, design, progress)
+        check, stream = _limit(config, one, check, stream, design, progress)
     return replace(one, comparison=comparison, limit=check, latched=stream.latched), stream
 
 
 def _comparison(
     config: JudgeConfig, one: Assessed, fixed: Comparison, stream: Stream, design: Design, progress: float
 ) -> tuple[Comparison, Stream]:
-    if _by_instance(one):
-        stream, (harm, beyond, within) = _spaced(fixed, stream, design)
+    if _is_spaced(one):
+        harm, beyond, within, _ = stream.checked or _NOTHING_CHECKED
     else:
         harm, beyond, within = (_of_p_value(config, p, progress) for p in _p_values(fixed))
         if isinstance(stream.data, CountData):
@@ -139,9 +144,11 @@ def _comparison(
 
 
 def _limit(
-    config: JudgeConfig, check: LimitCheck, stream: Stream, design: Design, progress: float
+    config: JudgeConfig, one: Assessed, check: LimitCheck, stream: Stream, design: Design, progress: float
 ) -> tuple[LimitCheck, Stream]:
     beyond = _of_p_value(config, check.p_beyond_limit, progress)
+    if one.spaced:
+        beyond = (stream.checked or _NOTHING_CHECKED)[3]
     within = _of_p_value(config, check.p_within_limit, progress)
     stream = replace(stream, log_e_limit=max(stream.log_e_limit, beyond))
     found = replace(
@@ -153,8 +160,8 @@ def _limit(
     return found, stream
 
 
-def _by_instance(one: Assessed) -> bool:
-    return isinstance(one.metric, GaugeMetric) and bool(one.metric.by)
+def _is_spaced(one: Assessed) -> bool:
+    return one.spaced or (isinstance(one.metric, GaugeMetric) and bool(one.metric.by))
 
 
 def _p_values(fixed: Comparison) -> tuple[float, float, float]:
@@ -230,7 +237,7 @@ def _equivalent_level(
     miss = (1 - level) / 2
     if design.ended:
         return 1 - 2 * miss * (1 - design.early)
-    if _by_instance(one):
+    if _is_spaced(one):
         return 1 - 2 * miss * design.early / _checks(design, stream.checks)
     information = _information(fixed)
     progress = information / (stream.scale or _scale(one, information, design, stream.intervals) or information)
@@ -250,15 +257,22 @@ def _checks(design: Design, done: int) -> float:
     return number * (number + 1)
 
 
-def _spaced(fixed: Comparison, stream: Stream, design: Design) -> tuple[Stream, tuple[float, float, float]]:
-    if stream.intervals >= stream.check_at and (design.horizon is not None or stream.checks < _MOST_CHECKS):
-        done = stream.checks + 1
-        share = _checks(design, done)
-        logs = [-math.log(min(max(p, 1e-300) * share, 1.0)) for p in _p_values(fixed)]
-        stream = replace(
-            stream, checks=done, check_at=2 * max(stream.intervals, _FIRST_CHECK), checked=(logs[0], logs[1], logs[2])
-        )
-    return stream, stream.checked or (0.0, 0.0, 0.0)
+def _spaced(one: Assessed, stream: Stream, design: Design) -> Stream:
+    """The stream with the evidence of the last spaced look, taken anew where one is due."""
+    due = max(stream.check_at, _FIRST_SLOW_CHECK if one.spaced else 0)
+    if stream.intervals < due or (design.horizon is None and stream.checks >= _MOST_CHECKS):
+        return stream
+    done = stream.checks + 1
+    share = _checks(design, done)
+    harm, beyond, within = (1.0, 1.0, 1.0) if one.comparison is None else _p_values(one.comparison)
+    limit = 1.0 if one.limit is None else one.limit.p_beyond_limit
+    logs = [-math.log(min(max(p, 1e-300) * share, 1.0)) for p in (harm, beyond, within, limit)]
+    return replace(
+        stream,
+        checks=done,
+        check_at=2 * max(stream.intervals, _FIRST_CHECK),
+        checked=(logs[0], logs[1], logs[2], logs[3]),
+    )
 
 
 # --- rare counts: the exact process ------------------------------------------------------------------------------
@@ -266,7 +280,7 @@ def _spaced(fixed: Comparison, stream: Stream, design: Design) -> tuple[Stream, 
 
 def _beyond(one: Assessed, data: CountData, fixed: Comparison, acts: tuple[int, ...], *, whole: float) -> float:
     """Log e of harm beyond the margin: since any interval, where the margin is a ratio; else over the whole run."""
-    phi, margin = lately_dispersion(data, fixed.dispersion or 1.0), one.metric.parsed_margin()
+    phi, margin = lately_dispersion(data), one.metric.parsed_margin()
     counts = for_harm(one.metric, data.counts, one.quality)
 
     def since_any(ratios: Sequence[tuple[float, bool]]) -> float:
@@ -293,7 +307,7 @@ def _exact(one: Assessed, data: CountData, phi: float, acts: tuple[int, ...]) ->
     ups = [math.log1p(relative)] if relative else []
     downs = [math.log1p(-relative)] if relative and relative < 1 else []
     both = [_process(some, ups, downs) for some in (counts, without_burst(counts, fewest=1)) if some is not None]
-    lately = lately_dispersion(data, phi)
+    lately = lately_dispersion(data)
 
     def asked(*, upward: bool) -> tuple[float, float]:
         harm = harm_since(

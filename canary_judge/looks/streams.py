@@ -51,9 +51,9 @@ class Stream:
         scale: Information at which the mixtures are most sensitive; fixed by the first look that could tell.
         log_e_beyond: Largest log e against "harm at most the margin" of any look.
         log_e_limit: The same against "the canary keeps the limit".
-        checks: Looks at instances so far, which are spaced out.
+        checks: Looks so far at evidence that holds at spaced looks only: of instances, and of slow series.
         check_at: Intervals at which the next of them is due.
-        checked: Their last log e: harm, beyond the margin, within the margin.
+        checked: Their last log e: harm, beyond the margin, within the margin, beyond the limit.
         latched: Why the metric was found regressed; a regression stands.
     """
 
@@ -72,7 +72,7 @@ class Stream:
     log_e_limit: float = 0.0
     checks: int = 0
     check_at: int = 0
-    checked: tuple[float, float, float] | None = None
+    checked: tuple[float, float, float, float] | None = None
     latched: str | None = None
 
     def samples(self) -> MetricSamples:

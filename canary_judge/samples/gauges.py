@@ -41,15 +41,11 @@ def gauge_samples(metric: GaugeMetric, parts: Parts, edges: Int) -> MetricSample
     )
     if not all((~np.isnan(values[side])).any() for side in Side):
         return MetricSamples(data=None, quality=quality, warnings=told)
-    if not metric.by:
-        both = present.baseline & present.canary
-        if not both.any():
-            raise Unusable(
-                "the sides have no interval in common; to compare two periods, shift one onto the other "
-                "(FrameSource: align='start')"
-            )
-        # only intervals that both sides saw are compared: what one side alone lived through is no effect
-        values = values.map(lambda matrix: np.where(both, matrix, np.nan))
+    if not metric.by and not (present.baseline & present.canary).any():
+        raise Unusable(
+            "the sides have no interval in common; to compare two periods, shift one onto the other "
+            "(FrameSource: align='start')"
+        )
     past = before.baseline[1]
     data = GaugeData(
         baseline=values.baseline,

@@ -28,6 +28,7 @@ from canary_judge.stats.exact import (
 )
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.questions import AtMargin, Compared, Interval, Tails, ask
+from canary_judge.stats.residuals import residual_time, residual_within
 from canary_judge.stats.score import difference_interval, score_p_values, score_ratio_interval
 
 __all__ = ["compare_counts", "limit_counts"]
@@ -54,6 +55,7 @@ class _Test:
         rate: The baseline's rate.
         frequent: The events are a large share of the exposure.
         by_null: The dispersion depends on the null.
+        clumps: How many intervals clumps reach over; the dispersion has it.
     """
 
     counts: Counts
@@ -62,6 +64,7 @@ class _Test:
     rate: float
     frequent: bool
     by_null: bool
+    clumps: float
 
     def pooled(self, some: Counts) -> _Pooled:
         """Strata that are to be tested."""
@@ -83,7 +86,15 @@ class _Test:
     def _dispersion(self, null: float) -> float:
         if not self.by_null:
             return self.phi
-        return max(self.phi, dispersion(self.counts, null=null, between=self.between))
+        return max(self.phi, dispersion(self.counts, null=null) * self.clumps, self.between)
+
+    def slow_within(self, margin: Margin, scale: Scale, *, upward: bool) -> float:
+        """The p-value of "within the margin" by what follows itself from interval to interval; 0 if nothing does."""
+        ratio = margin.factor(upward=upward)
+        if scale is Scale.DIFFERENCE and margin.absolute is not None:
+            change = margin.absolute if upward else -margin.absolute
+            ratio = 1 + change / self.rate if self.rate > 0 else 0.0
+        return residual_within(self.counts, ratio=ratio, upward=upward) if ratio > 0 else 0.0
 
     def margin(self, margin: Margin, some: _Pooled, *, upward: bool, proportion: bool) -> list[AtMargin]:
         """Against each part of a margin: the relative one first."""
@@ -128,14 +139,18 @@ def compare_counts(
     grouped = strata(counts)
     if grouped.events_canary.size == 0:
         return None
-    by_null = phi is None and needs_null(counts)
-    phi = dispersion(counts, between=between) if phi is None else phi
+    by_null, clumps = phi is None and needs_null(counts), 1.0
+    if phi is None:
+        clumps = residual_time(counts)
+        phi = max(dispersion(counts) * clumps, between)
     total = grouped.total()
     events_b, exposure_b = float(total.events_baseline[0]), float(total.exposure_baseline[0])
     events_c, exposure_c = float(total.events_canary[0]), float(total.exposure_canary[0])
     rate_b = events_b / exposure_b
     frequent = proportion and (events_b + events_c) / (exposure_b + exposure_c) > _FREQUENT
-    test = _Test(counts=counts, phi=phi, between=between, rate=rate_b, frequent=frequent, by_null=by_null)
+    test = _Test(
+        counts=counts, phi=phi, between=between, rate=rate_b, frequent=frequent, by_null=by_null, clumps=clumps
+    )
     whole = test.pooled(grouped)
     scale = _scale(margin, rate_b, proportion=proportion)
     calm = None if (rest := without_burst(counts)) is None else test.pooled(rest)
@@ -146,6 +161,7 @@ def compare_counts(
         within = parts[part].within
         if calm is not None:  # safety must not rest on one interval
             within = max(within, test.margin(margin, calm, upward=upward, proportion=proportion)[part].within)
+        within = max(within, test.slow_within(margin, scale, upward=upward))
         # a margin that is the larger of two is exceeded only when both are
         return AtMargin(beyond=max(one.beyond for one in parts), within=within)
 

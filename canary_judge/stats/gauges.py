@@ -2,54 +2,77 @@
 
 References:
     Mann & Whitney (1947) and Hodges & Lehmann (1963), see `canary_judge.stats.rank`.
+    Manski, C. F. (1990), American Economic Review 80(2), 319-323 (bounds on what is missing).
     Brunner, E. & Munzel, U. (2000), doi:10.1002/(SICI)1521-4036(200001)42:1<17::AID-BIMJ17>3.0.CO;2-U (variance).
-    Johnson, N. J. (1978), doi:10.1080/01621459.1978.10480051 (t of skewed values).
-    Fieller, E. C. (1954), Journal of the Royal Statistical Society B 16(2), 175-185 (a margin relative to a mean).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 from scipy import special
 
-from canary_judge.arrays import Float, Int
+from canary_judge.arrays import Bool, Float, Int
 from canary_judge.results import Comparison, Harm, LimitCheck, Scale
 from canary_judge.stats.dependence import rank_autocorrelation_time, ranks_tau
 from canary_judge.stats.exact import binomial_tails
-from canary_judge.stats.margins import Margin
-from canary_judge.stats.paired import combined_tails, ewc_error, ewc_t, signed_rank
+from canary_judge.stats.margins import Margin, scale_of
+from canary_judge.stats.paired import combined_p_value, rank_scores, signed_rank
 from canary_judge.stats.questions import AtMargin, Compared, Interval, Tails, ask
 from canary_judge.stats.rank import mann_whitney, mid_ranks
 from canary_judge.stats.shift import shift_interval
+from canary_judge.stats.stratified import stratified_ranks
 
 __all__ = [
-    "bounded",
-    "compare_means",
-    "compare_raw_means",
+    "Pairs",
+    "Strata",
     "compare_values",
     "effective_samples",
     "limit_values",
     "series_tau",
     "student_tails",
-    "ties_outweigh",
 ]
 
 # Pairs are believed to be worth more than the sides by themselves when they are so many, and by this factor.
 _MANY_PAIRS, _CLEAR_GAIN = 20.0, 2.0
-# From so many intervals on, what each adds to a difference of means tells its error.
-_FEWEST_SCORES = 10
-# An error below this share of the level is rounding.
-_ROUNDING = 1e-14
 
 
 def effective_samples(*, baseline: float, canary: float, tau: float = 1.0) -> float:
     """Independent samples per side that carry as much information: harmonic mean of the sides, over tau."""
     return 2 * baseline * canary / (baseline + canary) / tau
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairs:
+    """Both sides at the same moments, with the gaps of one of them.
+
+    Attributes:
+        baseline: Shape (n,), in order of time; NaN where the canary alone has a value.
+        canary: The same for the canary; no interval is NaN on both sides.
+        inflation: By what factor a longer record has shown tau to be larger than the window tells.
+        tau: Of the differences of pooled ranks, where a longer record has told it.
+    """
+
+    baseline: Float
+    canary: Float
+    inflation: float = 1.0
+    tau: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strata:
+    """The intervals of raw values.
+
+    Attributes:
+        intervals: The interval of each value of the baseline and of the canary.
+        tau: Autocorrelation time of the intervals' scores, where a longer record has told it.
+    """
+
+    intervals: tuple[Int, Int]
+    tau: float | None = None
 
 
 def compare_values(
@@ -60,14 +83,18 @@ def compare_values(
     harm: Harm,
     margin: Margin | None,
     spreads_differ: bool = False,
-    paired: bool = False,
-    inflation: float = 1.0,
+    pairs: Pairs | None = None,
+    strata: Strata | None = None,
 ) -> Compared:
     """Compare two series (or two samples of raw values) by ranks.
 
     The margin is put to the test by making the baseline worse by it and ranking the canary against the result,
     so it is relative to the baseline and never to the estimated shift. Student's t with 2 n_eff - 2 degrees of
     freedom stands for the normal distribution, because tau is estimated.
+
+    With pairs, what moves both sides cancels. Harm: Wilcoxon's signed ranks of the differences (of logarithms, for a
+    relative margin) are combined with Mann-Whitney. Safety: the differences of pooled ranks. What one side alone lost
+    is worst where safety is asked, and best where harm is (Manski 1990): scrapes are lost when things are slow.
 
     Args:
         baseline: Shape (n_b,), finite, not empty.
@@ -77,9 +104,9 @@ def compare_values(
         margin: Largest tolerated degradation; None: only "worse at all" is asked.
         spreads_differ: Take no less than Brunner and Munzel's variance, which holds when the sides have different
             spreads; with very unequal sample sizes the usual one does not.
-        paired: The k-th values were taken at the same moment. What moves both sides then cancels, so Wilcoxon's
-            signed ranks of the differences (of logarithms, for a relative margin) are combined with Mann-Whitney.
-        inflation: With `paired`, by what factor a longer record has shown tau to be larger than the window tells.
+        pairs: The same values where those of both sides were taken at the same moments, with the gaps of one side.
+        strata: Of raw values, the intervals within which they are compared (`stratified_ranks`), where enough of them
+            have both sides.
 
     Returns:
         The evidence. The effect is a ratio when the margin is relative and all values are positive, else a
@@ -94,32 +121,40 @@ def compare_values(
     """
     n_effective = effective_samples(baseline=baseline.size, canary=canary.size, tau=tau)
     df = max(2 * n_effective - 2, 1.0)
-    positive = margin is not None and margin.relative is not None and min(baseline.min(), canary.min()) > 0
-
-    def tails(reference: Float) -> Tails:
-        ranked = _rank_tails(reference=reference, canary=canary, tau=tau, df=df, spreads_differ=spreads_differ)
-        if not paired:
-            return ranked
-        logarithms = positive and reference.min() > 0
-        differences = np.log(canary) - np.log(reference) if logarithms else canary - reference
-        return combined_tails(ranked, _signed_tails(differences, inflation))
+    lowest = min(float(baseline.min()), float(canary.min()))
+    logarithms = margin is not None and margin.relative is not None and lowest > 0
+    test = _RankTest(
+        baseline=baseline,
+        canary=canary,
+        tau=tau,
+        df=df,
+        spreads_differ=spreads_differ,
+        logarithms=logarithms,
+        pairs=pairs,
+        strata=strata,
+    )
 
     def at_margin(margin: Margin, *, upward: bool) -> AtMargin:
-        return AtMargin.of(tails(margin.shifted(baseline, upward=upward)), upward=upward)
+        def shifted(values: Float) -> Float:
+            return margin.shifted(values, upward=upward)
 
-    scale = _scale(margin, lowest=min(float(baseline.min()), float(canary.min())))
-    p_values = ask(harm, margin, at_par=tails(baseline), at_margin=at_margin)
+        beyond = test.harm(shifted, upward=upward)
+        return AtMargin(beyond=beyond, within=test.safety(shifted, upward=upward))
+
+    scale = scale_of(margin, lowest=lowest)
+    at_par = Tails(above=test.harm(np.asarray, upward=True), below=test.harm(np.asarray, upward=False))
+    p_values = ask(harm, margin, at_par=at_par, at_margin=at_margin)
     worth = n_effective
-    if paired:
+    if pairs is not None:
         # what both sides share costs the pairs nothing; but few values cannot tell that it is shared
-        pairs = signed_rank(canary - baseline, inflation=inflation)[1]
-        worth = pairs if pairs >= max(_MANY_PAIRS, _CLEAR_GAIN * worth) else worth
+        paired = rank_scores(baseline=baseline, canary=canary, inflation=pairs.inflation)[1]
+        worth = paired if paired >= max(_MANY_PAIRS, _CLEAR_GAIN * worth) else worth
     usual = float(np.median(baseline))
     return Compared(
         measure=lambda level: _shift(baseline=baseline, canary=canary, scale=scale, tau=tau, df=df, level=level),
         evidence=Comparison(
             method="Mann-Whitney"
-            + (" and signed ranks" if paired else "")
+            + (" and signed ranks" if pairs is not None else " within intervals" if strata is not None else "")
             + (" on n/tau effective samples" if tau > 1 else ""),
             scale=scale,
             margin=None if margin is None else margin.shown(harm, scale, level=usual),
@@ -131,15 +166,76 @@ def compare_values(
             n_baseline=baseline.size,
             n_canary=canary.size,
             n_effective=worth,
-            tau=baseline.size / worth if paired else tau,
+            tau=baseline.size / worth if pairs is not None else tau,
         ),
     )
 
 
-def _scale(margin: Margin | None, *, lowest: float) -> Scale:
-    """Effects are shown as ratios where the margin is one and no value forbids it."""
-    relative = margin is not None and margin.absolute is None
-    return Scale.RATIO if relative and lowest > 0 else Scale.DIFFERENCE
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _RankTest:
+    """The two questions to ranks, each with the gaps of one side where they count least for it.
+
+    Attributes:
+        baseline: Shape (n_b,), finite.
+        canary: Shape (n_c,), finite.
+        tau: Autocorrelation time of the ranks.
+        df: Degrees of freedom of Student's t.
+        spreads_differ: As in `compare_values`.
+        logarithms: Differences are taken of logarithms.
+        pairs: As in `compare_values`.
+        strata: As in `compare_values`.
+    """
+
+    baseline: Float
+    canary: Float
+    tau: float
+    df: float
+    spreads_differ: bool
+    logarithms: bool
+    pairs: Pairs | None
+    strata: Strata | None
+
+    def harm(self, shift: Callable[[Float], Float], *, upward: bool) -> float:
+        """The p-value of "no harm beyond the shift"."""
+        reference, canary, gap = self._sides(shift, lost=-np.inf if upward else np.inf)
+        ranked = self._ranks(reference, canary).worse(upward=upward)
+        if self.pairs is None:
+            return ranked
+        logarithms = self.logarithms and reference[~gap].min() > 0
+        differences = np.full(canary.size, -np.inf if upward else np.inf)
+        whole = (np.log(side[~gap]) if logarithms else side[~gap] for side in (canary, reference))
+        differences[~gap] = np.subtract(*whole)
+        return combined_p_value([ranked, _signed_tails(differences, self.pairs.inflation).worse(upward=upward)])
+
+    def safety(self, shift: Callable[[Float], Float], *, upward: bool) -> float:
+        """The p-value of "harm of the shift, or more"."""
+        reference, canary, _ = self._sides(shift, lost=np.inf if upward else -np.inf)
+        if self.pairs is None:
+            return self._ranks(reference, canary).better(upward=upward)
+        known = self.pairs
+        t, n = rank_scores(baseline=reference, canary=canary, inflation=known.inflation, tau=known.tau)
+        return student_tails(t, max(n - 1, 1.0)).better(upward=upward)
+
+    def _sides(self, shift: Callable[[Float], Float], *, lost: float) -> tuple[Float, Float, Bool]:
+        """The shifted baseline and the canary, the gaps of one of them filled, and where they are."""
+        if self.pairs is None:
+            return shift(self.baseline), self.canary, np.zeros(self.canary.size, dtype=bool)
+        gaps = [np.isnan(side) for side in (self.pairs.baseline, self.pairs.canary)]
+        reference = np.where(gaps[0], -lost, shift(self.pairs.baseline))
+        return reference, np.where(gaps[1], lost, self.pairs.canary), gaps[0] | gaps[1]
+
+    def _ranks(self, reference: Float, canary: Float) -> Tails:
+        if self.strata is not None:
+            known = self.strata
+            within = stratified_ranks(baseline=reference, canary=canary, intervals=known.intervals, tau=known.tau)
+            if within is not None:
+                return within.tails
+        if not (np.isfinite(reference).all() and np.isfinite(canary).all()):
+            ranks = mid_ranks(np.concatenate([canary, reference])[None, :])[0][0]
+            canary, reference = ranks[: canary.size], ranks[canary.size :]
+        return _rank_tails(
+            reference=reference, canary=canary, tau=self.tau, df=self.df, spreads_differ=self.spreads_differ
+        )
 
 
 def _rank_tails(*, reference: Float, canary: Float, tau: float, df: float, spreads_differ: bool) -> Tails:
@@ -181,241 +277,6 @@ def _shift(
 
 def _exp(value: float | None) -> float | None:
     return None if value is None else float(np.exp(value))
-
-
-def compare_means(*, baseline: Float, canary: Float, harm: Harm, margin: Margin | None) -> Compared:
-    """Compare the means of two series taken at the same moments, whatever the distributions of their points.
-
-    Points that are themselves means of few or many requests have the same mean but not the same distribution, so
-    ranks do not do. A relative margin is linear in the two means: canary - (1 + margin) x baseline (Fieller 1954),
-    tested by the equal-weighted cosine t statistic, which needs no autocorrelation time.
-
-    Args:
-        baseline: Shape (n,), finite, n at least 10.
-        canary: Shape (n,).
-        harm: The harmful direction.
-        margin: Largest tolerated degradation; None: only "worse at all" is asked.
-
-    Examples:
-        >>> wave = 10 + np.sin(np.arange(60.0) * 2.4)
-        >>> c = compare_means(baseline=wave, canary=1.5 * wave[::-1], harm=Harm.INCREASE, margin=None).at(0.9)
-        >>> round(c.effect, 2), c.p_harm < 1e-4
-        (5.0, True)
-    """
-
-    def half_width(ratio: float, level: float) -> float:
-        error, df = ewc_error(canary - ratio * baseline)
-        return float(special.stdtrit(df, 1 - (1 - level) / 2)) * error
-
-    return _of_means(
-        "EWC t test of paired means",
-        baseline=baseline,
-        canary=canary,
-        harm=harm,
-        margin=margin,
-        tails=lambda factor, amount: _mean_tails(canary - factor * baseline - amount),
-        half_width=half_width,
-        worth=float(ewc_error(canary - baseline)[1]),
-    )
-
-
-def _of_means(
-    method: str,
-    *,
-    baseline: Float,
-    canary: Float,
-    harm: Harm,
-    margin: Margin | None,
-    tails: Callable[[float, float], Tails],
-    half_width: Callable[[float, float], float],
-    worth: float,
-) -> Compared:
-    """A comparison of means, from the tails of mean(canary) - factor x mean(baseline) - amount.
-
-    Args:
-        method: As it is shown.
-        baseline: Shape (n_b,).
-        canary: Shape (n_c,).
-        harm: The harmful direction.
-        margin: Largest tolerated degradation.
-        tails: By factor and amount.
-        half_width: Of the interval of mean(canary) - factor x mean(baseline), by factor and level.
-        worth: Effective samples.
-    """
-    usual, new = float(baseline.mean()), float(canary.mean())
-    scale = _scale(margin, lowest=min(usual, new))
-
-    def at_margin(margin: Margin, *, upward: bool) -> AtMargin:
-        return AtMargin.of(tails(*_linear(margin, usual, upward=upward)), upward=upward)
-
-    def measure(level: float) -> tuple[float, Interval]:
-        ratio = new / usual if scale is Scale.RATIO else 1.0
-        half = half_width(ratio, level) / (usual if scale is Scale.RATIO else 1.0)
-        effect = ratio if scale is Scale.RATIO else new - usual
-        return effect, bounded(effect - half, effect + half)
-
-    p_values = ask(harm, margin, at_par=tails(1.0, 0.0), at_margin=at_margin)
-    return Compared(
-        measure=measure,
-        evidence=Comparison(
-            method=method,
-            scale=scale,
-            margin=None if margin is None else margin.shown(harm, scale, level=usual),
-            baseline=usual,
-            canary=new,
-            p_harm=p_values.harm,
-            p_beyond_margin=p_values.beyond,
-            p_within_margin=p_values.within,
-            n_baseline=baseline.size,
-            n_canary=canary.size,
-            n_effective=worth,
-        ),
-    )
-
-
-def ties_outweigh(*, baseline: Float, canary: Float, margin: Margin) -> bool:
-    """Whether the margin is finer than the data, so that ranks cannot see it: P(c = b) > P(0 < |c - b| <= margin).
-
-    Never so for continuous values; for values on a lattice where the margin is less than about a step. Shifted by the
-    margin, a tied value passes all of its ties at once, whatever became of the others.
-
-    Args:
-        baseline: Shape (n_b,), finite.
-        canary: Shape (n_c,), finite.
-        margin: The tolerated degradation.
-
-    Examples:
-        >>> stars = np.repeat([3.0, 4.0, 5.0], 20)
-        >>> ties_outweigh(baseline=stars, canary=stars, margin=Margin(absolute=0.05))
-        True
-        >>> ties_outweigh(baseline=np.arange(60.0), canary=np.arange(60.0), margin=Margin(absolute=5.0))
-        False
-    """
-    ordered = np.sort(baseline)
-    absolute, factor = margin.absolute or 0.0, 1 + (margin.relative or 0.0)
-    size = np.abs(canary)
-    # of c with b in reach, b worse than c, and c worse than b
-    out, back = np.maximum(size * (factor - 1), absolute), np.maximum(size * (1 - 1 / factor), absolute)
-    low, high = canary - np.where(canary > 0, back, out), canary + np.where(canary > 0, out, back)
-
-    def below(values: Float, side: Literal["left", "right"]) -> int:
-        return int(np.searchsorted(ordered, values, side=side).sum())
-
-    ties = below(canary, "right") - below(canary, "left")
-    return 2 * ties > below(high, "right") - below(low, "left")
-
-
-def compare_raw_means(
-    *, baseline: Float, canary: Float, intervals: tuple[Int, Int], harm: Harm, margin: Margin | None
-) -> Compared:
-    """Compare the means of two samples of raw values, whatever they share within an interval and with its neighbours.
-
-    What each interval adds to canary - (1 + margin) x baseline (Fieller 1954) is one dependent score, whose sum has the
-    equal-weighted cosine error; the plain errors of independent values and of independent intervals are no less
-    believed: all must agree. Skewness bends t as in Johnson (1978).
-
-    Args:
-        baseline: Shape (n_b,), finite.
-        canary: Shape (n_c,), finite.
-        intervals: The interval of each value of the baseline and of the canary; empty where it is not known.
-        harm: The harmful direction.
-        margin: Largest tolerated degradation; None: only "worse at all" is asked.
-
-    Examples:
-        >>> stars, worse = np.tile([3.0, 4.0, 5.0], 60), np.tile([2.0, 4.0, 5.0], 60)
-        >>> minute = np.repeat(np.arange(60), 3)
-        >>> c = compare_raw_means(baseline=stars, canary=worse, intervals=(minute, minute), harm=Harm.DECREASE,
-        ...                       margin=Margin(absolute=0.05)).at(0.9)
-        >>> round(c.effect, 2), c.p_beyond_margin < 0.01
-        (-0.33, True)
-    """
-    usual, new = float(baseline.mean()), float(canary.mean())
-    centred = baseline - usual, canary - new
-    thirds = [float((values**3).mean()) / values.size**2 for values in centred]
-
-    def tails(factor: float, amount: float) -> Tails:
-        gap = new - factor * usual - amount
-        above = below = 0.0
-        for error, df in _errors_of_means(centred, intervals, factor):
-            if error <= _ROUNDING * max(abs(usual), abs(new)):
-                t, bend = math.copysign(math.inf, gap) if gap else 0.0, 0.0
-            else:
-                t = gap / error
-                bend = (thirds[1] - factor**3 * thirds[0]) / error**3 / 6 * (1 + 2 * t**2)
-            above = max(above, float(special.stdtr(df, -min(t, t + bend))))
-            below = max(below, float(special.stdtr(df, max(t, t + bend))))
-        return Tails(above=above, below=below)
-
-    def half_width(ratio: float, level: float) -> float:
-        errors = _errors_of_means(centred, intervals, ratio)
-        return max(float(special.stdtrit(df, 1 - (1 - level) / 2)) * error for error, df in errors)
-
-    return _of_means(
-        "t test of means, by interval",
-        baseline=baseline,
-        canary=canary,
-        harm=harm,
-        margin=margin,
-        tails=tails,
-        half_width=half_width,
-        worth=effective_samples(baseline=baseline.size, canary=canary.size),
-    )
-
-
-def _errors_of_means(
-    centred: tuple[Float, Float], intervals: tuple[Int, Int], factor: float
-) -> list[tuple[float, float]]:
-    """Standard errors of mean(canary) - factor x mean(baseline), each with its degrees of freedom."""
-    baseline, canary = centred
-    plain = factor**2 * float(baseline.var()) / baseline.size + float(canary.var()) / canary.size
-    df = max(min(baseline.size, canary.size) - 1, 1)
-    found = [(math.sqrt(plain * (df + 1) / df), float(df))]
-    size = max((int(each.max(initial=-1)) + 1 for each in intervals), default=0)
-    known = intervals[0].size == baseline.size and intervals[1].size == canary.size
-    if known and size > _FEWEST_SCORES:
-        added = [
-            np.bincount(interval, weights=values / values.size, minlength=size)
-            for interval, values in zip(intervals, centred, strict=True)
-        ]
-        scores: Float = np.asarray(added[1] - factor * added[0], dtype=np.float64)
-        found.append((math.sqrt(float((scores**2).sum()) * size / (size - 1)), float(size - 1)))
-        error, cosines = ewc_error(scores)
-        found.append((error * size, float(cosines)))
-    return found
-
-
-def _linear(margin: Margin, usual: float, *, upward: bool) -> tuple[float, float]:
-    """The canary's mean at the margin as factor x the baseline's + amount."""
-    sign = 1 if upward else -1
-    if margin.by_share(usual) and usual != 0:
-        return 1 + sign * (margin.relative or 0.0) * (1 if usual > 0 else -1), 0.0
-    return 1.0, sign * margin.amount(usual)
-
-
-def _mean_tails(differences: Float) -> Tails:
-    """Of the mean of dependent differences against 0, corrected for their skewness (Johnson 1978)."""
-    centred = differences - differences.mean()
-    n, spread = differences.size, float(np.sqrt((centred**2).mean()))
-    skewness = float((centred**3).mean()) / spread**3 if spread > 0 else 0.0
-    above = below = 0.0
-    # the long-run spread where points depend on each other, the plain one where they do not: both must agree
-    for t, df in (ewc_t(differences), (_plain_t(differences), n - 1)):
-        # a mean of skewed values strays further on the side away from the tail
-        bent = t + skewness / (6 * np.sqrt(n)) * (1 + 2 * t**2) if skewness and np.isfinite(t) else t
-        above = max(above, float(special.stdtr(df, -min(t, bent))))
-        below = max(below, float(special.stdtr(df, max(t, bent))))
-    return Tails(above=above, below=below)
-
-
-def bounded(low: float, high: float) -> Interval:
-    """None in place of an end without bound."""
-    return low if math.isfinite(low) else None, high if math.isfinite(high) else None
-
-
-def _plain_t(differences: Float) -> float:
-    error = float(differences.std(ddof=1)) / math.sqrt(differences.size)
-    mean = float(differences.mean())
-    return mean / error if error > 0 else math.copysign(math.inf, mean) if mean else 0.0
 
 
 def _placement_deviation(*, baseline: Float, canary: Float) -> float:

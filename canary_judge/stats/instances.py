@@ -16,8 +16,9 @@ from scipy import special
 
 from canary_judge.arrays import Float
 from canary_judge.results import Comparison, Harm, Scale
-from canary_judge.stats.gauges import bounded, effective_samples, student_tails
+from canary_judge.stats.gauges import effective_samples, student_tails
 from canary_judge.stats.margins import Margin
+from canary_judge.stats.means import bounded
 from canary_judge.stats.paired import combined_tails
 from canary_judge.stats.questions import AtMargin, Compared, Interval, Tails, ask
 from canary_judge.stats.rank import mann_whitney_p_values

@@ -9,7 +9,7 @@ import numpy as np
 from canary_judge.arrays import Float
 from canary_judge.results import Harm, Scale
 
-__all__ = ["Margin"]
+__all__ = ["Margin", "scale_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,3 +79,9 @@ class Margin:
         if scale is Scale.DIFFERENCE:
             return -self.amount(level) if harm is Harm.DECREASE else self.amount(level)
         return None if self.relative is None else self.factor(upward=harm is not Harm.DECREASE)
+
+
+def scale_of(margin: Margin | None, *, lowest: float) -> Scale:
+    """Effects are shown as ratios where the margin is one and no value forbids it."""
+    relative = margin is not None and margin.absolute is None
+    return Scale.RATIO if relative and lowest > 0 else Scale.DIFFERENCE

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-__all__ = ["combined_p_value", "combined_tails", "ewc_error", "ewc_t", "signed_rank", "unsettled"]
+__all__ = ["combined_p_value", "combined_tails", "ewc_error", "ewc_t", "rank_scores", "signed_rank", "unsettled"]
 
 # Cosines of a series of n values: this times n^(2/3) (Lazarus et al. 2018, equation 4).
 _COSINES = 0.4
@@ -60,13 +60,47 @@ def signed_rank(differences: Float, *, inflation: float = 1.0) -> tuple[float, f
     return float(ranks.sum() / spread / np.sqrt(tau)), size / tau
 
 
-def ewc_error(values: Float) -> tuple[float, int]:
+def rank_scores(
+    *, baseline: Float, canary: Float, inflation: float = 1.0, tau: float | None = None
+) -> tuple[float, float]:
+    """The pooled ranks of both sides, interval by interval: what both share cancels.
+
+    Args:
+        baseline: Shape (n,), in order of time; infinite where it is beyond all, no NaN.
+        canary: Shape (n,), at the same moments.
+        inflation: By what factor a longer record has shown tau to be larger than the window alone can tell.
+        tau: That of the differences of ranks, where a longer record has told it.
+
+    Returns:
+        t (positive when the canary is larger), to be read with n / tau - 1 degrees of freedom, and n / tau: tau is that
+        of the differences of ranks. (0, n) when all are equal.
+
+    Examples:
+        >>> wave = np.sin(np.arange(40.0))
+        >>> t, n = rank_scores(baseline=wave, canary=wave + 0.1 + 0.05 * np.sin(np.arange(40) * 2.4))
+        >>> round(t, 1), n > 20
+        (11.0, True)
+    """
+    size = canary.size
+    ranks = mid_ranks(np.concatenate([canary, baseline])[None, :])[0][0]
+    scores = ranks[:size] - ranks[size:]
+    spread = float(scores.std(ddof=1)) if size > 1 else 0.0
+    if spread == 0:
+        return (float(np.sign(scores.mean())) * np.inf if scores.any() else 0.0), float(size)
+    if tau is None:
+        tau = inflation * float(autocorrelation_time(autocorrelation(scores[None, :]), np.array([size]))[0])
+    tau = min(tau, size / 2)
+    return float(scores.mean() / spread * np.sqrt(size / tau)), size / tau
+
+
+def ewc_error(values: Float, *, count: int | None = None) -> tuple[float, int]:
     """Standard error of the mean of a dependent series from its low frequencies, and its degrees of freedom.
 
     Equal-weighted cosines: no autocorrelation time is estimated. Holds while that is at most about n / 20.
 
     Args:
         values: Shape (n,), n at least 3.
+        count: Cosines; by default 0.4 n^(2/3), at which the error has the least risk (Lazarus et al., equation 4).
 
     Examples:
         >>> error, df = ewc_error(np.sin(np.arange(60) * 2.4))
@@ -74,7 +108,7 @@ def ewc_error(values: Float) -> tuple[float, int]:
         (True, 6)
     """
     n = values.size
-    count = max(round(_COSINES * n ** (2 / 3)), 1)
+    count = max(round(_COSINES * n ** (2 / 3)), 1) if count is None else count
     frequencies = np.pi * np.arange(1, count + 1)[:, None] * (np.arange(n) + 0.5) / n
     weights = np.sqrt(2 / n) * (np.cos(frequencies) @ (values - values.mean()))
     return float(np.sqrt((weights**2).mean() / n)), count

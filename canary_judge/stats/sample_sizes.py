@@ -18,7 +18,11 @@ from canary_judge.results import Harm
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.rank import mid_ranks
 
+# Of a fixed point that is found at once.
+_ROUNDS = 8
+
 __all__ = [
+    "by_student",
     "limit_sample_size",
     "margin_sample_size",
     "proportions_sample_size",
@@ -83,6 +87,22 @@ def margin_sample_size(*, baseline: Float, margin: Margin, harm: Harm, alpha: fl
     ]
     known = [size for size in sizes if size is not None]
     return max(known) if len(known) == len(sizes) else None
+
+
+def by_student(size: float, *, fewest: float, alpha: float, power: float) -> float:
+    """A sample size of normal quantiles, for a test that is read with Student's t of as many values.
+
+    Examples:
+        >>> [round(by_student(size, fewest=6.0, alpha=0.05, power=0.97), 1) for size in (8.0, 800.0)]
+        [10.2, 802.1]
+    """
+    usual = float(special.ndtri(1 - alpha) + special.ndtri(power))
+    n = max(size, fewest)
+    for _ in range(_ROUNDS):
+        df = n - 1
+        quantiles = float(special.stdtrit(df, 1 - alpha) + special.stdtrit(df, power))
+        n = max(size * (quantiles / usual) ** 2, fewest)
+    return n
 
 
 def sign_sample_size(*, alpha: float, power: float) -> float:

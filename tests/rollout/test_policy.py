@@ -359,6 +359,29 @@ def test_a_stage_may_ask_more_or_less_of_the_newest_data_than_the_plan():
         RolloutPlan.from_mapping({"recent": 1})
 
 
+def test_all_that_decides_must_be_silent_and_the_shortest_silence_is_told():
+    judged = MARGINAL(silent=40)
+    other = SimpleNamespace(
+        **{**vars(judged.metrics[0]), "quality": replace(judged.metrics[0].quality, silent_canary=24)}
+    )
+    judged.metrics = (*judged.metrics, other)
+    _, todo = step(PLAN, at(), judged, NOON + minutes(10), reading=reads(5))
+    assert (todo.rule, todo.order) == ("blind", Order.ROLL_BACK)
+    assert "nothing was heard of the canary for 6m" in todo.reason
+
+
+def test_a_metric_that_can_no_longer_be_read_rolls_back_although_others_can():
+    judged = MARGINAL()
+    quality = replace(judged.metrics[0].quality, unread=20)
+    failing = SimpleNamespace(**{**vars(judged.metrics[0]), "quality": quality, "warnings": (), "reason": "503"})
+    judged.metrics = (*judged.metrics, failing)
+    state, todo = step(PLAN, at(), judged, NOON + minutes(10), reading=reads(5))
+    assert (todo.rule, todo.order, state.source_failed) == ("blind", Order.ROLL_BACK, True)
+    assert todo.reason == "errors can no longer be read, patience is 5m: 503"
+    failing.quality = replace(quality, unread=19)
+    assert step(PLAN, at(), judged, NOON + minutes(10), reading=reads(5))[1].rule == "undecided"
+
+
 def test_an_intended_weight_counts_when_it_is_read_back():
     state = read_back(PLAN, at(intended=25.0), NOON + minutes(10), reads(25))
     assert (state.stage, state.weight, state.intended, state.since) == (1, 25.0, None, NOON + minutes(10))

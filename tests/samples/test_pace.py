@@ -27,6 +27,7 @@ def told(values):
         ([7000, 7010, 3400, 3410, 3420], [10, 0, 0, 0]),
         ([7000, 7010, 10, 7030, 7040], [10, 0, 20, 10]),
         ([5, 6, 1, 2], [1, 1, 1]),
+        ([90, 100, 110, 55, 65], [10, 10, 55, 10]),
         ([50_000, 50_100, 49_000, 49_100, 50_000, 50_100, 50_200], [100, 0, 0, 0, 0, 100]),
     ],
     ids=[
@@ -36,6 +37,7 @@ def told(values):
         "half is left",
         "an old replica for once",
         "few",
+        "exactly half is left",
         "comes back slowly",
     ],
 )
@@ -138,3 +140,9 @@ def test_counts_that_never_fall_are_cumulative_where_ten_falls_were_to_be_expect
     """Equal neighbours fall by chance in half of the steps; five rises by one hardly change that."""
     values = 50_000.0 + np.minimum(np.arange(steps + 1), 5)
     assert looks_cumulative(values) is told
+
+
+@pytest.mark.parametrize(("falls", "refused"), [(4, False), (5, True)])
+def test_five_falls_in_a_quarter_of_the_steps_make_it_no_counter(falls, refused):
+    steps = np.where(np.arange(4 * falls) % 4 == 1, -5.0, 10.0)
+    assert (told(100 + np.concatenate([[0.0], np.cumsum(steps)])) is not None) is refused

@@ -8,16 +8,10 @@ import pytest
 from scipy import special, stats
 
 from canary_judge.results import Harm
-from canary_judge.stats.gauges import (
-    compare_means,
-    compare_raw_means,
-    compare_values,
-    limit_values,
-    series_tau,
-    ties_outweigh,
-)
+from canary_judge.stats.gauges import Pairs, compare_values, limit_values, series_tau
 from canary_judge.stats.instances import compare_instances
 from canary_judge.stats.margins import Margin
+from canary_judge.stats.means import compare_means, compare_raw_means, ties_outweigh
 
 FROM_R = json.loads((Path(__file__).parents[1] / "data" / "limits.json").read_text())["rows"]
 SIGNS = [row for row in FROM_R if row["kind"] == "share" and row["limit"] == 0.5]
@@ -127,10 +121,10 @@ def test_a_shared_wave_cancels_where_the_moments_are_the_same():
     wave = 100 + 30 * np.sin(np.arange(120) / 6)
     b, c = wave * rng.lognormal(0, 0.05, 120), 1.1 * wave * rng.lognormal(0, 0.05, 120)
     evidence = {
-        paired: compare_values(
-            baseline=b, canary=c, tau=10.0, harm=Harm.INCREASE, margin=Margin(relative=0.05), paired=paired
+        pairs is not None: compare_values(
+            baseline=b, canary=c, tau=10.0, harm=Harm.INCREASE, margin=Margin(relative=0.05), pairs=pairs
         ).evidence.p_harm
-        for paired in (False, True)
+        for pairs in (None, Pairs(baseline=b, canary=c))
     }
     assert evidence[False] > 0.05
     assert evidence[True] < 1e-6
@@ -222,3 +216,53 @@ def test_constant_values_are_what_they_are():
             baseline=same, canary=canary, intervals=(minute, minute), harm=Harm.INCREASE, margin=Margin(absolute=0.5)
         )
         assert found.evidence.p_within_margin == within
+
+
+# --- scrapes of one side that are lost -----------------------------------------------------------------------------
+
+
+def with_gaps(seed, lost, *, times=1.0, side="canary", n=60):
+    """A gauge of which the largest values of one side are lost."""
+    rng = np.random.default_rng(seed)
+    b, c = 100 * np.exp(0.15 * rng.normal(size=n)), 100 * times * np.exp(0.15 * rng.normal(size=n))
+    one = c if side == "canary" else b
+    one[np.argsort(one)[n - lost :]] = np.nan
+    both = ~np.isnan(b) & ~np.isnan(c)
+    common = {"baseline": b[both], "canary": c[both], "tau": 1.0, "harm": Harm.INCREASE}
+    return common, Pairs(baseline=b, canary=c)
+
+
+@pytest.mark.parametrize("lost", [3, 6])
+def test_lost_values_are_worst_where_safety_is_asked_and_best_where_harm_is(lost):
+    safe, dropped, found = [], [], []
+    for seed in range(200):
+        common, pairs = with_gaps(seed, lost, times=1.1)
+        whole = Pairs(baseline=common["baseline"], canary=common["canary"])
+        margin = Margin(relative=0.1)
+        safe.append(compare_values(**common, margin=margin, pairs=pairs).evidence.p_within_margin <= 0.05)
+        dropped.append(compare_values(**common, margin=margin, pairs=whole).evidence.p_within_margin <= 0.05)
+        common, pairs = with_gaps(seed, lost, side="baseline")
+        found.append(compare_values(**common, margin=None, pairs=pairs).evidence.p_harm <= 0.01)
+    assert np.mean(safe) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
+    assert np.mean(found) <= 0.01 + 3 * np.sqrt(0.01 * 0.99 / 200)
+    assert np.mean(dropped) > np.mean(safe)
+
+
+def test_without_gaps_pairs_are_what_they_were():
+    common, _ = with_gaps(1, 0)
+    pairs = Pairs(baseline=common["baseline"], canary=common["canary"])
+    found = compare_values(**common, margin=Margin(relative=0.1), pairs=pairs).evidence
+    mirrored = compare_values(
+        baseline=common["canary"],
+        canary=common["baseline"],
+        tau=1.0,
+        harm=Harm.DECREASE,
+        margin=Margin(relative=0.1),
+        pairs=Pairs(baseline=common["canary"], canary=common["baseline"]),
+    ).evidence
+    assert found.p_harm == pytest.approx(mirrored.p_harm, rel=1e-9)
+
+
+def test_harm_that_is_clear_stays_so_whatever_was_lost():
+    common, pairs = with_gaps(2, 6, times=1.5)
+    assert compare_values(**common, margin=Margin(relative=0.1), pairs=pairs).evidence.p_beyond_margin < 1e-3

@@ -1,0 +1,93 @@
+"""Clumps that reach over several intervals: what is left of the split of the events, as a dependent series.
+
+Retries come after a pause, so a clump of errors lies in several intervals, and the dispersion within intervals sees a
+part of it only. What each interval's canary events deviate from their share then follows itself: its autocorrelation
+time goes into the dispersion, and safety must also be shown by its low frequencies.
+
+References:
+    Box, G. E. P. & Pierce, D. A. (1970), doi:10.1080/01621459.1970.10481180 (portmanteau, here one-sided).
+    Lazarus et al. (2018), see `canary_judge.stats.paired` (equal-weighted cosines).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import special
+
+from canary_judge.arrays import Float
+from canary_judge.stats.counts import Counts
+from canary_judge.stats.dependence import autocorrelation, autocorrelation_time
+from canary_judge.stats.exact import rate_ratio_estimate
+from canary_judge.stats.paired import ewc_error
+
+__all__ = ["residual_time", "residual_within"]
+
+# Of fewer intervals, and of fewer of them with canary events, nothing is known of how they follow each other.
+_FEWEST, _FEWEST_WITH_EVENTS = 12, 5
+# The first lags speak of clumps where their sum is so many standard errors above 0: else their noise costs power.
+_LAGS, _STANDARD_ERRORS = 4, 1.645
+_FEWEST_COSINES, _MOST_COSINES = 3, 12
+
+
+def residual_time(counts: Counts) -> float:
+    """Autocorrelation time of what the split leaves over, in intervals; 1 where it is not seen to follow itself.
+
+    Where less is left over than chance leaves, it is that much shorter: what hardly moves is no clump.
+
+    Args:
+        counts: One entry per interval, in order of time.
+
+    Examples:
+        >>> rng = np.random.default_rng(1)
+        >>> calm, swing = rng.poisson(20, 60).astype(float), np.repeat(rng.poisson(20, 12), 5).astype(float)
+        >>> one = Counts(events_baseline=calm, exposure_baseline=np.full(60, 1e3),
+        ...              events_canary=swing, exposure_canary=np.full(60, 1e3))
+        >>> residual_time(one) > 3, residual_time(one.by(np.arange(60) // 10))
+        (True, 1.0)
+    """
+    found = _residuals(counts, None)
+    if found is None:
+        return 1.0
+    rest, chance = found
+    correlation = autocorrelation(rest[None, :])
+    if correlation[0, 1 : _LAGS + 1].sum() <= _STANDARD_ERRORS * math.sqrt(_LAGS / rest.size):
+        return 1.0
+    tau = float(autocorrelation_time(correlation, np.array([rest.size]))[0])
+    return max(tau * min(float((rest**2).sum()) / chance, 1.0), 1.0)
+
+
+def residual_within(counts: Counts, *, ratio: float, upward: bool) -> float:
+    """The p-value of "the ratio of rates is beyond this one", by low frequencies of the split; 0 if they say nothing.
+
+    Args:
+        counts: One entry per interval, in order of time.
+        ratio: Canary / baseline at the margin.
+        upward: The margin is an upper one.
+    """
+    found, at_null = _residuals(counts, None), _residuals(counts, ratio)
+    if found is None or at_null is None:
+        return 0.0
+    rest, moved = found[0], at_null[0]
+    tau = float(autocorrelation_time(autocorrelation(rest[None, :]), np.array([rest.size]))[0])
+    cosines = int(np.clip(round(rest.size / (4 * tau)), _FEWEST_COSINES, _MOST_COSINES))
+    error, df = ewc_error(moved, count=cosines)
+    mean = float(moved.mean())
+    t = mean / error if error > 0 else math.copysign(math.inf, mean) if mean else 0.0
+    return float(special.stdtr(df, t if upward else -t))
+
+
+def _residuals(counts: Counts, ratio: float | None) -> tuple[Float, float] | None:
+    """Canary events less their share at a ratio, by default the estimated one, and the sum of squares of chance.
+
+    None where too few are known.
+    """
+    used = counts.select((counts.exposure_canary > 0) & (counts.exposure_baseline > 0))
+    hits = np.count_nonzero(used.events_canary)
+    if used.events_canary.size < _FEWEST or hits < _FEWEST_WITH_EVENTS or not used.events_baseline.any():
+        return None
+    ratio = (rate_ratio_estimate(used) or 1.0) if ratio is None else ratio
+    odds = used.exposure_canary / used.exposure_baseline * ratio
+    share, events = odds / (1 + odds), used.events_canary + used.events_baseline
+    return np.asarray(used.events_canary - share * events), float((events * share * (1 - share)).sum())
