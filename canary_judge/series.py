@@ -29,7 +29,9 @@ __all__ = [
     "Result",
     "Series",
     "Window",
+    "duration_from",
     "format_duration",
+    "moment_from",
     "nanoseconds",
     "parse_duration",
     "selector",
@@ -54,6 +56,42 @@ def parse_duration(text: str) -> timedelta:
     if seconds > 3650 * 86400:
         raise ValueError(f"{text!r} is more than ten years")
     return timedelta(seconds=seconds)
+
+
+def duration_from(value: object, what: str) -> timedelta:
+    """A duration given as text or timedelta; DataError names what is neither, or not positive.
+
+    Examples:
+        >>> duration_from("45m", "horizon") == duration_from(timedelta(minutes=45), "horizon")
+        True
+    """
+    if isinstance(value, str):
+        try:
+            value = parse_duration(value.replace(" ", ""))
+        except ValueError as error:
+            raise DataError(f"{what}: {error}") from None
+    if not isinstance(value, timedelta):
+        raise DataError(f"{what} is {value!r}; give a duration as '45m' or timedelta(minutes=45)")
+    if value <= timedelta(0):
+        raise DataError(f"{what} is {value}; give a positive duration")
+    return value
+
+
+def moment_from(value: object, what: str) -> datetime:
+    """A moment with a time zone; DataError names what is none."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise DataError(f"{what} is {value!r}, which is no time; write it as 2026-01-31T12:00:00Z") from None
+    if not isinstance(value, datetime):
+        raise DataError(f"{what} is {value!r}; pass a datetime with a time zone")
+    if value.tzinfo is None or value.utcoffset() is None:
+        shown = value.isoformat()
+        raise DataError(
+            f"{what} is {shown}, which has no time zone; add one, as in {shown}+00:00 or tzinfo=datetime.UTC"
+        )
+    return value
 
 
 def format_duration(duration: timedelta) -> str:
@@ -95,14 +133,7 @@ class Window:
     def __post_init__(self) -> None:
         """Convert to UTC; refuse naive times."""
         for name in ("start", "end"):
-            moment = getattr(self, name)
-            if not isinstance(moment, datetime):
-                raise DataError(f"window {name} is {moment!r}; pass a datetime with a time zone")
-            if moment.tzinfo is None or moment.utcoffset() is None:
-                raise DataError(
-                    f"window {name} is {moment.isoformat()}, which has no time zone; add one, "
-                    f"as in {moment.isoformat()}+00:00 or tzinfo=datetime.UTC"
-                )
+            moment = moment_from(getattr(self, name), f"window {name}")
             if not 1970 <= moment.year <= 2200:
                 raise DataError(f"window {name} is {moment.isoformat()}; give a time between 1970 and 2200")
             object.__setattr__(self, name, moment.astimezone(UTC))
@@ -115,8 +146,8 @@ class Window:
     @classmethod
     def last(cls, duration: str | timedelta, *, now: datetime | None = None) -> Window:
         """The window of this length that ends now (or at `now`)."""
-        length = parse_duration(duration) if isinstance(duration, str) else duration
-        end = datetime.now(UTC) if now is None else now
+        length = duration_from(duration, "the window's length")
+        end = datetime.now(UTC) if now is None else moment_from(now, "now")
         return cls(end - length, end)
 
     @property

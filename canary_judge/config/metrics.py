@@ -197,6 +197,12 @@ class RatioMetric(_ShareModel):
         description="No event series on either side means no events; else it may be a misspelt selector.",
     )
 
+    @model_validator(mode="after")
+    def _a_part_of_the_total(self) -> Self:
+        if self.events == self.total:
+            raise ValueError(f"`events` and `total` are both {self.events!r}; `events` must select a part of `total`")
+        return self
+
     def texts(self) -> Mapping[str, tuple[Reading, QueryText]]:
         """Query text by part."""
         return {"events": (Reading.COUNTS, self.events), "total": (Reading.COUNTS, self.total)}

@@ -183,11 +183,15 @@ class JudgeConfig(StrictModel):
     def with_sides(
         self, *, baseline: Mapping[str, str] | None = None, canary: Mapping[str, str] | None = None
     ) -> JudgeConfig:
-        """The same config with labels of the sides added or replaced; versions change with every deploy."""
+        """The same config with labels of the sides added or replaced; versions change with every deploy.
+
+        Raises:
+            ConfigError: A label's value is no text.
+        """
         return self.model_copy(
             update={
-                "baseline": {**self.baseline, **(baseline or {})},
-                "canary": {**self.canary, **(canary or {})},
+                "baseline": {**self.baseline, **_of_side(baseline, "baseline")},
+                "canary": {**self.canary, **_of_side(canary, "canary")},
             }
         )
 
@@ -248,6 +252,15 @@ def json_schema() -> dict[str, Any]:
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "canary_judge config"
     return schema
+
+
+def _of_side(given: Mapping[str, str] | None, side: str) -> dict[str, str]:
+    if given is not None and not isinstance(given, Mapping):
+        raise ConfigError(f"{side}: is {given!r}; give its labels as a mapping, as {{'version': '1.5.0'}}")
+    for name, value in (given or {}).items():
+        if not isinstance(value, str):
+            raise ConfigError(f"{side}.{name}: is {value!r}, which is no text; put quotes around it as you wrote it")
+    return dict(given or {})
 
 
 @cache

@@ -73,6 +73,12 @@ def read_margin(text: str, *, harm: Harm, unit: str, share: bool) -> Margin:
         if found is None:
             raise ValueError(f"{text!r} is no margin; {MARGIN_HELP}")
         if written := found["relative"]:
+            if share and written.startswith("+") and written.endswith("%"):
+                number = written[1:-1]
+                raise ValueError(
+                    f"margin {part.strip()!r} of a share can be read two ways: write {number}% for {number} % of the "
+                    f"baseline's share, or +{number}pp for {number} percentage points more"
+                )
             if relative is not None:
                 raise ValueError(f"margin {text!r} has two relative parts; give one relative, one absolute")
             relative = _relative(written, harm)

@@ -27,6 +27,10 @@ def judge(config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource]
         DataError: The window is shorter than an interval.
         SourceUnavailable: A source gave no answer at all; nothing was judged.
     """
+    if not isinstance(config, JudgeConfig):
+        raise ConfigError(f"the config is {type(config).__name__}; make one with JudgeConfig.load or .from_mapping")
+    if not isinstance(window, Window):
+        raise DataError(f"the window is {window!r}; give a Window, as Window.last('30m') or source.window('1m')")
     if config.warmup is not None:
         if window.duration <= config.warmup:
             raise DataError(
@@ -55,6 +59,12 @@ def fetch(
         SourceUnavailable: A source gave no answer at all.
     """
     sources = source if isinstance(source, Mapping) else {"default": source}
+    for given in sources.values():
+        if not hasattr(given, "fetch"):
+            raise DataError(
+                f"the source is {type(given).__name__}, which answers no queries; wrap a table as "
+                "canary_judge.sources.FrameSource(table), or give a PrometheusSource(url)"
+            )
     names = {metric.name: metric.source for metric in config.metrics}
     answers: list[tuple[Query, Result]] = []
     for name in dict.fromkeys(names[query.metric] for query in queries):

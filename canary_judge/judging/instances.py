@@ -55,7 +55,7 @@ def assess_instances(look: Look, metric: Metric, data: GaugeData, bare: Assessed
     if left_out := len(data.canary) - len(canary):
         text = f"{left_out} of the canary's instances have fewer than {least} intervals with values"
         found = found.unsafe(text)
-    return no_relative_margin(found)
+    return no_relative_margin(found, nothing=not np.nan_to_num(baseline).any())
 
 
 def _before(data: GaugeData, long_enough: list[Bool], least: int) -> tuple[Float, Float] | None:

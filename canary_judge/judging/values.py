@@ -291,7 +291,8 @@ def _assess_ranked(look: Look, metric: Metric, ranked: _Ranked, bare: Assessed) 
         found = found.unsafe("scrapes of one side were lost, and means do not tell what they were like")
     if not ranked.has_means and ranked.tied(margin):
         found = found.unsafe("most values are equal and the margin is finer than their steps, so ranks cannot see it")
-    return no_relative_margin(deciding(look, replace(found, recent=_recent(look, metric, ranked, found))))
+    found = deciding(look, replace(found, recent=_recent(look, metric, ranked, found)))
+    return no_relative_margin(found, nothing=not ranked.baseline.any())
 
 
 def _slow(metric: Metric, ranked: _Ranked, found: Assessed) -> Assessed:
@@ -407,9 +408,16 @@ def _planned(config: JudgeConfig, metric: Metric, ranked: _Ranked) -> float | No
     return planned
 
 
-def no_relative_margin(found: Assessed) -> Assessed:
-    """A margin that is a share of nothing tolerates nothing, so nothing can be found within it."""
+def no_relative_margin(found: Assessed, *, nothing: bool) -> Assessed:
+    """A margin that is a share of nothing tolerates nothing, so nothing can be found within it.
+
+    Nor beyond it, where `nothing` but 0 was seen of the baseline: 1e-9 is no share of that.
+    """
     margin, comparison = found.metric.parsed_margin(), found.comparison
     if margin is None or comparison is None or margin.amount(comparison.baseline or 0.0) != 0:
         return found
-    return found.unsafe("the baseline's level is 0, of which a relative margin is 0 too; add an absolute margin")
+    found = found.unsafe("the baseline's level is 0, of which a relative margin is 0 too; add an absolute margin")
+    if not nothing or found.compared is None:
+        return found
+    evidence = replace(found.compared.evidence, p_beyond_margin=1.0)
+    return found.with_comparison(replace(found.compared, evidence=evidence))

@@ -17,7 +17,7 @@ from canary_judge.looks.streams import Stream
 from canary_judge.results import Judgement, Role, Side
 from canary_judge.samples import CountData, Samples, collect
 from canary_judge.samples.grid import intervals
-from canary_judge.series import Form, MetricSource, Query, Result, Window, format_duration, parse_duration
+from canary_judge.series import Form, MetricSource, Query, Result, Window, duration_from, format_duration, moment_from
 
 __all__ = ["Monitor"]
 
@@ -70,7 +70,7 @@ class Monitor:
         state: str | bytes | None = None,
     ) -> None:
         self.config = config
-        length = parse_duration(horizon) if isinstance(horizon, str) else horizon
+        length = None if horizon is None else duration_from(horizon, "horizon")
         self._horizon = None if length is None else length // config.interval
         if length is not None and length < config.interval:
             raise DataError(
@@ -79,7 +79,7 @@ class Monitor:
             )
         self._state = MonitorState.from_json(config, state) if state is not None else None
         if self._state is None and start is not None:
-            self._begin(start)
+            self._begin(moment_from(start, "start"))
 
     def _begin(self, start: datetime) -> MonitorState:
         aligned = Window(start, start + self.config.interval).aligned(self.config.interval).start
@@ -133,6 +133,7 @@ class Monitor:
             SourceUnavailable: A source gave no answer; the state is as before.
         """
         interval = self.config.interval
+        until = moment_from(until, "until")
         moment = Window(until - interval, until).end
         state = self._state or self._begin(moment - interval)
         changed = None

@@ -12,7 +12,7 @@ from canary_judge.config.metrics import LatencyMetric, RateMetric, RatioMetric
 from canary_judge.results import Quality, Side, Sides
 from canary_judge.samples.counters import CountedSide, empty_side, first_seen, increments, note_first_seen
 from canary_judge.samples.data import CountData, MetricSamples
-from canary_judge.samples.grid import Parts, Unusable, coverage, intervals, pause
+from canary_judge.samples.grid import Parts, Unusable, coverage, intervals, pause, refuse_huge, refuse_shared_series
 from canary_judge.series import Form, Result, Series, selector
 from canary_judge.stats.counts import Counts
 
@@ -22,6 +22,8 @@ __all__ = ["count_samples"]
 _MANY = 10.0
 # A larger share of requests below a bound than there are requests is no matter of when each was scraped.
 _MOST_BEYOND_ALL = 0.01
+# Larger sums of ones are rounded.
+_MOST_COUNTED = 1e15
 
 _Counted = RatioMetric | RateMetric | LatencyMetric
 
@@ -55,11 +57,15 @@ class _Read:
 
 def count_samples(metric: _Counted, parts: Parts, edges: Int) -> MetricSamples:
     """Counts on the grid, with the objections to what was read."""
+    for (_, side), result in parts.items():
+        for one in result.series:
+            refuse_huge(one.values, side)
     read = _read(metric, parts, edges)
     quality = _quality(read)
     oddities = tuple(_oddities(read, quality))
     if not all(read.exposure[side].series for side in Side):
         return MetricSamples(data=None, quality=quality, warnings=oddities)
+    _refuse_what_cannot_be_counted(read, proportion=metric.is_proportion)
     if isinstance(metric, RatioMetric):
         _refuse_fractions(read)
         _refuse_more_events_than_total(read)
@@ -72,7 +78,7 @@ def count_samples(metric: _Counted, parts: Parts, edges: Int) -> MetricSamples:
 def _read(metric: _Counted, parts: Parts, edges: Int) -> _Read:
     both = Sides.of(lambda side: _read_side(metric, parts, edges, side))
     events, exposure = both.map(lambda pair: pair[0]), both.map(lambda pair: pair[1])
-    _refuse_shared_series(parts)
+    refuse_shared_series(parts)
     zeros = any(events[side].zeros for side in Side)
     for side in Side:
         _leave_out_unobserved(events[side], exposure[side], zeros=zeros)
@@ -204,6 +210,21 @@ def _oddities(read: _Read, quality: Quality) -> Iterator[str]:
         )
 
 
+def _refuse_what_cannot_be_counted(read: _Read, *, proportion: bool) -> None:
+    for side in Side:
+        for what, amount in (("events", read.happened[side]), ("of the total", read.total[side])):
+            if amount > _MOST_COUNTED:
+                raise Unusable(
+                    f"{side}: {amount:.3g} {what} are more than {_MOST_COUNTED:g}, which is no longer whole; is the "
+                    "unit right?"
+                )
+        if proportion and 0 < read.total[side] < 1:
+            raise Unusable(
+                f"{side}: a total of {read.total[side]:.3g} over the whole window is no count; give the number of "
+                "requests"
+            )
+
+
 def _refuse_fractions(read: _Read) -> None:
     """A share of the total is no count of events, and would be thousands of times too few."""
     for side in Side:
@@ -221,18 +242,6 @@ def _refuse_more_events_than_total(read: _Read) -> None:
         have, total = read.happened[side], read.total[side]
         if have > total * (1 + 1e-9) and have > 0:
             raise Unusable(f"{side}: {have:g} events out of a total of {total:g}; `events` must be a part of `total`")
-
-
-def _refuse_shared_series(parts: Parts) -> None:
-    """A baseline selector that also matches the canary's series would dilute every difference."""
-    seen: dict[tuple[str, frozenset[tuple[str, str]]], Side] = {}
-    for (part, side), result in parts.items():
-        for one in result.series if result.form is Form.COUNTER else ():
-            key = (part, frozenset(one.labels.items()))
-            if one.labels and seen.setdefault(key, side) is not side:
-                raise Unusable(
-                    f"baseline and canary both select the series {selector(one.labels)}; make the selectors exclusive"
-                )
 
 
 # --- histograms --------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from canary_judge.arrays import Float, Int
 from canary_judge.config.metrics import GaugeMetric
 from canary_judge.results import Quality, Side, Sides
 from canary_judge.samples.data import GaugeData, MetricSamples
-from canary_judge.samples.grid import Parts, Unusable, coverage, intervals, pause
+from canary_judge.samples.grid import Parts, Unusable, coverage, intervals, pause, refuse_huge
 from canary_judge.series import Form, Result, Series, selector
 
 __all__ = ["gauge_samples"]
@@ -72,6 +72,8 @@ def _read(metric: GaugeMetric, parts: Parts, edges: Int, side: Side) -> _Levels:
     result = parts.get(("value", side), Result())
     if result.form is not Form.LEVEL:
         raise Unusable(f"{side}: the source answered with {result.form.value}, but a gauge needs levels")
+    for one in result.series:
+        refuse_huge(one.values, side)
     values, bad = _levels(result.series, metric.by, edges, side)
     return _Levels(values=values, names=_instance_names(result.series, metric.by), non_finite=bad)
 

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from canary_judge.arrays import Bool, Int
+from canary_judge.arrays import Bool, Float, Int
 from canary_judge.results import Side
-from canary_judge.series import Result
+from canary_judge.series import Form, Result, selector
 
-__all__ = ["Parts", "Unusable", "coverage", "intervals", "pause"]
+__all__ = ["Parts", "Unusable", "coverage", "intervals", "pause", "refuse_huge", "refuse_shared_series"]
+
+# Beyond these, sums leave the range of floats, and counts are no longer whole.
+_HUGE = 1e300
 
 # The answers on one metric, by part and side.
 Parts = Mapping[tuple[str, Side], Result]
@@ -18,6 +21,15 @@ Parts = Mapping[tuple[str, Side], Result]
 
 class Unusable(Exception):
     """The metric cannot be judged; the message says why and what to do."""
+
+
+def refuse_huge(values: Float, side: Side) -> None:
+    """Values that could not even be added up are a unit or a parsing that went wrong."""
+    largest = float(np.abs(values).max(initial=0.0, where=np.isfinite(values)))
+    if largest > _HUGE:
+        raise Unusable(
+            f"{side}: a value of {largest:.3g} is beyond {_HUGE:g}, which cannot be compared; is its unit right?"
+        )
 
 
 def intervals(times: Int, edges: Int) -> tuple[Int, Bool]:
@@ -34,3 +46,15 @@ def coverage(present: Bool) -> float:
 def pause(present: Bool) -> int:
     """Intervals without a value at the end of the window."""
     return int(np.argmax(present[::-1])) if present.any() else present.size
+
+
+def refuse_shared_series(parts: Parts) -> None:
+    """A baseline selector that also matches the canary's series would dilute every difference."""
+    seen: dict[tuple[str, frozenset[tuple[str, str]]], Side] = {}
+    for (part, side), result in parts.items():
+        for one in result.series if result.form is Form.COUNTER else ():
+            key = (part, frozenset(one.labels.items()))
+            if one.labels and seen.setdefault(key, side) is not side:
+                raise Unusable(
+                    f"baseline and canary both select the series {selector(one.labels)}; make the selectors exclusive"
+                )

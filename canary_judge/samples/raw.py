@@ -9,7 +9,7 @@ import numpy as np
 from canary_judge.arrays import Bool, Float, Int
 from canary_judge.results import Quality, Side, Sides
 from canary_judge.samples.data import MetricSamples, RawData
-from canary_judge.samples.grid import Parts, coverage, intervals, pause
+from canary_judge.samples.grid import Parts, coverage, intervals, pause, refuse_huge
 from canary_judge.series import Result
 
 __all__ = ["raw_samples"]
@@ -28,6 +28,7 @@ def _read(parts: Parts, edges: Int, side: Side) -> _Values:
     series = parts.get(("value", side), Result()).series
     times = np.concatenate([one.timestamps for one in series] or [np.empty(0, dtype=np.int64)])
     points = np.concatenate([one.values for one in series] or [np.empty(0)])
+    refuse_huge(points, side)
     order = np.argsort(times, kind="stable")
     interval, inside = intervals(times[order], edges)
     finite = np.isfinite(points[order])

@@ -17,7 +17,17 @@ from canary_judge.errors import ConfigError, DataError
 from canary_judge.judging import judge
 from canary_judge.results import Judgement, Side
 from canary_judge.samples.pace import CUMULATIVE, looks_cumulative
-from canary_judge.series import Form, Query, Reading, Result, Series, Window, format_duration, nanoseconds
+from canary_judge.series import (
+    Form,
+    Query,
+    Reading,
+    Result,
+    Series,
+    Window,
+    duration_from,
+    format_duration,
+    nanoseconds,
+)
 from canary_judge.sources.tables import Align, Table
 
 if TYPE_CHECKING:
@@ -91,8 +101,9 @@ class FrameSource:
             raise ConfigError(f"counters: is {counters!r}; give a list of names, as in [requests_total]")
         return cls(options["path"], align=options.get("align", "time"), counters=counters)
 
-    def window(self, interval: timedelta) -> Window:
+    def window(self, interval: str | timedelta) -> Window:
         """From the canary's first row to the last row of either side, on the grid of the interval."""
+        interval = duration_from(interval, "interval")
         times = self._table.times
         canary = times[self._table.canary]
         if not canary.size:

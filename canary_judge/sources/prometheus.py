@@ -36,6 +36,7 @@ from canary_judge.series import (
     format_duration,
     nanoseconds,
     parse_duration,
+    selector,
 )
 from canary_judge.sources.session import Bearer, Session, TooMuchError
 
@@ -192,7 +193,7 @@ class PrometheusSource:
         if len(failures) == len(queries):
             raise failures[0]
         answers = [self._failed(query, one) for query, one in zip(queries, results, strict=True)]
-        answers = _without_twins(queries, answers)
+        answers = _without_shared(queries, _without_twins(queries, answers))
         with self._session.listening(until):
             return self._with_origins(answers, window, until)
 
@@ -430,6 +431,26 @@ def _without_twins(queries: Sequence[Query], answers: Sequence[Result]) -> list[
         else answer
         for query, answer in zip(queries, answers, strict=True)
     ]
+
+
+def _without_shared(queries: Sequence[Query], answers: Sequence[Result]) -> list[Result]:
+    """Refuse gauges of which a series is on both sides: a baseline selector that also matches the canary dilutes it."""
+    owners: dict[tuple[str, str], dict[Side, set[frozenset[tuple[str, str]]]]] = {}
+    for query, answer in zip(queries, answers, strict=True):
+        # of a bare selector all labels are there; what is aggregated may well be named alike on both sides
+        if answer.form is Form.LEVEL and PrometheusSource.is_selector(query.expression):
+            found = {frozenset(one.labels.items()) for one in answer.series if one.labels}
+            owners.setdefault((query.metric, query.part), {})[query.side] = found
+    checked = []
+    for query, answer in zip(queries, answers, strict=True):
+        sides = owners.get((query.metric, query.part), {})
+        both = sides.get(Side.BASELINE, set()) & sides.get(Side.CANARY, set())
+        if both:
+            shown = selector(dict(min(both, key=sorted)))
+            text = f"baseline and canary both select the series {shown}; make the selectors exclusive"
+            answer = replace(answer, series=(), error=text)  # noqa: PLW2901
+        checked.append(answer)
+    return checked
 
 
 def _series(item: Mapping[str, Any]) -> Series:

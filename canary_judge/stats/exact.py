@@ -33,6 +33,8 @@ __all__ = [
 _SMALLEST = 1e-300
 # The law of the events' split is kept this many standard deviations, and this many events, around the observed one.
 _DEVIATIONS, _EVENTS_AROUND = 12.0, 40.0
+# A wider one need not be listed.
+_LISTED_SPREAD = 5000.0
 _LOG_RATIO_BOUND = 40.0
 
 
@@ -56,14 +58,16 @@ class SplitLaw:
     Each stratum's events fall to the canary with a share whose odds are those of the exposure times the rate ratio. The
     distribution of the canary's total is computed once, where the observed total is most likely; at another ratio it is
     tilted: P_r(k) = P(k) (r / estimate)^k / M, with M in closed form. A small tail is then a sum of small terms that
-    keep their digits (1e-13 relative, down to 1e-200), and the other one is its complement.
+    keep their digits (1e-13 relative, down to 1e-200), and the other one is its complement. Of hundreds of millions of
+    events the signed root of the likelihood is normal to 1e-4, and the distribution is not listed.
 
     Attributes:
         events: All events of each stratum, whole numbers, shape (j,).
         log_odds: Log odds of the exposure, shape (j,).
         value: The canary's events.
         estimate: Log of the most likely rate ratio; infinite when one side had no event.
-        mass: P(value + k) at the estimate, for k from -width to width, shape (2 width + 1,).
+        mass: P(value + k) at the estimate, for k from -width to width, shape (2 width + 1,); empty where it is not
+            needed.
 
     References:
         Hong, Y. (2013), doi:10.1016/j.csda.2012.10.006 (sums of binomials by the discrete Fourier transform);
@@ -93,6 +97,8 @@ class SplitLaw:
         estimate = _log_ratio(events, log_odds, value)
         share = special.expit(log_odds + estimate)
         spread = math.sqrt(float((events * share * (1 - share)).sum()))
+        if spread > _LISTED_SPREAD:
+            return cls(events=events, log_odds=log_odds, value=value, estimate=estimate, mass=np.empty(0))
         width = int(min(math.ceil(_DEVIATIONS * spread + _EVENTS_AROUND), float(events.sum()) + 1))
         length = smooth_length(2 * width + 2)
         angle = 2 * np.pi * np.arange(length // 2 + 1) / length
@@ -118,6 +124,10 @@ class SplitLaw:
         width = self.mass.size // 2
         share = special.expit(self.log_odds + self.estimate)
         log_norm = float((self.events * np.log1p(share * np.expm1(tilt))).sum()) - tilt * self.value
+        if not self.mass.size:
+            tail = float(special.ndtr(-math.sqrt(max(2 * log_norm, 0.0))))
+            above, below = (tail, 1 - tail) if tilt <= 0 else (1 - tail, tail)
+            return Tails(above=_positive(above), below=_positive(below))
         # the tail away from the estimate is small, and is summed; the other one is what is left
         away = self.mass[width:] if tilt <= 0 else self.mass[: width + 1][::-1]
         small = float((away * np.exp(-abs(tilt) * np.arange(width + 1))).sum()) * math.exp(-log_norm)

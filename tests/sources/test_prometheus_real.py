@@ -167,7 +167,8 @@ def ratio(events, total, **more):
         "name": "m",
         "kind": "ratio",
         "events": f'{events}{{version="${{version}}"}}',
-        "total": f'{total}{{version="${{version}}"}}',
+        # also where one counter stands for both
+        "total": f'{total}{{version="${{version}}",job=~".*"}}',
         "harm": "increase",
         "margin": "1.5x",
         **more,
