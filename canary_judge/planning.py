@@ -55,12 +55,16 @@ class MetricPlan:
         measured: What the baseline does, for a person.
         seconds: Time at each weight until safety is shown; None where no time would do.
         problem: Why no time would do, or what else is needed; empty when nothing is.
+        halved: How many times as long it takes at half of the margin; None without one.
+        doubled: The same at twice the margin.
     """
 
     name: str
     measured: str
     seconds: tuple[float | None, ...]
     problem: str = ""
+    halved: float | None = None
+    doubled: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +148,12 @@ class Plan:
         else:
             time = self.seconds(fits[0])
             lines.append(f"The smallest weight that does within a day is {fits[0]:g} %: {_time(time)}.")
+        for one in self.metrics:
+            if one.name in groups and one.halved is not None and one.doubled is not None:
+                lines.append(
+                    f"{one.name}: half of its margin would take about {one.halved:.2g} times as long, twice its margin "
+                    f"{one.doubled:.2g} times."
+                )
         return lines
 
 
@@ -280,7 +290,15 @@ class _Aim:
     def planned(self, metric: Metric, samples: MetricSamples, *, halved: bool) -> MetricPlan:
         """The plan of one metric."""
         found = self._needs(metric, samples, halved=halved)
-        return MetricPlan(name=metric.name, measured=found.measured, seconds=found.seconds, problem=found.problem)
+        half, double = (_length_at(metric, factor) for factor in (0.5, 2.0))
+        return MetricPlan(
+            name=metric.name,
+            measured=found.measured,
+            seconds=found.seconds,
+            problem=found.problem,
+            halved=half,
+            doubled=double,
+        )
 
     def never(self, measured: str, problem: str) -> _Needs:
         """No time would do."""
@@ -308,6 +326,18 @@ class _Aim:
         if isinstance(metric, GaugeMetric) and metric.by:
             return _of_instances(self, metric, samples.data)
         return _of_gauge(self, metric, samples.data)
+
+
+def _length_at(metric: Metric, factor: float) -> float | None:
+    """Times the length at so many times the margin: it goes by the square of the effect, on the scale of its test."""
+    margin = metric.parsed_margin()
+    if margin is None:
+        return None
+    if margin.relative is None:
+        return factor**-2
+    upward = metric.harm is not Harm.DECREASE
+    wide = margin.times(factor).factor(upward=upward)
+    return None if wide <= 0 else (math.log(margin.factor(upward=upward)) / math.log(wide)) ** 2
 
 
 def _longest(times: Sequence[float | None]) -> float | None:

@@ -252,6 +252,7 @@ class Shortfall:
         seconds: More time at this weight, None when it cannot be told or no time would do.
         weight_percent: The canary's traffic share that would do in the same time, None when none would.
         text: The same for a person.
+        margin: The margin at which what there is would do, as it is written in a config; None when none is known.
     """
 
     needs: str
@@ -260,6 +261,7 @@ class Shortfall:
     seconds: float | None
     weight_percent: float | None
     text: str
+    margin: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,6 +355,13 @@ class MetricResult:
     p_beyond: float | None = None
     p_within: float | None = None
 
+    @property
+    def short(self) -> str:
+        """Outcome, effect and margin in at most 60 characters, for a line of a log or a chat."""
+        from canary_judge import report
+
+        return report.short(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrafficSplit:
@@ -420,6 +429,7 @@ class Judgement:
         groups: One score per group.
         warnings: What is wrong with the config or the data as a whole.
         false_alarm_rate: The promise that was kept.
+        false_pass_rate: The other one: how often a canary at its margin may be found safe.
         start: Start of the judged window, UTC.
         end: End of the judged window, UTC.
         interval_seconds: Length of one interval of the grid.
@@ -448,6 +458,7 @@ class Judgement:
     canary: dict[str, str]
     config_hash: str
     version: str
+    false_pass_rate: float | None = None
     traffic: TrafficSplit | None = None
     look: LookInfo | None = None
 

@@ -5,9 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from canary_judge.results import Comparison, LookInfo, Scale, TrafficSplit
+from canary_judge.results import Comparison, LookInfo, MetricResult, Scale, TrafficSplit
 
-__all__ = ["change", "count", "effect", "facts", "interval", "level", "sides", "sizes", "span", "standing", "wait"]
+__all__ = [
+    "change",
+    "count",
+    "effect",
+    "facts",
+    "interval",
+    "level",
+    "short",
+    "sides",
+    "sizes",
+    "span",
+    "standing",
+    "wait",
+]
+
+_SHORT = 60
 
 
 def level(value: float, *, unit: str, share: bool) -> str:
@@ -61,6 +76,22 @@ def facts(comparison: Comparison, *, unit: str, share: bool) -> str:
         if comparison.margin is not None:
             margin = f", margin {change(comparison.margin, unit=unit, share=share)}"
     return f"{said} ({comparison.level:.0%} interval {ends}{margin}; {sizes(comparison)})"
+
+
+def short(metric: MetricResult) -> str:
+    """Outcome, effect and margin of a metric in at most 60 characters; else the beginning of the reason."""
+    comparison, outcome = metric.comparison, metric.outcome.value.replace("_", " ")
+    if comparison is None:
+        text = f"{outcome}: {metric.reason}"
+    else:
+        unit, share = metric.unit, metric.share
+        said = "new events"
+        if comparison.effect is not None:
+            said = effect(comparison.effect, comparison.scale, unit=unit, share=share)
+        text = f"{outcome}: {said}"
+        if comparison.margin is not None:
+            text += f", margin {effect(comparison.margin, comparison.scale, unit=unit, share=share)}"
+    return text if len(text) <= _SHORT else f"{text[: _SHORT - 3].rstrip()}..."
 
 
 def sizes(comparison: Comparison) -> str:

@@ -47,6 +47,7 @@ class Look:
         cost: How much more data the design of the looks needs than one planned look.
         both: Intervals since both sides have had a value; all of the window where that is not known.
         newest: What is asked of the newest data by themselves.
+        left: Seconds to the planned end; None without one.
     """
 
     config: JudgeConfig
@@ -54,6 +55,7 @@ class Look:
     cost: float = 1.0
     both: int | None = None
     newest: Newest = field(default_factory=Newest)
+    left: float | None = None
 
     @property
     def intervals(self) -> int:

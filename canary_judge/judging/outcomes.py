@@ -7,11 +7,12 @@ dependence); "within" is an intersection-union test (Berger 1982), so each metri
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed
-from canary_judge.results import MetricResult, Outcome, Role
+from canary_judge.results import Comparison, MetricResult, Outcome, Role, Scale
 from canary_judge.stats.multiplicity import holm
 from canary_judge.wording import facts, level
 
@@ -122,10 +123,22 @@ def _shown(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: float) 
         return Outcome.INSUFFICIENT, f"{measured}; cannot be found safe: {one.no_safety}"
     if one.shortfall is not None:
         return Outcome.INSUFFICIENT, f"{measured}; neither harm nor safety is shown: {one.shortfall.text}"
+    near = one.comparison is not None and _near_the_margin(one.comparison)
+    why = "the effect is close to the margin" if near else "the data tell less than was planned for"
     return Outcome.INCONCLUSIVE, (
         f"{measured}; neither harm nor safety is shown (p within {bounds} = {p_within:.2g}) although the planned "
-        "amount of data is reached: the effect is close to the margin"
+        f"amount of data is reached: {why}"
     )
+
+
+def _near_the_margin(comparison: Comparison) -> bool:
+    """Whether the effect is nearer to the margin than to none."""
+    effect, margin = comparison.effect, comparison.margin
+    if effect is None or not margin or comparison.interval == (None, None):
+        return False
+    if comparison.scale is Scale.RATIO:
+        return effect > 0 and margin != 1 and abs(math.log(effect)) > abs(math.log(margin)) / 2
+    return abs(effect) > abs(margin) / 2
 
 
 def _lately(one: Assessed) -> str:

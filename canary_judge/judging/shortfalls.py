@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from scipy import special
@@ -10,20 +11,81 @@ from scipy import special
 from canary_judge.config.metrics import Metric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.look import Look
-from canary_judge.results import Comparison, Scale, Shortfall
+from canary_judge.results import Comparison, Harm, Scale, Shortfall
+from canary_judge.stats.margins import Margin
 from canary_judge.stats.sample_sizes import limit_sample_size, proportions_sample_size, rate_ratio_events
 from canary_judge.wording import count, wait
 
-__all__ = ["count_shortfall", "instance_shortfall", "time_shortfall"]
+__all__ = ["count_shortfall", "instance_shortfall", "time_shortfall", "would_do"]
 
 _NO_TIME = "; no realistic time would do: widen the margin"
+# A margin that is so many times as wide is another promise.
+_WIDEST = 16.0
+# Of the range of factors, which tells two digits.
+_HALVINGS = 9
+
+
+def _more(look: Look, seconds: float) -> str:
+    """The time that is needed, and whether the plan has it."""
+    ends = look.left is not None and seconds > look.left > 0
+    return f"{wait(seconds)} more" + (f" (the plan ends in {wait(look.left or 0.0)})" if ends else "")
+
+
+def would_do(
+    margin: Margin | None, have: float, required: Callable[[Margin], float | None], *, share: bool
+) -> str | None:
+    """The narrowest margin, to two digits, at which what there is would do, as it is written in a config.
+
+    Args:
+        margin: The one that is asked for.
+        have: What there is.
+        required: What a margin needs of it; None when nothing shows it.
+        share: Absolute parts are percentage points.
+
+    Returns:
+        None where a wide one would not do either.
+    """
+
+    def enough(factor: float) -> bool:
+        needed = None if margin is None else required(margin.times(factor))
+        return needed is not None and needed <= have
+
+    low, high = 1.0, _WIDEST
+    if margin is None or not enough(high):
+        return None
+    for _ in range(_HALVINGS):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    wide = margin.times(high)
+    parts = [] if wide.relative is None else [f"{_up(100 * wide.relative):g}%"]
+    if wide.absolute is not None:
+        parts.append(f"+{_up(100 * wide.absolute):g}pp" if share else f"+{_up(wide.absolute):g}")
+    return " or ".join(parts)
+
+
+def _up(value: float) -> float:
+    """Rounded up to two digits."""
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.ceil(value / step - 1e-9) * step:.12g}")
+
+
+def _decided_at(margin: str | None) -> str:
+    return "" if margin is None else f"; at a margin of {margin} this would be decided now"
 
 
 # --- ranks -------------------------------------------------------------------------------------------------------
 
 
 def time_shortfall(
-    look: Look, *, needs: str, have: float, planned: float | None, tau: float, least: float, fewest: int
+    look: Look,
+    *,
+    needs: str,
+    have: float,
+    planned: float | None,
+    tau: float,
+    least: float,
+    fewest: int,
+    margin: str | None = None,
 ) -> Shortfall | None:
     """What a comparison by ranks needs.
 
@@ -35,6 +97,7 @@ def time_shortfall(
         tau: Autocorrelation time, in samples.
         least: Fewest effective samples.
         fewest: Values on the smaller side.
+        margin: At which what there is would do; None when none is known.
     """
     if planned is None:
         return Shortfall(
@@ -57,7 +120,9 @@ def time_shortfall(
         seconds=seconds,
         weight_percent=None,
         text=f"needs about {math.ceil(required)} independent {needs}, has {have:.1f}"
-        + (f": {wait(seconds)} more" if seconds is not None else _NO_TIME),
+        + (f": {_more(look, seconds)}" if seconds is not None else _NO_TIME)
+        + _decided_at(margin),
+        margin=margin,
     )
 
 
@@ -112,18 +177,54 @@ def count_shortfall(look: Look, metric: Metric, comparison: Comparison) -> tuple
     if need.have >= required and blocked is None:
         return None, None
     factor = required / need.have if need.have > 0 else None
+    if blocked is not None and factor is not None and need.expected > 0:
+        factor = max(factor, config.min_events / need.expected)
+    enough = blocked is None and metric.limit is None
+    margin = _margin_now(look, metric, comparison, share) if enough else None
     seconds = None if factor is None else look.more_time(factor)
     weight = None if need.product is None else _weight(need.product * look.cost)
     if weight is not None and weight <= 100 * share:
         weight = None
-    ways = [f"{wait(seconds)} more"] if seconds is not None else []
+    ways = [_more(look, seconds)] if seconds is not None else []
     ways += [f"{weight:.0f} % of the traffic"] if weight is not None else []
     text = f"needs {count(required)} {need.what}, has {count(need.have)}"
     text += f": {' or '.join(ways)}" if ways else "" if factor is None else _NO_TIME
     shortfall = Shortfall(
-        needs=need.what, have=need.have, required=required, seconds=seconds, weight_percent=weight, text=text
+        needs=need.what,
+        have=need.have,
+        required=required,
+        seconds=seconds,
+        weight_percent=weight,
+        text=text + _decided_at(margin),
+        margin=margin,
     )
     return shortfall, blocked
+
+
+def _margin_now(look: Look, metric: Metric, comparison: Comparison, share: float) -> str | None:
+    """The margin that the counts so far would show with the wanted power when nothing changed."""
+    config, phi = look.config, comparison.dispersion or 1.0
+    events = (comparison.events_baseline or 0.0) + (comparison.events_canary or 0.0)
+    rate = events / (comparison.n_canary + comparison.n_baseline)
+    alpha, power, upward = config.false_pass_rate, config.power, metric.harm is not Harm.DECREASE
+    if rate <= 0:
+        return None
+    have = rate * comparison.n_canary / phi
+
+    def required(margin: Margin) -> float | None:
+        # in canary events, of the part that is the larger one
+        if margin.absolute is not None and margin.absolute >= (margin.relative or 0.0) * rate:
+            bound = rate + margin.absolute if upward else rate - margin.absolute
+            if not 0 <= bound <= 1 or not metric.is_proportion:
+                return None
+            per_side = proportions_sample_size(rate, bound, alpha=alpha, power=power)
+            return look.cost * per_side / 2 / (1 - share) * rate
+        ratio = margin.factor(upward=upward)
+        if ratio <= 0:
+            return None
+        return look.cost * rate_ratio_events(ratio, canary_share=share, alpha=alpha, power=power)
+
+    return would_do(metric.parsed_margin(), have, required, share=metric.is_proportion)
 
 
 def _of_margin(config: JudgeConfig, metric: Metric, comparison: Comparison, share: float) -> _Need | None:

@@ -13,7 +13,7 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.look import Look
 from canary_judge.judging.recent import deciding, newest, widened
-from canary_judge.judging.shortfalls import time_shortfall
+from canary_judge.judging.shortfalls import time_shortfall, would_do
 from canary_judge.results import Outcome, Recent
 from canary_judge.samples import GaugeData, RawData
 from canary_judge.stats.dependence import cluster_time, ranks_tau
@@ -41,6 +41,8 @@ _FEWEST_WITH_HISTORY = 4.0
 FEWEST_EFFECTIVE = 6.0
 # Per-interval quantiles and ratios of requests are biased once the sides' traffic differs by more than this factor.
 _MOST_UNEQUAL_TRAFFIC = 2.0
+# Of more values it takes too long to try other margins.
+_MANY = 5000
 # Of values beyond these the squares leave the range of floats.
 _SMALLEST, _LARGEST = 1e-100, 1e100
 # Of paired gauges: where more of the intervals have one side only, bounds on what the other lost say nothing.
@@ -267,6 +269,7 @@ def _assess_ranked(look: Look, metric: Metric, ranked: _Ranked, bare: Assessed) 
         tau=tau,
         least=ranked.least,
         fewest=ranked.fewest,
+        margin=_margin_now(look, metric, ranked, have),
     )
     found = replace(bare.with_comparison(compared), limit=check, warnings=warnings, shortfall=shortfall)
     fewest, needs = ranked.fewest, ranked.needs
@@ -293,6 +296,26 @@ def _assess_ranked(look: Look, metric: Metric, ranked: _Ranked, bare: Assessed) 
         found = found.unsafe("most values are equal and the margin is finer than their steps, so ranks cannot see it")
     found = deciding(look, replace(found, recent=_recent(look, metric, ranked, found)))
     return no_relative_margin(found, nothing=not ranked.baseline.any())
+
+
+def _margin_now(look: Look, metric: Metric, ranked: _Ranked, have: float) -> str | None:
+    """The margin that the values so far would show with the wanted power when nothing changed."""
+    config = look.config
+    few = ranked.fewest < config.min_samples or have < ranked.least
+    if few or metric.limit is not None or ranked.baseline.size > _MANY:
+        return None
+
+    def required(margin: Margin) -> float | None:
+        size = margin_sample_size(
+            baseline=ranked.baseline,
+            margin=margin,
+            harm=metric.harm,
+            alpha=config.false_pass_rate,
+            power=config.power,
+        )
+        return None if size is None else look.cost * size
+
+    return would_do(metric.parsed_margin(), have, required, share=metric.is_proportion)
 
 
 def _slow(metric: Metric, ranked: _Ranked, found: Assessed) -> Assessed:

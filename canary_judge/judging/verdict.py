@@ -90,6 +90,7 @@ def conclude(
         groups=groups,
         warnings=_advice(config, results),
         false_alarm_rate=config.false_alarm_rate,
+        false_pass_rate=config.false_pass_rate,
         start=window.start,
         end=window.end,
         interval_seconds=config.interval.total_seconds(),

@@ -95,7 +95,8 @@ def _assessed(
     streams = {metric.name: state.streams.get(metric.name, Stream()) for metric in config.metrics}
     whole = Samples(window=window, metrics={name: stream.samples() for name, stream in streams.items()})
     share = canary_share(config, requests(config, whole))
-    look = Look(config=config, window=window, cost=design.cost, newest=newest)
+    left = None if state.horizon is None else (state.horizon - state.consumed) * config.interval.total_seconds()
+    look = Look(config=config, window=window, cost=design.cost, newest=newest, left=left)
 
     def one(metric: Metric) -> Assessed:
         fixed = assess(look, metric, whole.metrics[metric.name], share)
