@@ -16,12 +16,23 @@ import numpy as np
 from canary_judge.arrays import Float
 from canary_judge.config.metrics import GaugeMetric, Metric
 from canary_judge.config.model import JudgeConfig
-from canary_judge.judging.fetching import fetch
+from canary_judge.errors import DataError
+from canary_judge.judging.fetching import checked, fetch
 from canary_judge.judging.values import FEWEST_EFFECTIVE, raw_tau
 from canary_judge.looks.anytime import Design
 from canary_judge.results import Harm, Role, Side
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, collect
-from canary_judge.series import Form, MetricSource, Query, Reading, Result, Series, Window, format_duration
+from canary_judge.series import (
+    Form,
+    MetricSource,
+    Query,
+    Reading,
+    Result,
+    Series,
+    Window,
+    format_duration,
+    percent_from,
+)
 from canary_judge.stats.dependence import ranks_tau
 from canary_judge.stats.dispersion import instance_dispersion, split_dispersion
 from canary_judge.stats.margins import Margin
@@ -39,6 +50,8 @@ __all__ = ["WEIGHTS", "MetricPlan", "Plan", "plan", "plan_to_json"]
 
 WEIGHTS = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0)
 _DAY = 86400.0
+# With less nothing is seen in a life; with more there is no baseline to compare with.
+_LEAST_WEIGHT, _MOST_WEIGHT = 0.001, 99.9
 
 
 def plan_to_json(found: Plan) -> str:
@@ -186,6 +199,10 @@ def plan(
         ConfigError: A `${label}` is undefined, or a metric names a source that is not given.
         SourceUnavailable: A source gave no answer.
     """
+    checked(config, window)
+    weights = [percent_from(weight, "weights", lowest=_LEAST_WEIGHT, highest=_MOST_WEIGHT) for weight in weights]
+    if not weights:
+        raise DataError("weights is empty; give percentages of the traffic, as [5, 25]")
     aligned = window.aligned(config.interval)
     alone = config.with_sides(canary=config.baseline)
     asked = [query for query in alone.queries() if query.side is Side.BASELINE]

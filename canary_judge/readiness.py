@@ -17,11 +17,21 @@ import numpy as np
 from canary_judge.config.metrics import GaugeMetric, Metric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import ConfigError
-from canary_judge.judging.fetching import fetch
+from canary_judge.judging.fetching import checked, fetch
 from canary_judge.planning import Plan, plan
 from canary_judge.results import Role, Side
 from canary_judge.samples import CountData, MetricSamples, Samples, collect
-from canary_judge.series import MetricSource, Query, Reading, Result, Window, format_duration
+from canary_judge.series import (
+    MetricSource,
+    Query,
+    Reading,
+    Result,
+    Window,
+    duration_from,
+    format_duration,
+    moment_from,
+    percent_from,
+)
 from canary_judge.sources.existing import what_exists
 from canary_judge.wording import wait
 
@@ -35,6 +45,7 @@ _TOO_RARE = 1.05
 _MOST_FOR_A_CANARY = 0.5
 # Hints cost a query each.
 _MOST_HINTS = 6
+_USUAL_WEIGHT = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +138,8 @@ def preflight(
     config: JudgeConfig,
     source: MetricSource | Mapping[str, MetricSource],
     *,
-    until: datetime | None = None,
-    horizon: timedelta | None = None,
+    until: str | datetime | None = None,
+    horizon: str | timedelta | None = None,
     weight: float | None = None,
 ) -> Preflight:
     """Read the last intervals of both sides once, and tell what can never work and what looks wrong.
@@ -155,7 +166,10 @@ def preflight(
         >>> found.ok, [(one.side, one.series) for one in found.seen]
         (True, [('baseline', 2), ('canary', 2)])
     """
-    window = _window(config, source, until)
+    checked(config)
+    length = None if horizon is None else duration_from(horizon, "horizon")
+    planned = _USUAL_WEIGHT if weight is None else percent_from(weight, "weight", lowest=0.001, highest=99.9)
+    window = _window(config, source, None if until is None else moment_from(until, "until"))
     queries = list(config.queries())
     answers = fetch(config, source, queries, window)
     samples = collect(config, window, answers)
@@ -163,8 +177,8 @@ def preflight(
     spacing = look.spacing()
     seen = [look.seen(metric, side, spacing) for metric in config.metrics for side in Side]
     errors, warnings = look.findings(spacing)
-    if not errors and horizon is not None:
-        warnings += _too_long(plan(config, source, window, weights=(weight or 5.0,)), horizon)
+    if not errors and length is not None:
+        warnings += _too_long(plan(config, source, window, weights=(planned,)), length)
     return Preflight(
         name=config.name,
         start=window.start,

@@ -34,6 +34,7 @@ __all__ = [
     "moment_from",
     "nanoseconds",
     "parse_duration",
+    "percent_from",
     "selector",
 ]
 
@@ -75,6 +76,19 @@ def duration_from(value: object, what: str) -> timedelta:
     if value <= timedelta(0):
         raise DataError(f"{what} is {value}; give a positive duration")
     return value
+
+
+def percent_from(value: object, what: str, *, lowest: float = 0.0, highest: float = 100.0) -> float:
+    """A share of the traffic in percent; DataError names what is none.
+
+    Examples:
+        >>> percent_from(5, "weight")
+        5.0
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not lowest <= float(value) <= highest:  # type: ignore[arg-type]
+        raise DataError(f"{what} is {value!r}; give a percentage between {lowest:g} and {highest:g}")
+    return float(value)  # type: ignore[arg-type]
 
 
 def moment_from(value: object, what: str) -> datetime:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,6 +124,20 @@ class Loop:
         return sum(int(row[2]) + int(row[3]) for row in rows), sum(int(row[1]) for row in rows)
 
 
+def wait_for_baseline(prometheus, *, scrapes=6, seconds=60):
+    """Before a rollout the stable version has served for a while; its preflight finds that."""
+    expression = 'count_over_time(http_requests_total{version="v1"}[1m])'
+    address = f"{prometheus}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        found = json.loads(urllib.request.urlopen(address, timeout=5).read())["data"]["result"]
+        if found and max(float(one["value"][1]) for one in found) >= scrapes:
+            time.sleep(4)  # preflight leaves the newest interval out
+            return
+        time.sleep(0.5)
+    raise AssertionError("Prometheus has scraped nothing of the baseline")
+
+
 @contextlib.contextmanager
 def closed_loop(folder, kind, *, rate=300.0, sticky=False):
     """All parts running; `kind` is envoy, envoy-rds, haproxy or nginx."""
@@ -162,7 +177,7 @@ def closed_loop(folder, kind, *, rate=300.0, sticky=False):
         client = subprocess.Popen([sys.executable, "-m", "tests.live_load", str(port), str(rate), str(load)])
         stack.callback(client.wait)
         stack.callback(client.send_signal, signal.SIGTERM)
-        time.sleep(4)  # the first scrapes
+        wait_for_baseline(prometheus)
         loop = Loop(folder, ports[1], router, prometheus, load, store[0])
         stack.callback(loop.end)
         yield loop

@@ -1,5 +1,6 @@
 """Plausible wrong things at every way in: one error of ours that names it and the remedy, or an honest outcome."""
 
+import json
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -7,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from canary_judge import JudgeConfig, Monitor, Window, judge
+from canary_judge import JudgeConfig, Monitor, RolloutPlan, Window, judge, plan, preflight
 from canary_judge.errors import CanaryJudgeError, ConfigError, DataError
 from canary_judge.results import Outcome
 from canary_judge.sources import FrameSource
@@ -58,6 +59,19 @@ SOURCE = FrameSource(FRAME)
         (lambda: Monitor(config(), start=datetime(2026, 1, 1)), r"start is 2026-01-01T00:00:00, which has no time zone"),
         (lambda: Monitor(config(), start=5.0), r"start is 5.0; pass a datetime"),
         (lambda: Monitor(config(), start=NOON).look(SOURCE, 13), r"until is 13; pass a datetime"),
+        (lambda: Monitor(config(), start=NOON).look(SOURCE, NOON, weight=float("nan")), r"weight is nan; give a percentage"),
+        (lambda: Monitor(config(), start=NOON).look(SOURCE, NOON, weight=101), r"weight is 101; give a percentage between 0 and 100"),
+        (lambda: Monitor(config(), start=NOON).look(SOURCE, NOON, weight_since="x"), r"weight_since is 'x', which is no time"),
+        (lambda: Monitor(config(), start=NOON).look(SOURCE, NOON, recent=0), r"recent is 0; give a number above 1, up to 10"),
+        (lambda: preflight(config(), SOURCE, horizon=30), r"horizon is 30; give a duration"),
+        (lambda: preflight(config(), SOURCE, until=5), r"until is 5; pass a datetime"),
+        (lambda: preflight(config(), SOURCE, weight=100), r"weight is 100; give a percentage between 0.001 and 99.9"),
+        (lambda: preflight({"name": "x"}, SOURCE), r"the config is dict"),
+        (lambda: plan(config(), SOURCE, "30m"), r"the window is '30m'; give a Window"),
+        (lambda: plan(config(), SOURCE, WINDOW, weights=()), r"weights is empty"),
+        (lambda: plan(config(), SOURCE, WINDOW, weights=(0,)), r"weights is 0; give a percentage"),
+        (lambda: RolloutPlan.from_mapping({"recent": [2]}), r"rollout.recent.*: is \[2\]; give a number above 1, up to 10, or off"),
+        (lambda: RolloutPlan.from_mapping({"stages": [10**400, 100]}), r"rollout.stages"),
         (lambda: config().with_sides(canary={"version": 15}), r"canary.version: is 15, which is no text; put quotes"),
         (lambda: config().with_sides(baseline={"version": None}), r"baseline.version: is None, which is no text"),
         (lambda: config().with_sides(canary="v2"), r"canary: is 'v2'; give its labels as a mapping"),
@@ -126,3 +140,59 @@ def test_no_event_of_a_metric_that_must_not_decrease_is_evidence_of_nothing():
     found = judge(config(harm="decrease", margin="99%"), FrameSource(table(e=(0, 0), t=(100, 100))), WINDOW)
     assert found.metrics[0].outcome is Outcome.INSUFFICIENT
     assert found.to_json()
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("start",), "2026-01-01T12:00:00"),
+        (("horizon",), -1),
+        (("consumed",), 10**12),
+        (("weight",), 101.0),
+        (("split",), [[1.0], []]),
+        (("acts",), [99]),
+        (("streams", "m", "intervals"), 999_999_999),
+        (("streams", "m", "scale"), -1.0),
+        (("streams", "m", "data", "counts", "events_canary"), None),
+    ],
+    ids=lambda one: str(one)[:40],
+)
+def test_a_state_whose_parts_do_not_fit_is_refused_before_any_look(path, value):
+    monitor = Monitor(config(), start=NOON)
+    monitor.look(SOURCE, NOON + timedelta(minutes=20))
+    plain = json.loads(monitor.state())
+    inner = plain
+    for name in path[:-1]:
+        inner = inner[name]
+    inner[path[-1]] = value
+    with pytest.raises(DataError, match="this is no monitor state: .*delete it to start again"):
+        Monitor(config(), state=json.dumps(plain))
+
+
+def broken_late(metric, usual, late, *, last=6):
+    """A canary that breaks in the last minutes; the baseline is as it was before."""
+    name = "g" if metric["kind"] == "gauge" else "e"
+    rng = np.random.default_rng(4)
+    values = [usual(rng) for _ in range(2)]
+    values[1][-last:] = late
+    columns = {name: tuple(values)} | ({} if name == "g" else {"t": (300, 100)})
+    return FrameSource(table(**columns))
+
+
+@pytest.mark.parametrize(
+    ("metric", "usual", "late"),
+    [
+        ({**RATIO, "margin": None, "limit": "60%"}, lambda rng: rng.binomial(100, 0.02, N), 100),
+        ({**RATIO, "margin": None, "limit": "90%", "harm": "decrease"}, lambda rng: rng.binomial(100, 0.999, N), 55),
+        ({**GAUGE, "margin": None, "limit": "150"}, lambda rng: rng.normal(100, 5, N), 600.0),
+    ],
+    ids=["a limit whose double no share reaches", "a limit on what must not decrease", "a gauge with a limit"],
+)
+def test_a_limit_that_is_broken_late_does_not_pass(metric, usual, late):
+    metric = {key: value for key, value in metric.items() if value is not None}
+    source, one = broken_late(metric, usual, late), config(metric)
+    assert judge(one, source, WINDOW).verdict != "pass"
+    monitor = Monitor(one, start=NOON, horizon="1h")
+    assert monitor.look(source, WINDOW.end).verdict != "pass"
+    healthy = broken_late(metric, usual, usual(np.random.default_rng(5))[-6:])
+    assert judge(one, healthy, WINDOW).verdict == "pass"

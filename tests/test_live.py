@@ -151,7 +151,7 @@ def test_the_watch_sees_a_regression_live_and_a_restarted_one_goes_on(prometheus
         stack.callback(stop.set)
         for thread in threads:
             thread.start()
-        time.sleep(9)  # Prometheus waits about 5 s before its first scrape
+        time.sleep(18)  # Prometheus waits about 5 s before its first scrape, and preflight leaves the newest out
         common = ["watch", str(config), "--source", url, "--horizon", "3m", "--state", str(state), "--weight", "5"]
         assert main([*common, "--once"]) == 4
         first = json.loads(state.read_text())["looks"]

@@ -110,7 +110,8 @@ def explain(
             if not inside and item in _TAGS:
                 continue
             path.append(item)
-            value = value[item] if inside and (not isinstance(item, int) or item < len(value)) else None
+            at = isinstance(value, Mapping) or (isinstance(item, int) and isinstance(value, list | tuple))
+            value = value[item] if inside and at and (not isinstance(item, int) or item < len(value)) else None
         place = re.sub(r"\.(\d+)", r"[\1]", ".".join(map(str, path))) or "the config"
         message = _message(problem, path, known, see, hidden=secret(path))
         yield f"{place}{_metric_name(data, path)}: {message}"

@@ -11,7 +11,7 @@ from canary_judge.results import Judgement
 from canary_judge.samples import collect
 from canary_judge.series import MetricSource, Query, Result, Window, format_duration
 
-__all__ = ["fetch", "judge"]
+__all__ = ["checked", "fetch", "judge"]
 
 
 def judge(config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource], window: Window) -> Judgement:
@@ -27,10 +27,7 @@ def judge(config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource]
         DataError: The window is shorter than an interval.
         SourceUnavailable: A source gave no answer at all; nothing was judged.
     """
-    if not isinstance(config, JudgeConfig):
-        raise ConfigError(f"the config is {type(config).__name__}; make one with JudgeConfig.load or .from_mapping")
-    if not isinstance(window, Window):
-        raise DataError(f"the window is {window!r}; give a Window, as Window.last('30m') or source.window('1m')")
+    checked(config, window)
     if config.warmup is not None:
         if window.duration <= config.warmup:
             raise DataError(
@@ -44,6 +41,14 @@ def judge(config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource]
         past = Window(aligned.start - config.history, aligned.start).aligned(config.interval)
         answers += fetch(config, source, list(config.history_queries()), past)
     return judge_samples(config, collect(config, aligned, answers))
+
+
+def checked(config: object, window: object = None) -> None:
+    """Refuse what is no config and no window."""
+    if not isinstance(config, JudgeConfig):
+        raise ConfigError(f"the config is {type(config).__name__}; make one with JudgeConfig.load or .from_mapping")
+    if window is not None and not isinstance(window, Window):
+        raise DataError(f"the window is {window!r}; give a Window, as Window.last('30m') or source.window('1m')")
 
 
 def fetch(

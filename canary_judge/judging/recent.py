@@ -160,7 +160,7 @@ def _recent(look: Look, metric: Metric, counts: Counts, found: Assessed, phi: fl
     some = counts.select(np.arange(counts.events_canary.size) >= look.newest.since)
     needs = [_for_margin(look, metric, some, comparison, phi), _for_limit(look, metric, some, comparison, phi)]
     known = [one for one in needs if one is not None]
-    if not known:
+    if not known:  # no size of it could be told: nothing is asked, and what the whole run shows stands
         return replace(nothing, shown=True)
     longest = max(known, key=lambda one: (one.intervals, one.required / max(one.have, 1e-300)))
     p_within = None
@@ -193,7 +193,13 @@ def _margin(metric: Metric, comparison: Comparison, factor: float) -> Margin | N
         margin = Margin(absolute=margin.absolute)
     elif margin.relative is not None:
         margin = Margin(relative=margin.relative)
-    return widened(margin, factor, metric.harm)
+    wide = widened(margin, factor, metric.harm)
+    if wide is None or wide.absolute is None or not metric.is_proportion:
+        return wide
+    # a share cannot rise beyond 1, nor fall below 0: half of the way that is left
+    rate, once = comparison.baseline or 0.0, margin.absolute or 0.0
+    room = rate if metric.harm is Harm.DECREASE else 1 - rate
+    return replace(wide, absolute=min(wide.absolute, max(once, (once + room) / 2)))
 
 
 def _for_margin(look: Look, metric: Metric, some: Counts, comparison: Comparison, phi: float) -> _Suffix | None:
@@ -207,7 +213,8 @@ def _for_margin(look: Look, metric: Metric, some: Counts, comparison: Comparison
             comparison.n_baseline + comparison.n_canary
         )
         bound = rate + (margin.absolute or 0.0) * (-1 if metric.harm is Harm.DECREASE else 1)
-        if not 0 <= bound <= 1:
+        bound = min(max(bound, rate / 2), (1 + rate) / 2)
+        if bound == rate:  # everything, or nothing, is an event already
             return None
         per_side = proportions_sample_size(max(rate, 1e-12), bound, alpha=alpha, power=power)
         return _shortest(canary / phi, per_side / 2 / np.maximum(1 - share, 1e-12), "canary requests")
@@ -219,12 +226,11 @@ def _for_margin(look: Look, metric: Metric, some: Counts, comparison: Comparison
 
 def _for_limit(look: Look, metric: Metric, some: Counts, comparison: Comparison, phi: float) -> _Suffix | None:
     limit = metric.parsed_limit()
-    bound = None if limit is None else _bound(metric, limit, look.newest.factor or 0.0)
-    if limit is None or bound is None or comparison.n_canary <= 0:
+    if limit is None or comparison.n_canary <= 0:
         return None
     size = limit_sample_size(
-        limit=bound,
-        rate=limit / 2 if metric.harm is Harm.INCREASE else limit,
+        limit=_bound(metric, limit, look.newest.factor or 0.0),
+        rate=limit / 2 if metric.harm is Harm.INCREASE else (1 + limit) / 2 if metric.is_proportion else 2 * limit,
         proportion=metric.is_proportion,
         alpha=look.config.false_pass_rate,
         power=look.newest.power,
@@ -233,10 +239,17 @@ def _for_limit(look: Look, metric: Metric, some: Counts, comparison: Comparison,
     return _shortest(canary / phi, np.full(canary.size, size), "canary requests")
 
 
-def _bound(metric: Metric, limit: float, factor: float) -> float | None:
-    """The limit, exceeded so many times; None where a share cannot be so large."""
-    bound = limit * factor if metric.harm is Harm.INCREASE else limit / factor
-    return None if metric.is_proportion and bound >= 1 else bound
+def _bound(metric: Metric, limit: float, factor: float) -> float:
+    """The limit, exceeded so many times.
+
+    Of a share that must be large, twice as many may be lacking: 90 % becomes 80 %. Where that leaves the range of
+    shares, half of what is left of it is asked for.
+    """
+    if not metric.is_proportion:
+        return limit * factor if metric.harm is Harm.INCREASE else limit / factor
+    lacking = limit if metric.harm is Harm.INCREASE else 1 - limit
+    wide = min(lacking * factor, (1 + lacking) / 2)
+    return wide if metric.harm is Harm.INCREASE else 1 - wide
 
 
 def _held(some: Counts) -> tuple[Float, Float, Float]:
@@ -270,9 +283,8 @@ def _p_of(look: Look, metric: Metric, last: Counts, comparison: Comparison, phi:
         compared = compare_counts(last, harm=metric.harm, margin=margin, proportion=proportion, phi=phi)
         found = None if compared is None else compared.evidence.p_within_margin
         p_values.append(1.0 if found is None else found)
-    bound = None if limit is None else _bound(metric, limit, factor)
-    if bound is not None:
-        check = limit_counts(last, limit=bound, harm=metric.harm, proportion=proportion)
+    if limit is not None:
+        check = limit_counts(last, limit=_bound(metric, limit, factor), harm=metric.harm, proportion=proportion)
         p_values.append(1.0 if check is None else check.p_within_limit)
     return max(p_values)
 

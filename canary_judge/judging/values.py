@@ -14,7 +14,7 @@ from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.look import Look
 from canary_judge.judging.recent import deciding, newest, widened
 from canary_judge.judging.shortfalls import time_shortfall, would_do
-from canary_judge.results import Outcome, Recent
+from canary_judge.results import Harm, Outcome, Recent
 from canary_judge.samples import GaugeData, RawData
 from canary_judge.stats.dependence import cluster_time, ranks_tau
 from canary_judge.stats.gauges import (
@@ -41,6 +41,8 @@ _FEWEST_WITH_HISTORY = 4.0
 FEWEST_EFFECTIVE = 6.0
 # Per-interval quantiles and ratios of requests are biased once the sides' traffic differs by more than this factor.
 _MOST_UNEQUAL_TRAFFIC = 2.0
+# With so many the sign test shows 5 % although one of them is on the wrong side.
+_SIGNS = 8.0
 # Of more values it takes too long to try other margins.
 _MANY = 5000
 # Of values beyond these the squares leave the range of floats.
@@ -352,9 +354,10 @@ def _recent(look: Look, metric: Metric, ranked: _Ranked, found: Assessed) -> Rec
     if wide is not None:
         wanted = margin_sample_size(baseline=ranked.baseline, margin=wide, harm=metric.harm, alpha=alpha, power=power)
         size = math.inf if wanted is None else wanted
-    if limit is not None:
-        size = max(size, sign_sample_size(alpha=alpha, power=power))
     required = size if math.isinf(size) else by_student(size, fewest=FEWEST_EFFECTIVE, alpha=alpha, power=power)
+    if limit is not None:
+        # the sign test of few, of which one may be off
+        required = max(required if wide is not None else 0.0, _SIGNS)
     tau = comparison.tau or ranked.tau
     first, have = _first_of_newest(look, ranked, required * tau)
     length = look.intervals - first
@@ -371,7 +374,9 @@ def _recent(look: Look, metric: Metric, ranked: _Ranked, found: Assessed) -> Rec
             p_margin = _compared(look.config, metric, last, wide).evidence.p_within_margin
             p_values.append(1.0 if p_margin is None else p_margin)
         if limit is not None and last.canary.size:
-            check = limit_values(canary=last.canary, tau=ranked.own_tau, limit=limit, harm=metric.harm)
+            bound = limit * factor if metric.harm is Harm.INCREASE else limit / factor
+            bound = bound if limit > 0 else limit
+            check = limit_values(canary=last.canary, tau=ranked.own_tau, limit=bound, harm=metric.harm)
             p_values.append(check.p_within_limit)
         p_within = max(p_values)
     return newest(

@@ -32,7 +32,7 @@ from canary_judge.stats.counts import Counts, without_burst
 from canary_judge.stats.questions import Interval
 from canary_judge.stats.rates import RateRatioProcess
 from canary_judge.stats.sequential import best_rho, normal_mixture, normal_mixture_bound
-from canary_judge.stats.starts import harm_since
+from canary_judge.stats.starts import WHOLE, harm_since
 
 __all__ = ["Design", "anytime", "with_interval"]
 
@@ -287,13 +287,25 @@ def _beyond(one: Assessed, data: CountData, fixed: Comparison, acts: tuple[int, 
         return _mean([harm_since(counts, null=at, upward=up, phi=phi, acts=acts).log_e for at, up in ratios])
 
     if at_margin := tolerated(one.metric, fixed):
-        late = since_any(at_margin)
-        return late if fixed.exact else _mean([whole, late])
+        return _with_starts(_pooled(counts, fixed, at_margin) if fixed.exact else whole, since_any(at_margin))
     if not fixed.exact or margin is None:
         return whole
     # of two parts the larger counts, and of one it is not known as a ratio
     relative = nulls(margin.relative or 0.0, one.metric.harm)
-    return min(whole, since_any(relative)) if relative else min(whole, 0.0)
+    if not relative:
+        return min(whole, 0.0)
+    return min(whole, _with_starts(_pooled(counts, fixed, relative), since_any(relative)))
+
+
+def _with_starts(whole: float, late: float) -> float:
+    """Log of the e-value of harm over the whole run, or since some interval."""
+    return float(np.logaddexp(whole + math.log(WHOLE), late))
+
+
+def _pooled(counts: Counts, fixed: Comparison, ratios: Sequence[tuple[float, bool]]) -> float:
+    """Log e of harm beyond these ratios over the whole run."""
+    phi = fixed.dispersion or 1.0
+    return _mean([min(float(one.log_e(upward=up, phi=phi)[0, 1]) for one in _both(counts, [at])) for at, up in ratios])
 
 
 def _exact(one: Assessed, data: CountData, phi: float, acts: tuple[int, ...]) -> tuple[float, float]:
@@ -306,13 +318,13 @@ def _exact(one: Assessed, data: CountData, phi: float, acts: tuple[int, ...]) ->
     relative = margin.relative if margin is not None else None
     ups = [math.log1p(relative)] if relative else []
     downs = [math.log1p(-relative)] if relative and relative < 1 else []
-    both = [_process(some, ups, downs) for some in (counts, without_burst(counts, fewest=1)) if some is not None]
-    lately = lately_dispersion(data)
+    both = _both(counts, [*ups, *downs])
+    lately, trusted = lately_dispersion(data), for_harm(one.metric, counts, one.quality)
+    pooled = _both(trusted, [])
 
     def asked(*, upward: bool) -> tuple[float, float]:
-        harm = harm_since(
-            for_harm(one.metric, counts, one.quality), null=0.0, upward=upward, phi=lately, acts=acts
-        ).log_e
+        whole = min(float(process.log_e(upward=upward, phi=phi)[0, 0]) for process in pooled)
+        harm = _with_starts(whole, harm_since(trusted, null=0.0, upward=upward, phi=lately, acts=acts).log_e)
         if not (ups if upward else downs):
             return harm, 0.0 if upward or not relative else math.inf  # no rate is that low
         place = 1 if upward else 1 + len(ups)
@@ -329,8 +341,13 @@ def _mean(logs: Sequence[float]) -> float:
     return float(special.logsumexp(logs)) - math.log(len(logs))
 
 
-def _process(counts: Counts, ups: list[float], downs: list[float]) -> RateRatioProcess:
-    return RateRatioProcess.start([[0.0, *ups, *downs]]).update(
+def _both(counts: Counts, ratios: Sequence[float]) -> list[RateRatioProcess]:
+    """Of all events, and of those without a burst."""
+    return [_process(some, ratios) for some in (counts, without_burst(counts, fewest=1)) if some is not None]
+
+
+def _process(counts: Counts, ratios: Sequence[float]) -> RateRatioProcess:
+    return RateRatioProcess.start([[0.0, *ratios]]).update(
         events_baseline=counts.events_baseline,
         exposure_baseline=counts.exposure_baseline,
         events_canary=counts.events_canary,
@@ -339,7 +356,7 @@ def _process(counts: Counts, ups: list[float], downs: list[float]) -> RateRatioP
 
 
 def _ratio_interval(counts: Counts, phi: float, alpha: float) -> Interval:
-    low, high = _process(counts, [], []).interval(alpha=alpha, phi=phi)
+    low, high = _process(counts, []).interval(alpha=alpha, phi=phi)
     return (
         float(np.exp(low[0])) if np.isfinite(low[0]) else None,
         float(np.exp(high[0])) if np.isfinite(high[0]) else None,

@@ -17,12 +17,24 @@ from canary_judge.looks.streams import Stream
 from canary_judge.results import Judgement, Role, Side
 from canary_judge.samples import CountData, Samples, collect
 from canary_judge.samples.grid import intervals
-from canary_judge.series import Form, MetricSource, Query, Result, Window, duration_from, format_duration, moment_from
+from canary_judge.series import (
+    Form,
+    MetricSource,
+    Query,
+    Result,
+    Window,
+    duration_from,
+    format_duration,
+    moment_from,
+    percent_from,
+)
 
 __all__ = ["Monitor"]
 
 # Rows of events that so large a share of the intervals had are late where they are missing.
 _MOST = 0.5
+# Times the margin: a larger one asks nothing.
+_MOST_RECENT = 10.0
 
 
 class Monitor:
@@ -134,6 +146,10 @@ class Monitor:
         """
         interval = self.config.interval
         until = moment_from(until, "until")
+        weight = None if weight is None else percent_from(weight, "weight")
+        weight_since = None if weight_since is None else moment_from(weight_since, "weight_since")
+        if recent is not None and not (isinstance(recent, int | float) and 1 < recent <= _MOST_RECENT):
+            raise DataError(f"recent is {recent!r}; give a number above 1, up to {_MOST_RECENT:g}, or None")
         moment = Window(until - interval, until).end
         state = self._state or self._begin(moment - interval)
         changed = None

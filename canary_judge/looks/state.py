@@ -23,6 +23,7 @@ from canary_judge.wording import sides
 __all__ = ["MonitorState", "as_requests", "no_requests"]
 
 _FORMAT = 3
+_MOST_INTERVALS = 10_000_000
 
 
 def _sides(config: JudgeConfig) -> dict[str, dict[str, str]]:
@@ -113,15 +114,36 @@ class MonitorState:
                     f"the monitor state is of {sides(**plain['sides'])}, this run compares {sides(**_sides(config))}: "
                     "evidence on one version says nothing on another. Delete it to start again, or name another file"
                 )
-            return _adapter().validate_python(plain)
+            return _fitting(_adapter().validate_python(plain))
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"]))
             raise DataError(f"this is no monitor state: {where}: {first['msg']}; delete it to start again") from error
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except DataError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise DataError(
                 f"this is no monitor state: {type(error).__name__}: {error}; delete it to start again"
             ) from error
+
+
+def _fitting(state: MonitorState) -> MonitorState:
+    """The state, whose parts fit together: a later look must not stumble over them."""
+    judged = state.consumed - state.left_out
+    split = state.split.exposure_baseline.size == state.split.exposure_canary.size
+    fits = {
+        "start": state.start.tzinfo is not None and state.start.utcoffset() is not None,
+        "horizon": state.horizon is None or state.horizon > 0,
+        "consumed": 0 <= state.left_out <= state.consumed < _MOST_INTERVALS,
+        "weight": state.weight is None or 0 <= state.weight <= 100,
+        "split": split,
+        "acts": all(0 <= act <= judged for act in state.acts),
+        **{f"streams.{name}": stream.fits(judged) for name, stream in state.streams.items()},
+    }
+    for name, fine in fits.items():
+        if not fine:
+            raise DataError(f"this is no monitor state: {name} does not fit the rest; delete it to start again")
+    return state
 
 
 @cache

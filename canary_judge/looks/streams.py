@@ -5,6 +5,7 @@ Everything a later look needs is in here, so that a restart changes nothing; no 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple
 
@@ -74,6 +75,29 @@ class Stream:
     check_at: int = 0
     checked: tuple[float, float, float, float] | None = None
     latched: str | None = None
+
+    def fits(self, judged: int) -> bool:
+        """Whether the parts fit together, after so many judged intervals."""
+        numbers = (self.scale or 1.0, self.log_e_beyond, self.log_e_limit, *(self.checked or ()))
+        if (
+            self.intervals not in (0, judged)
+            or not all(math.isfinite(one) for one in numbers)
+            or (self.scale or 1.0) <= 0
+        ):
+            return False
+        match self.data:
+            case CountData(counts=counts):
+                return all(getattr(counts, name).size == self.intervals for name in Counts.__slots__)
+            case GaugeData(baseline=baseline, canary=canary):
+                return baseline.shape[1:] == canary.shape[1:] == (self.intervals,)
+            case RawData() as raw:
+                sides = ((raw.baseline, raw.interval_baseline), (raw.canary, raw.interval_canary))
+                return all(
+                    values.size == at.size
+                    and bool(np.isfinite(values).all() and ((at >= 0) & (at < self.intervals)).all())
+                    for values, at in sides
+                )
+        return True
 
     def samples(self) -> MetricSamples:
         """All judged intervals as if they had been read at once."""

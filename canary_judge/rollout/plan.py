@@ -18,11 +18,15 @@ __all__ = ["RolloutPlan", "Stage"]
 
 
 def _as_recent(value: object) -> object:
-    # YAML reads `off` as false
-    return "off" if value is False else float(value) if isinstance(value, int) and value is not True else value
+    if value is False or value == "off":  # YAML reads `off` as false
+        return "off"
+    if isinstance(value, int | float) and value is not True and 1 < value <= _MOST_RECENT:
+        return float(value)
+    raise ValueError(f"is {value!r}; give a number above 1, up to {_MOST_RECENT:g}, or off")
 
 
-Recent = Annotated[Annotated[float, Field(gt=1, le=10)] | Literal["off"], BeforeValidator(_as_recent)]
+_MOST_RECENT = 10
+Recent = Annotated[float | Literal["off"], BeforeValidator(_as_recent)]
 
 
 class Stage(StrictModel):
@@ -43,9 +47,11 @@ class Stage(StrictModel):
 
 
 def _as_stage(value: object) -> object:
-    return {"weight": float(value)} if isinstance(value, int | float) and not isinstance(value, bool) else value
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _HUGE
+    return {"weight": float(value)} if number else value  # type: ignore[arg-type]
 
 
+_HUGE = 10**9
 _DEFAULT_STAGES = tuple(Stage(weight=weight) for weight in (5.0, 25.0, 50.0, 75.0, 100.0))
 
 

@@ -111,9 +111,11 @@ class RateRatioProcess:
         distance = _nodes()[None, None, :] - self.nulls[:, :, None]
         inside = distance > 1e-12 if upward else distance < -1e-12
         weights = np.where(inside, _prior(distance), 0.0)
+        total = weights.sum(axis=2, keepdims=True)
         with np.errstate(divide="ignore"):
-            log_weights = np.log(weights / weights.sum(axis=2, keepdims=True))
-        return np.asarray(special.logsumexp(gain + log_weights, axis=2))
+            log_weights = np.log(weights / np.where(total > 0, total, 1.0))
+        # beyond the last node nothing is looked for
+        return np.where(total[:, :, 0] > 0, special.logsumexp(gain + log_weights, axis=2), 0.0)
 
     def interval(self, *, alpha: float, phi: ArrayLike = 1.0) -> tuple[Float, Float]:
         """Confidence sequence of the log rate ratio, two-sided at 1 - alpha: lower and upper ends, shape (m,).

@@ -1,9 +1,9 @@
 """Harm that may have begun at any moment: a mixture over starting times, conditional on all events of each interval.
 
 Evidence over the whole run is diluted by the healthy hours before a fault. Here each interval may be the first of
-the harm: half of the weight is on the first one, a quarter spread over all others, a quarter kept for acts (a change
-of weight) that are known to change things. The weights add up to no more than 1 over an endless run, so the sum is an
-e-process (Ville's inequality), whenever one looks.
+the harm: a quarter of the weight is spread over all of them, a quarter kept for acts (a change of weight) that are
+known to change things. The weights add up to no more than a half over an endless run; with the other half on evidence
+over the whole run (`WHOLE`) the sum is an e-process (Ville's inequality), whenever one looks.
 
 References:
     Shin, J., Ramdas, A. & Rinaldo, A. (2023), arXiv:2203.03532 (e-detectors; Shiryaev-Roberts with summable weights).
@@ -23,11 +23,12 @@ from scipy import special
 from canary_judge.arrays import Float
 from canary_judge.stats.counts import Counts
 
-__all__ = ["NOT_WORSE_LATELY", "StartEvidence", "harm_since", "recent_dispersion"]
+__all__ = ["NOT_WORSE_LATELY", "WHOLE", "StartEvidence", "harm_since", "recent_dispersion"]
 
 # A canary whose newest data speak so clearly of harm gets no more traffic.
 NOT_WORSE_LATELY = 3.0
-_FIRST, _SPREAD, _ACTS, _SCALE = 0.5, 0.25, 0.25, 240.0
+WHOLE = 0.5
+_SPREAD, _ACTS, _SCALE = 0.25, 0.25, 240.0
 # Log ratios beyond the null, and the widths of the mixture of normals over them.
 _NODES, _SMALLEST, _LARGEST, _WIDTHS = 24, 0.05, 4.0, (1.0, 0.3)
 _BLOCK, _FEWEST_BLOCKS = 8, 5
@@ -39,7 +40,7 @@ class StartEvidence:
     """Evidence against "no harm beyond the null at any time", and what the newest data look like.
 
     Attributes:
-        log_e: Natural log of the e-value, without its most harmful interval.
+        log_e: Natural log of what the starts add to the e-value, each without its most harmful interval.
         worse: What the newest data alone say of harm: the largest likelihood ratio over all starts, averaged over the
             alternatives; 1 and less says nothing.
         since: The interval since which they look worse; the first one when they always did.
@@ -153,7 +154,6 @@ def _start_weights(count: int, acts: Sequence[int]) -> Float:
     """Weight of a start at each interval; an interval at which several acts begin has them all."""
     number = np.arange(count, dtype=float)
     weights = _SPREAD * _SCALE / ((number + _SCALE) * (number + _SCALE + 1))
-    weights[0] += _FIRST
     for order, act in enumerate(acts, start=1):
         if act < count:
             weights[act] += _ACTS / (order * (order + 1))
