@@ -282,6 +282,9 @@ class EnvoyFile:
             for resource in whole.get("resources", ()):
                 layer = resource.get("layer")
                 if isinstance(layer, dict):
+                    flat = [f"{self._prefix}.{side}" for side in (self._stable, self._canary)]
+                    if any(key in layer for key in flat):  # as Envoy's own runtime names them
+                        return [(layer, key) for key in flat]
                     for part in self._prefix.split("."):
                         layer = layer.setdefault(part, {})
                     return [(layer, self._stable), (layer, self._canary)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from canary_judge.errors import NotWeighted, RouteNotFound
+from canary_judge.errors import NotWeighted, RouteNotFound, RouterError
 from canary_judge.routers.weighted import Destination, Kind, Object, Route, Target
 
 __all__ = ["KINDS", "listed_kind"]
@@ -21,9 +22,15 @@ def _quantity(value: Any, default: float) -> float:
     """A weight; SMI v1alpha1 has quantities, where 500m is a half."""
     if value is None:
         return default
-    if isinstance(value, str) and value.endswith("m"):
-        return float(value[:-1]) / 1000
-    return float(value)
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = float(value[:-1]) / 1000 if isinstance(value, str) and value.endswith("m") else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = -1.0
+    if not 0 <= number < math.inf:
+        raise RouterError(f"a destination has the weight {value!r}, which is no weight; write a number from 0 on")
+    return number
 
 
 def _at(value: Any, *keys: str) -> Any:
@@ -147,7 +154,8 @@ def _gateway(obj: Object, target: Target) -> Iterator[Route]:
         leaks = []
         for one in filters:
             mirrored = _at(one, "requestMirror", "backendRef")
-            if mirrored and names.side(obj, mirrored) == "canary":
+            nothing = _at(one, "requestMirror", "percent") == 0
+            if mirrored and not nothing and names.side(obj, mirrored) == "canary":
                 leaks.append("RequestMirror filter still copies requests to canary")
         for item in listed:
             for one in item.get("filters") or ():

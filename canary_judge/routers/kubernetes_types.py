@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from canary_judge.config.metrics import StrictModel
 from canary_judge.config.reading import read_options
@@ -22,6 +22,10 @@ __all__ = ["Factory", "alb", "apisix", "contour", "gateway", "ingress_nginx", "i
 _Text = Annotated[str, Field(min_length=1)]
 
 
+def _as_routes(value: object) -> object:
+    return (value,) if isinstance(value, str | int) and not isinstance(value, bool) else value
+
+
 class _Options(StrictModel):
     """Options of every Kubernetes router."""
 
@@ -33,7 +37,7 @@ class _Options(StrictModel):
     canary: str = ""
     stable_subset: str | None = None
     canary_subset: str | None = None
-    routes: tuple[str | int, ...] = Field(default=(), strict=False)
+    routes: Annotated[tuple[str | int, ...], BeforeValidator(_as_routes)] = Field(default=(), strict=False)
     protocol: Literal["http", "tcp", "tls"] = "http"
     action: str | None = None
     stable_ingress: str | None = Field(default=None, description="Name of the stable Ingress, for ingress-nginx.")

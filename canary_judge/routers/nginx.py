@@ -121,14 +121,27 @@ class NginxRouter:
             raise NotEnoughWeight(f"{percent:g} % cannot be written; nginx has two decimals")
         line, block = self._line(text), self._block(text)
         parts = re.findall(r"(\d+(?:\.\d+)?)%\s+(\S+?)\s*;", _without_comments(block["body"]))
-        others = sum(float(share) for share, name in parts if name != self._canary)
+        last = self._without_rest(text, block)
+        fixed = {self._canary, *(() if last is None else (last["name"],))}
+        others = sum(float(share) for share, name in parts if name not in fixed)
         if others + percent > 100:
             raise NotEnoughWeight(f"{percent:g} % and {others:g} % of other values are more than 100 %")
         part = f"{percent:g}% {self._canary};"
         if percent == 0:
             rest = text[line.end() :].split("\n", 1)[0].split("#", 1)[0]
             part = f"# {part}" + ("\n" if rest.strip() else "")  # a comment must not swallow what follows
-        self._put(text[: line.start()] + part + text[line.end() :])
+        edits = [(line.span(), part)]
+        if last is not None:
+            # beyond the last percent the value is empty, and such requests fail: the last other one has the rest
+            rest_of_all = f"* {last['name']};"
+            behind = line.start() > last.start() and percent > 0  # `*` takes all, so nothing may stand behind it
+            edits = (
+                [(last.span(), part), (line.span(), rest_of_all)] if behind else [*edits, (last.span(), rest_of_all)]
+            )
+        changed = text
+        for (start, end), written in sorted(edits, reverse=True):
+            changed = changed[:start] + written + changed[end:]
+        self._put(changed)
         try:
             self._run("-t")
             self._run("-s", "reload")
@@ -137,6 +150,13 @@ class NginxRouter:
                 self._put(text)  # what is not in force must not stand there; a lower weight stays, to be tried again
             raise
         return True
+
+    def _without_rest(self, text: str, block: re.Match[str]) -> re.Match[str] | None:
+        """The last part of a block that is not the canary's, where no `*` takes what the percents leave."""
+        pattern = re.compile(r"(?P<share>\d+(?:\.\d+)?%|\*)\s+(?P<name>[^\s;]+)\s*;")
+        parts = pattern.finditer(text, block.start("body"), block.end("body"))
+        others = [one for one in parts if one["name"] != self._canary and not _commented(text, one.start())]
+        return others[-1] if others and not any(one["share"] == "*" for one in others) else None
 
     def _put(self, text: str) -> None:
         try:

@@ -151,11 +151,12 @@ def changes(kind: Kind, obj: Object, target: Target, percent: float) -> list[Ope
             one = route.destinations[index]
             if one.written and one.weight == weight:
                 continue
+            thousandths = _in_thousandths(kind, route)
             operations.append(
                 {
                     "op": "replace" if one.written else "add",
                     "path": _pointer((*route.pointer, index, kind.weight)),
-                    "value": weight,
+                    "value": f"{round(1000 * weight)}m" if thousandths else round(weight),
                 }
             )
     return operations
@@ -189,7 +190,10 @@ def _served(route: Route) -> bool:
 def _selected(kind: Kind, obj: Object, target: Target) -> list[Route]:
     routes = list(kind.routes(obj, target))
     called = f"{kind.kind} {obj.get('metadata', {}).get('name', '')}".strip()
-    if target.routes:
+    splitting = [route for route in routes if route.side("stable") and route.side("canary")]
+    if target.routes == ("all",) and not any(route.name == "all" for route in routes):
+        chosen = splitting
+    elif target.routes:
         chosen = []
         for wanted in target.routes:
             fits = [route for route in routes if route.name == wanted]
@@ -199,12 +203,13 @@ def _selected(kind: Kind, obj: Object, target: Target) -> list[Route]:
                 raise RouteNotFound(f"{called} has no {kind.places} {wanted!r}; there are {names}")
             chosen.append(fits[0])
     else:
-        chosen = [route for route in routes if route.side("stable") and route.side("canary")]
+        chosen = splitting
         if len(chosen) > 1:
+            flags = " ".join(f"--route {route.name}" for route in chosen)
             names = ", ".join(repr(route.name) for route in chosen)
             raise AmbiguousRoute(
                 f"{called} splits between {target.stable!r} and {target.canary!r} in several {kind.places}s ({names}); "
-                "name those that are meant (`routes`, --route)"
+                f"name those that are meant ({flags}), or all of them (`routes: all`, --route all)"
             )
         chosen = chosen or routes[:1]
     if not chosen:
@@ -224,9 +229,17 @@ def _selected(kind: Kind, obj: Object, target: Target) -> list[Route]:
     return chosen
 
 
-def _split(kind: Kind, route: Route, percent: float) -> tuple[int, int]:
+def _in_thousandths(kind: Kind, route: Route) -> bool:
+    """SMI's quantities: 500m is a half; the unit of the others stays."""
+    return any(str(one.get(kind.weight, "")).endswith("m") for one in route.listed)
+
+
+def _split(kind: Kind, route: Route, percent: float) -> tuple[float, float]:
     """The new weights of stable and canary."""
     others = [one.weight for one in route.destinations if not one.side]
+    if percent == 0 and others:  # can always be written: what the canary had goes to stable
+        return sum(one.weight for one in route.destinations if one.side), 0.0
+    unit = 1000 if _in_thousandths(kind, route) else 1
     if not others:
         base = 100.0 if kind.whole or percent == round(percent) else 10_000.0
     else:
@@ -238,13 +251,13 @@ def _split(kind: Kind, route: Route, percent: float) -> tuple[int, int]:
             f"{kind.places} {route.name!r}: {percent:g} % for the canary leaves less than nothing for stable, because "
             f"other destinations hold {100 * sum(others) / base:g} %; give them less"
         )
-    if abs(canary - round(canary)) > 1e-9 or abs(stable - round(stable)) > 1e-9:
+    if any(abs(unit * one - round(unit * one)) > 1e-9 for one in (canary, stable)):
         remedy = "use a whole percent" if kind.whole else f"weights here add up to {base:g}; let them add up to 100"
         raise NotEnoughWeight(f"{kind.places} {route.name!r}: {percent:g} % cannot be written exactly; {remedy}")
-    return round(stable), round(canary)
+    return round(unit * stable) / unit, round(unit * canary) / unit
 
 
-def _in_annotation(kind: Kind, obj: Object, target: Target, route: Route, new: Mapping[int, int]) -> list[Operation]:
+def _in_annotation(kind: Kind, obj: Object, target: Target, route: Route, new: Mapping[int, float]) -> list[Operation]:
     """The same change inside of JSON text; what its author put between the values is kept where it can be."""
     assert kind.annotation is not None  # noqa: S101
     key = kind.annotation.format(action=target.action)
@@ -254,7 +267,7 @@ def _in_annotation(kind: Kind, obj: Object, target: Target, route: Route, new: M
     for part in route.pointer:
         listed = listed[part]
     for index, weight in new.items():
-        listed[index][kind.weight] = weight
+        listed[index][kind.weight] = round(weight)
     compact = json.dumps(json.loads(text), separators=(",", ":")) == text
     changed = json.dumps(whole, separators=(",", ":") if compact else None)
     path = _pointer(("metadata", "annotations", key))

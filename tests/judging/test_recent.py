@@ -134,7 +134,7 @@ def test_one_look_and_a_table_say_the_same_of_the_newest_data():
 
 def test_no_approval_promotes_a_canary_that_has_just_broken():
     broken = 3 * 3600.0
-    world = simulated_world(seed=1, canary_error_rate=lambda t: 0.05 if t > broken else 0.005)
+    world = simulated_world(seed=1, canary_error_rate=lambda t: 0.05 if t > broken else 0.005, interval="1m")
     plan = RolloutPlan.from_mapping({"stages": [5, {"weight": 25, "approval": True}, 50, 100], "minimum": "2m"})
     controller, approved = Controller(world.config, world.source, world.router, plan, clock=world.clock), False
     for _ in controller.events():

@@ -15,6 +15,7 @@ from canary_judge.errors import (
     NotEnoughWeight,
     NotWeighted,
     RouteNotFound,
+    RouterError,
 )
 from canary_judge.routers.ingress import ingress_changes, ingress_reading
 from canary_judge.routers.kinds import KINDS
@@ -367,3 +368,36 @@ def test_what_still_leads_to_the_canary_is_told(other, weights, reason):
     obj["spec"]["rules"].append(gateway((STABLE, weights[0]), (CANARY, weights[1]), **other)["spec"]["rules"][0])
     found = residuals(KINDS["gateway-api"], obj, Target(stable=STABLE, canary=CANARY, routes=(0,)))
     assert [str(one) for one in found] == ([] if reason is None else [f"rule 1: {reason}"])
+
+
+# --- what went wrong in the field ------------------------------------------------------------------------------------
+
+
+def virtual_service(*weights, **more):
+    hosts = ("app-stable", "app-canary", "app-x")
+    listed = [{"destination": {"host": host}, "weight": w} for host, w in zip(hosts, weights, strict=False)]
+    return {"kind": "VirtualService", "metadata": {"name": "app"}, "spec": {"http": [{"route": listed, **more}]}}
+
+
+@pytest.mark.parametrize("weight", ["ninety", [1], -5, float("nan"), True, "m", 10**400])
+def test_a_weight_that_is_none_is_one_clear_line(weight):
+    with pytest.raises(RouterError, match="which is no weight; write a number from 0 on"):
+        reading(KINDS["istio"], virtual_service(weight, 10), Target(stable="app-stable", canary="app-canary"))
+
+
+def test_zero_can_be_written_whatever_the_others_hold():
+    target = Target(stable="app-stable", canary="app-canary")
+    made = changes(KINDS["istio"], virtual_service(61, 7, 33), target, 0)
+    assert {one["path"]: one["value"] for one in made if one["op"] == "replace"} == {
+        "/spec/http/0/route/0/weight": 68,
+        "/spec/http/0/route/1/weight": 0,
+    }
+
+
+def test_all_routes_that_split_are_meant_by_all():
+    one = virtual_service(90, 10)
+    one["spec"]["http"] += [virtual_service(80, 20)["spec"]["http"][0], {"route": [{"destination": {"host": "other"}}]}]
+    target = Target(stable="app-stable", canary="app-canary", routes=("all",))
+    assert reading(KINDS["istio"], one, target).per_route == {"0": 10.0, "1": 20.0}
+    with pytest.raises(AmbiguousRoute, match=r"--route 0 --route 1\), or all of them"):
+        reading(KINDS["istio"], one, Target(stable="app-stable", canary="app-canary"))

@@ -16,8 +16,8 @@ def drawn(seed, **how):
 
 
 def test_independent_errors_seldom_look_like_clumps_and_clumps_do():
-    calm = [residual_time(drawn(seed)) for seed in range(100)]
-    clumped = [residual_time(drawn(seed, clump=5, pause=0.5)) for seed in range(100)]
+    calm = [residual_time(drawn(seed)) for seed in range(50)]
+    clumped = [residual_time(drawn(seed, clump=5, pause=0.5)) for seed in range(50)]
     assert np.mean(np.equal(calm, 1.0)) > 0.75
     assert np.median(clumped) > 1.8
 
@@ -53,5 +53,5 @@ def test_a_handful_of_canary_events_says_nothing_of_how_they_follow_each_other(h
 
 
 def test_a_margin_is_not_ruled_out_at_the_margin_more_often_than_it_may():
-    found = [residual_within(drawn(seed, times=1.5, clump=5, pause=0.5), ratio=1.5, upward=True) for seed in range(300)]
-    assert np.mean(np.less_equal(found, 0.05)) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
+    found = [residual_within(drawn(seed, times=1.5, clump=5, pause=0.5), ratio=1.5, upward=True) for seed in range(150)]
+    assert np.mean(np.less_equal(found, 0.05)) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 150)
