@@ -6,9 +6,26 @@ from dataclasses import dataclass, replace
 
 from canary_judge.config.metrics import Metric
 from canary_judge.results import Comparison, LimitCheck, Outcome, Quality, Recent, Shortfall
+from canary_judge.stats.counts import Counts
 from canary_judge.stats.questions import Compared
+from canary_judge.stats.starts import StartEvidence
 
-__all__ = ["Assessed"]
+__all__ = ["Assessed", "Lately"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lately:
+    """What counts say of harm since some interval; it is needed for the newest data and at any look.
+
+    Attributes:
+        phi: Dispersion that takes no late change for clumps.
+        counts: Of which harm may be said.
+        starts: Evidence at each tolerated ratio (`tolerated`); empty where the margin is none.
+    """
+
+    phi: float
+    counts: Counts
+    starts: tuple[StartEvidence, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +43,7 @@ class Assessed:
         no_safety: Why this metric cannot be found safe, though it may be found regressed.
         shortfall: What it still needs.
         recent: What the newest data say by themselves.
+        lately: Of counts, what they say of harm since some interval.
         spaced: The evidence holds at looks that are spaced out only, not at any.
         latched: Why it was found regressed at an earlier look, which stands.
     """
@@ -40,6 +58,7 @@ class Assessed:
     no_safety: str | None = None
     shortfall: Shortfall | None = None
     recent: Recent | None = None
+    lately: Lately | None = None
     spaced: bool = False
     latched: str | None = None
 

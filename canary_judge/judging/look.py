@@ -20,6 +20,7 @@ class Newest:
     Attributes:
         factor: Times the margin that they must rule out; None when only "not worse lately" is asked.
         since: The first interval that may be among them: when the present weight came into force.
+        acts: Judged intervals at which the weight changed, where harm is likely to begin.
         power: With which they are to do so when nothing changed.
         decides: Whether a metric is found safe only if they do: at one planned look, and at a planned end.
         scan: Whether harm is looked for at the end of the window by itself, too: at one planned look.
@@ -27,6 +28,7 @@ class Newest:
 
     factor: float | None = 2.0
     since: int = 0
+    acts: tuple[int, ...] = ()
     power: float = 0.9
     decides: bool = False
     scan: bool = False

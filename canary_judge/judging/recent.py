@@ -17,7 +17,7 @@ from scipy import special
 
 from canary_judge.arrays import Float
 from canary_judge.config.metrics import Metric
-from canary_judge.judging.assessed import Assessed
+from canary_judge.judging.assessed import Assessed, Lately
 from canary_judge.judging.look import Look
 from canary_judge.judging.silence import improbable_run
 from canary_judge.results import Comparison, Harm, Quality, Recent, Scale, Side
@@ -32,10 +32,12 @@ from canary_judge.stats.sample_sizes import limit_sample_size, proportions_sampl
 from canary_judge.stats.starts import NOT_WORSE_LATELY, StartEvidence, harm_since, recent_dispersion
 from canary_judge.wording import count, wait
 
-__all__ = ["deciding", "for_harm", "lately_dispersion", "newest", "nulls", "tolerated", "widened", "with_recent_counts"]
+__all__ = ["deciding", "newest", "nulls", "tolerated", "widened", "with_recent_counts"]
 
 # So few of the newest intervals may be a burst, or its absence.
 _FEWEST_INTERVALS = 2
+# What is so far from being shown by all data is not asked of the newest.
+_HOPELESS = 0.5
 # Standard errors of the baseline's rate.
 _FAR_BELOW = 3.0
 # One look also asks the last half, quarter, ... of the window; half of the error is theirs, in equal parts.
@@ -101,7 +103,7 @@ def deciding(look: Look, found: Assessed) -> Assessed:
     return found.unsafe(why) if p_within is not None and p_within <= look.config.false_pass_rate else found
 
 
-def lately_dispersion(data: CountData) -> float:
+def _lately_dispersion(data: CountData) -> float:
     """The dispersion of counts that takes no late change for clumps: those of the first half tell how they follow."""
     events, exposure = np.array(list(data.instances.values()), dtype=float).reshape(-1, 2).T
     between = instance_dispersion(events, exposure)
@@ -113,19 +115,26 @@ def lately_dispersion(data: CountData) -> float:
 def with_recent_counts(look: Look, metric: Metric, data: CountData, found: Assessed) -> Assessed:
     """The evidence with what the newest intervals say; of one look, also with that of the ends of its window."""
     comparison = found.comparison
-    if comparison is None or (metric.margin is None and metric.limit is None):
+    if comparison is None:
         return found
-    phi = lately_dispersion(data)
+    phi, trusted = _lately_dispersion(data), _for_harm(metric, data.counts, found.quality)
+    starts = tuple(
+        harm_since(trusted, null=null, upward=up, phi=phi, acts=look.newest.acts)
+        for null, up in tolerated(metric, comparison)
+    )
+    found = replace(found, lately=Lately(phi=phi, counts=trusted, starts=starts))
+    if metric.margin is None and metric.limit is None:
+        return found
     recent = _recent(look, metric, data.counts, found, phi)
-    if (late := _late(metric, for_harm(metric, data.counts, found.quality), comparison, phi)) is not None:
-        recent = _with_late(look, data.counts, recent, late)
+    if starts:
+        recent = _with_late(look, data.counts, recent, max(starts, key=lambda one: one.worse))
     found = deciding(look, replace(found, recent=recent))
     if not look.newest.scan or found.compared is None or found.comparison is None:
         return found
     return found.with_comparison(
         replace(
             found.compared,
-            evidence=_scanned(metric, for_harm(metric, data.counts, found.quality), found.comparison, phi),
+            evidence=_scanned(metric, trusted, found.comparison, phi),
         )
     )
 
@@ -155,7 +164,8 @@ def _recent(look: Look, metric: Metric, counts: Counts, found: Assessed, phi: fl
     comparison, factor = found.comparison, look.newest.factor
     nothing = newest(look, intervals=0, have=0.0, required=None, p_within=None, what="")
     nothing = replace(nothing, text="")
-    if comparison is None or factor is None or _p_within(found) is None:
+    p_whole = _p_within(found)
+    if comparison is None or factor is None or p_whole is None or p_whole > _HOPELESS:
         return nothing
     some = counts.select(np.arange(counts.events_canary.size) >= look.newest.since)
     needs = [_for_margin(look, metric, some, comparison, phi), _for_limit(look, metric, some, comparison, phi)]
@@ -314,13 +324,7 @@ def nulls(share: float, harm: Harm) -> list[tuple[float, bool]]:
     return [(math.log1p(share if up else -share), up) for up in directions if share > 0 and (up or share < 1)]
 
 
-def _late(metric: Metric, counts: Counts, comparison: Comparison, phi: float) -> StartEvidence | None:
-    """Since when the canary looks worse than its margin, and how clearly."""
-    found = [harm_since(counts, null=null, upward=up, phi=phi) for null, up in tolerated(metric, comparison)]
-    return max(found, key=lambda one: one.worse, default=None)
-
-
-def for_harm(metric: Metric, counts: Counts, quality: Quality | None) -> Counts:
+def _for_harm(metric: Metric, counts: Counts, quality: Quality | None) -> Counts:
     """The counts of which harm may be said: not where the better side's events are unknown for too long."""
     if quality is None:
         return counts
@@ -333,6 +337,8 @@ def for_harm(metric: Metric, counts: Counts, quality: Quality | None) -> Counts:
             unknown = getattr(quality, f"absent_events_{side}") >= run.sum() or getattr(quality, f"lost_events_{side}")
             if unknown:  # else they are known to be none
                 stopped[exposed] |= run
+    if not stopped.any():
+        return counts
     exposure = {
         name: np.where(stopped, 0.0, getattr(counts, name)) for name in ("exposure_baseline", "exposure_canary")
     }

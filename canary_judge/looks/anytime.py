@@ -23,8 +23,8 @@ from scipy import special
 
 from canary_judge.config.metrics import GaugeMetric
 from canary_judge.config.model import JudgeConfig
-from canary_judge.judging.assessed import Assessed
-from canary_judge.judging.recent import for_harm, lately_dispersion, nulls, tolerated
+from canary_judge.judging.assessed import Assessed, Lately
+from canary_judge.judging.recent import nulls, tolerated
 from canary_judge.looks.streams import Stream
 from canary_judge.results import Comparison, Harm, LimitCheck
 from canary_judge.samples import CountData
@@ -124,9 +124,9 @@ def _comparison(
     else:
         harm, beyond, within = (_of_p_value(config, p, progress) for p in _p_values(fixed))
         if isinstance(stream.data, CountData):
-            beyond = _beyond(one, stream.data, fixed, design.acts, whole=beyond)
-            if fixed.exact:
-                harm, within = _exact(one, stream.data, fixed.dispersion or 1.0, design.acts)
+            beyond = _beyond(one, fixed, design, whole=beyond)
+            if fixed.exact and one.lately is not None:
+                harm, within = _exact(one, stream.data.counts, one.lately, design)
     stream = replace(stream, log_e_beyond=max(stream.log_e_beyond, beyond))
     has_margin = fixed.p_beyond_margin is not None
     p_any = [math.exp(-max(log_e, 0.0)) for log_e in (harm, stream.log_e_beyond, within)]
@@ -278,23 +278,26 @@ def _spaced(one: Assessed, stream: Stream, design: Design) -> Stream:
 # --- rare counts: the exact process ------------------------------------------------------------------------------
 
 
-def _beyond(one: Assessed, data: CountData, fixed: Comparison, acts: tuple[int, ...], *, whole: float) -> float:
+def _beyond(one: Assessed, fixed: Comparison, design: Design, *, whole: float) -> float:
     """Log e of harm beyond the margin: since any interval, where the margin is a ratio; else over the whole run."""
-    phi, margin = lately_dispersion(data), one.metric.parsed_margin()
-    counts = for_harm(one.metric, data.counts, one.quality)
-
-    def since_any(ratios: Sequence[tuple[float, bool]]) -> float:
-        return _mean([harm_since(counts, null=at, upward=up, phi=phi, acts=acts).log_e for at, up in ratios])
-
+    margin, lately = one.metric.parsed_margin(), one.lately
+    if lately is None or margin is None:
+        return min(whole, 0.0) if fixed.exact else whole
     if at_margin := tolerated(one.metric, fixed):
-        return _with_starts(_pooled(counts, fixed, at_margin) if fixed.exact else whole, since_any(at_margin))
-    if not fixed.exact or margin is None:
+        late = _mean([start.log_e for start in lately.starts])
+        return _with_starts(_pooled(lately.counts, fixed, at_margin) if fixed.exact else whole, late)
+    if not fixed.exact:
         return whole
     # of two parts the larger counts, and of one it is not known as a ratio
     relative = nulls(margin.relative or 0.0, one.metric.harm)
     if not relative:
         return min(whole, 0.0)
-    return min(whole, _with_starts(_pooled(counts, fixed, relative), since_any(relative)))
+    late = _mean([_since_any(lately, at, upward=up, design=design) for at, up in relative])
+    return min(whole, _with_starts(_pooled(lately.counts, fixed, relative), late))
+
+
+def _since_any(lately: Lately, null: float, *, upward: bool, design: Design) -> float:
+    return harm_since(lately.counts, null=null, upward=upward, phi=lately.phi, acts=design.acts).log_e
 
 
 def _with_starts(whole: float, late: float) -> float:
@@ -308,23 +311,22 @@ def _pooled(counts: Counts, fixed: Comparison, ratios: Sequence[tuple[float, boo
     return _mean([min(float(one.log_e(upward=up, phi=phi)[0, 1]) for one in _both(counts, [at])) for at, up in ratios])
 
 
-def _exact(one: Assessed, data: CountData, phi: float, acts: tuple[int, ...]) -> tuple[float, float]:
+def _exact(one: Assessed, counts: Counts, lately: Lately, design: Design) -> tuple[float, float]:
     """Log e of harm at all, since any interval, and of "within the margin" of a rate ratio, over the whole run.
 
     Neither may rest on one interval: a burst is one event, however many errors it brings, and how large bursts are is
     not known in the first minutes. So each must also hold without the largest one.
     """
-    margin, counts = one.metric.parsed_margin(), data.counts
+    margin, phi = one.metric.parsed_margin(), (one.comparison.dispersion if one.comparison else None) or 1.0
     relative = margin.relative if margin is not None else None
     ups = [math.log1p(relative)] if relative else []
     downs = [math.log1p(-relative)] if relative and relative < 1 else []
     both = _both(counts, [*ups, *downs])
-    lately, trusted = lately_dispersion(data), for_harm(one.metric, counts, one.quality)
-    pooled = _both(trusted, [])
+    pooled = both if lately.counts is counts else _both(lately.counts, [])
 
     def asked(*, upward: bool) -> tuple[float, float]:
         whole = min(float(process.log_e(upward=upward, phi=phi)[0, 0]) for process in pooled)
-        harm = _with_starts(whole, harm_since(trusted, null=0.0, upward=upward, phi=lately, acts=acts).log_e)
+        harm = _with_starts(whole, _since_any(lately, 0.0, upward=upward, design=design))
         if not (ups if upward else downs):
             return harm, 0.0 if upward or not relative else math.inf  # no rate is that low
         place = 1 if upward else 1 + len(ups)

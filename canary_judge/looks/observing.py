@@ -72,7 +72,7 @@ def observe(
         state = _consume(config, state, samples)
     window = Window(state.start, max(state.watermark(config.interval), state.start + config.interval))
     design = Design.of(state.horizon, state.consumed, state.acts)
-    newest = Newest(factor=recent, since=state.acts[-1] if state.acts else 0, decides=design.ended)
+    newest = Newest(factor=recent, since=state.acts[-1] if state.acts else 0, acts=state.acts, decides=design.ended)
     level = config.interval_level if with_intervals else 1.0
     state, assessed = _assessed(config, state, window, design, newest, level=level)
     split = traffic_split(config, state.split, state.weight)
