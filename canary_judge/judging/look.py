@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from canary_judge.config.model import JudgeConfig
 from canary_judge.series import Window
 
-__all__ = ["Look", "Newest"]
+__all__ = ["POWER_OF_ONE_LOOK", "Look", "Newest"]
 
-_POWER_OF_ONE_LOOK = 0.97
+POWER_OF_ONE_LOOK = 0.97
 _LONGEST_WAIT_SECONDS = 30 * 86400.0
 
 
@@ -36,7 +36,7 @@ class Newest:
     @classmethod
     def of_one_look(cls) -> Newest:
         """No second look comes, so that nearly every healthy canary must be shown at this one."""
-        return cls(power=_POWER_OF_ONE_LOOK, decides=True, scan=True)
+        return cls(power=POWER_OF_ONE_LOOK, decides=True, scan=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

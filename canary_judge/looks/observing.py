@@ -11,7 +11,7 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.assessing import assess
-from canary_judge.judging.look import Look, Newest
+from canary_judge.judging.look import POWER_OF_ONE_LOOK, Look, Newest
 from canary_judge.judging.traffic import canary_share, requests, traffic_split
 from canary_judge.judging.verdict import conclude
 from canary_judge.looks.anytime import Design, anytime, with_interval
@@ -72,7 +72,13 @@ def observe(
         state = _consume(config, state, samples)
     window = Window(state.start, max(state.watermark(config.interval), state.start + config.interval))
     design = Design.of(state.horizon, state.consumed, state.acts)
-    newest = Newest(factor=recent, since=state.acts[-1] if state.acts else 0, acts=state.acts, decides=design.ended)
+    newest = Newest(
+        factor=recent,
+        since=state.acts[-1] if state.acts else 0,
+        acts=state.acts,
+        power=POWER_OF_ONE_LOOK if design.ended else Newest().power,
+        decides=design.ended,
+    )
     level = config.interval_level if with_intervals else 1.0
     state, assessed = _assessed(config, state, window, design, newest, level=level)
     split = traffic_split(config, state.split, state.weight)
