@@ -31,7 +31,7 @@ CHOSEN = {
     "metrics at once, nothing changed, 60 looks: the whole verdict": ("5 metrics",),
 }
 PROMISES = [(group, title) for group, titles in CHOSEN.items() for title in titles]
-REPLICATES = 32
+REPLICATES = 24
 
 
 def simulated(group, title, n=REPLICATES):
