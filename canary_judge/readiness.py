@@ -295,14 +295,18 @@ class _Look:
                 (warnings if samples.temporary else fatal).append(f"{metric.name}: {samples.error}")
                 continue
             empty = self._empty(metric)
-            for query in empty:
-                hint = ""
-                if hints < _MOST_HINTS:
-                    hints += 1
-                    hint = self._hint(query)
+            eventless = [] if empty else self._eventless(metric)
+            for query in [*empty, *eventless]:
+                hint = self._hint(query) if hints < _MOST_HINTS else ""
+                hints += 1
                 told = f"{metric.name}: {query.part} of the {query.side} returned nothing: {query.expression}{hint}"
                 alone = query.side is Side.CANARY and not any(one.side is Side.BASELINE for one in empty)
-                (warnings if alone else fatal).append(told + (" (no traffic yet is normal)" if alone else ""))
+                if query in eventless:
+                    warnings.append(f"{told} (no event on either side is normal where there is none)")
+                elif alone:
+                    warnings.append(f"{told} (no traffic yet is normal)")
+                else:
+                    fatal.append(told)
             if empty:
                 continue
             if (rare := self._too_rare(metric, spacing)) is not None:
@@ -321,6 +325,13 @@ class _Look:
                 if not result.series and not (query.part == "events" and anything):
                     found.append(query)
         return found
+
+    def _eventless(self, metric: Metric) -> list[Query]:
+        """The baseline's events, where neither side has a series of them: a misspelt selector looks like that, too."""
+        if getattr(metric, "absent_is_zero", False):
+            return []
+        asked = [(query, result) for side in Side for query, result in self.of(metric, side) if query.part == "events"]
+        return [] if any(result.series for _, result in asked) else [query for query, _ in asked[:1]]
 
     def _hint(self, query: Query) -> str:
         names = {metric.name: metric.source for metric in self.config.metrics}

@@ -144,6 +144,16 @@ def test_a_canary_without_traffic_yet_is_normal_and_told(url, capsys, tmp_path):
 
 
 @pytest.mark.real
+def test_a_selector_of_events_that_fits_nothing_is_told(url, capsys, tmp_path):
+    misspelt = {**ERRORS, "events": ERRORS["events"].replace("code=", "status=")}
+    code, out, _ = typed(capsys, tmp_path, url, [misspelt])
+    assert code == 0
+    assert re.search(r"events of the baseline returned nothing: .* has a label 'status'", out), out
+    code, out, _ = typed(capsys, tmp_path, url, [{**misspelt, "absent_is_zero": True}])
+    assert "returned nothing" not in out
+
+
+@pytest.mark.real
 def test_swapped_sides_are_told(url, capsys, tmp_path):
     code, out, _ = typed(capsys, tmp_path, url, [ERRORS], sides=["--baseline", "version=v2", "--canary", "version=v1"])
     assert code == 0

@@ -6,7 +6,7 @@ import sys
 
 from canary_judge.results import Judgement, Outcome, Role, Verdict
 
-__all__ = ["ERROR", "FAIL", "INSUFFICIENT", "LEFTOVERS", "MARGINAL", "PASS", "STOPPED", "of_judgement"]
+__all__ = ["ERROR", "FAIL", "INSUFFICIENT", "LEFTOVERS", "MARGINAL", "PASS", "STOPPED", "tell"]
 
 PASS, ERROR, FAIL, MARGINAL, INSUFFICIENT = 0, 1, 2, 3, 4
 # A rollout that neither ended at 100 % nor at 0; a rollback that left something leading to the canary.
@@ -14,8 +14,11 @@ STOPPED = LEFTOVERS = MARGINAL
 _OF_VERDICT = {Verdict.PASS: PASS, Verdict.FAIL: FAIL, Verdict.MARGINAL: MARGINAL}
 
 
-def of_judgement(judgement: Judgement) -> int:
-    """0 pass, 2 fail, 3 marginal, 4 marginal for want of evidence; 1 where a query cannot work, which is told, too."""
+def tell(judgement: Judgement) -> int:
+    """0 pass, 2 fail, 3 marginal, 4 marginal for want of evidence; 1 where a query cannot work.
+
+    The queries that cannot work are named on standard error.
+    """
     broken = [one for one in judgement.metrics if one.outcome is Outcome.ERROR and one.role is not Role.WATCH]
     if broken and judgement.verdict is not Verdict.FAIL:
         for one in broken:

@@ -39,7 +39,7 @@ def _judge(options: argparse.Namespace) -> int:
         print(judgement.to_json(indent=2))
     else:
         print(judgement.explain(color=colored(options)))
-    return exit_codes.of_judgement(judgement)
+    return exit_codes.tell(judgement)
 
 
 def _demo(options: argparse.Namespace) -> int:

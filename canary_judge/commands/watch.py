@@ -88,7 +88,7 @@ def _watch(options: argparse.Namespace) -> int:
         print(judgement.to_json(indent=2))
     elif options.once or judgement.verdict is not Verdict.MARGINAL:
         print(("" if options.once else "\n") + judgement.explain(color=colored(options)))
-    return exit_codes.of_judgement(judgement)
+    return exit_codes.tell(judgement)
 
 
 def _clock(every: timedelta, *, once: bool) -> Iterator[datetime]:

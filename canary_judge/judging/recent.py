@@ -109,7 +109,8 @@ def _lately_dispersion(data: CountData) -> float:
     between = instance_dispersion(events, exposure)
     size = data.counts.events_canary.size
     clumps = residual_time(data.counts.select(np.arange(size) < size // 2))
-    return max(recent_dispersion(data.counts, whole=dispersion(data.counts)) * clumps, between)
+    within = recent_dispersion(data.counts, whole=lambda: dispersion(data.counts))
+    return max(within * clumps, between)
 
 
 def with_recent_counts(look: Look, metric: Metric, data: CountData, found: Assessed) -> Assessed:
@@ -131,12 +132,8 @@ def with_recent_counts(look: Look, metric: Metric, data: CountData, found: Asses
     found = deciding(look, replace(found, recent=recent))
     if not look.newest.scan or found.compared is None or found.comparison is None:
         return found
-    return found.with_comparison(
-        replace(
-            found.compared,
-            evidence=_scanned(metric, trusted, found.comparison, phi),
-        )
-    )
+    evidence = _scanned(metric, trusted, found.comparison, phi)
+    return found.with_comparison(replace(found.compared, evidence=evidence))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,8 +21,8 @@ __all__ = ["count_shortfall", "instance_shortfall", "time_shortfall", "would_do"
 _NO_TIME = "; no realistic time would do: widen the margin"
 # A margin that is so many times as wide is another promise.
 _WIDEST = 16.0
-# Of the range of factors, which tells two digits.
-_HALVINGS = 9
+# So many margins are tried, and the narrowest is found to this factor.
+_STEPS, _NEAR = 8, 1.02
 
 
 def _more(look: Look, seconds: float) -> str:
@@ -45,18 +45,24 @@ def would_do(
     Returns:
         None where a wide one would not do either.
     """
-
-    def enough(factor: float) -> bool:
-        needed = None if margin is None else required(margin.times(factor))
-        return needed is not None and needed <= have
-
-    low, high = 1.0, _WIDEST
-    if margin is None or not enough(high):
+    if margin is None or have <= 0:
         return None
-    for _ in range(_HALVINGS):
-        middle = math.sqrt(low * high)
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    wide = margin.times(high)
+    # sizes go about by the square of the margin, so a few steps come near from below, or beyond
+    short, factor = 1.0, 1.0
+    for _ in range(_STEPS):
+        needed = required(margin.times(factor))
+        if needed is None or factor > _WIDEST:
+            return None
+        if needed <= have:
+            break
+        short, factor = factor, factor * max(math.sqrt(needed / have), _NEAR)
+    else:
+        return None
+    while factor / short > _NEAR:
+        middle = math.sqrt(short * factor)
+        needed = required(margin.times(middle))
+        short, factor = (short, middle) if needed is not None and needed <= have else (middle, factor)
+    wide = margin.times(factor)
     parts = [] if wide.relative is None else [f"{_up(100 * wide.relative):g}%"]
     if wide.absolute is not None:
         parts.append(f"+{_up(100 * wide.absolute):g}pp" if share else f"+{_up(wide.absolute):g}")
@@ -85,7 +91,7 @@ def time_shortfall(
     tau: float,
     least: float,
     fewest: int,
-    margin: str | None = None,
+    margin: Callable[[], str | None],
 ) -> Shortfall | None:
     """What a comparison by ranks needs.
 
@@ -97,7 +103,7 @@ def time_shortfall(
         tau: Autocorrelation time, in samples.
         least: Fewest effective samples.
         fewest: Values on the smaller side.
-        margin: At which what there is would do; None when none is known.
+        margin: Gives the one at which what there is would do.
     """
     if planned is None:
         return Shortfall(
@@ -113,6 +119,7 @@ def time_shortfall(
     if have >= required and fewest >= min_samples:
         return None
     seconds = look.more_time(max(required / have, min_samples / fewest))
+    wider = margin()
     return Shortfall(
         needs=needs,
         have=have,
@@ -121,8 +128,8 @@ def time_shortfall(
         weight_percent=None,
         text=f"needs about {math.ceil(required)} independent {needs}, has {have:.1f}"
         + (f": {_more(look, seconds)}" if seconds is not None else _NO_TIME)
-        + _decided_at(margin),
-        margin=margin,
+        + _decided_at(wider),
+        margin=wider,
     )
 
 

@@ -271,7 +271,7 @@ def _assess_ranked(look: Look, metric: Metric, ranked: _Ranked, bare: Assessed) 
         tau=tau,
         least=ranked.least,
         fewest=ranked.fewest,
-        margin=_margin_now(look, metric, ranked, have),
+        margin=lambda: _margin_now(look, metric, ranked, have),
     )
     found = replace(bare.with_comparison(compared), limit=check, warnings=warnings, shortfall=shortfall)
     fewest, needs = ranked.fewest, ranked.needs
@@ -408,8 +408,7 @@ def _compared(config: JudgeConfig, metric: Metric, ranked: _Ranked, margin: Marg
         harm=metric.harm,
         margin=margin,
         spreads_differ=isinstance(metric, SamplesMetric),
-        pairs=ranked.pairs,
-        strata=ranked.strata,
+        design=ranked.pairs or ranked.strata,
     )
     wanted = ranked.has_means and (ranked.means or ranked.tied(margin))
     if ranked.fewest < config.min_samples or not wanted:

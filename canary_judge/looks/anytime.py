@@ -17,13 +17,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
 
+from canary_judge.arrays import log_sum_exp
 from canary_judge.config.metrics import GaugeMetric
 from canary_judge.config.model import JudgeConfig
-from canary_judge.judging.assessed import Assessed, Lately
+from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.recent import nulls, tolerated
 from canary_judge.looks.streams import Stream
 from canary_judge.results import Comparison, Harm, LimitCheck
@@ -96,6 +98,14 @@ class Design:
         return min(p, 1.0)
 
 
+class _Logs(NamedTuple):
+    """Log e of harm, of harm beyond the margin, and of within it."""
+
+    harm: float
+    beyond: float
+    within: float
+
+
 def anytime(config: JudgeConfig, one: Assessed, stream: Stream, design: Design) -> tuple[Assessed, Stream]:
     """The evidence of this look as evidence over all looks; and what the stream has to remember of it."""
     if one.settled is not None or (one.comparison is None and one.limit is None):
@@ -123,10 +133,10 @@ def _comparison(
         harm, beyond, within, _ = stream.checked or _NOTHING_CHECKED
     else:
         harm, beyond, within = (_of_p_value(config, p, progress) for p in _p_values(fixed))
-        if isinstance(stream.data, CountData):
-            beyond = _beyond(one, fixed, design, whole=beyond)
-            if fixed.exact and one.lately is not None:
-                harm, within = _exact(one, stream.data.counts, one.lately, design)
+        if isinstance(stream.data, CountData) and fixed.exact:
+            harm, beyond, within = _counted(one, fixed, stream.data.counts, design, whole=beyond)
+        elif one.lately is not None and one.lately.starts:
+            beyond = _with_starts(beyond, _mean([start.log_e for start in one.lately.starts]))
     stream = replace(stream, log_e_beyond=max(stream.log_e_beyond, beyond))
     has_margin = fixed.p_beyond_margin is not None
     p_any = [math.exp(-max(log_e, 0.0)) for log_e in (harm, stream.log_e_beyond, within)]
@@ -278,26 +288,63 @@ def _spaced(one: Assessed, stream: Stream, design: Design) -> Stream:
 # --- rare counts: the exact process ------------------------------------------------------------------------------
 
 
-def _beyond(one: Assessed, fixed: Comparison, design: Design, *, whole: float) -> float:
-    """Log e of harm beyond the margin: since any interval, where the margin is a ratio; else over the whole run."""
-    margin, lately = one.metric.parsed_margin(), one.lately
-    if lately is None or margin is None:
-        return min(whole, 0.0) if fixed.exact else whole
-    if at_margin := tolerated(one.metric, fixed):
-        late = _mean([start.log_e for start in lately.starts])
-        return _with_starts(_pooled(lately.counts, fixed, at_margin) if fixed.exact else whole, late)
-    if not fixed.exact:
-        return whole
-    # of two parts the larger counts, and of one it is not known as a ratio
-    relative = nulls(margin.relative or 0.0, one.metric.harm)
-    if not relative:
-        return min(whole, 0.0)
-    late = _mean([_since_any(lately, at, upward=up, design=design) for at, up in relative])
-    return min(whole, _with_starts(_pooled(lately.counts, fixed, relative), late))
+class _WholeRun:
+    """Evidence on rate ratios over the whole run: of all events, and of those without a burst.
+
+    Neither harm nor safety may rest on one interval: a burst is one event, however many errors it brings, and how large
+    bursts are is not known in the first minutes. So each must also hold without the largest one.
+    """
+
+    def __init__(self, counts: Counts, nulls: Sequence[float], phi: float) -> None:
+        self._nulls = list(dict.fromkeys([0.0, *nulls]))
+        some = [one for one in (counts, without_burst(counts, fewest=1)) if one is not None]
+        processes = [_process(one, self._nulls) for one in some]
+        self._log_e = {
+            upward: np.min([process.log_e(upward=upward, phi=phi)[0] for process in processes], axis=0)
+            for upward in (True, False)
+        }
+
+    def log_e(self, null: float, *, upward: bool) -> float:
+        """Log e against "the log ratio is at most the null" (upward), or at least."""
+        return float(self._log_e[upward][self._nulls.index(null)])
 
 
-def _since_any(lately: Lately, null: float, *, upward: bool, design: Design) -> float:
-    return harm_since(lately.counts, null=null, upward=upward, phi=lately.phi, acts=design.acts).log_e
+def _counted(one: Assessed, fixed: Comparison, counts: Counts, design: Design, *, whole: float) -> _Logs:
+    """Log e of rare events: harm at all and beyond the margin since any interval, and within it over the whole run.
+
+    Args:
+        one: The evidence of this look.
+        fixed: Its comparison.
+        counts: All intervals.
+        design: For the changes of weight.
+        whole: Log e of harm beyond the margin over the whole run, of the test that bounds both parts of a margin.
+    """
+    lately, harm = one.lately, one.metric.harm
+    assert lately is not None  # noqa: S101  (counts that are compared have it)
+    margin, phi = one.metric.parsed_margin(), fixed.dispersion or 1.0
+    share = 0.0 if margin is None else margin.relative or 0.0
+    relative, at_margin = nulls(share, harm), tolerated(one.metric, fixed)
+    asked = [null for null, _ in (*relative, *at_margin)]
+    run = _WholeRun(counts, asked, phi)
+    trusted = run if lately.counts is counts else _WholeRun(lately.counts, asked, phi)
+
+    def since_any(null: float, *, upward: bool) -> float:
+        found = harm_since(lately.counts, null=null, upward=upward, phi=lately.phi, acts=design.acts)
+        return _with_starts(trusted.log_e(null, upward=upward), found.log_e)
+
+    directions = [True, False] if harm is Harm.EITHER else [harm is Harm.INCREASE]
+    worse = _mean([since_any(0.0, upward=up) for up in directions])
+    if at_margin:
+        pooled = _mean([trusted.log_e(null, upward=up) for null, up in at_margin])
+        beyond = _with_starts(pooled, _mean([start.log_e for start in lately.starts]))
+    elif relative:  # of two parts the larger counts, and of one it is not known as a ratio
+        beyond = min(whole, _mean([since_any(null, upward=up) for null, up in relative]))
+    else:
+        beyond = min(whole, 0.0)
+    within = {up: run.log_e(null, upward=not up) for null, up in relative}
+    # a rate cannot fall by more than all of it, so that is ruled out
+    impossible = math.inf if share >= 1 else 0.0
+    return _Logs(worse, beyond, min(within.get(up, 0.0 if up else impossible) for up in directions))
 
 
 def _with_starts(whole: float, late: float) -> float:
@@ -305,51 +352,13 @@ def _with_starts(whole: float, late: float) -> float:
     return float(np.logaddexp(whole + math.log(WHOLE), late))
 
 
-def _pooled(counts: Counts, fixed: Comparison, ratios: Sequence[tuple[float, bool]]) -> float:
-    """Log e of harm beyond these ratios over the whole run."""
-    phi = fixed.dispersion or 1.0
-    return _mean([min(float(one.log_e(upward=up, phi=phi)[0, 1]) for one in _both(counts, [at])) for at, up in ratios])
-
-
-def _exact(one: Assessed, counts: Counts, lately: Lately, design: Design) -> tuple[float, float]:
-    """Log e of harm at all, since any interval, and of "within the margin" of a rate ratio, over the whole run.
-
-    Neither may rest on one interval: a burst is one event, however many errors it brings, and how large bursts are is
-    not known in the first minutes. So each must also hold without the largest one.
-    """
-    margin, phi = one.metric.parsed_margin(), (one.comparison.dispersion if one.comparison else None) or 1.0
-    relative = margin.relative if margin is not None else None
-    ups = [math.log1p(relative)] if relative else []
-    downs = [math.log1p(-relative)] if relative and relative < 1 else []
-    both = _both(counts, [*ups, *downs])
-    pooled = both if lately.counts is counts else _both(lately.counts, [])
-
-    def asked(*, upward: bool) -> tuple[float, float]:
-        whole = min(float(process.log_e(upward=upward, phi=phi)[0, 0]) for process in pooled)
-        harm = _with_starts(whole, _since_any(lately, 0.0, upward=upward, design=design))
-        if not (ups if upward else downs):
-            return harm, 0.0 if upward or not relative else math.inf  # no rate is that low
-        place = 1 if upward else 1 + len(ups)
-        return harm, min(float(process.log_e(upward=not upward, phi=phi)[0, place]) for process in both)
-
-    if one.metric.harm is not Harm.EITHER:
-        return asked(upward=one.metric.harm is Harm.INCREASE)
-    up, down = asked(upward=True), asked(upward=False)
-    return _mean([up[0], down[0]]), min(up[1], down[1])
-
-
 def _mean(logs: Sequence[float]) -> float:
     """Log of the mean of e-values, which is one."""
-    return float(special.logsumexp(logs)) - math.log(len(logs))
-
-
-def _both(counts: Counts, ratios: Sequence[float]) -> list[RateRatioProcess]:
-    """Of all events, and of those without a burst."""
-    return [_process(some, ratios) for some in (counts, without_burst(counts, fewest=1)) if some is not None]
+    return float(log_sum_exp(np.asarray(logs, dtype=float))) - math.log(len(logs))
 
 
 def _process(counts: Counts, ratios: Sequence[float]) -> RateRatioProcess:
-    return RateRatioProcess.start([[0.0, *ratios]]).update(
+    return RateRatioProcess.start([list(ratios)]).update(
         events_baseline=counts.events_baseline,
         exposure_baseline=counts.exposure_baseline,
         events_canary=counts.events_canary,
@@ -358,7 +367,7 @@ def _process(counts: Counts, ratios: Sequence[float]) -> RateRatioProcess:
 
 
 def _ratio_interval(counts: Counts, phi: float, alpha: float) -> Interval:
-    low, high = _process(counts, []).interval(alpha=alpha, phi=phi)
+    low, high = _process(counts, [0.0]).interval(alpha=alpha, phi=phi)
     return (
         float(np.exp(low[0])) if np.isfinite(low[0]) else None,
         float(np.exp(high[0])) if np.isfinite(high[0]) else None,

@@ -8,7 +8,7 @@ import numpy as np
 
 from canary_judge.arrays import Bool, Float, Int
 
-__all__ = ["Counts", "strata", "without_burst"]
+__all__ = ["Counts", "strata", "stratum_of", "without_burst"]
 
 # Intervals whose odds of exposure lie within this factor form one stratum.
 _STRATUM_WIDTH = np.log(1.02)
@@ -77,12 +77,15 @@ def strata(counts: Counts) -> Counts:
         ([20.0, 50.0], [180.0, 50.0])
     """
     both = counts.select((counts.exposure_canary > 0) & (counts.exposure_baseline > 0))
-    if both.exposure_canary.size == 0:
-        return both
-    odds = np.log(both.exposure_canary / both.exposure_baseline)
+    return both.by(stratum_of(both)) if both.exposure_canary.size else both
+
+
+def stratum_of(counts: Counts) -> Int:
+    """The stratum of each entry, shape (n,), counted from 0; both exposures are above 0, and n is not 0."""
+    odds = np.log(counts.exposure_canary / counts.exposure_baseline)
     # equal odds stay together whatever their last digit: bins are cut half a width from the smallest
     width = np.floor((odds - odds.min()) / _STRATUM_WIDTH + 0.5)
-    return both.by(np.unique(width, return_inverse=True)[1])
+    return np.unique(width, return_inverse=True)[1]
 
 
 def without_burst(counts: Counts, *, fewest: int = _BURST_INTERVALS) -> Counts | None:

@@ -43,32 +43,74 @@ class _Pooled(NamedTuple):
     strata: Counts
     law: SplitLaw | None
 
+    @classmethod
+    def of(cls, some: Counts, *, frequent: bool) -> _Pooled:
+        """Strata that are to be tested."""
+        return cls(some, None if frequent or some.events_canary.size == 1 else SplitLaw.of(some))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Test:
-    """The test that fits these events, of all strata or of some of them.
+    """The test that fits these events.
 
     Attributes:
         counts: One entry per interval.
+        whole: All strata.
+        calm: Without a burst, where there is one.
+        total: All of them in one entry.
+        scale: Of the effect.
+        proportion: As in `compare_counts`.
         phi: Their dispersion.
         between: Dispersion between the instances of the baseline.
-        rate: The baseline's rate.
-        frequent: The events are a large share of the exposure.
         by_null: The dispersion depends on the null.
         clumps: How many intervals clumps reach over; the dispersion has it.
     """
 
     counts: Counts
+    whole: _Pooled
+    calm: _Pooled | None
+    total: Counts
+    scale: Scale
+    proportion: bool
     phi: float
     between: float
-    rate: float
-    frequent: bool
     by_null: bool
     clumps: float
 
-    def pooled(self, some: Counts) -> _Pooled:
-        """Strata that are to be tested."""
-        return _Pooled(some, None if self.frequent or some.events_canary.size == 1 else SplitLaw.of(some))
+    @classmethod
+    def of(
+        cls, counts: Counts, *, margin: Margin | None, proportion: bool, between: float, phi: float | None
+    ) -> _Test | None:
+        """None without exposure on both sides in any interval."""
+        grouped = strata(counts)
+        if grouped.events_canary.size == 0:
+            return None
+        total = grouped.total()
+        frequent = _is_frequent(total, proportion=proportion)
+        rest = without_burst(counts)
+        clumps = residual_time(counts) if phi is None else 1.0
+        return cls(
+            counts=counts,
+            whole=_Pooled.of(grouped, frequent=frequent),
+            calm=None if rest is None else _Pooled.of(rest, frequent=frequent),
+            total=total,
+            scale=_scale(margin, _rate(total), proportion=proportion),
+            proportion=proportion,
+            phi=max(dispersion(counts) * clumps, between) if phi is None else phi,
+            between=between,
+            by_null=phi is None and needs_null(counts),
+            clumps=clumps,
+        )
+
+    @property
+    def rate(self) -> float:
+        """The baseline's rate."""
+        return _rate(self.total)
+
+    @property
+    def frequent(self) -> bool:
+        """The events are a large share of the exposure."""
+        return _is_frequent(self.total, proportion=self.proportion)
 
     def ratio(self, null: float, some: _Pooled) -> Tails:
         """Against a ratio of rates."""
@@ -88,22 +130,52 @@ class _Test:
             return self.phi
         return max(self.phi, dispersion(self.counts, null=null) * self.clumps, self.between)
 
-    def slow_within(self, margin: Margin, scale: Scale, *, upward: bool) -> float:
-        """The p-value of "within the margin" by what follows itself from interval to interval; 0 if nothing does."""
-        ratio = margin.factor(upward=upward)
-        if scale is Scale.DIFFERENCE and margin.absolute is not None:
-            change = margin.absolute if upward else -margin.absolute
-            ratio = 1 + change / self.rate if self.rate > 0 else 0.0
-        return residual_within(self.counts, ratio=ratio, upward=upward) if ratio > 0 else 0.0
+    def at_margin(self, margin: Margin, *, upward: bool) -> AtMargin:
+        """Against a margin: one that is the larger of two is exceeded only when both are."""
+        parts = self._parts(margin, self.whole, upward=upward)
+        shown = -1 if self.scale is Scale.DIFFERENCE else 0
+        within = max(parts[shown].within, self._slow_within(margin, upward=upward))
+        if self.calm is not None:  # safety must not rest on one interval
+            within = max(within, self._parts(margin, self.calm, upward=upward)[shown].within)
+        return AtMargin(beyond=max(one.beyond for one in parts), within=within)
 
-    def margin(self, margin: Margin, some: _Pooled, *, upward: bool, proportion: bool) -> list[AtMargin]:
+    def _parts(self, margin: Margin, some: _Pooled, *, upward: bool) -> list[AtMargin]:
         """Against each part of a margin: the relative one first."""
         found = []
         if margin.relative is not None:
             found.append(self.ratio(margin.factor(upward=upward), some))
-        if margin.absolute is not None and proportion:
+        if margin.absolute is not None and self.proportion:
             found.append(self.difference(margin.absolute if upward else -margin.absolute, some))
         return [AtMargin.of(tails, upward=upward) for tails in found]
+
+    def _slow_within(self, margin: Margin, *, upward: bool) -> float:
+        """The p-value of "within the margin" by what follows itself from interval to interval; 0 if nothing does."""
+        ratio = margin.factor(upward=upward)
+        if self.scale is Scale.DIFFERENCE and margin.absolute is not None:
+            change = margin.absolute if upward else -margin.absolute
+            ratio = 1 + change / self.rate if self.rate > 0 else 0.0
+        return residual_within(self.counts, ratio=ratio, upward=upward) if ratio > 0 else 0.0
+
+    def measure(self, level: float) -> tuple[float | None, Interval]:
+        """The effect and its interval at a level of confidence."""
+        grouped = self.whole.strata
+        if self.scale is Scale.DIFFERENCE:
+            effect = float(self.total.events_canary[0] / self.total.exposure_canary[0]) - self.rate
+            return effect, difference_interval(grouped, level=level, phi=self.phi)
+        if self.frequent:
+            return rate_ratio_estimate(grouped), score_ratio_interval(grouped, level=level, phi=self.phi)
+        return rate_ratio_interval(grouped, level=level, phi=self.phi, law=self.whole.law)
+
+    @property
+    def method(self) -> str:
+        """As it is shown."""
+        if self.scale is Scale.DIFFERENCE:
+            name = "Farrington-Manning score test"
+        elif self.frequent:
+            name = "score test of the ratio of proportions"
+        else:
+            name = "exact conditional binomial test"
+        return name + (" by strata of the traffic split" if self.whole.strata.events_canary.size > 1 else "")
 
 
 def compare_counts(
@@ -136,66 +208,44 @@ def compare_counts(
         >>> round(found.effect, 2), round(found.p_beyond_margin, 5)
         (4.56, 0.00161)
     """
-    grouped = strata(counts)
-    if grouped.events_canary.size == 0:
+    test = _Test.of(counts, margin=margin, proportion=proportion, between=between, phi=phi)
+    if test is None:
         return None
-    by_null, clumps = phi is None and needs_null(counts), 1.0
-    if phi is None:
-        clumps = residual_time(counts)
-        phi = max(dispersion(counts) * clumps, between)
-    total = grouped.total()
+    tested = margin if margin is not None and (margin.relative is not None or proportion) else None
+    p_values = ask(harm, tested, at_par=test.ratio(1.0, test.whole), at_margin=test.at_margin)
+    total = test.total
     events_b, exposure_b = float(total.events_baseline[0]), float(total.exposure_baseline[0])
     events_c, exposure_c = float(total.events_canary[0]), float(total.exposure_canary[0])
-    rate_b = events_b / exposure_b
-    frequent = proportion and (events_b + events_c) / (exposure_b + exposure_c) > _FREQUENT
-    test = _Test(
-        counts=counts, phi=phi, between=between, rate=rate_b, frequent=frequent, by_null=by_null, clumps=clumps
-    )
-    whole = test.pooled(grouped)
-    scale = _scale(margin, rate_b, proportion=proportion)
-    calm = None if (rest := without_burst(counts)) is None else test.pooled(rest)
-
-    def at_margin(margin: Margin, *, upward: bool) -> AtMargin:
-        parts = test.margin(margin, whole, upward=upward, proportion=proportion)
-        part = -1 if scale is Scale.DIFFERENCE else 0
-        within = parts[part].within
-        if calm is not None:  # safety must not rest on one interval
-            within = max(within, test.margin(margin, calm, upward=upward, proportion=proportion)[part].within)
-        within = max(within, test.slow_within(margin, scale, upward=upward))
-        # a margin that is the larger of two is exceeded only when both are
-        return AtMargin(beyond=max(one.beyond for one in parts), within=within)
-
-    def measure(level: float) -> tuple[float | None, Interval]:
-        if scale is Scale.DIFFERENCE:
-            return events_c / exposure_c - rate_b, difference_interval(grouped, level=level, phi=phi)
-        if frequent:
-            return rate_ratio_estimate(grouped), score_ratio_interval(grouped, level=level, phi=phi)
-        return rate_ratio_interval(grouped, level=level, phi=phi, law=whole.law)
-
-    tested = margin if margin is not None and (margin.relative is not None or proportion) else None
-    p_values = ask(harm, tested, at_par=test.ratio(1.0, whole), at_margin=at_margin)
-    several = grouped.events_canary.size > 1
     return Compared(
-        measure=measure,
+        measure=test.measure,
         evidence=Comparison(
-            method=_method(scale, frequent=frequent) + (" by strata of the traffic split" if several else ""),
-            exact=scale is Scale.RATIO and not frequent,
-            strata=grouped.events_canary.size,
-            scale=scale,
-            margin=None if margin is None else margin.shown(harm, scale, level=rate_b),
-            baseline=rate_b,
+            method=test.method,
+            exact=test.scale is Scale.RATIO and not test.frequent,
+            strata=test.whole.strata.events_canary.size,
+            scale=test.scale,
+            margin=None if margin is None else margin.shown(harm, test.scale, level=test.rate),
+            baseline=test.rate,
             canary=events_c / exposure_c,
             p_harm=p_values.harm,
             p_beyond_margin=p_values.beyond,
             p_within_margin=p_values.within,
             n_baseline=exposure_b,
             n_canary=exposure_c,
-            n_effective=(events_b + events_c) / phi,
-            dispersion=phi,
+            n_effective=(events_b + events_c) / test.phi,
+            dispersion=test.phi,
             events_baseline=events_b,
             events_canary=events_c,
         ),
     )
+
+
+def _rate(total: Counts) -> float:
+    return float(total.events_baseline[0] / total.exposure_baseline[0])
+
+
+def _is_frequent(total: Counts, *, proportion: bool) -> bool:
+    events = total.events_baseline[0] + total.events_canary[0]
+    return proportion and bool(events / (total.exposure_baseline[0] + total.exposure_canary[0]) > _FREQUENT)
 
 
 def _scale(margin: Margin | None, rate: float, *, proportion: bool) -> Scale:
@@ -203,12 +253,6 @@ def _scale(margin: Margin | None, rate: float, *, proportion: bool) -> Scale:
     if margin is None or margin.absolute is None or not proportion:
         return Scale.RATIO
     return Scale.DIFFERENCE if margin.absolute > (margin.relative or 0.0) * rate else Scale.RATIO
-
-
-def _method(scale: Scale, *, frequent: bool) -> str:
-    if scale is Scale.DIFFERENCE:
-        return "Farrington-Manning score test"
-    return "score test of the ratio of proportions" if frequent else "exact conditional binomial test"
 
 
 def limit_counts(counts: Counts, *, limit: float, harm: Harm, proportion: bool) -> LimitCheck | None:

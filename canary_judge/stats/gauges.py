@@ -83,8 +83,7 @@ def compare_values(
     harm: Harm,
     margin: Margin | None,
     spreads_differ: bool = False,
-    pairs: Pairs | None = None,
-    strata: Strata | None = None,
+    design: Pairs | Strata | None = None,
 ) -> Compared:
     """Compare two series (or two samples of raw values) by ranks.
 
@@ -104,9 +103,9 @@ def compare_values(
         margin: Largest tolerated degradation; None: only "worse at all" is asked.
         spreads_differ: Take no less than Brunner and Munzel's variance, which holds when the sides have different
             spreads; with very unequal sample sizes the usual one does not.
-        pairs: The same values where those of both sides were taken at the same moments, with the gaps of one side.
-        strata: Of raw values, the intervals within which they are compared (`stratified_ranks`), where enough of them
-            have both sides.
+        design: The same values as pairs where those of both sides were taken at the same moments, with the gaps of one
+            side; of raw values, the intervals within which they are compared (`stratified_ranks`), where enough of
+            them have both sides.
 
     Returns:
         The evidence. The effect is a ratio when the margin is relative and all values are positive, else a
@@ -119,43 +118,22 @@ def compare_values(
         >>> round(c.effect, 2), c.p_beyond_margin < 1e-6
         (1.77, True)
     """
-    n_effective = effective_samples(baseline=baseline.size, canary=canary.size, tau=tau)
-    df = max(2 * n_effective - 2, 1.0)
     lowest = min(float(baseline.min()), float(canary.min()))
-    logarithms = margin is not None and margin.relative is not None and lowest > 0
     test = _RankTest(
         baseline=baseline,
         canary=canary,
         tau=tau,
-        df=df,
         spreads_differ=spreads_differ,
-        logarithms=logarithms,
-        pairs=pairs,
-        strata=strata,
+        logarithms=margin is not None and margin.relative is not None and lowest > 0,
+        design=design,
     )
-
-    def at_margin(margin: Margin, *, upward: bool) -> AtMargin:
-        def shifted(values: Float) -> Float:
-            return margin.shifted(values, upward=upward)
-
-        beyond = test.harm(shifted, upward=upward)
-        return AtMargin(beyond=beyond, within=test.safety(shifted, upward=upward))
-
-    scale = scale_of(margin, lowest=lowest)
     at_par = Tails(above=test.harm(np.asarray, upward=True), below=test.harm(np.asarray, upward=False))
-    p_values = ask(harm, margin, at_par=at_par, at_margin=at_margin)
-    worth = n_effective
-    if pairs is not None:
-        # what both sides share costs the pairs nothing; but few values cannot tell that it is shared
-        paired = rank_scores(baseline=baseline, canary=canary, inflation=pairs.inflation)[1]
-        worth = paired if paired >= max(_MANY_PAIRS, _CLEAR_GAIN * worth) else worth
-    usual = float(np.median(baseline))
+    p_values = ask(harm, margin, at_par=at_par, at_margin=test.at_margin)
+    usual, scale, worth = float(np.median(baseline)), scale_of(margin, lowest=lowest), test.worth
     return Compared(
-        measure=lambda level: _shift(baseline=baseline, canary=canary, scale=scale, tau=tau, df=df, level=level),
+        measure=lambda level: test.shift(scale, level),
         evidence=Comparison(
-            method="Mann-Whitney"
-            + (" and signed ranks" if pairs is not None else " within intervals" if strata is not None else "")
-            + (" on n/tau effective samples" if tau > 1 else ""),
+            method=test.method,
             scale=scale,
             margin=None if margin is None else margin.shown(harm, scale, level=usual),
             baseline=usual,
@@ -166,7 +144,7 @@ def compare_values(
             n_baseline=baseline.size,
             n_canary=canary.size,
             n_effective=worth,
-            tau=baseline.size / worth if pairs is not None else tau,
+            tau=baseline.size / worth if isinstance(design, Pairs) else tau,
         ),
     )
 
@@ -179,54 +157,82 @@ class _RankTest:
         baseline: Shape (n_b,), finite.
         canary: Shape (n_c,), finite.
         tau: Autocorrelation time of the ranks.
-        df: Degrees of freedom of Student's t.
         spreads_differ: As in `compare_values`.
         logarithms: Differences are taken of logarithms.
-        pairs: As in `compare_values`.
-        strata: As in `compare_values`.
+        design: As in `compare_values`.
     """
 
     baseline: Float
     canary: Float
     tau: float
-    df: float
     spreads_differ: bool
     logarithms: bool
-    pairs: Pairs | None
-    strata: Strata | None
+    design: Pairs | Strata | None
+
+    @property
+    def n_effective(self) -> float:
+        """Of the two sides by themselves."""
+        return effective_samples(baseline=self.baseline.size, canary=self.canary.size, tau=self.tau)
+
+    @property
+    def df(self) -> float:
+        """Degrees of freedom of Student's t."""
+        return max(2 * self.n_effective - 2, 1.0)
+
+    @property
+    def worth(self) -> float:
+        """Effective samples: what both sides share costs pairs nothing, but few values cannot tell that they do."""
+        if not isinstance(self.design, Pairs):
+            return self.n_effective
+        paired = rank_scores(baseline=self.baseline, canary=self.canary, inflation=self.design.inflation)[1]
+        return paired if paired >= max(_MANY_PAIRS, _CLEAR_GAIN * self.n_effective) else self.n_effective
+
+    @property
+    def method(self) -> str:
+        """As it is shown."""
+        by = {Pairs: " and signed ranks", Strata: " within intervals"}.get(type(self.design), "")
+        return "Mann-Whitney" + by + (" on n/tau effective samples" if self.tau > 1 else "")
+
+    def at_margin(self, margin: Margin, *, upward: bool) -> AtMargin:
+        """Both questions against the baseline made worse by the margin."""
+
+        def shifted(values: Float) -> Float:
+            return margin.shifted(values, upward=upward)
+
+        return AtMargin(beyond=self.harm(shifted, upward=upward), within=self.safety(shifted, upward=upward))
 
     def harm(self, shift: Callable[[Float], Float], *, upward: bool) -> float:
         """The p-value of "no harm beyond the shift"."""
         reference, canary, gap = self._sides(shift, lost=-np.inf if upward else np.inf)
         ranked = self._ranks(reference, canary).worse(upward=upward)
-        if self.pairs is None:
+        if not isinstance(self.design, Pairs):
             return ranked
         logarithms = self.logarithms and reference[~gap].min() > 0
         differences = np.full(canary.size, -np.inf if upward else np.inf)
         whole = (np.log(side[~gap]) if logarithms else side[~gap] for side in (canary, reference))
         differences[~gap] = np.subtract(*whole)
-        return combined_p_value([ranked, _signed_tails(differences, self.pairs.inflation).worse(upward=upward)])
+        return combined_p_value([ranked, _signed_tails(differences, self.design.inflation).worse(upward=upward)])
 
     def safety(self, shift: Callable[[Float], Float], *, upward: bool) -> float:
         """The p-value of "harm of the shift, or more"."""
         reference, canary, _ = self._sides(shift, lost=np.inf if upward else -np.inf)
-        if self.pairs is None:
+        known = self.design
+        if not isinstance(known, Pairs):
             return self._ranks(reference, canary).better(upward=upward)
-        known = self.pairs
         t, n = rank_scores(baseline=reference, canary=canary, inflation=known.inflation, tau=known.tau)
         return student_tails(t, max(n - 1, 1.0)).better(upward=upward)
 
     def _sides(self, shift: Callable[[Float], Float], *, lost: float) -> tuple[Float, Float, Bool]:
         """The shifted baseline and the canary, the gaps of one of them filled, and where they are."""
-        if self.pairs is None:
+        if not isinstance(self.design, Pairs):
             return shift(self.baseline), self.canary, np.zeros(self.canary.size, dtype=bool)
-        gaps = [np.isnan(side) for side in (self.pairs.baseline, self.pairs.canary)]
-        reference = np.where(gaps[0], -lost, shift(self.pairs.baseline))
-        return reference, np.where(gaps[1], lost, self.pairs.canary), gaps[0] | gaps[1]
+        gaps = [np.isnan(side) for side in (self.design.baseline, self.design.canary)]
+        reference = np.where(gaps[0], -lost, shift(self.design.baseline))
+        return reference, np.where(gaps[1], lost, self.design.canary), gaps[0] | gaps[1]
 
     def _ranks(self, reference: Float, canary: Float) -> Tails:
-        if self.strata is not None:
-            known = self.strata
+        if isinstance(self.design, Strata):
+            known = self.design
             within = stratified_ranks(baseline=reference, canary=canary, intervals=known.intervals, tau=known.tau)
             if within is not None:
                 return within.tails
@@ -236,6 +242,21 @@ class _RankTest:
         return _rank_tails(
             reference=reference, canary=canary, tau=self.tau, df=self.df, spreads_differ=self.spreads_differ
         )
+
+    def shift(self, scale: Scale, level: float) -> tuple[float, Interval]:
+        """Hodges-Lehmann shift and its interval, of logarithms where a ratio is shown."""
+        quantile = float(special.stdtrit(self.df, 1 - (1 - level) / 2))
+        # the untied deviation: ties at one shift are none at the next, and it is the wider one
+        sigma = np.sqrt(self.baseline.size * self.canary.size * (self.baseline.size + self.canary.size + 1) / 12)
+        half_width = float(quantile * np.sqrt(self.tau) * sigma) if level < 1 else 0.0
+        transform: Callable[[Float], Float] = np.log if scale is Scale.RATIO else np.asarray
+        sides = {"baseline": transform(self.baseline), "canary": transform(self.canary)}
+        effect, (low, high) = shift_interval(**sides, half_width=half_width)
+        if level == 1:
+            low = high = None
+        if scale is Scale.DIFFERENCE:
+            return effect, (low, high)
+        return float(np.exp(effect)), (_exp(low), _exp(high))
 
 
 def _rank_tails(*, reference: Float, canary: Float, tau: float, df: float, spreads_differ: bool) -> Tails:
@@ -256,23 +277,6 @@ def _signed_tails(differences: Float, inflation: float) -> Tails:
 def student_tails(t: float, df: float) -> Tails:
     """Both tails of Student's t."""
     return Tails(above=float(special.stdtr(df, -t)), below=float(special.stdtr(df, t)))
-
-
-def _shift(
-    *, baseline: Float, canary: Float, scale: Scale, tau: float, df: float, level: float
-) -> tuple[float, Interval]:
-    """Hodges-Lehmann shift and its interval, of logarithms where a ratio is shown."""
-    quantile = float(special.stdtrit(df, 1 - (1 - level) / 2))
-    # the untied deviation: ties at one shift are none at the next, and it is the wider one
-    sigma = np.sqrt(baseline.size * canary.size * (baseline.size + canary.size + 1) / 12)
-    half_width = float(quantile * np.sqrt(tau) * sigma) if level < 1 else 0.0
-    transform: Callable[[Float], Float] = np.log if scale is Scale.RATIO else np.asarray
-    effect, (low, high) = shift_interval(baseline=transform(baseline), canary=transform(canary), half_width=half_width)
-    if level == 1:
-        low = high = None
-    if scale is Scale.DIFFERENCE:
-        return effect, (low, high)
-    return float(np.exp(effect)), (_exp(low), _exp(high))
 
 
 def _exp(value: float | None) -> float | None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from scipy import special
 
-from canary_judge.arrays import Float
+from canary_judge.arrays import Float, log_sum_exp
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -115,7 +115,7 @@ class RateRatioProcess:
         with np.errstate(divide="ignore"):
             log_weights = np.log(weights / np.where(total > 0, total, 1.0))
         # beyond the last node nothing is looked for
-        return np.where(total[:, :, 0] > 0, special.logsumexp(gain + log_weights, axis=2), 0.0)
+        return np.where(total[:, :, 0] > 0, log_sum_exp(gain + log_weights), 0.0)
 
     def interval(self, *, alpha: float, phi: ArrayLike = 1.0) -> tuple[Float, Float]:
         """Confidence sequence of the log rate ratio, two-sided at 1 - alpha: lower and upper ends, shape (m,).
@@ -127,7 +127,7 @@ class RateRatioProcess:
         phi = np.broadcast_to(np.asarray(phi, dtype=float), (len(self.nulls),))[:, None]
         scaled, slope = self.likelihood[:, : nodes.size] / phi, self.slope[:, : nodes.size] / phi
         weights = _prior(nodes)
-        mixture = special.logsumexp(scaled + np.log(weights / weights.sum()), axis=1)
+        mixture = log_sum_exp(scaled + np.log(weights / weights.sum()))
         short = np.asarray(mixture)[:, None] - scaled - np.log(1 / alpha)  # negative inside
         low, high = np.empty(len(scaled)), np.empty(len(scaled))
         for row, (outside, steep) in enumerate(zip(short, slope, strict=True)):

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import special
 
 from canary_judge.arrays import Float
-from canary_judge.stats.counts import Counts
+from canary_judge.stats.counts import Counts, stratum_of
 from canary_judge.stats.dependence import autocorrelation, autocorrelation_time
 from canary_judge.stats.exact import rate_ratio_estimate
 from canary_judge.stats.paired import ewc_error
@@ -72,7 +72,8 @@ def residual_within(counts: Counts, *, ratio: float, upward: bool) -> float:
     rest, moved = found[0], at_null[0]
     tau = float(autocorrelation_time(autocorrelation(rest[None, :]), np.array([rest.size]))[0])
     cosines = int(np.clip(round(rest.size / (4 * tau)), _FEWEST_COSINES, _MOST_COSINES))
-    error, df = ewc_error(moved, count=cosines)
+    # at the estimated ratio: away from it the residuals follow the traffic, which is no clump
+    error, df = ewc_error(rest, count=cosines)
     mean = float(moved.mean())
     t = mean / error if error > 0 else math.copysign(math.inf, mean) if mean else 0.0
     return float(special.stdtr(df, t if upward else -t))
@@ -87,7 +88,20 @@ def _residuals(counts: Counts, ratio: float | None) -> tuple[Float, float] | Non
     hits = np.count_nonzero(used.events_canary)
     if used.events_canary.size < _FEWEST or hits < _FEWEST_WITH_EVENTS or not used.events_baseline.any():
         return None
-    ratio = (rate_ratio_estimate(used) or 1.0) if ratio is None else ratio
-    odds = used.exposure_canary / used.exposure_baseline * ratio
+    odds = used.exposure_canary / used.exposure_baseline * (_estimated(used) if ratio is None else ratio)
     share, events = odds / (1 + odds), used.events_canary + used.events_baseline
     return np.asarray(used.events_canary - share * events), float((events * share * (1 - share)).sum())
+
+
+def _estimated(counts: Counts) -> Float:
+    """The ratio of rates of each interval, shape (n,): of its stratum, where strata are long enough to tell clumps.
+
+    A weight that is changed may change the ratio, and that is no clump.
+    """
+    labels = stratum_of(counts)
+    pooled = rate_ratio_estimate(counts) or 1.0
+    ratios = np.full(labels.size, pooled)
+    if np.bincount(labels).min() >= _FEWEST:
+        for label in range(labels.max() + 1):
+            ratios[labels == label] = rate_ratio_estimate(counts.select(labels == label)) or pooled
+    return ratios

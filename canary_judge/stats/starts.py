@@ -1,8 +1,8 @@
 """Harm that may have begun at any moment: a mixture over starting times, conditional on all events of each interval.
 
 Evidence over the whole run is diluted by the healthy hours before a fault. Here each interval may be the first of
-the harm: a quarter of the weight is spread over all of them, a quarter kept for acts (a change of weight) that are
-known to change things. The weights add up to no more than a half over an endless run; with the other half on evidence
+the harm: an eighth of the weight is spread over all of them, an eighth kept for acts (a change of weight) that are
+known to change things. The weights add up to no more than a quarter over an endless run; with the others on evidence
 over the whole run (`WHOLE`) the sum is an e-process (Ville's inequality), whenever one looks.
 
 References:
@@ -13,24 +13,25 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy import special
 
-from canary_judge.arrays import Float
+from canary_judge.arrays import Float, log_sum_exp
 from canary_judge.stats.counts import Counts
 
 __all__ = ["NOT_WORSE_LATELY", "WHOLE", "StartEvidence", "harm_since", "recent_dispersion"]
 
 # A canary whose newest data speak so clearly of harm gets no more traffic.
 NOT_WORSE_LATELY = 3.0
-WHOLE = 0.5
-_SPREAD, _ACTS, _SCALE = 0.25, 0.25, 240.0
+WHOLE = 0.75
+_SPREAD, _ACTS, _SCALE = 0.125, 0.125, 240.0
 # Log ratios beyond the null, and the widths of the mixture of normals over them.
 _NODES, _SMALLEST, _LARGEST, _WIDTHS = 24, 0.05, 4.0, (1.0, 0.3)
+# Of e, before the range of floats ends.
+_LARGEST_EXPONENT = 700.0
 _BLOCK, _FEWEST_BLOCKS = 8, 5
 _STANDARD_ERRORS = 1.645
 
@@ -70,7 +71,7 @@ def harm_since(counts: Counts, *, null: float, upward: bool, phi: float, acts: S
         ...                 events_canary=worse, exposure_canary=calm * 10)
         >>> found = harm_since(counts, null=float(np.log(1.5)), upward=True, phi=1.0)
         >>> round(found.log_e, 1), found.since
-        (18.4, 165)
+        (17.7, 165)
     """
     sign = 1.0 if upward else -1.0
     delta, log_weights = _alternatives()
@@ -98,13 +99,13 @@ def harm_since(counts: Counts, *, null: float, upward: bool, phi: float, acts: S
     peak = log_weights + so_far[-1] - lowest
     best = int(np.argmax(peak))
     return StartEvidence(
-        log_e=float(special.logsumexp(log_weights + calm)),
-        worse=float(np.exp(min(float(special.logsumexp(peak)), 700.0))),
+        log_e=float(log_sum_exp(log_weights + calm)),
+        worse=float(np.exp(min(float(log_sum_exp(peak)), _LARGEST_EXPONENT))),
         since=int(np.flatnonzero(so_far[:-1, best] == lowest[best])[-1]),
     )
 
 
-def recent_dispersion(counts: Counts, *, whole: float, between: float = 1.0) -> float:
+def recent_dispersion(counts: Counts, *, whole: Callable[[], float]) -> float:
     """Dispersion of the split of the events that does not take a change of the ratio for clumps; at least 1.
 
     Blocks of 8 intervals have a ratio each, so that only what varies within a block counts. While few blocks have
@@ -112,13 +113,12 @@ def recent_dispersion(counts: Counts, *, whole: float, between: float = 1.0) -> 
 
     Args:
         counts: One entry per interval, in order of time.
-        whole: The dispersion over the whole run.
-        between: Dispersion between the instances of the baseline.
+        whole: Gives the dispersion over the whole run.
 
     Examples:
         >>> worse = np.repeat([2.0, 20.0], 80)
         >>> recent_dispersion(Counts(events_baseline=np.full(160, 20.0), exposure_baseline=np.full(160, 1e3),
-        ...                          events_canary=worse, exposure_canary=np.full(160, 1e2)), whole=3.0)
+        ...                          events_canary=worse, exposure_canary=np.full(160, 1e2)), whole=lambda: 3.0)
         1.0
     """
     c, b = counts.events_canary, counts.events_baseline
@@ -134,7 +134,7 @@ def recent_dispersion(counts: Counts, *, whole: float, between: float = 1.0) -> 
     blocks = np.unique(block[both]).size
     c, b, n_c, n_b, block = c[both], b[both], n_c[both], n_b[both], block[both]
     if not c.size:
-        return max(whole, between)
+        return whole()
     events, all_events = c + b, of_block(c + b)
     # each block's own ratio, at the split of the traffic of each interval
     odds = n_c / n_b * of_block(c) * of_block(n_b) / (of_block(b) * of_block(n_c))
@@ -147,7 +147,7 @@ def recent_dispersion(counts: Counts, *, whole: float, between: float = 1.0) -> 
     phi = 1.0
     if expected > 0 and observed - expected > _STANDARD_ERRORS * np.sqrt(noise):
         phi = observed / expected
-    return max(phi, between) if blocks >= _FEWEST_BLOCKS else max(phi, whole, between)
+    return phi if blocks >= _FEWEST_BLOCKS else max(phi, whole())
 
 
 def _start_weights(count: int, acts: Sequence[int]) -> Float:

@@ -13,7 +13,7 @@ from tests.builders import GAUGE, counted, quality
 from tests.builders import samples as of_all
 
 pytestmark = pytest.mark.slow
-N = 500
+N = 1000
 
 
 @pytest.mark.parametrize("history", [480, 0], ids=["history", "alone"])

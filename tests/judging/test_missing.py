@@ -70,7 +70,7 @@ def test_no_row_where_nothing_happened_counts_like_a_zero(seed):
 
 
 def test_where_zeros_are_written_a_missing_row_is_a_hole():
-    table = drawn(2, rate=0.02)
+    table = drawn(1, rate=0.02)
     canary = (table["side"] == "canary") & (table["errors"] > 1)
     table.loc[canary, "errors"] = np.nan
     found = judged(table)
@@ -80,11 +80,11 @@ def test_where_zeros_are_written_a_missing_row_is_a_hole():
 
 @pytest.mark.parametrize("every", [1, 7, N])
 def test_holes_among_zeros_withhold_a_pass_however_often_one_looks(every):
-    table = drawn(2, rate=0.02)
+    table = drawn(1, rate=0.02)
     canary = (table["side"] == "canary") & (table["errors"] > 1)
     table.loc[canary, "errors"] = np.nan
     assert watched(table, every).metrics[0].outcome is not Outcome.SAFE
-    assert watched(drawn(2, rate=0.02), every).metrics[0].outcome is not Outcome.INSUFFICIENT
+    assert watched(drawn(1, rate=0.02), every).metrics[0].outcome is not Outcome.INSUFFICIENT
 
 
 @pytest.mark.parametrize(

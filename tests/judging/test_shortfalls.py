@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from canary_judge import JudgeConfig, Monitor
+from canary_judge.judging.shortfalls import would_do
 from canary_judge.judging.verdict import judge_samples
 from canary_judge.results import Outcome
 from canary_judge.samples import Samples
+from canary_judge.stats.margins import Margin
 from tests.builders import config, counted, gauged, window
 from tests.judging.test_recent import MINUTE, NOON, frame
 
@@ -79,3 +81,28 @@ def test_the_short_form_fits_a_line(seed):
     assert found.short.endswith("x, margin 1.1x")
     broken = judged(GAUGE, gauged([np.nan] * 60, [1.0] * 60))
     assert len(broken.short) <= 60
+
+
+@pytest.mark.parametrize("upward", [True, False])
+@pytest.mark.parametrize("have", [12.0, 40.0, 75.0, 300.0, 20_000.0])
+def test_the_margin_that_would_do_is_the_narrowest(upward, have):
+    def required(margin):
+        ratio = margin.factor(upward=upward)
+        return None if ratio <= 0 else 7.0 / np.log(ratio) ** 2
+
+    asked = Margin(relative=0.02)
+    told = would_do(asked, have, required, share=True)
+    narrowest = abs(np.expm1((1 if upward else -1) * np.sqrt(7.0 / have)))
+    if narrowest > 16 * asked.relative:
+        assert told is None
+    else:
+        found = float(told.removesuffix("%")) / 100
+        assert max(narrowest, asked.relative) <= found * (1 + 1e-9)
+        # to 2 %, rounded up to two digits
+        assert found <= max(narrowest, asked.relative) * 1.02 * 1.1
+
+
+def test_nothing_is_told_where_no_margin_would_do():
+    assert would_do(Margin(relative=0.1), 5.0, lambda _: None, share=True) is None
+    assert would_do(Margin(relative=0.1), 0.0, lambda _: 1.0, share=True) is None
+    assert would_do(None, 5.0, lambda _: 1.0, share=True) is None

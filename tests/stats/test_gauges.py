@@ -122,7 +122,7 @@ def test_a_shared_wave_cancels_where_the_moments_are_the_same():
     b, c = wave * rng.lognormal(0, 0.05, 120), 1.1 * wave * rng.lognormal(0, 0.05, 120)
     evidence = {
         pairs is not None: compare_values(
-            baseline=b, canary=c, tau=10.0, harm=Harm.INCREASE, margin=Margin(relative=0.05), pairs=pairs
+            baseline=b, canary=c, tau=10.0, harm=Harm.INCREASE, margin=Margin(relative=0.05), design=pairs
         ).evidence.p_harm
         for pairs in (None, Pairs(baseline=b, canary=c))
     }
@@ -239,10 +239,10 @@ def test_lost_values_are_worst_where_safety_is_asked_and_best_where_harm_is(lost
         common, pairs = with_gaps(seed, lost, times=1.1)
         whole = Pairs(baseline=common["baseline"], canary=common["canary"])
         margin = Margin(relative=0.1)
-        safe.append(compare_values(**common, margin=margin, pairs=pairs).evidence.p_within_margin <= 0.05)
-        dropped.append(compare_values(**common, margin=margin, pairs=whole).evidence.p_within_margin <= 0.05)
+        safe.append(compare_values(**common, margin=margin, design=pairs).evidence.p_within_margin <= 0.05)
+        dropped.append(compare_values(**common, margin=margin, design=whole).evidence.p_within_margin <= 0.05)
         common, pairs = with_gaps(seed, lost, side="baseline")
-        found.append(compare_values(**common, margin=None, pairs=pairs).evidence.p_harm <= 0.01)
+        found.append(compare_values(**common, margin=None, design=pairs).evidence.p_harm <= 0.01)
     assert np.mean(safe) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
     assert np.mean(found) <= 0.01 + 3 * np.sqrt(0.01 * 0.99 / 200)
     assert np.mean(dropped) > np.mean(safe)
@@ -251,18 +251,18 @@ def test_lost_values_are_worst_where_safety_is_asked_and_best_where_harm_is(lost
 def test_without_gaps_pairs_are_what_they_were():
     common, _ = with_gaps(1, 0)
     pairs = Pairs(baseline=common["baseline"], canary=common["canary"])
-    found = compare_values(**common, margin=Margin(relative=0.1), pairs=pairs).evidence
+    found = compare_values(**common, margin=Margin(relative=0.1), design=pairs).evidence
     mirrored = compare_values(
         baseline=common["canary"],
         canary=common["baseline"],
         tau=1.0,
         harm=Harm.DECREASE,
         margin=Margin(relative=0.1),
-        pairs=Pairs(baseline=common["canary"], canary=common["baseline"]),
+        design=Pairs(baseline=common["canary"], canary=common["baseline"]),
     ).evidence
     assert found.p_harm == pytest.approx(mirrored.p_harm, rel=1e-9)
 
 
 def test_harm_that_is_clear_stays_so_whatever_was_lost():
     common, pairs = with_gaps(2, 6, times=1.5)
-    assert compare_values(**common, margin=Margin(relative=0.1), pairs=pairs).evidence.p_beyond_margin < 1e-3
+    assert compare_values(**common, margin=Margin(relative=0.1), design=pairs).evidence.p_beyond_margin < 1e-3

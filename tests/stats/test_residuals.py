@@ -31,7 +31,7 @@ def test_by_hand():
     over = (rest**2).sum() / ((c + b) * share * (1 - share)).sum()
     assert residual_time(one) == pytest.approx(max(tau * min(over, 1.0), 1.0), rel=1e-6)
     moved = c - 0.6 * (c + b)
-    error, df = ewc_error(moved, count=int(np.clip(round(60 / (4 * tau)), 3, 12)))
+    error, df = ewc_error(rest, count=int(np.clip(round(60 / (4 * tau)), 3, 12)))
     assert residual_within(one, ratio=1.5, upward=True) == pytest.approx(
         stats.t.cdf(moved.mean() / error, df), rel=1e-6
     )
@@ -55,3 +55,22 @@ def test_a_handful_of_canary_events_says_nothing_of_how_they_follow_each_other(h
 def test_a_margin_is_not_ruled_out_at_the_margin_more_often_than_it_may():
     found = [residual_within(drawn(seed, times=1.5, clump=5, pause=0.5), ratio=1.5, upward=True) for seed in range(150)]
     assert np.mean(np.less_equal(found, 0.05)) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 150)
+
+
+def test_a_swing_of_the_traffic_does_not_hide_that_a_canary_is_far_from_the_margin():
+    """Seen from the margin, the residuals of a healthy canary rise and fall with the traffic."""
+    total = 10_000 * 10 ** (np.arange(240) / 240)
+    found = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        events = rng.poisson(0.005 * 0.95 * total), rng.poisson(0.005 * 0.05 * total)
+        one = counts(1.0 * events[0], 0.95 * total, 1.0 * events[1], 0.05 * total)
+        found.append(residual_within(one, ratio=1.5, upward=True))
+    assert np.max(found) < 1e-6  # 4e-4 where the error is taken at the margin
+
+
+def test_a_ratio_that_changes_with_the_weight_is_no_clump():
+    one = counts(5.0, np.repeat([950.0, 500.0], 30), np.repeat([1.0, 5.0], 30), np.repeat([50.0, 500.0], 30))
+    assert residual_time(one) == 1.0
+    at_one_weight = counts(5.0, 1000.0, np.repeat([2.0, 5.0], 30), 1000.0)
+    assert residual_time(at_one_weight) > 2.0

@@ -61,7 +61,7 @@ def test_at_the_margin_the_expected_evidence_is_no_more_than_the_weights_that_we
 
 def test_the_weights_of_an_endless_run_add_up_to_no_more_than_what_the_whole_run_leaves():
     acts = tuple(range(1, 2000))
-    assert 0.49 < _start_weights(200_000, acts).sum() <= 1 - WHOLE
+    assert 0.98 * (1 - WHOLE) < _start_weights(200_000, acts).sum() <= 1 - WHOLE
 
 
 def test_an_interval_in_which_a_side_had_no_traffic_says_nothing():
@@ -96,22 +96,23 @@ def test_a_step_is_no_clump_but_clumps_are():
     rng = np.random.default_rng(2)
     n, step = 160, np.repeat([0.5, 5.0], 80)
     baseline = rng.poisson(9.5, n)
-    assert recent_dispersion(counts(baseline, 950.0, rng.poisson(step), 50.0), whole=1.0) < 1.3
+    assert recent_dispersion(counts(baseline, 950.0, rng.poisson(step), 50.0), whole=lambda: 1.0) < 1.3
     clumped = 5.0 * rng.poisson(0.4, n), 5.0 * rng.poisson(1.9, n)
-    assert recent_dispersion(counts(clumped[1], 950.0, clumped[0], 200.0), whole=1.0) == pytest.approx(5, rel=0.35)
+    assert recent_dispersion(counts(clumped[1], 950.0, clumped[0], 200.0), whole=lambda: 1.0) == pytest.approx(
+        5, rel=0.35
+    )
 
 
 def test_while_few_blocks_have_events_on_both_sides_no_less_than_the_whole_run_is_believed():
     few = counts(5.0, 950.0, np.tile([1.0, 0.0], 16), 50.0)
-    assert recent_dispersion(few, whole=3.0) == 3.0
+    assert recent_dispersion(few, whole=lambda: 3.0) == 3.0
     many = counts(5.0, 950.0, np.tile([1.0, 0.0], 20), 50.0)
-    assert recent_dispersion(many, whole=3.0) == 1.0
-    assert recent_dispersion(many, whole=3.0, between=2.0) == 2.0
-    assert recent_dispersion(counts(0.0, 950.0, np.zeros(80), 50.0), whole=1.0) == 1.0
+    assert recent_dispersion(many, whole=lambda: 3.0) == 1.0
+    assert recent_dispersion(counts(0.0, 950.0, np.zeros(80), 50.0), whole=lambda: 1.0) == 1.0
 
 
 def test_a_change_of_weight_inside_a_block_is_no_clump():
     """Few events each interval, so that chance alone is far from the bound; the shares differ tenfold."""
     exposed = np.tile(np.repeat([50.0, 500.0], 4), 20)
     made = counts(np.full(160, 20.0), 950.0, exposed / 50, exposed)
-    assert recent_dispersion(made, whole=1.0) == 1.0
+    assert recent_dispersion(made, whole=lambda: 1.0) == 1.0
