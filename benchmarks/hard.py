@@ -54,7 +54,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Retries:
-    """Errors in clumps whose members follow each other after a pause, as retries do; `share` of them the canary's."""
+    """Errors in clumps whose members follow each other after a pause, as retries do; `share` of them the canary's.
+
+    The canary has `times` as many, in the last intervals only where `last` says how many.
+    """
 
     share: float
     clump: int = 1
@@ -62,13 +65,15 @@ class Retries:
     times: float = 1.0
     rate: float = 0.005
     total: float = 10_000.0
+    last: int | None = None
 
     def __call__(self, rng: np.random.Generator) -> MetricSamples:
         n, sides = 60, []
         for share, times in ((1 - self.share, 1.0), (self.share, self.times)):
             # clumps that began before the window reach into it
             lead = 5 + int(6 * self.clump * self.pause)
-            begun = rng.poisson(self.rate * times * self.total * share / self.clump, n + lead)
+            level = np.where(np.arange(n + lead) < n + lead - (self.last or n + lead), 1.0, times)
+            begun = rng.poisson(self.rate * level * self.total * share / self.clump)
             events = np.zeros(n)
             starts = np.repeat(np.arange(n + lead) + 0.0, begun) + rng.random(begun.sum()) - lead
             sizes = rng.geometric(1 / self.clump, starts.size) if self.clump > 1 else np.ones(starts.size, dtype=int)
@@ -234,6 +239,11 @@ def counts() -> list[Row]:
         Row(section, "2e-5 in clumps of 5", "healthy", BOTH, Retries(0.05, 5, 0.0, rate=2e-5), 60, (0.80, 1.0),
             known="the events gate counts clumps: 12 events are two or three"),
         Row(section, "5e-5 + 0.1 pp", "at the margin", BOTH, Retries(0.05, times=21.0, rate=5e-5), 60, AT_MOST),
+        *(
+            Row("A fault in the last tenth of 60 intervals: 5x the errors", f"{rate:.1%} of {total:,}, {share:.0%} to the canary",
+                "worse", RATIO, Retries(share, rate=rate, total=total, times=5.0, last=6), 60, (0.0, 0.01))
+            for rate, total, share in ((0.005, 1000, 0.25), (0.02, 1000, 0.25), (0.005, 12_000, 0.25), (0.02, 1000, 0.05), (0.005, 12_000, 0.05))
+        ),
     ]  # fmt: skip
 
 
