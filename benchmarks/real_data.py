@@ -266,6 +266,46 @@ def _unit_row(job: tuple[Path, str, float]) -> Outcome:
     return once(*job)
 
 
+FAULTS = {
+    "real_fault": "a fault put into the service itself",
+    "real_fault_diluted": "a fault in one of some 40 services, the metric of all",
+    "incident": "an incident, labelled by the source",
+    "anomaly_window": "a window labelled anomalous, often a short spike in it",
+}
+
+
+def changed_for_real(table: pd.DataFrame, rows: dict[str, tuple]) -> list[str]:
+    """Pairs in which something did change, by class and by what changed; none in a folder that has no such pairs."""
+    real = table[table.fairness.isin(FAULTS)]
+    if real.empty:
+        return []
+    lines = [
+        "",
+        "## Something changed",
+        "",
+        "After the fault against before it, on the same hosts. Only the first class comes with a bar (27 regressed); in the others the fault need not move the metric by the margin.",
+        "",
+        "| class | pairs | regressed once | found once | found often | safe | unsure | Kayenta | Mann-Whitney | Welch |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    groups = [(title, real.index[real.fairness == fairness]) for fairness, title in FAULTS.items()]
+    own = real[real.fairness == "real_fault"]
+    groups[1:1] = [
+        (f"&nbsp;&nbsp;{dataset}: {effect}", part.index)
+        for (dataset, effect), part in own.groupby(["dataset", "effect"])
+    ]
+    for title, names in groups:
+        found = [rows[name] for name in names]
+        regressed = sum(row[0] is Outcome.REGRESSED for row in found)
+        single, safe, unsure = summary(row[0] for row in found)
+        often = summary(row[1] for row in found)[0]
+        others = [rate(sum(row[2][judge] for row in found), len(found)) for judge in ("Kayenta", "MW", "Welch")]
+        lines.append(
+            f"| {title} | {len(found)} | {regressed} | {single} | {often} | {safe} | {unsure} | {' | '.join(others)} |"
+        )
+    return lines
+
+
 def report(folder: Path, run: Callable[..., Iterable]) -> str:
     table, _ = pairs(folder)
     rows = {row[0]: row[1:] for row in run(_pair_row, [(folder, name) for name in table.index])}
@@ -309,6 +349,7 @@ def report(folder: Path, run: Callable[..., Iterable]) -> str:
     injected = table[(table.fairness == "injected") & (table.dataset != "planetlab")]
     for (dataset, effect), part in injected.groupby(["dataset", "effect"], sort=True):
         lines.append(line(f"{dataset}: {effect}", list(part.index)))
+    lines += changed_for_real(table, rows)
     draws = int(os.environ.get("CANARY_JUDGE_DRAWS", "2000"))
     lines += [
         "",

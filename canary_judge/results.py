@@ -153,13 +153,11 @@ class Comparison:
         p_harm: One-sided p-value of "no harm".
         p_beyond_margin: One-sided p-value of "harm at most the margin"; None without a margin.
         p_within_margin: One-sided p-value of "harm at least the margin"; None without a margin.
-        n_baseline: Samples of the baseline: intervals, events' exposure, raw values or instances.
-        n_canary: Samples of the canary.
+        n_baseline, n_canary: Samples: intervals, events' exposure, raw values or instances.
         n_effective: Samples per side that independent data would need to carry as much information.
         tau: Integrated autocorrelation time, in samples (1 = independent); None for counts.
         dispersion: Variance of the counts over that of independent events (1 = independent); None otherwise.
-        events_baseline: Events of the baseline, for counts.
-        events_canary: Events of the canary, for counts.
+        events_baseline, events_canary: Events, for counts.
         exact: The events are few enough for the exact test that is conditional on all of them.
         strata: Into how many strata of like traffic the intervals were put; like is compared with like.
         log_e_harm: With repeated looks: natural log of the e-value against "no harm" at this look.
@@ -222,11 +220,10 @@ class Recent:
         p_within: p-value of "harm of that size", held against `false_pass_rate`; None where it cannot be asked.
         have: What they hold, in effective terms: canary events, requests or values.
         required: How many show that size with the planned power.
-        worse: How much the newest data speak for harm beyond the margin, over the best starting time (CUSUM): 1 and
-            less nothing; None where that is not measured. From 3 on the canary is worse lately.
-        worse_seconds: How long it has been looking worse, where it is worse lately; None otherwise.
-        text: Why harm of that size is not ruled out, for a person; empty where it is, or is not asked.
-        change: Since when it is worse, and how it was before; empty where it is not worse lately, or always was.
+        worse: What the newest data say of harm beyond the margin (CUSUM): 1 and less nothing, from 3 on it is worse.
+        worse_seconds: How long it has been looking worse, where it is.
+        text: Why harm of that size is not ruled out; empty where it is, or is not asked.
+        change: Since when it is worse, and how it was before; empty where it is not, or always was.
     """
 
     seconds: float
@@ -275,24 +272,19 @@ class Quality:
         silent_canary: The same for the canary.
         resets: Counter resets, both sides.
         falls: Falls of counters that were no restart, both sides; they counted nothing.
-        event_series_baseline: Series of events that the baseline has; None where that is not known.
-        event_series_canary: The same for the canary.
-        absent_events_baseline: Intervals of the baseline without a value of the events, read as no events.
-        absent_events_canary: The same for the canary.
+        event_series_baseline, event_series_canary: Series of events; None where that is not known.
+        absent_events_baseline, absent_events_canary: Intervals without a value of the events, read as no events.
         zeros_written: Somewhere on either side no events were written as 0, so that where nothing is written is a hole.
-        lost_events_baseline: Events that may have happened and do not count: in first values, below an old mark, or in
-            intervals whose total is not known.
+        lost_events_baseline: Events that may have happened and do not count (first values, intervals without a total).
         lost_events_canary: The same for the canary.
-        lost_exposure_baseline: Exposure (requests) of the baseline that may have been left out.
-        lost_exposure_canary: The same for the canary.
+        lost_exposure_baseline, lost_exposure_canary: Exposure (requests) that may have been left out.
         births: Counter series that appeared inside the window and were counted from zero.
         births_dropped: Series that appeared without proof that they began at zero; first value dropped.
         non_finite: NaN and infinite points dropped, both sides.
         non_finite_canary: Those of the canary.
         canary_share: The canary's share of the exposure (requests), None where it cannot be known.
         unread: Intervals at the end of the window that could not be read, for their queries failed.
-        series_baseline: Series read for the baseline.
-        series_canary: Series read for the canary.
+        series_baseline, series_canary: Series read.
     """
 
     coverage_baseline: float
@@ -327,11 +319,15 @@ class MetricResult:
     Attributes:
         share: Its levels are shares of a total, which are shown in percent.
         credit: Its share of its score weight (0, 0.5 or 1), None where it does not count in the score.
-        p_worse: p-value of "not worse", held against `false_alarm_rate`: adjusted for all metrics that can fail the
-            canary, and with repeated looks for all looks.
+        p_worse: p-value of "not worse", held against `false_alarm_rate`: over all metrics, and over all looks.
         recent: What the newest data say by themselves; None where that is not asked.
         p_beyond: The same of "harm at most the margin".
+        harm_level: What its own evidence of it (`comparison`) is held against: a part of `false_alarm_rate`.
         p_within: p-value of "harm at least the margin", held against `false_pass_rate`.
+        margin: As it is written in the config, data or not.
+        deciding: The interval whose ends are the margins at which the evidence just decides (`judging.deciding`): safe
+            left of the margin, regressed right of it, undecided across it. None marks an end without bound.
+        decided_at: End of the data on which a regression was found; with repeated looks it stands from then on.
     """
 
     name: str
@@ -354,6 +350,10 @@ class MetricResult:
     p_worse: float | None = None
     p_beyond: float | None = None
     p_within: float | None = None
+    margin: str | None = None
+    harm_level: float | None = None
+    deciding: tuple[float | None, float | None] | None = None
+    decided_at: datetime | None = None
 
     @property
     def short(self) -> str:

@@ -50,15 +50,20 @@ def effect(value: float, scale: Scale, *, unit: str, share: bool) -> str:
     return f"{value:.3g}x" if scale is Scale.RATIO else change(value, unit=unit, share=share)
 
 
-def interval(comparison: Comparison, *, unit: str, share: bool) -> str:
-    """The interval of an effect for a table; an end without bound is "any"."""
-    low, high = comparison.interval
-    lowest = "0x" if comparison.scale is Scale.RATIO else "-any"
-    ends = (
-        missing if end is None else effect(end, comparison.scale, unit=unit, share=share)
+def interval(ends: tuple[float | None, float | None], scale: Scale, *, unit: str, share: bool) -> str:
+    """An interval of an effect for a table; an end without bound is "any".
+
+    Examples:
+        >>> interval((0.87, None), Scale.RATIO, unit="", share=True)
+        '0.87x .. any'
+    """
+    low, high = ends
+    lowest = "0x" if scale is Scale.RATIO else "-any"
+    told = (
+        missing if end is None else effect(end, scale, unit=unit, share=share)
         for end, missing in ((low, lowest), (high, "any"))
     )
-    return " .. ".join(ends)
+    return " .. ".join(told)
 
 
 def facts(comparison: Comparison, *, unit: str, share: bool) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from canary_judge.config.metrics import Metric
 from canary_judge.results import Comparison, LimitCheck, Outcome, Quality, Recent, Shortfall
 from canary_judge.stats.counts import Counts
-from canary_judge.stats.questions import Compared
+from canary_judge.stats.questions import Compared, MarginTest
 from canary_judge.stats.starts import StartEvidence
 
-__all__ = ["Assessed", "Lately"]
+__all__ = ["Assessed", "Finding", "Lately"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -29,6 +30,21 @@ class Lately:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A regression that was found at some look, and stands.
+
+    Attributes:
+        reason: Why, with the numbers of that look.
+        at: The end of the data that it rests on.
+        deciding: The deciding interval of that look.
+    """
+
+    reason: str
+    at: datetime | None = None
+    deciding: tuple[float | None, float | None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assessed:
     """Evidence on a metric before error rates are shared out.
 
@@ -43,9 +59,10 @@ class Assessed:
         no_safety: Why this metric cannot be found safe, though it may be found regressed.
         shortfall: What it still needs.
         recent: What the newest data say by themselves.
+        at_margin: The evidence against other margins; None where it is not known.
         lately: Of counts, what they say of harm since some interval.
         spaced: The evidence holds at looks that are spaced out only, not at any.
-        latched: Why it was found regressed at an earlier look, which stands.
+        latched: What was found at an earlier look, and stands: a regression.
     """
 
     metric: Metric
@@ -58,13 +75,14 @@ class Assessed:
     no_safety: str | None = None
     shortfall: Shortfall | None = None
     recent: Recent | None = None
+    at_margin: MarginTest | None = None
     lately: Lately | None = None
     spaced: bool = False
-    latched: str | None = None
+    latched: Finding | None = None
 
     def with_comparison(self, compared: Compared) -> Assessed:
         """The same with this comparison."""
-        return replace(self, compared=compared, comparison=compared.evidence)
+        return replace(self, compared=compared, comparison=compared.evidence, at_margin=compared.at_margin)
 
     def unsafe(self, reason: str) -> Assessed:
         """The same with one more reason why it cannot be found safe."""

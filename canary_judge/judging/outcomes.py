@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
 
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed
+from canary_judge.judging.deciding import deciding_interval
 from canary_judge.results import Comparison, MetricResult, Outcome, Role, Scale
 from canary_judge.stats.multiplicity import holm
 from canary_judge.wording import facts, level
@@ -22,13 +25,28 @@ _FAILED, UNDECIDED, _PASSED = 0.0, 0.5, 1.0
 _CREDIT = {Outcome.SAFE: _PASSED, Outcome.TOLERABLE: _PASSED, Outcome.REGRESSED: _FAILED}
 
 
-def family_wise(assessed: Sequence[Assessed]) -> tuple[list[float], list[float]]:
-    """Adjusted p-values of "worse" and of "beyond the margin or the limit", one per metric.
+class Family(NamedTuple):
+    """All metrics together, each list with one entry per metric.
+
+    Attributes:
+        worse: Adjusted p-values of "worse".
+        beyond: The same of "beyond the margin or the limit".
+        levels: What the unadjusted p-value of "beyond the margin" is held against, a part of `false_alarm_rate`.
+    """
+
+    worse: list[float]
+    beyond: list[float]
+    levels: list[float]
+
+
+def family_wise(assessed: Sequence[Assessed], *, alpha: float) -> Family:
+    """Adjusted p-values of all metrics, and each one's part of the error.
 
     The family is fixed by the config: all metrics that can fail the canary, limits included, whether or not there
     are data. Watched metrics decide nothing and are read at the full rate.
     """
     worse, beyond = [1.0] * len(assessed), [1.0] * len(assessed)
+    levels = [alpha] * len(assessed)
     for wanted in (worse, beyond):
         owners: list[int] = []
         p_values: list[float] = []
@@ -49,16 +67,28 @@ def family_wise(assessed: Sequence[Assessed]) -> tuple[list[float], list[float]]
             owners += [index] * len(candidates)
             p_values += candidates
             weights += [one.metric.error_weight / max(len(candidates), 1)] * len(candidates)
-        for index, p_value in zip(owners, holm(p_values, weights), strict=True):
+        adjusted = holm(p_values, weights)
+        for index, p_value in zip(owners, adjusted, strict=True):
             wanted[index] = min(wanted[index], p_value)
-    return worse, beyond
+        # Holm: those that are not rejected share the error; the last that is rejected had all of it
+        left = math.fsum(w for w, p_value in zip(weights, adjusted, strict=True) if p_value > alpha)
+        for index, weight in zip(owners, weights, strict=True):
+            levels[index] = alpha * min(weight / (left or weight), 1.0)
+    return Family(worse, beyond, levels)
 
 
-def outcome_of(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: float) -> MetricResult:
-    """What the evidence on one metric shows, given the p-values of all metrics together."""
-    metric, comparison = one.metric, one.comparison
-    if one.latched is not None:
-        outcome, why = Outcome.REGRESSED, one.latched
+def outcome_of(
+    config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: float, harm_level: float, *, end: datetime
+) -> MetricResult:
+    """What the evidence on one metric shows, given the p-values of all metrics together; `end` is that of its data."""
+    metric, comparison, found = one.metric, one.comparison, one.latched
+    deciding = None
+    if found is not None:
+        deciding = found.deciding
+    elif comparison is not None and comparison.level < 1:  # else no interval is asked for
+        deciding = deciding_interval(one, harm_level=harm_level, safety_level=config.false_pass_rate)
+    if found is not None:
+        outcome, why = Outcome.REGRESSED, found.reason
     elif one.settled is not None:
         outcome, why = one.settled
     else:
@@ -87,6 +117,10 @@ def outcome_of(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: flo
         p_worse=p_worse if comparison is not None and one.settled is None else None,
         p_beyond=p_beyond if (comparison or one.limit) is not None and one.settled is None else None,
         p_within=_p_within(one) if one.settled is None else None,
+        margin=metric.margin,
+        harm_level=None if metric.margin is None else harm_level,
+        deciding=deciding,
+        decided_at=None if outcome is not Outcome.REGRESSED else end if found is None else found.at,
     )
 
 

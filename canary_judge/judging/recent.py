@@ -9,6 +9,7 @@ of values), which keeps the test exact.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -27,12 +28,13 @@ from canary_judge.stats.counts import Counts
 from canary_judge.stats.dispersion import dispersion, instance_dispersion
 from canary_judge.stats.events import compare_counts, limit_counts
 from canary_judge.stats.margins import Margin
+from canary_judge.stats.questions import AtMargin, Compared, Question
 from canary_judge.stats.residuals import residual_time
 from canary_judge.stats.sample_sizes import limit_sample_size, proportions_sample_size
 from canary_judge.stats.starts import NOT_WORSE_LATELY, StartEvidence, harm_since, recent_dispersion
 from canary_judge.wording import count, wait
 
-__all__ = ["deciding", "newest", "nulls", "tolerated", "widened", "with_recent_counts"]
+__all__ = ["newest", "nulls", "tolerated", "widened", "with_newest", "with_recent_counts"]
 
 # So few of the newest intervals may be a burst, or its absence.
 _FEWEST_INTERVALS = 2
@@ -93,7 +95,7 @@ def newest(
 # --- counts ------------------------------------------------------------------------------------------------------
 
 
-def deciding(look: Look, found: Assessed) -> Assessed:
+def with_newest(look: Look, found: Assessed) -> Assessed:
     """The evidence, which is not safe where the newest data do not say so and are asked."""
     recent, p_within = found.recent, _p_within(found)
     if recent is None or recent.shown or not look.newest.decides:
@@ -121,7 +123,7 @@ def with_recent_counts(look: Look, metric: Metric, data: CountData, found: Asses
     phi, trusted = _lately_dispersion(data), _for_harm(metric, data.counts, found.quality)
     starts = tuple(
         harm_since(trusted, null=null, upward=up, phi=phi, acts=look.newest.acts)
-        for null, up in tolerated(metric, comparison)
+        for null, up in tolerated(metric.parsed_margin(), comparison, metric.harm)
     )
     found = replace(found, lately=Lately(phi=phi, counts=trusted, starts=starts))
     if metric.margin is None and metric.limit is None:
@@ -129,11 +131,10 @@ def with_recent_counts(look: Look, metric: Metric, data: CountData, found: Asses
     recent = _recent(look, metric, data.counts, found, phi)
     if starts:
         recent = _with_late(look, data.counts, recent, max(starts, key=lambda one: one.worse))
-    found = deciding(look, replace(found, recent=recent))
+    found = with_newest(look, replace(found, recent=recent))
     if not look.newest.scan or found.compared is None or found.comparison is None:
         return found
-    evidence = _scanned(metric, trusted, found.comparison, phi)
-    return found.with_comparison(replace(found.compared, evidence=evidence))
+    return found.with_comparison(_scanned(metric, trusted, found.compared, phi))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,13 +297,12 @@ def _p_of(look: Look, metric: Metric, last: Counts, comparison: Comparison, phi:
     return max(p_values)
 
 
-def tolerated(metric: Metric, comparison: Comparison) -> list[tuple[float, bool]]:
+def tolerated(margin: Margin | None, comparison: Comparison, harm: Harm) -> list[tuple[float, bool]]:
     """The margin as log ratios of rates, each with its direction (upwards or not); none where it is no ratio.
 
     Of "1.5x or +0.1pp" the larger one counts, so an absolute part needs the baseline's rate: three standard errors
     below the estimate, where a margin is wider and harm is shown later.
     """
-    margin = metric.parsed_margin()
     if margin is None:
         return []
     share = margin.relative or 0.0
@@ -312,7 +312,7 @@ def tolerated(metric: Metric, comparison: Comparison) -> list[tuple[float, bool]
         if lowest <= 0:
             return []
         share = max(share, margin.absolute / lowest)
-    return nulls(share, metric.harm)
+    return nulls(share, harm)
 
 
 def nulls(share: float, harm: Harm) -> list[tuple[float, bool]]:
@@ -374,16 +374,15 @@ def _told(one: Counts) -> str:
 # --- one look ----------------------------------------------------------------------------------------------------
 
 
-def _scanned(metric: Metric, counts: Counts, comparison: Comparison, phi: float) -> Comparison:
+def _scanned(metric: Metric, counts: Counts, compared: Compared, phi: float) -> Compared:
     """The evidence of one look with that of the ends of its window: a canary that broke in the last tenth of it is bad.
 
     Half of the error is spent on the whole window, the rest in equal parts on its last half, quarter, eighth and
     sixteenth (Bonferroni); no part may rest on its most harmful interval.
     """
-    margin = metric.parsed_margin()
+    margin, comparison = metric.parsed_margin(), compared.evidence
     count_all = counts.events_canary.size
-    harm = [_WHOLE * comparison.p_harm]
-    beyond = [_WHOLE * (1.0 if comparison.p_beyond_margin is None else comparison.p_beyond_margin)]
+    ends: list[list[Compared | None]] = []
     for length in dict.fromkeys(count_all // part for part in _PARTS):
         if length < _FEWEST_INTERVALS:
             continue
@@ -392,18 +391,31 @@ def _scanned(metric: Metric, counts: Counts, comparison: Comparison, phi: float)
         for upward, events in ((True, last.events_canary), (False, last.events_baseline)):
             if metric.harm in (Harm.EITHER, Harm.INCREASE if upward else Harm.DECREASE):
                 parts.append(last.select(np.arange(length) != int(np.argmax(events))))
-        found = [
-            compare_counts(one, harm=metric.harm, margin=margin, proportion=metric.is_proportion, phi=phi)
-            for one in parts
-        ]
-        evidence = [None if one is None else one.evidence for one in found]
-        harm.append(_OF_PART * max(1.0 if one is None else one.p_harm for one in evidence))
-        beyond.append(
-            _OF_PART
-            * max(1.0 if one is None or one.p_beyond_margin is None else one.p_beyond_margin for one in evidence)
+        ends.append(
+            [
+                compare_counts(one, harm=metric.harm, margin=margin, proportion=metric.is_proportion, phi=phi)
+                for one in parts
+            ]
         )
-    return replace(
+
+    def shared(whole: float, of_part: Callable[[Compared], float | None]) -> float:
+        """The least of the whole's and the ends' p-values, each times its share of the error."""
+        found = [[None if one is None else of_part(one) for one in parts] for parts in ends]
+        largest = [max(1.0 if p is None else p for p in parts) for parts in found]
+        return min(_WHOLE * whole, *(_OF_PART * p for p in largest), 1.0)
+
+    def at_margin(margin: Margin, *, upward: bool, only: Question | None = None) -> AtMargin:
+        at = compared.at_margin(margin, upward=upward, only=only)
+        if only == "within":
+            return at
+        return at._replace(
+            beyond=shared(at.beyond, lambda one: one.at_margin(margin, upward=upward, only="beyond").beyond)
+        )
+
+    whole = comparison.p_beyond_margin
+    evidence = replace(
         comparison,
-        p_harm=min(*harm, 1.0),
-        p_beyond_margin=None if comparison.p_beyond_margin is None else min(*beyond, 1.0),
+        p_harm=shared(comparison.p_harm, lambda one: one.evidence.p_harm),
+        p_beyond_margin=None if whole is None else shared(whole, lambda one: one.evidence.p_beyond_margin),
     )
+    return replace(compared, evidence=evidence, at_margin=at_margin)

@@ -12,7 +12,7 @@ from canary_judge.config.metrics import GaugeMetric, Metric, SamplesMetric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.look import Look
-from canary_judge.judging.recent import deciding, newest, widened
+from canary_judge.judging.recent import newest, widened, with_newest
 from canary_judge.judging.shortfalls import time_shortfall, would_do
 from canary_judge.results import Harm, Outcome, Recent
 from canary_judge.samples import GaugeData, RawData
@@ -28,7 +28,7 @@ from canary_judge.stats.gauges import (
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.means import compare_means, compare_raw_means, ties_outweigh
 from canary_judge.stats.paired import rank_scores, unsettled
-from canary_judge.stats.questions import Compared
+from canary_judge.stats.questions import AtMargin, Compared, Question
 from canary_judge.stats.rank import mid_ranks
 from canary_judge.stats.sample_sizes import by_student, margin_sample_size, sign_sample_size
 from canary_judge.stats.slow import FEWEST_SLOW, slow_limit_tail, slow_p_values
@@ -117,6 +117,11 @@ class _Ranked:
             gapped=gapped,
             strata=None if self.strata is None else replace(self.strata, intervals=later_values),
         )
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether the k-th values are of one interval each, and the same one, were it at different moments."""
+        return not self.raw and self.baseline.size > 0 and np.array_equal(*self.intervals)
 
     @property
     def pairs(self) -> Pairs | None:
@@ -283,7 +288,7 @@ def _assess_ranked(look: Look, metric: Metric, ranked: _Ranked, bare: Assessed) 
             f"{fewest} {needs} are worth only {have:.1f} independent ones (autocorrelation time {tau:.1f}), fewer than "
             f"the {ranked.least:g} that a comparison needs"
         )
-        if ranked.paired and fewest >= FEWEST_SLOW:  # large harm can be told nevertheless
+        if ranked.stepwise and fewest >= FEWEST_SLOW:  # large harm can be told nevertheless
             return _slow(metric, ranked, found).unsafe(text)
         return replace(found, settled=(Outcome.INSUFFICIENT, text))
     if ranked.worth is not None and ranked.worth < ranked.least:
@@ -296,7 +301,7 @@ def _assess_ranked(look: Look, metric: Metric, ranked: _Ranked, bare: Assessed) 
         found = found.unsafe("scrapes of one side were lost, and means do not tell what they were like")
     if not ranked.has_means and ranked.tied(margin):
         found = found.unsafe("most values are equal and the margin is finer than their steps, so ranks cannot see it")
-    found = deciding(look, replace(found, recent=_recent(look, metric, ranked, found)))
+    found = with_newest(look, replace(found, recent=_recent(look, metric, ranked, found)))
     return no_relative_margin(found, nothing=not ranked.baseline.any())
 
 
@@ -331,7 +336,15 @@ def _slow(metric: Metric, ranked: _Ranked, found: Assessed) -> Assessed:
             p_beyond_margin=p.beyond,
             p_within_margin=p.within,
         )
-        found = found.with_comparison(replace(found.compared, evidence=evidence))
+
+        def at_margin(margin: Margin, *, upward: bool, only: Question | None = None) -> AtMargin:
+            if only == "within":
+                return AtMargin(beyond=1.0, within=1.0)
+            direction = Harm.INCREASE if upward else Harm.DECREASE
+            at = slow_p_values(baseline=ranked.baseline, canary=ranked.canary, harm=direction, margin=margin)
+            return AtMargin(beyond=1.0 if at.beyond is None else at.beyond, within=1.0)
+
+        found = found.with_comparison(replace(found.compared, evidence=evidence, at_margin=at_margin))
     check, limit = found.limit, metric.parsed_limit()
     if check is not None and limit is not None:
         beyond = slow_limit_tail(canary=ranked.canary, limit=limit, harm=metric.harm)
@@ -446,5 +459,10 @@ def no_relative_margin(found: Assessed, *, nothing: bool) -> Assessed:
     found = found.unsafe("the baseline's level is 0, of which a relative margin is 0 too; add an absolute margin")
     if not nothing or found.compared is None:
         return found
-    evidence = replace(found.compared.evidence, p_beyond_margin=1.0)
-    return found.with_comparison(replace(found.compared, evidence=evidence))
+
+    def at_margin(margin: Margin, *, upward: bool, only: Question | None = None) -> AtMargin:
+        return compared.at_margin(margin, upward=upward, only=only)._replace(beyond=1.0)
+
+    compared = found.compared
+    evidence = replace(compared.evidence, p_beyond_margin=1.0)
+    return found.with_comparison(replace(compared, evidence=evidence, at_margin=at_margin))

@@ -67,10 +67,10 @@ def conclude(
     look: LookInfo | None = None,
 ) -> Judgement:
     """From the evidence on each metric, in the config's order, to outcomes, score, verdict and action."""
-    worse, beyond = family_wise(assessed)
+    family = family_wise(assessed, alpha=config.false_alarm_rate)
     results = tuple(
-        outcome_of(config, one, p_worse, p_beyond)
-        for one, p_worse, p_beyond in zip(assessed, worse, beyond, strict=True)
+        outcome_of(config, one, p_worse, p_beyond, level, end=window.end)
+        for one, p_worse, p_beyond, level in zip(assessed, *family, strict=True)
     )
     groups, score = _score(config, results)
     verdict, reasons, sufficient = _verdict(config, results, score)

@@ -25,16 +25,17 @@ from scipy import special
 from canary_judge.arrays import log_sum_exp
 from canary_judge.config.metrics import GaugeMetric
 from canary_judge.config.model import JudgeConfig
-from canary_judge.judging.assessed import Assessed
+from canary_judge.judging.assessed import Assessed, Lately
 from canary_judge.judging.recent import nulls, tolerated
 from canary_judge.looks.streams import Stream
 from canary_judge.results import Comparison, Harm, LimitCheck
 from canary_judge.samples import CountData
 from canary_judge.stats.counts import Counts, without_burst
-from canary_judge.stats.questions import Interval
+from canary_judge.stats.margins import Margin
+from canary_judge.stats.questions import AtMargin, Interval, PValues, Question
 from canary_judge.stats.rates import RateRatioProcess
 from canary_judge.stats.sequential import best_rho, normal_mixture, normal_mixture_bound
-from canary_judge.stats.starts import WHOLE, harm_since
+from canary_judge.stats.starts import WHOLE, StartEvidence, harm_since
 
 __all__ = ["Design", "anytime", "with_interval"]
 
@@ -118,25 +119,51 @@ def anytime(config: JudgeConfig, one: Assessed, stream: Stream, design: Design) 
     progress = information / (stream.scale or information)
     if _is_spaced(one):
         stream = _spaced(one, stream, design)
-    comparison, check = one.comparison, one.limit
-    if comparison is not None:
-        comparison, stream = _comparison(config, one, comparison, stream, design, progress)
+    found, check = one, one.limit
+    if one.comparison is not None:
+        found, stream = _comparison(config, one, one.comparison, stream, design, progress)
     if check is not None:
         check, stream = _limit(config, one, check, stream, design, progress)
-    return replace(one, comparison=comparison, limit=check, latched=stream.latched), stream
+    return replace(found, limit=check, latched=stream.latched), stream
 
 
 def _comparison(
     config: JudgeConfig, one: Assessed, fixed: Comparison, stream: Stream, design: Design, progress: float
-) -> tuple[Comparison, Stream]:
+) -> tuple[Assessed, Stream]:
+    counted = None
+    if one.lately is not None and isinstance(stream.data, CountData):
+        counted = _Counted(fixed=fixed, counts=stream.data.counts, lately=one.lately, acts=design.acts)
+
+    def logs(p: PValues, margin: Margin | None, harm: Harm, starts: Sequence[StartEvidence] = ()) -> _Logs:
+        """Log e at this look of a single look's p-values at a margin."""
+        known = (1.0 if value is None else value for value in p)
+        found = _Logs(*(_of_p_value(config, value, progress) for value in known))
+        if counted is None:
+            return found
+        if fixed.exact:
+            return counted.at(margin, harm, whole=found.beyond, starts=starts)
+        late = starts or [counted.since(null, upward=up) for null, up in tolerated(margin, fixed, harm)]
+        if not late:
+            return found
+        return found._replace(beyond=_with_starts(found.beyond, _mean([start.log_e for start in late])))
+
+    def at_margin(margin: Margin, *, upward: bool, only: Question | None = None) -> AtMargin:
+        """The evidence of this look at another margin; what an earlier look knew of that one is not kept."""
+        assert one.compared is not None  # noqa: S101  (there is a comparison)
+        at = one.compared.at_margin(margin, upward=upward, only=only)
+        direction = Harm.INCREASE if upward else Harm.DECREASE
+        _, beyond, within = logs(PValues(fixed.p_harm, at.beyond, at.within), margin, direction)
+        return AtMargin(
+            beyond=design.spent(math.exp(-max(beyond, 0.0)), at.beyond),
+            within=design.spent(math.exp(-max(within, 0.0)), at.within),
+        )
+
     if _is_spaced(one):
         harm, beyond, within, _ = stream.checked or _NOTHING_CHECKED
     else:
-        harm, beyond, within = (_of_p_value(config, p, progress) for p in _p_values(fixed))
-        if isinstance(stream.data, CountData) and fixed.exact:
-            harm, beyond, within = _counted(one, fixed, stream.data.counts, design, whole=beyond)
-        elif one.lately is not None and one.lately.starts:
-            beyond = _with_starts(beyond, _mean([start.log_e for start in one.lately.starts]))
+        asked = PValues(fixed.p_harm, fixed.p_beyond_margin, fixed.p_within_margin)
+        late = () if one.lately is None else one.lately.starts
+        harm, beyond, within = logs(asked, one.metric.parsed_margin(), one.metric.harm, late)
     stream = replace(stream, log_e_beyond=max(stream.log_e_beyond, beyond))
     has_margin = fixed.p_beyond_margin is not None
     p_any = [math.exp(-max(log_e, 0.0)) for log_e in (harm, stream.log_e_beyond, within)]
@@ -150,7 +177,8 @@ def _comparison(
         log_e_beyond_margin=beyond if has_margin else None,
         log_e_within_margin=within if has_margin else None,
     )
-    return found, stream
+    at_any_look = replace(one, comparison=found, at_margin=None if _is_spaced(one) else at_margin)
+    return at_any_look, stream
 
 
 def _limit(
@@ -309,42 +337,64 @@ class _WholeRun:
         return float(self._log_e[upward][self._nulls.index(null)])
 
 
-def _counted(one: Assessed, fixed: Comparison, counts: Counts, design: Design, *, whole: float) -> _Logs:
-    """Log e of rare events: harm at all and beyond the margin since any interval, and within it over the whole run.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Counted:
+    """Log e of rare events: harm at all and beyond a margin since any interval, and within it over the whole run.
 
-    Args:
-        one: The evidence of this look.
-        fixed: Its comparison.
+    Attributes:
+        fixed: The comparison of this look.
         counts: All intervals.
-        design: For the changes of weight.
-        whole: Log e of harm beyond the margin over the whole run, of the test that bounds both parts of a margin.
+        lately: Those of which harm may be said, and their dispersion.
+        acts: The changes of weight.
     """
-    lately, harm = one.lately, one.metric.harm
-    assert lately is not None  # noqa: S101  (counts that are compared have it)
-    margin, phi = one.metric.parsed_margin(), fixed.dispersion or 1.0
-    share = 0.0 if margin is None else margin.relative or 0.0
-    relative, at_margin = nulls(share, harm), tolerated(one.metric, fixed)
-    asked = [null for null, _ in (*relative, *at_margin)]
-    run = _WholeRun(counts, asked, phi)
-    trusted = run if lately.counts is counts else _WholeRun(lately.counts, asked, phi)
 
-    def since_any(null: float, *, upward: bool) -> float:
-        found = harm_since(lately.counts, null=null, upward=upward, phi=lately.phi, acts=design.acts)
-        return _with_starts(trusted.log_e(null, upward=upward), found.log_e)
+    fixed: Comparison
+    counts: Counts
+    lately: Lately
+    acts: tuple[int, ...]
 
-    directions = [True, False] if harm is Harm.EITHER else [harm is Harm.INCREASE]
-    worse = _mean([since_any(0.0, upward=up) for up in directions])
-    if at_margin:
-        pooled = _mean([trusted.log_e(null, upward=up) for null, up in at_margin])
-        beyond = _with_starts(pooled, _mean([start.log_e for start in lately.starts]))
-    elif relative:  # of two parts the larger counts, and of one it is not known as a ratio
-        beyond = min(whole, _mean([since_any(null, upward=up) for null, up in relative]))
-    else:
-        beyond = min(whole, 0.0)
-    within = {up: run.log_e(null, upward=not up) for null, up in relative}
-    # a rate cannot fall by more than all of it, so that is ruled out
-    impossible = math.inf if share >= 1 else 0.0
-    return _Logs(worse, beyond, min(within.get(up, 0.0 if up else impossible) for up in directions))
+    def at(self, margin: Margin | None, harm: Harm, *, whole: float, starts: Sequence[StartEvidence] = ()) -> _Logs:
+        """The evidence at a margin.
+
+        Args:
+            margin: The tolerated degradation.
+            harm: The harmful direction.
+            whole: Log e of harm beyond the margin over the whole run, of the test that bounds both parts of a margin.
+            starts: Of harm since some interval at this margin, where it has been computed.
+        """
+        share = 0.0 if margin is None else margin.relative or 0.0
+        relative, at_margin = nulls(share, harm), tolerated(margin, self.fixed, harm)
+        asked = [null for null, _ in (*relative, *at_margin)]
+        phi = self.fixed.dispersion or 1.0
+        run = _WholeRun(self.counts, asked, phi)
+        trusted = run if self.lately.counts is self.counts else _WholeRun(self.lately.counts, asked, phi)
+
+        def since_any(null: float, *, upward: bool) -> float:
+            return _with_starts(trusted.log_e(null, upward=upward), self.since(null, upward=upward).log_e)
+
+        directions = _directions(harm)
+        worse = _mean([since_any(0.0, upward=up) for up in directions])
+        if at_margin:
+            pooled = _mean([trusted.log_e(null, upward=up) for null, up in at_margin])
+            found = starts or [self.since(null, upward=up) for null, up in at_margin]
+            beyond = _with_starts(pooled, _mean([start.log_e for start in found]))
+        elif relative:  # of two parts the larger counts, and of one it is not known as a ratio
+            beyond = min(whole, _mean([since_any(null, upward=up) for null, up in relative]))
+        else:
+            beyond = min(whole, 0.0)
+        within = {up: run.log_e(null, upward=not up) for null, up in relative}
+        # a rate cannot fall by more than all of it, so that is ruled out
+        impossible = math.inf if share >= 1 else 0.0
+        return _Logs(worse, beyond, min(within.get(up, 0.0 if up else impossible) for up in directions))
+
+    def since(self, null: float, *, upward: bool) -> StartEvidence:
+        """Of harm beyond a log ratio since any interval."""
+        return harm_since(self.lately.counts, null=null, upward=upward, phi=self.lately.phi, acts=self.acts)
+
+
+def _directions(harm: Harm) -> list[bool]:
+    """Upwards, downwards, or both."""
+    return [True, False] if harm is Harm.EITHER else [harm is Harm.INCREASE]
 
 
 def _with_starts(whole: float, late: float) -> float:

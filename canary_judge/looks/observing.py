@@ -9,7 +9,7 @@ import numpy as np
 from canary_judge.config.metrics import Metric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
-from canary_judge.judging.assessed import Assessed
+from canary_judge.judging.assessed import Assessed, Finding
 from canary_judge.judging.assessing import assess
 from canary_judge.judging.look import POWER_OF_ONE_LOOK, Look, Newest
 from canary_judge.judging.traffic import canary_share, requests, traffic_split
@@ -17,7 +17,7 @@ from canary_judge.judging.verdict import conclude
 from canary_judge.looks.anytime import Design, anytime, with_interval
 from canary_judge.looks.state import MonitorState, as_requests, no_requests
 from canary_judge.looks.streams import Stream, append
-from canary_judge.results import Judgement, LookInfo, Outcome, Role
+from canary_judge.results import Judgement, LookInfo, MetricResult, Outcome, Role
 from canary_judge.samples import Samples
 from canary_judge.series import Window
 
@@ -119,8 +119,12 @@ def _latched(state: MonitorState, judgement: Judgement) -> MonitorState:
     for result in judgement.metrics:
         decides = result.outcome is Outcome.REGRESSED and result.role is not Role.WATCH
         if decides and streams[result.name].latched is None:
-            streams[result.name] = replace(streams[result.name], latched=result.reason)
+            streams[result.name] = replace(streams[result.name], latched=_finding(result))
     return replace(state, streams=streams)
+
+
+def _finding(result: MetricResult) -> Finding:
+    return Finding(reason=result.reason, at=result.decided_at, deciding=result.deciding)
 
 
 def _look(config: JudgeConfig, state: MonitorState, design: Design) -> LookInfo:

@@ -92,7 +92,7 @@ class MonitorState:
         """The state as JSON, which only this config can take up again."""
         plain = _adapter().dump_python(self)
         head = {"format": _FORMAT, "version": __version__, "config": config.hash(), "sides": _sides(config)}
-        return json.dumps({**head, **plain, "start": self.start.isoformat()}, allow_nan=False, separators=(",", ":"))
+        return json.dumps({**head, **plain}, allow_nan=False, separators=(",", ":"), default=datetime.isoformat)
 
     @classmethod
     def from_json(cls, config: JudgeConfig, text: str | bytes) -> MonitorState:

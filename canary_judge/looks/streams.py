@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple
 
 import numpy as np
-from pydantic import Discriminator, Tag, WrapSerializer
+from pydantic import BeforeValidator, Discriminator, Tag, WrapSerializer
 
 from canary_judge.arrays import Float, Int
+from canary_judge.judging.assessed import Finding
 from canary_judge.results import Quality
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData
 from canary_judge.stats.counts import Counts
@@ -32,6 +33,11 @@ Data = Annotated[
     Discriminator(_kind),
     WrapSerializer(lambda data, plain: {"kind": _kind(data), **plain(data)}),
 ]
+
+
+def _of_text(found: object) -> object:
+    """States of before kept the reason alone."""
+    return Finding(reason=found) if isinstance(found, str) else found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,7 +61,7 @@ class Stream:
         checks: Looks so far at evidence that holds at spaced looks only: of instances, and of slow series.
         check_at: Intervals at which the next of them is due.
         checked: Their last log e: harm, beyond the margin, within the margin, beyond the limit.
-        latched: Why the metric was found regressed; a regression stands.
+        latched: How the metric was found regressed; a regression stands.
     """
 
     data: Data | None = None
@@ -74,7 +80,7 @@ class Stream:
     checks: int = 0
     check_at: int = 0
     checked: tuple[float, float, float, float] | None = None
-    latched: str | None = None
+    latched: Annotated[Finding, BeforeValidator(_of_text)] | None = None
 
     def fits(self, judged: int) -> bool:
         """Whether the parts fit together, after so many judged intervals."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
-from canary_judge.report.rows import COLUMNS, Tone, headline, missing, row, standing, subtitle, tone, warnings
+from canary_judge.report.rows import COLUMNS, Tone, headline, missing, reasons, row, standing, subtitle, tone, warnings
 from canary_judge.results import Judgement, MetricResult, Role, Scale
 
 __all__ = ["to_html"]
@@ -34,7 +34,7 @@ def to_html(judgement: Judgement) -> str:
         f"<b style='font-size:16px;color:{colour}'>{html.escape(headline(judgement))}</b><br>"
         f"<span style='color:#59636e'>{html.escape(subtitle(judgement))}"
         f"{'<br>' + html.escape(stage) if stage else ''}</span></div>"
-        f"<ul style='margin:8px 0'>{_items(judgement.reasons)}</ul>"
+        f"<ul style='margin:8px 0'>{_items(reasons(judgement))}</ul>"
         f"<table style='border-collapse:collapse;font-size:12px'><tr>{head}</tr>{rows}</table>{more}</div>"
     )
 
@@ -58,9 +58,9 @@ def _html_row(metric: MetricResult) -> str:
 
 
 def _picture(metric: MetricResult, colour: str) -> str:
-    """The interval of the effect on a line from no effect (0) to the margin (1), cut off at -2 and 4."""
+    """The deciding interval on a line from no effect (0) to the margin (1), cut off at -2 and 4."""
     comparison = metric.comparison
-    if comparison is None or comparison.margin is None or comparison.effect is None:
+    if comparison is None or comparison.margin is None or metric.deciding is None:
         return ""
     neutral = 1.0 if comparison.scale is Scale.RATIO else 0.0
     span = comparison.margin - neutral
@@ -71,14 +71,19 @@ def _picture(metric: MetricResult, colour: str) -> str:
         position = missing if value is None else (value - neutral) / span
         return round(10 + 180 * (min(max(position, -2.0), 4.0) + 2) / 6, 1)
 
-    low, high = comparison.interval
+    low, high = metric.deciding
     ends = sorted((x(low, -2.0 if span > 0 else 4.0), x(high, 4.0 if span > 0 else -2.0)))
     zero, bound = x(neutral, 0), x(comparison.margin, 1)
     return (
-        "<svg width='200' height='18' role='img' aria-label='interval of the effect against the margin'>"
+        "<svg width='200' height='18' role='img' aria-label='deciding interval of the effect against the margin'>"
         f"<rect x='{zero}' y='1' width='{round(bound - zero, 1)}' height='16' fill='#eaeef2'/>"
         f"<line x1='{zero}' x2='{zero}' y1='0' y2='18' stroke='#818b98'/>"
         f"<line x1='{bound}' x2='{bound}' y1='0' y2='18' stroke='#cf222e' stroke-dasharray='3 2'/>"
         f"<line x1='{ends[0]}' x2='{ends[1]}' y1='9' y2='9' stroke='{colour}' stroke-width='3'/>"
-        f"<circle cx='{x(comparison.effect, 0)}' cy='9' r='4' fill='{colour}'/></svg>"
+        + (
+            ""
+            if comparison.effect is None
+            else f"<circle cx='{x(comparison.effect, 0)}' cy='9' r='4' fill='{colour}'/>"
+        )
+        + "</svg>"
     )

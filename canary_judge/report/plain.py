@@ -52,6 +52,8 @@ def to_frame(judgement: Judgement) -> pd.DataFrame:
                 row |= {f"{key}_{name}": inner for name, inner in value.items() if name != "interval"}
                 if "interval" in value:
                     row["interval_low"], row["interval_high"] = value["interval"]
+            elif key == "deciding":
+                row["deciding_low"], row["deciding_high"] = value or (None, None)
             elif key not in {"comparison", "limit", "shortfall", "quality"}:
                 row[key] = value
         rows.append({name.removeprefix("comparison_"): value for name, value in row.items()})

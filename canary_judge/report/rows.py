@@ -8,9 +8,9 @@ from canary_judge import wording
 from canary_judge.results import Comparison, Judgement, MetricResult, Outcome, Verdict
 from canary_judge.wording import effect, interval, level, sides
 
-__all__ = ["COLUMNS", "Tone", "headline", "missing", "row", "standing", "subtitle", "tone", "warnings"]
+__all__ = ["COLUMNS", "Tone", "headline", "missing", "reasons", "row", "standing", "subtitle", "tone", "warnings"]
 
-COLUMNS = ("baseline", "canary", "effect", "interval", "margin")
+COLUMNS = ("baseline", "canary", "effect", "deciding", "margin")
 
 
 class Tone(StrEnum):
@@ -59,7 +59,9 @@ def standing(judgement: Judgement) -> str:
 def row(metric: MetricResult) -> dict[str, str]:
     """One metric, column by column."""
     comparison = metric.comparison
-    cells = dict.fromkeys(COLUMNS, "-") if comparison is None else _compared(metric, comparison)
+    cells = {**dict.fromkeys(COLUMNS, "-"), "margin": metric.margin or "-"}
+    if comparison is not None:
+        cells |= _compared(metric, comparison)
     if metric.limit is not None:
         bound = f"limit {level(metric.limit.limit, unit=metric.unit, share=metric.share)}"
         cells["margin"] = bound if cells["margin"] == "-" else f"{cells['margin']}, {bound}"
@@ -79,9 +81,21 @@ def _compared(metric: MetricResult, comparison: Comparison) -> dict[str, str]:
         "baseline": at(comparison.baseline),
         "canary": at(comparison.canary),
         "effect": shown(comparison.effect, "new events"),
-        "interval": interval(comparison, unit=unit, share=share),
-        "margin": shown(comparison.margin, "-"),
+        "deciding": "-"
+        if metric.deciding is None
+        else interval(metric.deciding, comparison.scale, unit=unit, share=share),
+        "margin": shown(comparison.margin, metric.margin or "-"),
     }
+
+
+def reasons(judgement: Judgement) -> list[str]:
+    """Why; of a finding of an earlier look, since when it stands."""
+    stands = {
+        f"{metric.name}: {metric.reason}": f" (found at {metric.decided_at:%Y-%m-%d %H:%M:%S} UTC, which stands)"
+        for metric in judgement.metrics
+        if metric.decided_at is not None and metric.decided_at < judgement.end
+    }
+    return [text + stands.get(text, "") for text in judgement.reasons]
 
 
 def missing(judgement: Judgement) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from canary_judge.report.rows import COLUMNS, Tone, headline, missing, row, standing, subtitle, tone, warnings
+from canary_judge.report.rows import COLUMNS, Tone, headline, missing, reasons, row, standing, subtitle, tone, warnings
 from canary_judge.results import Judgement, Outcome, Verdict
 
 __all__ = ["to_board", "to_text"]
@@ -19,7 +19,7 @@ def to_text(judgement: Judgement, *, color: bool = False) -> str:
     lines = [_painted(headline(judgement), judgement.verdict, color=color), subtitle(judgement)]
     lines += [standing(judgement)] if judgement.look is not None or judgement.traffic is not None else []
     lines += ["", "Why:"]
-    lines += [f"  - {reason}" for reason in judgement.reasons]
+    lines += [f"  - {reason}" for reason in reasons(judgement)]
     lines += ["", *_table(judgement, [row(metric) for metric in judgement.metrics], color=color)]
     scored = [group for group in judgement.groups if group.score is not None]
     if len(scored) > 1:

@@ -27,7 +27,7 @@ from canary_judge.stats.exact import (
     rate_ratio_p_values,
 )
 from canary_judge.stats.margins import Margin
-from canary_judge.stats.questions import AtMargin, Compared, Interval, Tails, ask
+from canary_judge.stats.questions import AtMargin, Compared, Interval, Question, Tails, ask
 from canary_judge.stats.residuals import residual_time, residual_within
 from canary_judge.stats.score import difference_interval, score_p_values, score_ratio_interval
 
@@ -130,9 +130,11 @@ class _Test:
             return self.phi
         return max(self.phi, dispersion(self.counts, null=null) * self.clumps, self.between)
 
-    def at_margin(self, margin: Margin, *, upward: bool) -> AtMargin:
+    def at_margin(self, margin: Margin, *, upward: bool, only: Question | None = None) -> AtMargin:
         """Against a margin: one that is the larger of two is exceeded only when both are."""
         parts = self._parts(margin, self.whole, upward=upward)
+        if only == "beyond":
+            return AtMargin(beyond=max(one.beyond for one in parts), within=1.0)
         shown = -1 if self.scale is Scale.DIFFERENCE else 0
         within = max(parts[shown].within, self._slow_within(margin, upward=upward))
         if self.calm is not None:  # safety must not rest on one interval
@@ -217,6 +219,7 @@ def compare_counts(
     events_b, exposure_b = float(total.events_baseline[0]), float(total.exposure_baseline[0])
     events_c, exposure_c = float(total.events_canary[0]), float(total.exposure_canary[0])
     return Compared(
+        at_margin=test.at_margin,
         measure=test.measure,
         evidence=Comparison(
             method=test.method,

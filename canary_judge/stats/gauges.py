@@ -21,7 +21,7 @@ from canary_judge.stats.dependence import rank_autocorrelation_time, ranks_tau
 from canary_judge.stats.exact import binomial_tails
 from canary_judge.stats.margins import Margin, scale_of
 from canary_judge.stats.paired import combined_p_value, rank_scores, signed_rank
-from canary_judge.stats.questions import AtMargin, Compared, Interval, Tails, ask
+from canary_judge.stats.questions import AtMargin, Compared, Interval, Question, Tails, ask
 from canary_judge.stats.rank import mann_whitney, mid_ranks
 from canary_judge.stats.shift import shift_interval
 from canary_judge.stats.stratified import stratified_ranks
@@ -131,6 +131,7 @@ def compare_values(
     p_values = ask(harm, margin, at_par=at_par, at_margin=test.at_margin)
     usual, scale, worth = float(np.median(baseline)), scale_of(margin, lowest=lowest), test.worth
     return Compared(
+        at_margin=test.at_margin,
         measure=lambda level: test.shift(scale, level),
         evidence=Comparison(
             method=test.method,
@@ -193,13 +194,16 @@ class _RankTest:
         by = {Pairs: " and signed ranks", Strata: " within intervals"}.get(type(self.design), "")
         return "Mann-Whitney" + by + (" on n/tau effective samples" if self.tau > 1 else "")
 
-    def at_margin(self, margin: Margin, *, upward: bool) -> AtMargin:
+    def at_margin(self, margin: Margin, *, upward: bool, only: Question | None = None) -> AtMargin:
         """Both questions against the baseline made worse by the margin."""
 
         def shifted(values: Float) -> Float:
             return margin.shifted(values, upward=upward)
 
-        return AtMargin(beyond=self.harm(shifted, upward=upward), within=self.safety(shifted, upward=upward))
+        return AtMargin(
+            beyond=1.0 if only == "within" else self.harm(shifted, upward=upward),
+            within=1.0 if only == "beyond" else self.safety(shifted, upward=upward),
+        )
 
     def harm(self, shift: Callable[[Float], Float], *, upward: bool) -> float:
         """The p-value of "no harm beyond the shift"."""

@@ -20,7 +20,7 @@ from canary_judge.stats.gauges import effective_samples, student_tails
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.means import bounded
 from canary_judge.stats.paired import combined_tails
-from canary_judge.stats.questions import AtMargin, Compared, Interval, Tails, ask
+from canary_judge.stats.questions import AtMargin, Compared, Interval, Question, Tails, ask
 from canary_judge.stats.rank import mann_whitney_p_values
 
 __all__ = ["compare_instances"]
@@ -72,7 +72,7 @@ def compare_instances(
         b, c = b - transform(before[0]), c - transform(before[1])
     test = _Spread(baseline=b, canary=c, changes=before is not None)
 
-    def at_margin(margin: Margin, *, upward: bool) -> AtMargin:
+    def at_margin(margin: Margin, *, upward: bool, only: Question | None = None) -> AtMargin:  # noqa: ARG001
         if scale is Scale.RATIO:
             share = margin.factor(upward=upward)
             # nothing can be as low as a share below 0
@@ -85,6 +85,7 @@ def compare_instances(
 
     p_values = ask(harm, margin, at_par=test.tails(0.0), at_margin=at_margin)
     return Compared(
+        at_margin=at_margin,
         measure=lambda level: test.measured(scale, level),
         evidence=Comparison(
             method="t test"

@@ -20,7 +20,7 @@ from canary_judge.results import Comparison, Harm, Scale
 from canary_judge.stats.gauges import effective_samples
 from canary_judge.stats.margins import Margin, scale_of
 from canary_judge.stats.paired import ewc_error, ewc_t
-from canary_judge.stats.questions import AtMargin, Compared, Interval, Tails, ask
+from canary_judge.stats.questions import AtMargin, Compared, Interval, Question, Tails, ask
 
 __all__ = ["bounded", "compare_means", "compare_raw_means", "ties_outweigh"]
 
@@ -92,7 +92,7 @@ def _of_means(
     usual, new = float(baseline.mean()), float(canary.mean())
     scale = scale_of(margin, lowest=min(usual, new))
 
-    def at_margin(margin: Margin, *, upward: bool) -> AtMargin:
+    def at_margin(margin: Margin, *, upward: bool, only: Question | None = None) -> AtMargin:  # noqa: ARG001
         return AtMargin.of(tails(*_linear(margin, usual, upward=upward)), upward=upward)
 
     def measure(level: float) -> tuple[float, Interval]:
@@ -103,6 +103,7 @@ def _of_means(
 
     p_values = ask(harm, margin, at_par=tails(1.0, 0.0), at_margin=at_margin)
     return Compared(
+        at_margin=at_margin,
         measure=measure,
         evidence=Comparison(
             method=method,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from canary_judge.results import Comparison, Harm
 from canary_judge.stats.margins import Margin
 
-__all__ = ["AtMargin", "Compared", "Interval", "MarginTest", "PValues", "Tails", "ask"]
+__all__ = ["AtMargin", "Compared", "Interval", "MarginTest", "PValues", "Question", "Tails", "ask"]
 
 Interval = tuple[float | None, float | None]
+Question = Literal["beyond", "within"]
 
 
 class Tails(NamedTuple):
@@ -57,8 +58,8 @@ class PValues(NamedTuple):
 class MarginTest(Protocol):
     """Tests the canary against a margin, upwards or downwards."""
 
-    def __call__(self, margin: Margin, *, upward: bool) -> AtMargin:
-        """The p-values at the margin in this direction."""
+    def __call__(self, margin: Margin, *, upward: bool, only: Question | None = None) -> AtMargin:
+        """The p-values at the margin in this direction; where only one is wanted, the other may be 1."""
         ...
 
 
@@ -72,7 +73,7 @@ def ask(harm: Harm, margin: Margin | None, *, at_par: Tails, at_margin: MarginTe
         at_margin: Against the margin.
 
     Examples:
-        >>> def at_margin(margin, *, upward):
+        >>> def at_margin(margin, *, upward, only=None):
         ...     return AtMargin(beyond=0.3, within=0.7) if upward else AtMargin(beyond=0.9, within=0.1)
         >>> ask(Harm.EITHER, Margin(relative=0.1), at_par=Tails(0.01, 0.99), at_margin=at_margin)
         PValues(harm=0.02, beyond=0.6, within=0.7)
@@ -94,10 +95,12 @@ class Compared:
 
     Attributes:
         evidence: All but effect and interval.
+        at_margin: The evidence against any other margin.
         measure: Effect and interval at a two-sided confidence level; at level 1 no interval is looked for.
     """
 
     evidence: Comparison
+    at_margin: MarginTest
     measure: Callable[[float], tuple[float | None, Interval]]
 
     def at(self, level: float) -> Comparison:

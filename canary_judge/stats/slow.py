@@ -22,7 +22,7 @@ from canary_judge.arrays import Float
 from canary_judge.results import Harm
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.paired import ewc_error
-from canary_judge.stats.questions import AtMargin, PValues, Tails, ask
+from canary_judge.stats.questions import AtMargin, PValues, Question, Tails, ask
 
 __all__ = ["FEWEST_SLOW", "slow_limit_tail", "slow_p_values", "slow_tails"]
 
@@ -56,7 +56,7 @@ def slow_p_values(*, baseline: Float, canary: Float, harm: Harm, margin: Margin 
 
     Args:
         baseline: Shape (n,), finite, n at least 20.
-        canary: Shape (n,), at the same moments.
+        canary: Shape (n,), at the same moments or a time later: the difference of two walks is one in either case.
         harm: The harmful direction.
         margin: Largest tolerated degradation; None: only "worse at all" is asked.
     """
@@ -66,7 +66,7 @@ def slow_p_values(*, baseline: Float, canary: Float, harm: Harm, margin: Margin 
             return slow_tails(np.log(canary) - np.log(reference))
         return slow_tails(canary - reference)
 
-    def at_margin(margin: Margin, *, upward: bool) -> AtMargin:
+    def at_margin(margin: Margin, *, upward: bool, only: Question | None = None) -> AtMargin:  # noqa: ARG001
         return AtMargin.of(tails(margin.shifted(baseline, upward=upward)), upward=upward)
 
     found = ask(harm, margin, at_par=tails(baseline), at_margin=at_margin)

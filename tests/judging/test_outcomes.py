@@ -43,15 +43,15 @@ def limited(limit, settled=None):
 
 def test_a_broken_limit_counts_only_where_there_is_enough_to_judge():
     settled = (Outcome.INSUFFICIENT, "too few")
-    worse, beyond = family_wise([limited(BROKEN)])
+    worse, beyond, _ = family_wise([limited(BROKEN)], alpha=0.01)
     assert beyond[0] < 1e-8
     assert worse == [0.4]
-    assert family_wise([limited(BROKEN, settled)]) == ([1.0], [1.0])
-    assert family_wise([limited(None)])[1] == [1.0]
+    assert family_wise([limited(BROKEN, settled)], alpha=0.01) == ([1.0], [1.0], [0.005])
+    assert family_wise([limited(None)], alpha=0.01).beyond == [1.0]
 
 
 def test_a_watched_metric_takes_no_share_of_the_error():
     watched = assessed(role="watch", margin="1.5x")
     gate = assessed(margin="1.5x")
-    assert family_wise([gate, watched])[0] == pytest.approx([0.4, 0.4])
-    assert family_wise([gate, gate])[0] == pytest.approx([0.8, 0.8])
+    assert family_wise([gate, watched], alpha=0.01).worse == pytest.approx([0.4, 0.4])
+    assert family_wise([gate, gate], alpha=0.01).worse == pytest.approx([0.8, 0.8])

@@ -249,3 +249,14 @@ def test_harm_is_seen_where_the_canary_has_most_of_the_traffic(margin):
     assert found.comparison.p_beyond_margin < 1e-6
     mirrored = counted(np.full(60, 264.0), np.full(60, 880.0), np.full(60, 0.4), np.full(60, 20.0))
     assert outcome({**RATIO, "margin": margin}, mirrored).outcome is Outcome.SAFE
+
+
+def test_fifteen_times_the_memory_of_an_hour_before_is_harm_however_slowly_it_moves():
+    """Two windows at different times, as a table of `align="start"` has them: no pairs, but walks nevertheless."""
+    rng = np.random.default_rng(8)
+    walks = 100 * np.exp(0.002 * np.cumsum(rng.normal(size=(2, 180)), axis=1))
+    data = GaugeData(baseline=walks[:1], canary=15 * walks[1:], simultaneous=False)
+    one = config({"kind": "gauge", "query": "q", "harm": "increase", "margin": "10%"}, 0.01)
+    window = Window(START, START + 180 * one.interval)
+    many = Samples(window=window, metrics={"m": MetricSamples(data=data, quality=FULL)})
+    assert judge_samples(one, many).metrics[0].outcome is Outcome.REGRESSED
