@@ -173,7 +173,10 @@ def _boundary(
         value = short(p(beyond))
         if (value <= 0) != known:
             break
-        x, y, step = beyond, value, 2 * step
+        # as far as the two last ones say, and a little more
+        left = value * (beyond - x) / (y - value) if y != value else 0.0
+        step = min(max(1.2 * left * direction, 0.05), 4 * step) if left * direction > 0 else 2 * step
+        x, y = beyond, value
     low, high = ((beyond, value), (x, y)) if known else ((x, y), (beyond, value))
     return _illinois(lambda at: short(p(at)), low, high)
 

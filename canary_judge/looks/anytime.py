@@ -17,12 +17,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 from scipy import special
 
-from canary_judge.arrays import log_sum_exp
+from canary_judge.arrays import Float, log_sum_exp
 from canary_judge.config.metrics import GaugeMetric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed, Lately
@@ -32,7 +31,7 @@ from canary_judge.results import Comparison, Harm, LimitCheck
 from canary_judge.samples import CountData
 from canary_judge.stats.counts import Counts, without_burst
 from canary_judge.stats.margins import Margin
-from canary_judge.stats.questions import AtMargin, Interval, PValues, Question
+from canary_judge.stats.questions import AtMargin, Interval, Question
 from canary_judge.stats.rates import RateRatioProcess
 from canary_judge.stats.sequential import best_rho, normal_mixture, normal_mixture_bound
 from canary_judge.stats.starts import WHOLE, StartEvidence, harm_since
@@ -99,14 +98,6 @@ class Design:
         return min(p, 1.0)
 
 
-class _Logs(NamedTuple):
-    """Log e of harm, of harm beyond the margin, and of within it."""
-
-    harm: float
-    beyond: float
-    within: float
-
-
 def anytime(config: JudgeConfig, one: Assessed, stream: Stream, design: Design) -> tuple[Assessed, Stream]:
     """The evidence of this look as evidence over all looks; and what the stream has to remember of it."""
     if one.settled is not None or (one.comparison is None and one.limit is None):
@@ -132,27 +123,31 @@ def _comparison(
 ) -> tuple[Assessed, Stream]:
     counted = None
     if one.lately is not None and isinstance(stream.data, CountData):
-        counted = _Counted(fixed=fixed, counts=stream.data.counts, lately=one.lately, acts=design.acts)
+        counted = _Counted.of(fixed, stream.data.counts, one.lately, design.acts)
 
-    def logs(p: PValues, margin: Margin | None, harm: Harm, starts: Sequence[StartEvidence] = ()) -> _Logs:
-        """Log e at this look of a single look's p-values at a margin."""
-        known = (1.0 if value is None else value for value in p)
-        found = _Logs(*(_of_p_value(config, value, progress) for value in known))
+    def log_beyond(p: float | None, margin: Margin | None, harm: Harm, starts: Sequence[StartEvidence] = ()) -> float:
+        """Log e of harm beyond a margin, from a single look's p-value."""
+        found = _of_p_value(config, 1.0 if p is None else p, progress)
         if counted is None:
             return found
         if fixed.exact:
-            return counted.at(margin, harm, whole=found.beyond, starts=starts)
+            return counted.beyond(margin, harm, whole=found, starts=starts)
         late = starts or [counted.since(null, upward=up) for null, up in tolerated(margin, fixed, harm)]
-        if not late:
-            return found
-        return found._replace(beyond=_with_starts(found.beyond, _mean([start.log_e for start in late])))
+        return _with_starts(found, _mean([start.log_e for start in late])) if late else found
+
+    def log_within(p: float | None, margin: Margin | None, harm: Harm) -> float:
+        """Log e of harm within a margin."""
+        if counted is not None and fixed.exact:
+            return counted.within(margin, harm)
+        return _of_p_value(config, 1.0 if p is None else p, progress)
 
     def at_margin(margin: Margin, *, upward: bool, only: Question | None = None) -> AtMargin:
         """The evidence of this look at another margin; what an earlier look knew of that one is not kept."""
         assert one.compared is not None  # noqa: S101  (there is a comparison)
         at = one.compared.at_margin(margin, upward=upward, only=only)
         direction = Harm.INCREASE if upward else Harm.DECREASE
-        _, beyond, within = logs(PValues(fixed.p_harm, at.beyond, at.within), margin, direction)
+        beyond = 0.0 if only == "within" else log_beyond(at.beyond, margin, direction)
+        within = 0.0 if only == "beyond" else log_within(at.within, margin, direction)
         return AtMargin(
             beyond=design.spent(math.exp(-max(beyond, 0.0)), at.beyond),
             within=design.spent(math.exp(-max(within, 0.0)), at.within),
@@ -161,9 +156,13 @@ def _comparison(
     if _is_spaced(one):
         harm, beyond, within, _ = stream.checked or _NOTHING_CHECKED
     else:
-        asked = PValues(fixed.p_harm, fixed.p_beyond_margin, fixed.p_within_margin)
+        margin, direction = one.metric.parsed_margin(), one.metric.harm
+        harm = _of_p_value(config, fixed.p_harm, progress)
+        if counted is not None and fixed.exact:
+            harm = counted.worse(direction)
         late = () if one.lately is None else one.lately.starts
-        harm, beyond, within = logs(asked, one.metric.parsed_margin(), one.metric.harm, late)
+        beyond = log_beyond(fixed.p_beyond_margin, margin, direction, late)
+        within = log_within(fixed.p_within_margin, margin, direction)
     stream = replace(stream, log_e_beyond=max(stream.log_e_beyond, beyond))
     has_margin = fixed.p_beyond_margin is not None
     p_any = [math.exp(-max(log_e, 0.0)) for log_e in (harm, stream.log_e_beyond, within)]
@@ -323,18 +322,15 @@ class _WholeRun:
     bursts are is not known in the first minutes. So each must also hold without the largest one.
     """
 
-    def __init__(self, counts: Counts, nulls: Sequence[float], phi: float) -> None:
-        self._nulls = list(dict.fromkeys([0.0, *nulls]))
+    def __init__(self, counts: Counts, phi: float) -> None:
         some = [one for one in (counts, without_burst(counts, fewest=1)) if one is not None]
-        processes = [_process(one, self._nulls) for one in some]
-        self._log_e = {
-            upward: np.min([process.log_e(upward=upward, phi=phi)[0] for process in processes], axis=0)
-            for upward in (True, False)
-        }
+        self._parts = [(_process(one, [0.0]), one) for one in some]
+        self._phi = phi
 
     def log_e(self, null: float, *, upward: bool) -> float:
         """Log e against "the log ratio is at most the null" (upward), or at least."""
-        return float(self._log_e[upward][self._nulls.index(null)])
+        processes = (process.against([null], **_sides(one)) if null else process for process, one in self._parts)
+        return min(float(process.log_e(upward=upward, phi=self._phi)[0, 0]) for process in processes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -343,53 +339,65 @@ class _Counted:
 
     Attributes:
         fixed: The comparison of this look.
-        counts: All intervals.
-        lately: Those of which harm may be said, and their dispersion.
+        run: The whole run.
+        trusted: That of which harm may be said.
+        lately: Those counts, and their dispersion.
         acts: The changes of weight.
     """
 
     fixed: Comparison
-    counts: Counts
+    run: _WholeRun
+    trusted: _WholeRun
     lately: Lately
     acts: tuple[int, ...]
 
-    def at(self, margin: Margin | None, harm: Harm, *, whole: float, starts: Sequence[StartEvidence] = ()) -> _Logs:
-        """The evidence at a margin.
+    @classmethod
+    def of(cls, fixed: Comparison, counts: Counts, lately: Lately, acts: tuple[int, ...]) -> _Counted:
+        """The evidence of all intervals."""
+        phi = fixed.dispersion or 1.0
+        run = _WholeRun(counts, phi)
+        trusted = run if lately.counts is counts else _WholeRun(lately.counts, phi)
+        return cls(fixed=fixed, run=run, trusted=trusted, lately=lately, acts=acts)
+
+    def worse(self, harm: Harm) -> float:
+        """Of harm at all."""
+        return _mean([self._since_any(0.0, upward=up) for up in _directions(harm)])
+
+    def beyond(self, margin: Margin | None, harm: Harm, *, whole: float, starts: Sequence[StartEvidence] = ()) -> float:
+        """Of harm beyond a margin.
 
         Args:
             margin: The tolerated degradation.
             harm: The harmful direction.
-            whole: Log e of harm beyond the margin over the whole run, of the test that bounds both parts of a margin.
+            whole: Log e of it over the whole run, of the test that bounds both parts of a margin.
             starts: Of harm since some interval at this margin, where it has been computed.
         """
-        share = 0.0 if margin is None else margin.relative or 0.0
-        relative, at_margin = nulls(share, harm), tolerated(margin, self.fixed, harm)
-        asked = [null for null, _ in (*relative, *at_margin)]
-        phi = self.fixed.dispersion or 1.0
-        run = _WholeRun(self.counts, asked, phi)
-        trusted = run if self.lately.counts is self.counts else _WholeRun(self.lately.counts, asked, phi)
-
-        def since_any(null: float, *, upward: bool) -> float:
-            return _with_starts(trusted.log_e(null, upward=upward), self.since(null, upward=upward).log_e)
-
-        directions = _directions(harm)
-        worse = _mean([since_any(0.0, upward=up) for up in directions])
+        at_margin = tolerated(margin, self.fixed, harm)
         if at_margin:
-            pooled = _mean([trusted.log_e(null, upward=up) for null, up in at_margin])
+            pooled = _mean([self.trusted.log_e(null, upward=up) for null, up in at_margin])
             found = starts or [self.since(null, upward=up) for null, up in at_margin]
-            beyond = _with_starts(pooled, _mean([start.log_e for start in found]))
-        elif relative:  # of two parts the larger counts, and of one it is not known as a ratio
-            beyond = min(whole, _mean([since_any(null, upward=up) for null, up in relative]))
-        else:
-            beyond = min(whole, 0.0)
-        within = {up: run.log_e(null, upward=not up) for null, up in relative}
+            return _with_starts(pooled, _mean([start.log_e for start in found]))
+        if relative := self._relative(margin, harm):  # of two parts the larger counts, and of one it is no known ratio
+            return min(whole, _mean([self._since_any(null, upward=up) for null, up in relative]))
+        return min(whole, 0.0)
+
+    def within(self, margin: Margin | None, harm: Harm) -> float:
+        """Of harm within a margin."""
+        found = {up: self.run.log_e(null, upward=not up) for null, up in self._relative(margin, harm)}
         # a rate cannot fall by more than all of it, so that is ruled out
-        impossible = math.inf if share >= 1 else 0.0
-        return _Logs(worse, beyond, min(within.get(up, 0.0 if up else impossible) for up in directions))
+        impossible = math.inf if margin is not None and (margin.relative or 0.0) >= 1 else 0.0
+        return min(found.get(up, 0.0 if up else impossible) for up in _directions(harm))
 
     def since(self, null: float, *, upward: bool) -> StartEvidence:
         """Of harm beyond a log ratio since any interval."""
         return harm_since(self.lately.counts, null=null, upward=upward, phi=self.lately.phi, acts=self.acts)
+
+    def _since_any(self, null: float, *, upward: bool) -> float:
+        return _with_starts(self.trusted.log_e(null, upward=upward), self.since(null, upward=upward).log_e)
+
+    @staticmethod
+    def _relative(margin: Margin | None, harm: Harm) -> list[tuple[float, bool]]:
+        return nulls(0.0 if margin is None else margin.relative or 0.0, harm)
 
 
 def _directions(harm: Harm) -> list[bool]:
@@ -408,12 +416,11 @@ def _mean(logs: Sequence[float]) -> float:
 
 
 def _process(counts: Counts, ratios: Sequence[float]) -> RateRatioProcess:
-    return RateRatioProcess.start([list(ratios)]).update(
-        events_baseline=counts.events_baseline,
-        exposure_baseline=counts.exposure_baseline,
-        events_canary=counts.events_canary,
-        exposure_canary=counts.exposure_canary,
-    )
+    return RateRatioProcess.start([list(ratios)]).update(**_sides(counts))
+
+
+def _sides(counts: Counts) -> dict[str, Float]:
+    return {name: getattr(counts, name) for name in Counts.__slots__}
 
 
 def _ratio_interval(counts: Counts, phi: float, alpha: float) -> Interval:

@@ -79,22 +79,28 @@ class RateRatioProcess:
         exposure_canary: ArrayLike,
     ) -> Self:
         """Add intervals, each array of shape (m, n); one in which a side had no exposure says nothing."""
-        b, n_b, c, n_c = (
-            np.atleast_2d(np.asarray(values, dtype=float))[:, :, None]
-            for values in (events_baseline, exposure_baseline, events_canary, exposure_canary)
-        )
-        used = (n_b > 0) & (n_c > 0)
-        log_odds = np.log(np.where(used, n_c, 1.0)) - np.log(np.where(used, n_b, 1.0))
-        points = self._points()[:, None, :]
-        total = np.where(used, b + c, 0.0)
-        logit = log_odds + points
-        # c log p + b log (1 - p), with p = 1 / (1 + exp(-logit))
-        gained = np.where(used, c * logit, 0.0) - total * np.logaddexp(0.0, logit)
-        slope = np.where(used, c, 0.0) - total * special.expit(logit)
+        sides = (events_baseline, exposure_baseline, events_canary, exposure_canary)
+        gained, slope = _gained(self._points(), *(np.atleast_2d(np.asarray(side, dtype=float)) for side in sides))
+        return type(self)(nulls=self.nulls, likelihood=self.likelihood + gained, slope=self.slope + slope)
+
+    def against(
+        self,
+        nulls: ArrayLike,
+        *,
+        events_baseline: ArrayLike,
+        exposure_baseline: ArrayLike,
+        events_canary: ArrayLike,
+        exposure_canary: ArrayLike,
+    ) -> Self:
+        """The evidence of the same intervals, all of them, against other nulls: what is known at the nodes is kept."""
+        nulls = np.atleast_2d(np.asarray(nulls, dtype=float))
+        sides = (events_baseline, exposure_baseline, events_canary, exposure_canary)
+        gained, slope = _gained(nulls, *(np.atleast_2d(np.asarray(side, dtype=float)) for side in sides))
+        size = _nodes().size
         return type(self)(
-            nulls=self.nulls,
-            likelihood=self.likelihood + gained.sum(axis=1),
-            slope=self.slope + slope.sum(axis=1),
+            nulls=nulls,
+            likelihood=np.concatenate([self.likelihood[:, :size], gained], axis=1),
+            slope=np.concatenate([self.slope[:, :size], slope], axis=1),
         )
 
     def log_e(self, *, upward: bool, phi: ArrayLike = 1.0) -> Float:
@@ -145,6 +151,19 @@ class RateRatioProcess:
     def _points(self) -> Float:
         nodes = _nodes()
         return np.concatenate([np.broadcast_to(nodes, (len(self.nulls), nodes.size)), self.nulls], axis=1)
+
+
+def _gained(points: Float, b: Float, n_b: Float, c: Float, n_c: Float) -> tuple[Float, Float]:
+    """Log likelihood of intervals, shape (m, n), at points of shape (m, k), and its derivative; shape (m, k)."""
+    b, n_b, c, n_c = (side[:, :, None] for side in (b, n_b, c, n_c))
+    used = (n_b > 0) & (n_c > 0)
+    log_odds = np.log(np.where(used, n_c, 1.0)) - np.log(np.where(used, n_b, 1.0))
+    total = np.where(used, b + c, 0.0)
+    logit = log_odds + points[:, None, :]
+    # c log p + b log (1 - p), with p = 1 / (1 + exp(-logit))
+    gained = np.where(used, c * logit, 0.0) - total * np.logaddexp(0.0, logit)
+    slope = np.where(used, c, 0.0) - total * special.expit(logit)
+    return gained.sum(axis=1), slope.sum(axis=1)
 
 
 def _prior(distance: Float) -> Float:
