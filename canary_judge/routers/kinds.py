@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from canary_judge.errors import NotWeighted, RouteNotFound, RouterError
@@ -139,6 +139,14 @@ def _istio(obj: Object, target: Target) -> Iterator[Route]:
         )
 
 
+def _other_protocols(obj: Object, target: Target) -> Iterator[tuple[str, Route]]:
+    """Routes of the object that are of another protocol than the one that is driven."""
+    for protocol in ("http", "tcp", "tls"):
+        if protocol != target.protocol:
+            for route in _istio(obj, replace(target, protocol=protocol, routes=())):
+                yield f"{protocol} route", route
+
+
 # --- Gateway API, and Linkerd with it --------------------------------------------------------------------------------
 
 
@@ -244,6 +252,16 @@ def _single(
     return routes
 
 
+def _spelled(value: Any, *keys: str) -> tuple[tuple[str, ...], Any]:
+    """The value below these keys, with a small or a capital first letter, and the keys as they are written."""
+    path = []
+    for key in keys:
+        written = key if isinstance(value, Mapping) and key in value else key[0].upper() + key[1:]
+        path.append(written)
+        value = value.get(written) if isinstance(value, Mapping) else None
+    return tuple(path), value
+
+
 def _alb(obj: Object, target: Target) -> Iterator[Route]:
     annotation = KINDS["aws-alb-ingress"].annotation
     assert annotation is not None  # noqa: S101
@@ -255,15 +273,20 @@ def _alb(obj: Object, target: Target) -> Iterator[Route]:
         action = json.loads(text)
     except ValueError as error:
         raise NotWeighted(f"annotation {key!r} is no JSON: {error}") from error
-    listed = _at(action, "ForwardConfig", "TargetGroups") or ()
-    names = _Names(key="ServiceName", target=target)
-    sticky = _at(action, "ForwardConfig", "TargetGroupStickinessConfig", "Enabled")
+    path, listed = _spelled(action, "forwardConfig", "targetGroups")
+    listed = listed or ()
+    # AWS's own documentation has both spellings, and so has its controller
+    titled = any("ServiceName" in item or "Weight" in item for item in listed if isinstance(item, Mapping))
+    names = _Names(key="ServiceName" if titled else "serviceName", target=target)
+    weight = "Weight" if titled else "weight"
+    sticky = _spelled(action, "forwardConfig", "targetGroupStickinessConfig", "enabled")[1]
     yield Route(
         name=target.action or "",
         position=0,
-        pointer=("ForwardConfig", "TargetGroups"),
+        pointer=path,
         listed=listed,
-        destinations=_destinations(listed, lambda item: names.side(obj, item), default=1.0, weight="Weight"),
+        weight=weight,
+        destinations=_destinations(listed, lambda item: names.side(obj, item), default=1.0, weight=weight),
         leaks=("target group stickiness keeps clients on canary",) if sticky in (True, "true") else (),
     )
 
@@ -301,7 +324,9 @@ def listed_kind(
 
 
 KINDS: dict[str, Kind] = {
-    "istio": Kind(api_version="networking.istio.io/v1", kind="VirtualService", routes=_istio, whole=True),
+    "istio": Kind(
+        api_version="networking.istio.io/v1", kind="VirtualService", routes=_istio, whole=True, beside=_other_protocols
+    ),
     "gateway-api": Kind(api_version="gateway.networking.k8s.io/v1", kind="HTTPRoute", routes=_gateway, places="rule"),
     "traefik": Kind(
         api_version="traefik.io/v1alpha1",
@@ -317,7 +342,6 @@ KINDS: dict[str, Kind] = {
         api_version="networking.k8s.io/v1",
         kind="Ingress",
         routes=_alb,
-        weight="Weight",
         annotation="alb.ingress.kubernetes.io/actions.{action}",
         places="action",
     ),

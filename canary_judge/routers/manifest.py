@@ -1,12 +1,10 @@
 """A manifest file as a store, for GitOps: the weight is edited in the YAML, and no other byte of the file changes.
 
-PyYAML tells where each value stands in the text; only those places are rewritten, so that comments, order, quotes and
-further documents stay.
+Comments, order, quotes and further documents stay (`yaml_text`).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from canary_judge.errors import Conflict, RouteNotFound, RouterError, RouterUnav
 from canary_judge.files import put_file
 from canary_judge.routers.kubernetes import Ref, patched
 from canary_judge.routers.weighted import Operation
+from canary_judge.routers.yaml_text import NotInPlace, documents, edited
 
 __all__ = ["ManifestStore"]
 
@@ -43,15 +42,10 @@ class ManifestStore:
 
     def _find(self, text: str, ref: Ref) -> tuple[Any, dict[str, Any]]:
         """The node and the value of the one object that is meant."""
-        import yaml
-
-        found = []
         try:
-            for node, value in zip(yaml.compose_all(text, yaml.SafeLoader), yaml.safe_load_all(text), strict=True):
-                if isinstance(value, dict) and _fits(value, ref):
-                    found.append((node, value))
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise RouterError(f"{self.path}: is no valid YAML: {' '.join(str(error).split())}") from error
+            found = [(node, value) for node, value in documents(text) if isinstance(value, dict) and _fits(value, ref)]
+        except ValueError as error:
+            raise RouterError(f"{self.path}: is no valid YAML: {error}") from error
         if len(found) != 1:
             how = "does not hold" if not found else f"holds {len(found)} objects that fit"
             raise RouteNotFound(
@@ -68,15 +62,15 @@ class ManifestStore:
         text = self._read()
         node, value = self._find(text, ref)
         after = patched(value, operations)
-        edits = [_edit(text, node, operation) for operation in operations if operation["op"] != "test"]
-        new = text
-        for start, end, replacement in sorted(edits, reverse=True):
-            new = new[:start] + replacement + new[end:]
         try:
-            edited = self._find(new, ref)[1] == after
+            new = edited(text, node, operations, after)
+        except NotInPlace as error:
+            raise RouterError(f"{self.path}: the weight cannot be edited in place: {error}") from error
+        try:
+            right = self._find(new, ref)[1] == after
         except RouterError:
-            edited = False
-        if not edited:
+            right = False
+        if not right:
             raise RouterError(
                 f"{self.path}: the weight cannot be edited in place (anchors or merges?); write it out in the file"
             )
@@ -108,52 +102,3 @@ def _fits(value: Mapping[str, Any], ref: Ref) -> bool:
         and (not ref.name or metadata.get("name") == ref.name)
         and (not ref.namespace or metadata.get("namespace", ref.namespace) == ref.namespace)
     )
-
-
-def _edit(text: str, node: Any, operation: Operation) -> tuple[int, int, str]:
-    """Which characters to replace by what."""
-    *path, last = (part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:])
-    for part in path:
-        node = _child(node, part)
-    value = operation["value"]
-    if operation["op"] == "replace":
-        old = _child(node, last)
-        return old.start_mark.index, old.end_mark.index, _scalar(value, old.style)
-    if node.flow_style:
-        at = node.value[-1][1].end_mark.index
-        return at, at, f", {last}: {_scalar(value, None)}"
-    first_key, (_, last_value) = node.value[0][0], node.value[-1]
-    ending = "\r\n" if "\r\n" in text else "\n"
-    # the end of the last value's line, a comment behind it included
-    end = _end_of(last_value)
-    at = text.find("\n", end)
-    at = len(text) if at < 0 else at
-    if at > 0 and text[at - 1] == "\r":
-        at -= 1
-    return at, at, f"{ending}{' ' * first_key.start_mark.column}{last}: {_scalar(value, None)}"
-
-
-def _end_of(node: Any) -> int:
-    """Where the text of a value ends; block collections claim the blank lines behind them too."""
-    children = getattr(node, "value", None)
-    if isinstance(children, list) and children and not node.flow_style:
-        last = children[-1]
-        return _end_of(last[1] if isinstance(last, tuple) else last)
-    return int(node.end_mark.index)
-
-
-def _child(node: Any, part: str) -> Any:
-    if isinstance(node.value, list) and node.value and isinstance(node.value[0], tuple):
-        for key, value in node.value:
-            if key.value == part:
-                return value
-    elif isinstance(node.value, list) and part.isdigit() and int(part) < len(node.value):
-        return node.value[int(part)]
-    raise RouterError(f"the manifest has no {part!r} where it is expected (behind an anchor?); write it out")
-
-
-def _scalar(value: Any, style: str | None) -> str:
-    """A value in YAML, in the quotes of the old one."""
-    if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'" if style in (None, "'") else json.dumps(value, ensure_ascii=False)
-    return json.dumps(value)

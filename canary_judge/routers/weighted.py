@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from canary_judge.errors import AmbiguousRoute, DestinationNotFound, NotEnoughWeight, NotWeighted, RouteNotFound
+from canary_judge.routers.yaml_text import documents, edited
 from canary_judge.routing import Residual, WeightReading, check_percent, same_weight
 
 __all__ = [
@@ -76,6 +77,7 @@ class Route:
         destinations: The same, read.
         pinned: What of a request must match for the route to be taken: "cookie", "header" or nothing.
         leaks: Ways by which requests reach the canary whatever the weights are.
+        weight: Key of the weight, where this list has its own.
         unwritable: Why a weight in this list would change the share of others; empty when it would not.
     """
 
@@ -87,6 +89,7 @@ class Route:
     pinned: Literal["cookie", "header", ""] = ""
     leaks: tuple[str, ...] = ()
     unwritable: str = ""
+    weight: str | None = None
 
     def side(self, side: str) -> list[int]:
         """Positions of the destinations of one side."""
@@ -111,6 +114,7 @@ class Kind:
         whole: Weights must add up to 100, so that only whole percents can be written.
         annotation: The list is JSON text in this annotation; `{action}` stands for the target's action.
         places: What a route is called in reports.
+        beside: Routes of the object that are never driven together with the selected ones, and what they are called.
     """
 
     api_version: str
@@ -120,6 +124,7 @@ class Kind:
     whole: bool = False
     annotation: str | None = None
     places: str = "route"
+    beside: Callable[[Object, Target], Iterable[tuple[str, Route]]] | None = None
 
 
 # --- what is common to all -----------------------------------------------------------------------------------------
@@ -155,7 +160,7 @@ def changes(kind: Kind, obj: Object, target: Target, percent: float) -> list[Ope
             operations.append(
                 {
                     "op": "replace" if one.written else "add",
-                    "path": _pointer((*route.pointer, index, kind.weight)),
+                    "path": _pointer((*route.pointer, index, route.weight or kind.weight)),
                     "value": f"{round(1000 * weight)}m" if thousandths else round(weight),
                 }
             )
@@ -179,6 +184,11 @@ def residuals(kind: Kind, obj: Object, target: Target) -> tuple[Residual, ...]:
             else:
                 reason = f"weight {weight:g} in a route that was not selected"
             found.append(Residual(place=place, reason=reason))
+        found += [Residual(place=place, reason=reason) for reason in route.leaks]
+    for called, route in () if kind.beside is None else kind.beside(obj, target):
+        place = f"{called} {route.name}"
+        if share := route.share():
+            found.append(Residual(place=place, reason=f"{share:g} % go to canary; it is not driven with the others"))
         found += [Residual(place=place, reason=reason) for reason in route.leaks]
     return tuple(found)
 
@@ -266,12 +276,27 @@ def _in_annotation(kind: Kind, obj: Object, target: Target, route: Route, new: M
     listed = whole
     for part in route.pointer:
         listed = listed[part]
+    name = route.weight or kind.weight
+    inner: list[Operation] = []
     for index, weight in new.items():
-        listed[index][kind.weight] = round(weight)
-    compact = json.dumps(json.loads(text), separators=(",", ":")) == text
-    changed = json.dumps(whole, separators=(",", ":") if compact else None)
+        written = name in listed[index]
+        listed[index][name] = round(weight)
+        there = _pointer((*route.pointer, index, name))
+        inner.append({"op": "replace" if written else "add", "path": there, "value": round(weight)})
     path = _pointer(("metadata", "annotations", key))
+    changed = _same_text(text, inner, whole)
     return [{"op": "test", "path": path, "value": text}, {"op": "replace", "path": path, "value": changed}]
+
+
+def _same_text(text: str, operations: Sequence[Operation], whole: Any) -> str:
+    """JSON with other weights and nothing else changed; JSON is YAML, but for tabs."""
+    try:
+        changed = edited(text, documents(text)[0][0], operations, whole)
+        if json.loads(changed) == whole:
+            return changed
+    except (ValueError, IndexError):
+        pass
+    return json.dumps(whole)
 
 
 def _pointer(parts: Iterable[str | int]) -> str:

@@ -1,0 +1,107 @@
+"""Editing a manifest: what is not the weight stays, however the YAML is written."""
+
+import itertools
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from canary_judge.errors import RouterError
+from canary_judge.routers import from_config
+from canary_judge.routers.yaml_text import documents
+
+ALB = """\
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata:
+  name: app
+  annotations:
+    alb.ingress.kubernetes.io/actions.app-root: {style}
+{lines}
+    # behind it
+    other: kept   # the end
+spec: {{}}
+"""
+JSON = '{"type": "forward", "forwardConfig": {"targetGroups": [{"serviceName": "a", "weight": 90}, {"serviceName": "b", "weight": 10}]}}'
+TITLED = '{"Type":"forward","ForwardConfig":{"TargetGroups":[{"ServiceName":"a","Weight":90},{"ServiceName":"b"}]}}'
+FOLDS = ["|", "|-", "|+", ">", ">-"]
+
+
+def alb(text, file):
+    file.write_text(text)
+    return from_config(
+        {"type": "aws-alb-ingress", "stable": "a", "canary": "b", "action": "app-root", "manifest": str(file)}
+    )
+
+
+@pytest.mark.parametrize("style", FOLDS)
+@pytest.mark.parametrize("cut", [(), (24,), (24, 60)])
+def test_a_weight_in_a_block_scalar_changes_and_no_other_byte(tmp_path, style, cut):
+    places = [JSON.index(" ", at) for at in cut]
+    parts = [JSON[i:j].strip() for i, j in itertools.pairwise([0, *places, len(JSON)])]
+    before = ALB.format(style=style, lines="\n".join(f"      {part}" for part in parts))
+    router = alb(before, tmp_path / "m.yaml")
+    assert router.get_weight().percent == 10
+    router.set_weight(25)
+    after = (tmp_path / "m.yaml").read_text()
+    assert after == before.replace('"weight": 90', '"weight": 75').replace('"weight": 10', '"weight": 25')
+    assert router.get_weight().percent == 25
+    router.rollback()
+    assert (tmp_path / "m.yaml").read_text() == before.replace('"weight": 10', '"weight": 0').replace(
+        '"weight": 90', '"weight": 100'
+    )
+
+
+def test_a_weight_that_is_not_written_is_added_in_the_spelling_of_the_others(tmp_path):
+    router = alb(ALB.format(style=f"'{TITLED}'", lines=""), tmp_path / "m.yaml")
+    router.set_weight(5)
+    assert router.get_weight().percent == 5
+    assert '{"ServiceName":"b", "Weight": 5}' in (tmp_path / "m.yaml").read_text()
+
+
+ROUTES = """\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: app}}
+spec:
+  http:
+  - name: a
+    route: &split   # one
+    - {{destination: {{host: s}}, weight: 90}}
+    - {{destination: {{host: c}}, weight: 10}}
+  - name: b
+    route: *split
+  - {{name: d, route: *split}}   # {note}
+"""
+
+
+@pytest.mark.parametrize("chosen", [["a"], ["b"], ["d"], ["a", "d"], ["a", "b", "d"]])
+def test_an_alias_ties_nothing_to_the_routes_that_are_meant(tmp_path, chosen):
+    file = tmp_path / "m.yaml"
+    file.write_text(ROUTES.format(note="kept"))
+    router = from_config({"type": "istio", "stable": "s", "canary": "c", "routes": chosen, "manifest": str(file)})
+    router.set_weight(25)
+    found = {one["name"]: one["route"][1]["weight"] for one in yaml.safe_load(file.read_text())["spec"]["http"]}
+    assert found == {name: 25 if name in chosen else 10 for name in "abd"}
+    assert "# kept" in file.read_text()
+    assert "# one" in file.read_text()
+    router.rollback()
+    found = {one["name"]: one["route"][1]["weight"] for one in yaml.safe_load(file.read_text())["spec"]["http"]}
+    assert found == {name: 0 if name in chosen else 10 for name in "abd"}
+
+
+def test_an_alias_bomb_is_refused(tmp_path):
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]" for a, b in itertools.pairwise("abcdefghi")]
+    file = tmp_path / "m.yaml"
+    file.write_text("\n".join(lines))
+    with pytest.raises(RouterError, match="more than 1,000,000 values"):
+        from_config({"type": "istio", "stable": "s", "canary": "c", "name": "x", "manifest": str(file)}).get_weight()
+
+
+@settings(max_examples=100)
+@given(st.recursive(st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_documents_are_what_yaml_says(value):
+    text = yaml.safe_dump(value, allow_unicode=True)
+    assert [one for _, one in documents(text)] == [yaml.safe_load(text)]
