@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["Residual", "RollbackReport", "TrafficRouter", "WeightReading", "check_percent", "same_weight"]
+from canary_judge.errors import RouterError
+
+__all__ = ["Residual", "RollbackReport", "TrafficRouter", "WeightReading", "check_percent", "leftovers", "same_weight"]
 
 # Weights are equal when no router could tell them apart: the finest steps in use are hundredths of a percent.
 _SAME = 0.005
@@ -85,6 +87,20 @@ class TrafficRouter(Protocol):
     def verify(self, percent: float, *, timeout: float = 10.0) -> bool:
         """Whether this weight is in force where requests are routed, waiting at most so many seconds."""
         ...
+
+
+def leftovers(router: TrafficRouter) -> tuple[Residual, ...]:
+    """What leads to the canary past its weight, where a router can tell (`leftovers()`); that it cannot is one, too.
+
+    A router's `rollback` asks it after the weight is 0, so that no trouble in telling stands in the way of that.
+    """
+    find = getattr(router, "leftovers", None)
+    if find is None:
+        return ()
+    try:
+        return tuple(find())
+    except RouterError as error:
+        return (Residual(place="leftovers", reason=f"cannot be told: {error}"),)
 
 
 def same_weight(one: float | None, other: float | None) -> bool:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,16 +25,17 @@ from canary_judge.commands.options import (
     sources_of,
     unicode_out,
 )
-from canary_judge.commands.routers import pairs, preview
+from canary_judge.commands.routers import pairs, preview, print_leftovers
+from canary_judge.commands.screen import Screen
 from canary_judge.errors import ConfigError
 from canary_judge.rollout.inbox import COMMANDS, send_command
-from canary_judge.routing import TrafficRouter
+from canary_judge.routing import TrafficRouter, leftovers
 from canary_judge.series import format_duration
 
 if TYPE_CHECKING:
     from canary_judge.config.model import JudgeConfig
     from canary_judge.rollout.controller import Controller
-    from canary_judge.rollout.events import Event
+    from canary_judge.rollout.events import Event, RolloutResult
     from canary_judge.rollout.plan import RolloutPlan, Stage
 
 __all__ = ["add_control", "add_rollout"]
@@ -105,18 +107,23 @@ def _rollout(options: argparse.Namespace) -> int:
     controller = Controller(config, sources, router, plan, journal=journal, every=every)
     controller.note = "without preflight" if options.no_preflight else ""
     _stop_on_signals(controller)
-    show = _Display(config, plan, options.format, colored=colored(options))
+    screen, show = Screen(), _Display(config, plan, options.format, colored=colored(options))
+    screen.outlast_hangup()
     for event in controller.events():
-        show(event)
+        screen(partial(show, event))
     result = controller.result()
-    show.end()
-    if options.format == "text":
-        if result.judgement is not None:
-            print(f"\n{result.judgement.explain(color=colored(options))}")
-        print(f"\n{str(result.phase).replace('_', ' ').upper()} at {result.weight:g} %: {result.reason}")
+    screen(lambda: _print_result(result, options))
     if result.phase is Phase.ROLLED_BACK and result.source_failed:
         return ERROR
     return {Phase.PROMOTED: PASS, Phase.ROLLED_BACK: FAIL}.get(result.phase, STOPPED)
+
+
+def _print_result(result: RolloutResult, options: argparse.Namespace) -> None:
+    if options.format == "json":
+        return
+    if result.judgement is not None:
+        print(f"\n{result.judgement.explain(color=colored(options))}")
+    print(f"\n{str(result.phase).replace('_', ' ').upper()} at {result.weight:g} %: {result.reason}")
 
 
 def _stop_on_signals(controller: Controller) -> None:
@@ -136,6 +143,7 @@ def _dry_run(config: JudgeConfig, plan: RolloutPlan, router: TrafficRouter) -> i
     for stage in plan.stages:
         print(f"\n{stage.weight:g} %{_conditions(plan, stage)}")
         preview(router, stage.weight)
+    print_leftovers(leftovers(router))
     print_advice(config)
     return 0
 
@@ -194,11 +202,6 @@ class _Display:
             for index, stage in enumerate(self._plan.stages)
         )
         print(f"\x1b[2J\x1b[H{stages}\n\n{self._board}\n\n" + "\n".join(self._lines), flush=True)
-
-    def end(self) -> None:
-        """Leave the last board."""
-        if self._live:
-            print()
 
 
 def _plain(event: Event) -> dict[str, Any]:

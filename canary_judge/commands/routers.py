@@ -10,9 +10,9 @@ from typing import Any
 
 from canary_judge.commands.exit_codes import ERROR, LEFTOVERS
 from canary_judge.errors import ConfigError
-from canary_judge.routing import TrafficRouter
+from canary_judge.routing import Residual, TrafficRouter, leftovers
 
-__all__ = ["add_router", "pairs", "preview"]
+__all__ = ["add_router", "pairs", "preview", "print_leftovers"]
 
 
 def add_router(parser: argparse.ArgumentParser) -> None:
@@ -92,12 +92,24 @@ def _router(options: argparse.Namespace) -> TrafficRouter:
 
 
 def _get(options: argparse.Namespace) -> int:
-    reading = _router(options).get_weight()
+    router = _router(options)
+    reading, past = router.get_weight(), leftovers(router)
     if options.format == "json":
-        print(json.dumps({"percent": reading.percent, "per_route": dict(reading.per_route)}))
+        print(json.dumps({"percent": reading.percent, "per_route": dict(reading.per_route), "leftovers": _plain(past)}))
     else:
         print(reading)
+        print_leftovers(past)
     return 0
+
+
+def print_leftovers(past: Sequence[Residual]) -> None:
+    """What leads to the canary past its weight, a line each."""
+    for one in past:
+        print(f"leads to the canary whatever its weight: {one}")
+
+
+def _plain(past: Sequence[Residual]) -> list[dict[str, str]]:
+    return [{"place": one.place, "reason": one.reason} for one in past]
 
 
 def _set(options: argparse.Namespace) -> int:
@@ -126,7 +138,7 @@ def _rollback(options: argparse.Namespace) -> int:
     report = router.rollback()
     in_force = router.verify(0.0)
     if options.format == "json":
-        left = [{"place": one.place, "reason": one.reason} for one in report.residuals]
+        left = _plain(report.residuals)
         print(json.dumps({"percent": 0.0, "changed": report.changed, "in_force": in_force, "residuals": left}))
     else:
         print("rolled back: the canary has 0 %" if report.changed else "the canary has 0 % already")

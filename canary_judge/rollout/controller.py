@@ -7,14 +7,14 @@ made, a weight counts as set when it is read back, and a rollback is tried until
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from canary_judge.config.model import JudgeConfig
-from canary_judge.errors import DataError, RouterError, SourceError
+from canary_judge.errors import CanaryJudgeError, DataError, RouterError, SourceError
 from canary_judge.judging.silence import all_silent
 from canary_judge.looks.monitor import Monitor
 from canary_judge.looks.watching import save
@@ -24,7 +24,7 @@ from canary_judge.rollout.events import Event, EventKind, RolloutResult
 from canary_judge.rollout.inbox import Inbox
 from canary_judge.rollout.journal import Journal
 from canary_judge.rollout.plan import RolloutPlan
-from canary_judge.rollout.policy import Order, read_back, step
+from canary_judge.rollout.policy import Order, Step, read_back, step
 from canary_judge.rollout.resuming import identity, restored, take_up
 from canary_judge.rollout.state import (
     Phase,
@@ -37,7 +37,7 @@ from canary_judge.rollout.state import (
     rolled_back,
     state_to_json,
 )
-from canary_judge.routing import RollbackReport, TrafficRouter, WeightReading, same_weight
+from canary_judge.routing import RollbackReport, TrafficRouter, WeightReading, leftovers, same_weight
 from canary_judge.series import MetricSource
 
 __all__ = ["Controller"]
@@ -189,13 +189,13 @@ class Controller:
             yield event
 
     def _drive(self) -> Iterator[Event]:
-        yield self._begin()
+        yield from self._begin()
         while not self._state.phase.ended:
             began = self._clock.monotonic()
             yield from self._take_commands()
             if self._stopping:
                 if self._journal is not None:
-                    self._write("interrupted")
+                    yield from self._try_to_write("interrupted")
                     back = self._state.phase is Phase.ROLLING_BACK
                     stands = "before the rollback was read back" if back else "which stays"
                     text = f"interrupted at {self._state.weight:g} %, {stands}; the same command goes on"
@@ -240,27 +240,31 @@ class Controller:
         """The same where nothing waits for the journal; trouble is told."""
         try:
             self._write(what, **values)
-        except DataError as error:
-            yield self._event(EventKind.TROUBLE, f"{error}{otherwise}")
+        except Exception as error:  # noqa: BLE001  (a journal that fails ends no loop)
+            yield self._event(EventKind.TROUBLE, f"{_said(error)}{otherwise}")
 
     # --- beginning, and beginning again ---
 
-    def _begin(self) -> Event:
+    def _begin(self) -> Iterator[Event]:
         records = [] if self._journal is None else self._journal.records
         if not records:
-            return self._start()
+            yield self._start()
+            for one in leftovers(self.router):
+                yield self._event(EventKind.TROUBLE, f"leads to the canary whatever its weight: {one}")
+            return
         mine = identity(self.config, self.plan)
         found = take_up(records, mine, self._begun, self._path)
         self._state, self._inbox.taken = found.state, found.commands
         if self._state.phase.ended:
-            return self._event(EventKind.RESUMED, f"the journal has ended: {self._state.phase}: {self._state.reason}")
+            yield self._event(EventKind.RESUMED, f"the journal has ended: {self._state.phase}: {self._state.reason}")
+            return
         self._begun = found.begun
         text = f"taken up at {self._state.weight:g} %, after {found.away.total_seconds():.0f} s without a driver"
         if found.served is not None:
             self._monitor, told = restored(self.config, self._evidence, found.served)
             text += told
-        self._write("resumed")
-        return self._event(EventKind.RESUMED, text)
+        yield from self._try_to_write("resumed", "; nothing is raised without a journal")
+        yield self._event(EventKind.RESUMED, text)
 
     def _start(self) -> Event:
         reading = self.router.get_weight()
@@ -302,21 +306,25 @@ class Controller:
         if self._state.phase is Phase.RUNNING or todo.order is Order.END:
             kind = EventKind.BLIND if judgement is None else EventKind.LOOK
             yield self._event(kind, f"{todo.reason}{f' ({complaint})' if complaint else ''}", judgement=judgement)
-        try:
-            if todo.order is Order.END:
-                self._write("end", rule=todo.rule)
-            elif todo.weight is None:
-                self._write("look", rule=todo.rule, **_judged(judgement))
-            else:
-                # on disk before the router is asked: a driver killed in between knows what may be in force
-                self._write("intend", rule=todo.rule, **_judged(judgement))
-        except DataError as error:
-            if todo.weight is not None:
-                self._state = replace(self._state, intended=None)
-            yield self._event(EventKind.TROUBLE, f"{error}; the weight is not raised without a journal")
-            return
-        if todo.weight is not None:
+        noted = yield from self._note(todo, judgement)
+        if todo.weight is not None and noted:
             yield from self._set(todo.weight)
+
+    def _note(self, todo: Step, judgement: Judgement | None) -> Generator[Event, None, bool]:
+        """Write a step down before it is made; False when it must not be made without that."""
+        # on disk before the router is asked: a driver killed in between knows what may be in force
+        what = "end" if todo.order is Order.END else "look" if todo.weight is None else "intend"
+        more = {} if what == "end" else _judged(judgement)
+        try:
+            self._write(what, rule=todo.rule, **more)
+        except Exception as error:  # noqa: BLE001  (a journal that fails ends no loop)
+            rises = todo.weight is not None and todo.weight > self._state.weight
+            if rises:
+                self._state = replace(self._state, intended=None)
+            without = "the weight is not raised without a journal" if rises else "nothing else waits for the journal"
+            yield self._event(EventKind.TROUBLE, f"{_said(error)}; {without}")
+            return not rises
+        return True
 
     def _read(self) -> tuple[WeightReading | None, str]:
         try:
@@ -353,14 +361,14 @@ class Controller:
         try:
             if self._evidence is not None:
                 save(monitor, self._evidence)
-        except DataError as error:
-            # it can be read again from the source; the judgement stands
-            return judgement, str(error)
+        except Exception as error:  # noqa: BLE001  (it can be read again from the source; the judgement stands)
+            return judgement, _said(error)
         return judgement, ""
 
     def _set(self, weight: float) -> Iterator[Event]:
+        back = weight == self._state.weight  # from whatever somebody else made of it
         try:
-            self.router.set_weight(weight, expect=self._state.weight)
+            self.router.set_weight(weight, expect=None if back else self._state.weight)
             reading = self.router.get_weight()
             if same_weight(reading.percent, weight) and not self.router.verify(weight):
                 yield self._event(EventKind.TROUBLE, _NOT_IN_FORCE.format(weight))
@@ -375,6 +383,8 @@ class Controller:
         self._state = read_back(self.plan, self._state, self._now(), reading)
         if self._state.stage != before:
             yield from self._arrived()
+        elif back:
+            yield self._event(EventKind.WEIGHT, f"the canary has {weight:g} % of the traffic again")
 
     def _arrived(self) -> Iterator[Event]:
         """A new weight is in force."""
@@ -452,6 +462,11 @@ class Controller:
                 continue
             yield self._event(EventKind.COMMAND, f"{name}{f': {reason}' if reason else ''}")
             yield from self._try_to_write("command", name=name, reason=reason, commands=self._inbox.taken)
+
+
+def _said(error: Exception) -> str:
+    """An error of ours by its text, any other one with its type."""
+    return str(error) if isinstance(error, CanaryJudgeError) else f"{type(error).__name__}: {error}"
 
 
 def _judged(judgement: Judgement | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from canary_judge.errors import ConfigError, DataError
 
-__all__ = ["COMMANDS", "Inbox", "read_commands", "send_command"]
+__all__ = ["COMMANDS", "Inbox", "send_command"]
 
 COMMANDS = ("approve", "pause", "resume", "abort", "stop")
 
@@ -30,21 +30,31 @@ def send_command(journal: str | Path, name: str, reason: str = "") -> None:
         raise DataError(f"{_commands_file(path)}: cannot be written: {error}") from error
 
 
-def read_commands(journal: Path, after: int) -> tuple[list[tuple[str, str]], int]:
-    """The commands behind the first `after` ones, and how many there are in all.
+def _lines(path: Path, half: bytes = b"") -> tuple[list[bytes], bytes]:
+    """Whole lines, as bytes: whatever somebody wrote into the file, no command behind it is lost.
+
+    A line is whole when it has ended, says all that it can, or has not grown since it was seen as the half of one.
+
+    Returns:
+        The lines, and the half of one at the end.
 
     Raises:
-        DataError: They cannot be read.
+        DataError: The file cannot be read.
     """
-    path = _commands_file(journal)
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]  # a line is whole when it has ended
+        *lines, rest = path.read_bytes().replace(b"\r\n", b"\n").split(b"\n")
     except FileNotFoundError:
-        return [], 0
-    except (OSError, UnicodeDecodeError) as error:
+        return [], b""
+    except OSError as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
-    found = [line.partition("\t") for line in lines[after:]]
-    return [(name, reason) for name, _, reason in found], len(lines)
+    whole = rest and (rest == half or rest.strip().decode("ascii", "replace") in COMMANDS)
+    return ([*lines, rest], b"") if whole else (lines, rest)
+
+
+def _command(line: bytes) -> tuple[str, str]:
+    """Name and reason; what is no UTF-8 is shown as such."""
+    name, _, reason = line.decode("utf-8", "backslashreplace").strip().partition("\t")
+    return name.strip(), reason.strip()
 
 
 def _commands_file(journal: Path) -> Path:
@@ -61,6 +71,8 @@ class Inbox:
     def __init__(self, journal: Path | None) -> None:
         self._journal = journal
         self._own: list[tuple[str, str]] = []
+        self._seen: list[bytes] = []  # the lines that this driver took, to tell a file that was written anew
+        self._half = b""
         self.taken = 0
 
     def put(self, name: str, reason: str = "") -> None:
@@ -74,15 +86,29 @@ class Inbox:
             DataError: They cannot be read.
         """
         if self._journal is not None:
-            self.taken = read_commands(self._journal, 0)[1]
+            self._seen, self._half = _lines(_commands_file(self._journal))
+            self.taken = len(self._seen)
 
     def take(self) -> tuple[list[tuple[str, str]], str]:
-        """The new commands, each a name and a reason; and why the file could not be read, or nothing."""
+        """The new commands, each a name and a reason; and why the file could not be read, or nothing.
+
+        A file that was written anew is read from its beginning: an `abort` in it must not be lost, while `approve`
+        and `resume` might be old ones, and have to be given again.
+        """
         found, self._own = self._own, []
         if self._journal is None:
             return found, ""
+        path = _commands_file(self._journal)
         try:
-            written, self.taken = read_commands(self._journal, self.taken)
+            lines, self._half = _lines(path, self._half)
         except DataError as error:
             return found, str(error)
-        return found + written, ""
+        anew = lines[: len(self._seen)] != self._seen or len(lines) < self.taken
+        after = 0 if anew else self.taken
+        self._seen, self.taken = lines, len(lines)
+        new = [_command(line) for line in lines[after:] if line.strip()]
+        if not anew:
+            return found + new, ""
+        careful = [one for one in new if one[0] not in ("approve", "resume")]
+        told = "" if len(careful) == len(new) else "; `approve` and `resume` in it are not taken, give them again"
+        return found + careful, f"{path} was written anew, and is read from its beginning{told}"

@@ -62,8 +62,9 @@ class Record(TypedDict):
 
 
 def _line(record: Mapping[str, Any]) -> bytes:
-    body = json.dumps(record, separators=(",", ":"), ensure_ascii=False)
-    return f'{{"crc":"{zlib.crc32(body.encode()):08x}",{body[1:]}\n'.encode()
+    # half of a surrogate pair, as a server's answer may have it, is no UTF-8
+    body = json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "backslashreplace")
+    return b'{"crc":"%08x",%b\n' % (zlib.crc32(body), body[1:])
 
 
 def _parse(line: bytes) -> Record | None:

@@ -90,6 +90,11 @@ class RolloutPlan(StrictModel):
     patience: Duration = Field(
         default=timedelta(minutes=5), description="How long the canary may run without any new data of it, or drifted."
     )
+    when_raised: Literal["bring_back", "roll_back", "stop"] = Field(
+        default="bring_back",
+        description="When something else gave the canary more than was judged, for longer than `patience`: bring it "
+        "back to the judged weight, roll back, or stop and leave it.",
+    )
     when_blind: Literal["hold", "roll_back"] = Field(
         default="roll_back", description="When there is no new data of the canary for longer than `patience`."
     )

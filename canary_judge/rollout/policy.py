@@ -97,15 +97,30 @@ def step(
     if reading is None:
         return _hold(state, "router", "the router cannot be read; its weight is not raised before it can")
     if state.drifted is not None:
-        other = f"somebody else changed the weight: {reading} is in force, {state.weight:g} % was set"
-        if now - state.drifted >= plan.patience:
-            stopped = replace(state, phase=Phase.STOPPED, intended=None, reason=other)
-            return stopped, Step(order=Order.END, rule="drift stays", reason=other)
-        return _hold(state, "drift", f"{other}; put it back, or abort")
+        return _drifted(plan, state, reading, now - state.drifted)
     if state.phase is Phase.STARTING:
         first = plan.stages[0].weight
         return _set(state, first, "start", f"the first stage: {first:g} %")
     return _judged(plan, state, judgement, now)
+
+
+def _drifted(
+    plan: RolloutPlan, state: RolloutState, reading: WeightReading, since: timedelta
+) -> tuple[RolloutState, Step]:
+    """Somebody else changed the weight, so long ago."""
+    other = f"somebody else changed the weight: {reading} is in force, {state.weight:g} % was set"
+    if since < plan.patience:
+        return _hold(state, "drift", f"{other}; put it back, or abort")
+    # more than was judged is not left to a canary that nobody watches
+    more = max((reading.percent or 0.0, *reading.per_route.values())) > state.weight
+    if more and plan.when_raised == "roll_back":
+        return _roll_back(state, "raised", other)
+    if more and plan.when_raised == "bring_back":
+        reason = f"{other}; brought back to what was judged"
+        todo = Step(order=Order.SET_WEIGHT, rule="raised", reason=reason, weight=state.weight)
+        return replace(state, intended=None, reason=reason), todo
+    stopped = replace(state, phase=Phase.STOPPED, intended=None, reason=other)
+    return stopped, Step(order=Order.END, rule="drift stays", reason=other)
 
 
 def _silence(plan: RolloutPlan, state: RolloutState, judgement: Judgement | None, now: datetime) -> str:

@@ -23,7 +23,7 @@ from canary_judge.errors import (
 )
 from canary_judge.files import put_file
 from canary_judge.routers.waiting import wait_until
-from canary_judge.routing import Residual, RollbackReport, WeightReading, check_percent, same_weight
+from canary_judge.routing import Residual, RollbackReport, WeightReading, check_percent, leftovers, same_weight
 
 __all__ = ["EnvoyFile", "EnvoyRuntime"]
 
@@ -194,9 +194,11 @@ class EnvoyRuntime:
     def rollback(self) -> RollbackReport:
         """Weight 0, and the routes that lead past it."""
         changed = self.set_weight(0.0)
-        return RollbackReport(
-            changed=changed, residuals=tuple(_leftovers(self._admin.routes(), self._canary, self._mine))
-        )
+        return RollbackReport(changed=changed, residuals=leftovers(self))
+
+    def leftovers(self) -> tuple[Residual, ...]:
+        """The routes that lead past the weight."""
+        return tuple(_leftovers(self._admin.routes(), self._canary, self._mine))
 
     def verify(self, percent: float, *, timeout: float = 10.0) -> bool:
         """The runtime is in force as soon as it can be read."""
@@ -336,11 +338,15 @@ class EnvoyFile:
     def rollback(self) -> RollbackReport:
         """Weight 0, and the routes that lead past it."""
         changed = self.set_weight(0.0)
+        return RollbackReport(changed=changed, residuals=leftovers(self))
+
+    def leftovers(self) -> tuple[Residual, ...]:
+        """The routes that lead past the weight."""
         if self._admin is not None:
             routes = self._admin.routes()
         else:
             routes = self._routes(self._read()) if self._kind == "rds" else []
-        return RollbackReport(changed=changed, residuals=tuple(_leftovers(routes, self._canary, self._mine)))
+        return tuple(_leftovers(routes, self._canary, self._mine))
 
     def verify(self, percent: float, *, timeout: float = 10.0) -> bool:
         """Whether Envoy routes by this weight; without the admin interface only the file is known."""

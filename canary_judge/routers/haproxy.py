@@ -22,7 +22,7 @@ from canary_judge.errors import (
     RouterUnavailable,
 )
 from canary_judge.routers.waiting import wait_until
-from canary_judge.routing import Residual, RollbackReport, WeightReading, check_percent, same_weight
+from canary_judge.routing import Residual, RollbackReport, WeightReading, check_percent, leftovers, same_weight
 
 __all__ = ["HAProxyRouter"]
 
@@ -201,9 +201,10 @@ class HAProxyRouter:
     def rollback(self) -> RollbackReport:
         """Weight 0, or maintenance, and who stays all the same."""
         changed = self._set(0.0, None, maintenance=self._maintenance)
-        return RollbackReport(changed=changed, residuals=() if self._maintenance else self._sticky())
+        return RollbackReport(changed=changed, residuals=() if self._maintenance else leftovers(self))
 
-    def _sticky(self) -> tuple[Residual, ...]:
+    def leftovers(self) -> tuple[Residual, ...]:
+        """Cookies and stick tables that keep clients on the canary."""
         text = self._ask("show stat").removeprefix("# ")
         found = []
         for row in csv.DictReader(io.StringIO(text)):

@@ -15,7 +15,7 @@ from canary_judge.routers.ingress import PREFIX, ingress_changes, ingress_readin
 from canary_judge.routers.kinds import KINDS
 from canary_judge.routers.waiting import wait_until
 from canary_judge.routers.weighted import Kind, Operation, Target, changes, reading, residuals
-from canary_judge.routing import RollbackReport, WeightReading, same_weight
+from canary_judge.routing import Residual, RollbackReport, WeightReading, leftovers, same_weight
 
 __all__ = ["Forbidden", "KubeStore", "KubernetesRouter", "Ref", "patched"]
 
@@ -170,13 +170,17 @@ class KubernetesRouter:
     def rollback(self) -> RollbackReport:
         """Write a weight of 0, and tell what still leads to the canary."""
         changed = self._write(0.0, None) is not None
+        return RollbackReport(changed=changed, residuals=leftovers(self))
+
+    def leftovers(self) -> tuple[Residual, ...]:
+        """What leads to the canary past its weight."""
         obj = self.store.get(self.ref)
         if self._kind is not None:
-            return RollbackReport(changed=changed, residuals=residuals(self._kind, obj, self._target))
+            return residuals(self._kind, obj, self._target)
         theirs: Mapping[str, str] = {}
         if self._stable_ingress is not None:
             theirs = self.store.get(self._stable_ingress).get("metadata", {}).get("annotations") or {}
-        return RollbackReport(changed=changed, residuals=ingress_residuals(obj, theirs, self.prefix))
+        return ingress_residuals(obj, theirs, self.prefix)
 
     def verify(self, percent: float, *, timeout: float = 10.0) -> bool:
         """Whether the object has the weight and its controller, where it says so, has accepted this generation."""

@@ -24,7 +24,7 @@ from canary_judge.errors import (
 )
 from canary_judge.files import put_file
 from canary_judge.routers.waiting import wait_until
-from canary_judge.routing import Residual, RollbackReport, WeightReading, check_percent, same_weight
+from canary_judge.routing import Residual, RollbackReport, WeightReading, check_percent, leftovers, same_weight
 
 __all__ = ["NginxRouter"]
 
@@ -180,6 +180,10 @@ class NginxRouter:
         changed = self.set_weight(0.0)
         if not changed:
             self._run("-s", "reload")  # an earlier reload may have failed after the file was written
+        return RollbackReport(changed=changed, residuals=leftovers(self))
+
+    def leftovers(self) -> tuple[Residual, ...]:
+        """Locations that lead to the canary whatever the split says."""
         text = _without_comments(self._read())
         block = self._block(self._read())
         elsewhere = text.replace(_without_comments(block[0]), "")
@@ -188,7 +192,7 @@ class NginxRouter:
             found.append(
                 Residual(place="proxy_pass", reason=f"a location leads to {self._canary} whatever the split says")
             )
-        return RollbackReport(changed=changed, residuals=tuple(found))
+        return tuple(found)
 
     def verify(self, percent: float, *, timeout: float = 10.0) -> bool:
         """Whether the file has the weight and, where the pid file is known, every serving worker is younger than it."""

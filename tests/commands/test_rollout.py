@@ -10,7 +10,7 @@ import yaml
 
 from canary_judge.__main__ import main
 from canary_judge.commands import rollout as rollout_commands
-from canary_judge.rollout.inbox import read_commands
+from canary_judge.rollout.inbox import Inbox
 from canary_judge.rollout.journal import Journal
 from canary_judge.testing import simulated_world
 from tests.routers.test_conformance import CASES
@@ -56,7 +56,10 @@ def test_a_weight_by_hand(run, manifest):
     assert run("router", "get", *where) == (0, "0.990099 %\n", "")
     assert run("router", "set", "25", *where) == (0, "0.990099 % -> 25 %\n", "")
     assert run("router", "set", "25", *where) == (0, "25 % is in force already\n", "")
-    assert run("router", "get", *where, "--format", "json")[1] == '{"percent": 25.0, "per_route": {"0": 25.0}}\n'
+    assert (
+        run("router", "get", *where, "--format", "json")[1]
+        == '{"percent": 25.0, "per_route": {"0": 25.0}, "leftovers": []}\n'
+    )
     code, out, error = run("router", "set", "50", *where, "--expect", "5")
     assert (code, out) == (1, "")
     assert error == "canary-judge: error: HTTPRoute: 25 % is in force, 5 % was expected\n"
@@ -185,7 +188,7 @@ def test_control_leaves_a_command_beside_the_journal(run, tmp_path):
         code, out, _ = run("control", path, "abort", "--reason", "two\nlines")
     assert code == 0
     assert "obeys at its next look" in out
-    assert read_commands(path, 0) == ([("abort", "two lines")], 1)
+    assert Inbox(path).take() == ([("abort", "two lines")], "")
 
 
 def test_the_world_keeps_time():

@@ -343,15 +343,39 @@ def test_a_router_that_cannot_be_read_holds_the_weight():
 
 def test_somebody_else_changes_the_weight_and_it_is_not_overwritten():
     world = simulated_world(**HEALTHY)
-    controller = Controller(world.config, world.source, world.router, PLAN, clock=world.clock)
-    seen = []
-    for event in controller.events():
-        seen.append(event)
+    plan = PLAN.model_copy(update={"when_raised": "stop"})
+    controller = Controller(world.config, world.source, world.router, plan, clock=world.clock)
+    for _ in controller.events():
         if controller.state.stage == 0 and world.clock.seconds >= 60 and weights(world) == [5]:
             world.router.set_weight(60)
     assert weights(world) == [5, 60]
     assert controller.result().phase is Phase.STOPPED
     assert "somebody else changed the weight: 60 % is in force, 5 % was set" in controller.result().reason
+
+
+def test_more_traffic_than_was_judged_is_brought_back_and_the_rollout_goes_on():
+    """A proxy that restarts with the weights of its file: nobody judged those."""
+    world = simulated_world(**HEALTHY)
+    controller = Controller(world.config, world.source, world.router, PLAN, clock=world.clock)
+    texts = []
+    for event in controller.events():
+        texts.append(event.text)
+        if controller.state.stage == 0 and world.clock.seconds >= 60 and weights(world) == [5]:
+            world.router.set_weight(50)
+    assert weights(world)[:4] == [5, 50, 5, 25]
+    assert "the canary has 5 % of the traffic again" in texts
+    assert controller.result().phase is Phase.PROMOTED
+
+
+def test_an_outsiders_0_is_left_and_said():
+    world = simulated_world(**HEALTHY)
+    controller = Controller(world.config, world.source, world.router, PLAN, clock=world.clock)
+    for _ in controller.events():
+        if controller.state.stage == 0 and world.clock.seconds >= 60 and weights(world) == [5]:
+            world.router.set_weight(0)
+    assert weights(world) == [5, 0]
+    assert controller.result().phase is Phase.STOPPED
+    assert "somebody else changed the weight: 0 % is in force" in controller.result().reason
 
 
 def test_a_regression_is_rolled_back_even_when_somebody_else_holds_the_weight():

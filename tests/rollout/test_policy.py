@@ -145,13 +145,24 @@ TABLE = [
     ),
     ("router", "the router cannot be read", PLAN, at(), PASS(), 10, None, Order.HOLD, None),
     (
-        "drift stays",
-        "another weight than ours for longer than `patience`",
+        "raised",
+        "more than ours for longer than `patience`, unless `when_raised` says `roll_back` or `stop`",
         PLAN,
         at(drifted=NOON),
         PASS(),
         6,
         reads(30),
+        Order.SET_WEIGHT,
+        5.0,
+    ),
+    (
+        "drift stays",
+        "less than ours for longer than `patience`",
+        PLAN,
+        at(drifted=NOON),
+        PASS(),
+        6,
+        reads(3),
         Order.END,
         None,
     ),
@@ -318,7 +329,7 @@ def test_every_rule(row):
     if done is Order.ROLL_BACK:
         assert state.phase is Phase.ROLLING_BACK
     if weight is not None:
-        assert state.intended == weight
+        assert state.intended == (None if rule == "raised" else weight)
         assert state.weight == before.weight  # until it is read back
 
 
@@ -329,7 +340,7 @@ def written():
     for row in TABLE:
         _, todo = taken(row)
         what = "set the next weight" if todo.rule == "advance" else does[todo.order].format(todo.weight or 0)
-        what = "set the first weight" if todo.rule == "start" else what
+        what = {"start": "set the first weight", "raised": "set the judged weight again"}.get(todo.rule, what)
         lines.append(f"| {todo.rule} | {row[1]} | {what} |")
     return "\n".join(lines)
 
@@ -474,7 +485,9 @@ def test_the_weight_never_rises_without_a_judgement_that_allows_it(looks, plan):
         assert state_from_json(json.loads(json.dumps(state_to_json(state)))) == state
         if verdict == "fail" and not before.phase.ended:
             assert todo.order is Order.ROLL_BACK
-        if todo.order is Order.SET_WEIGHT:
+        if todo.rule == "raised":
+            assert todo.weight == before.weight < reading.percent
+        elif todo.order is Order.SET_WEIGHT:
             following = plan.stages[state.stage + 1].weight
             assert todo.weight == following
             assert following == plan.stages[0].weight or verdict == "pass" or (verdict == "marginal" and plan is EASY)
@@ -518,3 +531,19 @@ def test_something_else_is_no_state():
 
 if __name__ == "__main__":
     print(written())
+
+
+@pytest.mark.parametrize(
+    ("when", "percent", "order", "phase"),
+    [
+        ("bring_back", 30, Order.SET_WEIGHT, Phase.RUNNING),
+        ("roll_back", 30, Order.ROLL_BACK, Phase.ROLLING_BACK),
+        ("stop", 30, Order.END, Phase.STOPPED),
+        ("roll_back", 0, Order.END, Phase.STOPPED),
+        ("bring_back", 0, Order.END, Phase.STOPPED),
+    ],
+)
+def test_what_becomes_of_another_weight_than_ours(when, percent, order, phase):
+    plan = RolloutPlan(stages=[5, 25, 100], when_raised=when)
+    state, todo = step(plan, at(drifted=NOON), PASS(), NOON + minutes(6), reading=reads(percent))
+    assert (todo.order, state.phase) == (order, phase)
