@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from canary_judge.errors import ConfigError
+from canary_judge.safe_yaml import check_bounds, config_loader
 
 __all__ = ["explain", "nearest", "read_options", "read_yaml"]
 
@@ -17,7 +18,6 @@ _Model = TypeVar("_Model", bound=BaseModel)
 # How pydantic names the member of a union, which the user did not write.
 _TAGS = {"gauge", "ratio", "rate", "samples", "latency", "str", "SideQueries", "PresetOptions"}
 _LONGEST_SHOWN = 80
-_DEEPEST = 100
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -39,7 +39,7 @@ def read_yaml(text: str, name: str) -> object:
     """
     import yaml  # a config in Python needs none
 
-    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    class Loader(config_loader()):  # type: ignore[misc]
         """Refuses a key that is given twice; plain YAML keeps the last one silently."""
 
     def mapping(loader: Any, node: Any) -> dict[Any, Any]:
@@ -58,9 +58,8 @@ def read_yaml(text: str, name: str) -> object:
         return {loader.construct_object(k, deep=True): loader.construct_object(v, deep=True) for k, v in node.value}
 
     Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
-    if re.search(rf"(?:[\[{{]\s*){{{_DEEPEST}}}", text):  # the C parser would overflow its stack
-        raise ConfigError(f"{name}: is nested more than {_DEEPEST} deep, as no config is")
     try:
+        check_bounds(text)
         return yaml.load(text, Loader=Loader)  # noqa: S506  (a SafeLoader)
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         if isinstance(error, ConfigError):

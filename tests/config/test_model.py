@@ -138,7 +138,6 @@ def test_what_is_wrong_is_named_with_its_place_and_remedy(change, message):
         ("", "is NoneType; it must be a mapping"),
         ("1: 2", "key 1 is no text"),
         ("name: !!python/object:os.system x", "no valid YAML"),
-        ("version: 2024-02-30", "no valid YAML"),
         ("[" * 1000, "nested more than 100 deep"),
     ],
 )
