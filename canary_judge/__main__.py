@@ -15,6 +15,7 @@ from typing import NoReturn
 from canary_judge._version import __version__
 from canary_judge.commands import configs, exit_codes, judging, kayenta, rollout, routers, watch
 from canary_judge.errors import CanaryJudgeError
+from canary_judge.wording import printable
 
 __all__ = ["main"]
 
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(options)
     except CanaryJudgeError as error:
-        print(f"canary-judge: error: {error}", file=sys.stderr)
+        print(f"canary-judge: error: {printable(str(error))}", file=sys.stderr)
     except BrokenPipeError:
         # the reader of our output has gone; do not complain at shutdown either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("CANARY_JUDGE_TRACEBACK"):
             raise
         print(
-            f"canary-judge: internal error: {type(error).__name__}: {error}\n"
+            f"canary-judge: internal error: {type(error).__name__}: {printable(str(error))}\n"
             "This is a bug. Run again with CANARY_JUDGE_TRACEBACK=1 and report what it prints.",
             file=sys.stderr,
         )

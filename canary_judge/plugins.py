@@ -33,12 +33,18 @@ def build(group: str, options: Mapping[str, Any], *, place: str, what: str) -> A
     """
     kind = options.get("type")
     points = {point.name: point for point in entry_points(group=group)}
-    if not isinstance(kind, str) or kind not in points:
+    if not isinstance(kind, str):  # whatever it holds, a password maybe, is not shown
+        raise ConfigError(f"{place}.type: is no text; name one of {', '.join(sorted(points))}")
+    if kind not in points:
         there_are = f"there are {', '.join(sorted(points))}"
         raise ConfigError(f"{place}.type: {kind!r} is no {what}{nearest(str(kind), points)}; {there_are}")
     rest = {key: _from_environment(value, f"{place}.{key}") for key, value in options.items() if key != "type"}
     try:
-        return points[kind].load().from_options(rest)
+        plugin = points[kind].load()
+    except Exception as error:
+        raise ConfigError(f"{place}.type: {kind!r} cannot be imported: {type(error).__name__}: {error}") from error
+    try:
+        return plugin.from_options(rest)
     except ConfigError as error:
         raise ConfigError(f"{place}: {error}") from error
 

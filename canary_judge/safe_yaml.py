@@ -71,7 +71,7 @@ def check_bounds(text: str) -> None:
         ValueError: It is, or it is no YAML; with the line.
 
     Examples:
-        >>> check_bounds("a: &x [1, 2]\\nb: *x")
+        >>> check_bounds("a: &x [1, 2]\nb: *x")
         >>> check_bounds("[" * 101)
         Traceback (most recent call last):
         ...

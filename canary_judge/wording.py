@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 from canary_judge.results import Comparison, LookInfo, MetricResult, Scale, TrafficSplit
@@ -14,6 +15,7 @@ __all__ = [
     "facts",
     "interval",
     "level",
+    "printable",
     "short",
     "sides",
     "sizes",
@@ -23,6 +25,22 @@ __all__ = [
 ]
 
 _SHORT = 60
+# Controls but tab and line feed, line and paragraph separators, marks of direction, halves of surrogate pairs.
+_UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    r"""Text from elsewhere as it may be shown: what moves the cursor, hides or is no character is written as an escape.
+
+    Line ends stay; who shows one line splits there.
+
+    Examples:
+        >>> printable("v2\x1b[2J\rPASS")
+        'v2\\x1b[2J\\x0dPASS'
+    """
+    return _UNSHOWN.sub(
+        lambda found: found[0].encode("unicode_escape", "surrogatepass").decode().replace("\\r", "\\x0d"), text
+    )
 
 
 def level(value: float, *, unit: str, share: bool) -> str:

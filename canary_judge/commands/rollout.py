@@ -31,6 +31,7 @@ from canary_judge.errors import ConfigError
 from canary_judge.rollout.inbox import COMMANDS, send_command
 from canary_judge.routing import TrafficRouter, leftovers
 from canary_judge.series import format_duration
+from canary_judge.wording import printable
 
 if TYPE_CHECKING:
     from canary_judge.config.model import JudgeConfig
@@ -123,7 +124,7 @@ def _print_result(result: RolloutResult, options: argparse.Namespace) -> None:
         return
     if result.judgement is not None:
         print(f"\n{result.judgement.explain(color=colored(options))}")
-    print(f"\n{str(result.phase).replace('_', ' ').upper()} at {result.weight:g} %: {result.reason}")
+    print(f"\n{str(result.phase).replace('_', ' ').upper()} at {result.weight:g} %: {printable(result.reason)}")
 
 
 def _stop_on_signals(controller: Controller) -> None:
@@ -177,7 +178,7 @@ class _Display:
             print(json.dumps(_plain(event)), flush=True)
             return
         kind = str(event.kind).replace("_", " ")
-        line = f"{event.at:%H:%M:%S}  {event.weight:>5g} %  {kind:<12}  {event.text}"
+        line = f"{event.at:%H:%M:%S}  {event.weight:>5g} %  {kind:<12}  {printable(event.text)}"
         if self._live:
             self._draw(event, line)
         elif event.text != self._last:  # the same reason need not be told every minute

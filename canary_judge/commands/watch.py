@@ -26,6 +26,7 @@ from canary_judge.commands.options import (
 )
 from canary_judge.errors import ConfigError, DataError
 from canary_judge.results import Judgement, Verdict
+from canary_judge.wording import printable
 
 if TYPE_CHECKING:
     from canary_judge.config.model import JudgeConfig
@@ -78,7 +79,7 @@ def _watch(options: argparse.Namespace) -> int:
         sources,
         moments,
         show=lambda judgement: _show(options, config, judgement, live=not options.once),
-        complain=lambda text: print(f"canary-judge: {text}", file=sys.stderr),
+        complain=lambda text: print(f"canary-judge: {printable(text)}", file=sys.stderr),
         weight=options.weight,
         state=path,
     )

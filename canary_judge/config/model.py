@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_serializer, model_validator
 
 from canary_judge.config.metrics import (
     Duration,
@@ -34,6 +35,9 @@ from canary_judge.results import Role, Side
 from canary_judge.series import Query, Reading, format_duration
 
 __all__ = ["JudgeConfig", "ScoreThresholds", "TrafficExpectation", "json_schema"]
+
+# Keys of options that hold what must not be kept.
+_MAY_BE_SECRET = re.compile(r"(?i)pass|secret|token|key|auth|credential|header|cookie|tenant|user")
 
 Rate = Annotated[float, Field(gt=0, lt=0.5)]
 
@@ -240,6 +244,17 @@ class JudgeConfig(StrictModel):
             max_samples=self.max_samples,
         )
 
+    @field_serializer("sources", "router")
+    def _plain(self, options: dict[str, Any]) -> dict[str, Any]:
+        """What is dumped tells where, and no secret: a reference to the environment stays one."""
+        return {key: _without_secrets(key, value) for key, value in options.items()}
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """As it is dumped: a pickle holds no secret either."""
+        state = super().__getstate__()
+        hidden = {key: self._plain(state["__dict__"][key]) for key in ("sources", "router")}
+        return {**state, "__dict__": {**state["__dict__"], **hidden}}
+
     def hash(self) -> str:
         """SHA-256 of all that decides: no sides (they change with every deploy), no sources, no rollout."""
         data = self.model_dump(mode="json", exclude={"baseline", "canary", "sources", "router", "rollout"})
@@ -252,6 +267,19 @@ def json_schema() -> dict[str, Any]:
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "canary_judge config"
     return schema
+
+
+def _without_secrets(key: str, value: Any) -> Any:
+    """A value of a source's or a router's options as it may be kept."""
+    if isinstance(value, Mapping):
+        return {name: _without_secrets(f"{key}.{name}", inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(key, inner) for inner in value]
+    if not isinstance(value, str) or "${env:" in value:
+        return value
+    if _MAY_BE_SECRET.search(key):
+        return "**********"
+    return f"**********@{value.rpartition('@')[2]}" if "@" in value else value
 
 
 def _of_side(given: Mapping[str, str] | None, side: str) -> dict[str, str]:

@@ -116,6 +116,16 @@ def explain(
         yield f"{place}{_metric_name(data, path)}: {message}"
 
 
+def _shown(value: object) -> str:
+    """A wrong value; of a section in the wrong place, which may hold secrets, only what it is."""
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple) and any(isinstance(one, Mapping | list | tuple) for one in value):
+        return "a list of mappings or lists"
+    shown = repr(value)
+    return shown if len(shown) <= _LONGEST_SHOWN else shown[: _LONGEST_SHOWN - 3] + "..."
+
+
 def _metric_name(data: Any, path: list[Any]) -> str:
     try:
         return f" ({data['metrics'][path[1]]['name']})" if path[0] == "metrics" else ""
@@ -131,14 +141,14 @@ def _message(problem: Any, path: list[Any], known: Iterable[str], see: str, *, h
     if kind == "missing":
         return f"is missing; {_remedy(str(path[-1]))}"
     if kind in ("value_error", "assertion_error"):
-        return told.removeprefix("Value error, ")
+        whole = problem.get("input")
+        return told.removeprefix("Value error, ").replace(repr(whole), _shown(whole))
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         return "`kind` must be one of gauge, ratio, rate, samples, latency"
     told = f"{told[0].lower()}{told[1:]}"
     if hidden:
         return f"is of the wrong kind; {told}"
-    shown = repr(problem.get("input"))
-    shown = shown if len(shown) <= _LONGEST_SHOWN else shown[: _LONGEST_SHOWN - 3] + "..."
+    shown = _shown(problem.get("input"))
     if kind == "string_type" and not isinstance(problem.get("input"), Mapping | list):
         return f"is {shown}, which is no text; put quotes around it as you wrote it"
     return f"is {shown}; {told}"

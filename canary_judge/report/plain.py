@@ -56,5 +56,11 @@ def to_frame(judgement: Judgement) -> pd.DataFrame:
                 row["deciding_low"], row["deciding_high"] = value or (None, None)
             elif key not in {"comparison", "limit", "shortfall", "quality"}:
                 row[key] = value
-        rows.append({name.removeprefix("comparison_"): value for name, value in row.items()})
+        rows.append({name.removeprefix("comparison_"): _cell(name, value) for name, value in row.items()})
     return pd.DataFrame(rows).set_index("name")
+
+
+def _cell(column: str, value: Any) -> Any:
+    """A text that a spreadsheet would take for a formula, in quotes; a margin as +0.1pp is none."""
+    formula = isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r")
+    return f"'{value}" if formula and column != "margin" else value

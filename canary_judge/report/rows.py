@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from canary_judge import wording
 from canary_judge.results import Comparison, Judgement, MetricResult, Outcome, Verdict
-from canary_judge.wording import effect, interval, level, sides
+from canary_judge.wording import effect, interval, level, printable, sides
 
 __all__ = ["COLUMNS", "Tone", "headline", "missing", "reasons", "row", "standing", "subtitle", "tone", "warnings"]
 
@@ -46,14 +46,14 @@ def subtitle(judgement: Judgement) -> str:
     """What was compared, and when."""
     end = judgement.end.strftime("%H:%M:%S" if judgement.start.date() == judgement.end.date() else "%Y-%m-%d %H:%M:%S")
     compared = sides(baseline=judgement.baseline, canary=judgement.canary)
-    return f"{judgement.name}: {compared}, {judgement.start:%Y-%m-%d %H:%M:%S} to {end} UTC"
+    return _line(f"{judgement.name}: {compared}, {judgement.start:%Y-%m-%d %H:%M:%S} to {end} UTC")
 
 
 def standing(judgement: Judgement) -> str:
     """Where in a run of looks this stands, and the traffic split."""
     seconds = (judgement.end - judgement.start).total_seconds()
     every = judgement.interval_seconds
-    return wording.standing(judgement.look, judgement.traffic, seconds=seconds, interval_seconds=every)
+    return _line(wording.standing(judgement.look, judgement.traffic, seconds=seconds, interval_seconds=every))
 
 
 def row(metric: MetricResult) -> dict[str, str]:
@@ -65,7 +65,8 @@ def row(metric: MetricResult) -> dict[str, str]:
     if metric.limit is not None:
         bound = f"limit {level(metric.limit.limit, unit=metric.unit, share=metric.share)}"
         cells["margin"] = bound if cells["margin"] == "-" else f"{cells['margin']}, {bound}"
-    return {"metric": metric.name, "role": metric.role.value, "outcome": metric.outcome.value, **cells}
+    shown = {key: _line(text) for key, text in cells.items()}
+    return {"metric": _line(metric.name), "role": metric.role.value, "outcome": metric.outcome.value, **shown}
 
 
 def _compared(metric: MetricResult, comparison: Comparison) -> dict[str, str]:
@@ -95,15 +96,22 @@ def reasons(judgement: Judgement) -> list[str]:
         for metric in judgement.metrics
         if metric.decided_at is not None and metric.decided_at < judgement.end
     }
-    return [text + stands.get(text, "") for text in judgement.reasons]
+    return [_line(text + stands.get(text, "")) for text in judgement.reasons]
 
 
 def missing(judgement: Judgement) -> list[str]:
     """What undecided metrics still need."""
-    return [f"{metric.name}: {metric.shortfall.text}" for metric in judgement.metrics if metric.shortfall is not None]
+    return [
+        _line(f"{metric.name}: {metric.shortfall.text}") for metric in judgement.metrics if metric.shortfall is not None
+    ]
 
 
 def warnings(judgement: Judgement) -> list[str]:
     """Those of the metrics, then those of the whole."""
     own = [f"{metric.name}: {text}" for metric in judgement.metrics for text in metric.warnings]
-    return own + list(judgement.warnings)
+    return [_line(text) for text in (*own, *judgement.warnings)]
+
+
+def _line(text: str) -> str:
+    """One line in which nothing moves the cursor, whatever a label, a name or a server said."""
+    return printable(text).replace("\n", "\\n")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from canary_judge.report.rows import COLUMNS, Tone, headline, missing, reasons, row, standing, subtitle, tone, warnings
 from canary_judge.results import Judgement, Outcome, Verdict
+from canary_judge.wording import printable
 
 __all__ = ["to_board", "to_text"]
 
@@ -23,7 +24,10 @@ def to_text(judgement: Judgement, *, color: bool = False) -> str:
     lines += ["", *_table(judgement, [row(metric) for metric in judgement.metrics], color=color)]
     scored = [group for group in judgement.groups if group.score is not None]
     if len(scored) > 1:
-        lines += ["", "Groups: " + ", ".join(f"{g.name} {g.score:.0f} (weight {g.weight:g})" for g in scored)]
+        lines += [
+            "",
+            "Groups: " + ", ".join(f"{printable(g.name)} {g.score:.0f} (weight {g.weight:g})" for g in scored),
+        ]
     for title, texts in (("Still missing:", missing(judgement)), ("Warnings:", warnings(judgement))):
         if texts:
             lines += ["", title, *(f"  - {text}" for text in texts)]
@@ -54,7 +58,7 @@ def to_board(judgement: Judgement, *, false_pass_rate: float, color: bool = Fals
     if needs := missing(judgement):
         lines += ["", *(f"  {text}" for text in needs)]
     if judgement.traffic is not None and judgement.traffic.finding:
-        lines += ["", f"  traffic split: {judgement.traffic.finding}"]
+        lines += ["", f"  traffic split: {printable(judgement.traffic.finding)}"]
     return "\n".join(lines)
 
 

@@ -13,6 +13,7 @@ __all__ = ["PREFIX", "ingress_changes", "ingress_reading", "ingress_residuals"]
 
 PREFIX = "nginx.ingress.kubernetes.io"
 _TOTAL = 100.0
+_LARGEST = 1e9
 
 
 def ingress_reading(obj: Mapping[str, Any], prefix: str = PREFIX) -> WeightReading:
@@ -27,6 +28,9 @@ def ingress_changes(obj: Mapping[str, Any], percent: float, prefix: str = PREFIX
     check_percent(percent)
     annotations = _annotations(obj, prefix)
     key = f"{prefix}/canary-weight"
+    if percent == 0:  # can always be written, whatever stands there
+        operations = _written(annotations, key, prefix, 0)
+        return [] if operations[1]["value"] == annotations.get(key) else operations
     if key in annotations and same_weight(ingress_reading(obj, prefix).percent, percent):
         return []
     total = _total(annotations, prefix)
@@ -36,11 +40,15 @@ def ingress_changes(obj: Mapping[str, Any], percent: float, prefix: str = PREFIX
             f"{percent:g} % cannot be written with a total of {total:g}; use a whole percent, or annotate "
             f"{prefix}/canary-weight-total with 10000"
         )
+    return _written(annotations, key, prefix, round(weight))
+
+
+def _written(annotations: Mapping[str, str], key: str, prefix: str, weight: int) -> list[Operation]:
     path = f"/metadata/annotations/{key.replace('/', '~1')}"
     guard = key if key in annotations else f"{prefix}/canary"
     return [
         {"op": "test", "path": f"/metadata/annotations/{guard.replace('/', '~1')}", "value": annotations[guard]},
-        {"op": "replace" if key in annotations else "add", "path": path, "value": str(round(weight))},
+        {"op": "replace" if key in annotations else "add", "path": path, "value": str(weight)},
     ]
 
 
@@ -69,13 +77,16 @@ def ingress_residuals(
 
 
 def _annotations(obj: Mapping[str, Any], prefix: str) -> Mapping[str, str]:
-    annotations: Mapping[str, str] = obj.get("metadata", {}).get("annotations") or {}
-    if annotations.get(f"{prefix}/canary") != "true":
-        name = obj.get("metadata", {}).get("name")
+    metadata = obj.get("metadata")
+    annotations: Any = metadata.get("annotations") if isinstance(metadata, Mapping) else None
+    found: Mapping[str, str] = annotations if isinstance(annotations, Mapping) else {}
+    # the controller parses it as Go does
+    if str(found.get(f"{prefix}/canary")) not in ("true", "True", "TRUE", "t", "T", "1"):
+        name = metadata.get("name") if isinstance(metadata, Mapping) else None
         raise NotACanaryIngress(
             f'Ingress {name!r} has no annotation {prefix}/canary: "true"; name the canary\'s Ingress'
         )
-    return annotations
+    return found
 
 
 def _total(annotations: Mapping[str, str], prefix: str) -> float:
@@ -89,6 +100,9 @@ def _number(annotations: Mapping[str, str], key: str, default: float) -> float:
     if text is None:
         return default
     try:
-        return float(text)
-    except ValueError:
-        raise NotWeighted(f"annotation {key} is {text!r}, which is no number; mend it") from None
+        number = float(text)
+    except (TypeError, ValueError):
+        number = -1.0
+    if not 0 <= number <= _LARGEST:
+        raise NotWeighted(f"annotation {key} is {text!r}, which is no weight; mend it")
+    return number

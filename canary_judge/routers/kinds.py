@@ -40,9 +40,29 @@ def _at(value: Any, *keys: str) -> Any:
     return value
 
 
+def _items(value: Any, what: str) -> list[Mapping[str, Any]]:
+    """A list of mappings, as the schema of the object has it; none where there is none.
+
+    Raises:
+        RouterError: It is something else.
+    """
+    if value is None:
+        return []
+    if isinstance(value, list) and all(isinstance(one, Mapping) for one in value):
+        return value
+    shown = repr(value)
+    raise RouterError(f"{what} is {shown[:60]}{'...' if len(shown) > 60 else ''}, where a list of mappings belongs")
+
+
+def _keys(value: Any) -> set[str]:
+    """Keys of a mapping, lower case; none of anything else."""
+    return {str(key).lower() for key in value} if isinstance(value, Mapping) else set()
+
+
 def _names(items: Any) -> set[str]:
     """Names of the headers in a list of matches, lower case."""
-    return {str(_at(item, "name") or "").lower() for item in items or () if isinstance(item, Mapping)}
+    found = items if isinstance(items, list | set | tuple) else ()
+    return {str(_at(item, "name") or "").lower() for item in found if isinstance(item, Mapping)}
 
 
 def _pin(headers: set[str], others: bool = False) -> Literal["cookie", "header", ""]:  # noqa: FBT001, FBT002
@@ -84,8 +104,9 @@ def _destinations(
 
 def _listed(obj: Object, path: tuple[str, ...], key: str) -> Iterator[_Listed]:
     """Each route of the list at the path, with the pointer of its destinations and these."""
-    for position, route in enumerate(_at(obj, *path) or ()):
-        yield position, route, (*path, position, key), route.get(key) or ()
+    for position, route in enumerate(_items(_at(obj, *path), ".".join(path))):
+        listed = _items(route.get(key), f"{'.'.join(path)}[{position}].{key}")
+        yield position, route, (*path, position, key), listed
 
 
 # --- Istio ---------------------------------------------------------------------------------------------------------
@@ -115,17 +136,15 @@ def _istio(obj: Object, target: Target) -> Iterator[Route]:
         if len(destinations) == 1:  # a lone destination gets everything, even with weight 0
             (one,) = destinations
             destinations = (Destination(side=one.side, weight=100.0, written=one.written),)
-        headers = {name.lower() for match in route.get("match") or () for name in _at(match, "headers") or ()}
-        queried = any(_at(match, "queryParams") for match in route.get("match") or ())
+        matches = _items(route.get("match"), "match")
+        headers = {name for match in matches for name in _keys(match.get("headers"))}
+        queried = any(match.get("queryParams") for match in matches)
         leaks = []
         for item in listed:
-            added = {
-                **(_at(item, "headers", "response", "add") or {}),
-                **(_at(item, "headers", "response", "set") or {}),
-            }
-            if side(item) == "canary" and "set-cookie" in {name.lower() for name in added}:
+            added = {name for verb in ("add", "set") for name in _keys(_at(item, "headers", "response", verb))}
+            if side(item) == "canary" and "set-cookie" in added:
                 leaks.append("Set-Cookie header for canary still configured")
-        mirrors = [route.get("mirror"), *(_at(one, "destination") for one in route.get("mirrors") or ())]
+        mirrors = [route.get("mirror"), *(_at(one, "destination") for one in _items(route.get("mirrors"), "mirrors"))]
         if any(side({"destination": one}) == "canary" for one in mirrors if one):
             leaks.append("mirror still copies requests to canary")
         yield Route(
@@ -155,20 +174,20 @@ def _gateway(obj: Object, target: Target) -> Iterator[Route]:
     for position, rule, pointer, listed in _listed(obj, ("spec", "rules"), "backendRefs"):
         headers: set[str] = set()
         queried = False
-        for match in rule.get("matches") or ():
-            headers |= _names(_at(match, "headers"))
-            queried |= bool(_at(match, "queryParams"))
-        filters = [one for one in rule.get("filters") or () if isinstance(one, Mapping)]
+        for match in _items(rule.get("matches"), "matches"):
+            headers |= _names(match.get("headers"))
+            queried |= bool(match.get("queryParams"))
+        filters = _items(rule.get("filters"), "filters")
         leaks = []
         for one in filters:
             mirrored = _at(one, "requestMirror", "backendRef")
             nothing = _at(one, "requestMirror", "percent") == 0
-            if mirrored and not nothing and names.side(obj, mirrored) == "canary":
+            if isinstance(mirrored, Mapping) and not nothing and names.side(obj, mirrored) == "canary":
                 leaks.append("RequestMirror filter still copies requests to canary")
         for item in listed:
-            for one in item.get("filters") or ():
+            for one in _items(item.get("filters"), "filters"):
                 modifier = _at(one, "responseHeaderModifier") or {}
-                added = _names(modifier.get("add")) | _names(modifier.get("set"))
+                added = _names(_at(modifier, "add")) | _names(_at(modifier, "set"))
                 if names.side(obj, item) == "canary" and "set-cookie" in added:
                     leaks.append("Set-Cookie header for canary still configured")
         destinations = _destinations(listed, lambda item: names.side(obj, item), default=1.0)
@@ -194,7 +213,7 @@ def _contour(obj: Object, target: Target) -> Iterator[Route]:
         # without any weight the services share equally, else those without one get nothing
         default = 0.0 if any("weight" in item for item in listed) else 1.0
         shared = default == 1.0 and len(listed) > 2
-        headers = _names(_at(condition, "header") for condition in route.get("conditions") or ())
+        headers = _names(_at(condition, "header") for condition in _items(route.get("conditions"), "conditions"))
         leaks = [
             "mirror still copies requests to canary"
             for item in listed
@@ -221,8 +240,8 @@ def _contour(obj: Object, target: Target) -> Iterator[Route]:
 def _apisix(obj: Object, target: Target) -> Iterator[Route]:
     names = _Names(key="serviceName", target=target)
     for position, route, pointer, listed in _listed(obj, ("spec", "http"), "backends"):
-        subjects = [_at(one, "subject") or {} for one in _at(route, "match", "exprs") or ()]
-        kinds = {str(one.get("scope", "")).lower() for one in subjects}
+        subjects = [_at(one, "subject") or {} for one in _items(_at(route, "match", "exprs"), "match.exprs")]
+        kinds = {str(_at(one, "scope") or "").lower() for one in subjects}
         yield Route(
             name=route.get("name") or position,
             position=position,
@@ -240,7 +259,7 @@ def _single(
 
     def routes(obj: Object, target: Target) -> Iterator[Route]:
         names = _Names(key=key, namespaced=namespaced, target=target)
-        listed = _at(obj, *path) or ()
+        listed = _items(_at(obj, *path), ".".join(path))
         yield Route(
             name=0,
             position=0,
@@ -266,17 +285,17 @@ def _alb(obj: Object, target: Target) -> Iterator[Route]:
     annotation = KINDS["aws-alb-ingress"].annotation
     assert annotation is not None  # noqa: S101
     key = annotation.format(action=target.action)
-    text = (_at(obj, "metadata", "annotations") or {}).get(key)
+    text = _at(obj, "metadata", "annotations", key)
     if text is None:
         raise RouteNotFound(f"the Ingress has no annotation {key!r}; name the action that holds the weights (`action`)")
     try:
-        action = json.loads(text)
-    except ValueError as error:
+        action = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError) as error:
         raise NotWeighted(f"annotation {key!r} is no JSON: {error}") from error
-    path, listed = _spelled(action, "forwardConfig", "targetGroups")
-    listed = listed or ()
+    path, value = _spelled(action, "forwardConfig", "targetGroups")
+    listed = _items(value, ".".join(path))
     # AWS's own documentation has both spellings, and so has its controller
-    titled = any("ServiceName" in item or "Weight" in item for item in listed if isinstance(item, Mapping))
+    titled = any("ServiceName" in item or "Weight" in item for item in listed)
     names = _Names(key="ServiceName" if titled else "serviceName", target=target)
     weight = "Weight" if titled else "weight"
     sticky = _spelled(action, "forwardConfig", "targetGroupStickinessConfig", "enabled")[1]
@@ -309,7 +328,7 @@ def listed_kind(
     def found(obj: Object, target: Target) -> Iterator[Route]:
         names = _Names(key=name, target=target)
         path = tuple((routes or destinations).split("."))
-        alone: list[_Listed] = [(0, {}, path, _at(obj, *path) or ())]
+        alone: list[_Listed] = [(0, {}, path, [] if routes else _items(_at(obj, *path), ".".join(path)))]
         lists = alone if routes is None else _listed(obj, path, destinations)
         for position, route, pointer, listed in lists:
             yield Route(

@@ -194,13 +194,20 @@ class KubernetesRouter:
 
 def _accepted(obj: Mapping[str, Any]) -> bool:
     """False while a Gateway API controller has not accepted this generation; most kinds have no such status."""
-    generation = obj.get("metadata", {}).get("generation")
-    parents = (obj.get("status") or {}).get("parents") or ()
-    conditions = [one for parent in parents for one in parent.get("conditions") or () if one.get("type") == "Accepted"]
+    metadata, status = obj.get("metadata"), obj.get("status")
+    generation = metadata.get("generation") if isinstance(metadata, Mapping) else None
+    parents = _mappings(status.get("parents") if isinstance(status, Mapping) else None)
+    conditions = [
+        one for parent in parents for one in _mappings(parent.get("conditions")) if one.get("type") == "Accepted"
+    ]
     return all(
         one.get("status") == "True" and (generation is None or one.get("observedGeneration", generation) >= generation)
         for one in conditions
     )
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
 
 
 def patched(obj: Mapping[str, Any], operations: list[Operation]) -> dict[str, Any]:

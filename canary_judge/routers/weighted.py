@@ -199,7 +199,8 @@ def _served(route: Route) -> bool:
 
 def _selected(kind: Kind, obj: Object, target: Target) -> list[Route]:
     routes = list(kind.routes(obj, target))
-    called = f"{kind.kind} {obj.get('metadata', {}).get('name', '')}".strip()
+    metadata = obj.get("metadata")
+    called = f"{kind.kind} {metadata.get('name', '') if isinstance(metadata, Mapping) else ''}".strip()
     splitting = [route for route in routes if route.side("stable") and route.side("canary")]
     if target.routes == ("all",) and not any(route.name == "all" for route in routes):
         chosen = splitting

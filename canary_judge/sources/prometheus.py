@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from typing import Any, NoReturn
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 from prometheus_api_client import PrometheusConnect
@@ -38,6 +38,8 @@ from canary_judge.series import (
     parse_duration,
     selector,
 )
+from canary_judge.sources.addresses import header_value, without_user
+from canary_judge.sources.daemons import in_daemons
 from canary_judge.sources.session import Bearer, Session, TooMuchError
 
 __all__ = ["PrometheusSource"]
@@ -57,8 +59,8 @@ class _Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     url: str = Field(min_length=1)
-    timeout: float = Field(default=30.0, gt=0)
-    deadline: float = Field(default=120.0, gt=0)
+    timeout: float = Field(default=30.0, gt=0, le=86400)
+    deadline: float = Field(default=120.0, gt=0, le=86400)
     workers: int = Field(default=8, gt=0, le=64)
     tenant: str | None = None
     headers: dict[str, SecretStr] = Field(default_factory=dict)
@@ -115,13 +117,14 @@ class PrometheusSource:
             raise ConfigError("url: has a `?` or `#` part, which would be lost; give the base address only")
         if ca is not None and not Path(ca).exists():
             raise ConfigError(f"ca: {ca!r} does not exist; give the path of a CA bundle")
-        bearer_token = None if bearer_token is None else _header("bearer_token", bearer_token)
-        headers = {name: _header(f"headers.{name}", value) for name, value in (headers or {}).items()}
+        tenant = None if tenant is None else header_value("tenant", tenant)
+        bearer_token = None if bearer_token is None else header_value("bearer_token", bearer_token)
+        headers = {name: header_value(f"headers.{name}", value) for name, value in (headers or {}).items()}
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"url: {_without_secrets(url)!r} is no address; write it as http://localhost:9090")
+            raise ConfigError(f"url: {without_user(url)!r} is no address; write it as http://localhost:9090")
         if parts.username is not None and auth is None:
             auth = (unquote(parts.username), unquote(parts.password or ""))
-        self.url = _without_secrets(url)
+        self.url = without_user(url)
         self.progress = progress
         self._timeout, self._deadline, self._workers = timeout, deadline, workers
         session = Session(timeout=timeout, workers=workers)
@@ -129,12 +132,19 @@ class PrometheusSource:
         session.headers.update({**headers, **({"X-Scope-OrgID": tenant} if tenant else {})})
         if bearer_token is not None:
             auth = Bearer(bearer_token)
-        session.auth = HTTPBasicAuth(*auth) if isinstance(auth, tuple) else auth
+        # RFC 7617: as UTF-8; requests would take text for latin-1, and show it where it is not
+        session.auth = HTTPBasicAuth(*(part.encode() for part in auth)) if isinstance(auth, tuple) else auth
         self._session = session
         self._client = PrometheusConnect(self.url, session=session, method="POST")
 
     def __repr__(self) -> str:
         return f"PrometheusSource({self.url!r})"
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse: credentials would be in the pickle, and connections cannot be."""
+        raise TypeError(
+            f"{self!r} is not pickled: build it where it is used, with its credentials from the environment"
+        )
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> PrometheusSource:
@@ -173,9 +183,9 @@ class PrometheusSource:
             return []
         until = time.monotonic() + self._deadline
         results: list[Result | SourceError] = []
-        pool = ThreadPoolExecutor(min(self._workers, len(queries)), thread_name_prefix="prometheus")
+        jobs = [partial(self._answer, query, window, until) for query in queries]
+        waiting, leave = in_daemons(jobs, workers=self._workers, name="prometheus")
         try:
-            waiting: list[Future[Result]] = [pool.submit(self._answer, query, window, until) for query in queries]
             for done, future in enumerate(waiting, 1):
                 try:
                     results.append(future.result(timeout=max(until - time.monotonic(), 0.0)))
@@ -188,12 +198,19 @@ class PrometheusSource:
                 if self.progress is not None:
                     self.progress(done, len(queries))
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            leave()
         failures = [one for one in results if isinstance(one, SourceUnavailable)]
         if len(failures) == len(queries):
             raise failures[0]
         answers = [self._failed(query, one) for query, one in zip(queries, results, strict=True)]
         answers = _without_shared(queries, _without_twins(queries, answers))
+        asked, _ = in_daemons([partial(self._heard_origins, answers, window, until)], workers=1, name="prometheus")
+        try:
+            return asked[0].result(timeout=max(until - time.monotonic(), 0.0))
+        except TimeoutError:
+            raise SourceUnavailable(f"{self.url}: no answer within the deadline of {self._deadline:g} s") from None
+
+    def _heard_origins(self, answers: list[Result], window: Window, until: float) -> list[Result]:
         with self._session.listening(until):
             return self._with_origins(answers, window, until)
 
@@ -474,24 +491,3 @@ def _seconds(moment: datetime) -> str:
 
 def _promql(duration: timedelta) -> str:
     return f"{duration // timedelta(milliseconds=1)}ms"
-
-
-def _header(name: str, value: str) -> str:
-    """A header's value without the newline that files end with; the value itself is never shown."""
-    value = value.strip()
-    if not value.isascii() or not value.isprintable():
-        raise ConfigError(f"{name}: has characters that no HTTP header can carry; check where it comes from")
-    return value
-
-
-def _without_secrets(url: str) -> str:
-    if "://" not in url:
-        return url.rsplit("@", 1)[-1]
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    host = f"[{host}]" if ":" in host else host
-    try:
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        port = ""
-    return urlunsplit((parts.scheme, f"{host}{port}", parts.path.rstrip("/"), "", ""))

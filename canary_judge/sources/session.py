@@ -16,10 +16,13 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from canary_judge.errors import QueryError, SourceUnavailable
+from canary_judge.wording import printable
 
 __all__ = ["Bearer", "Session", "TooMuchError"]
 
 _ATTEMPTS = 3
+# Of an answer, and of what a server says is wrong.
+_LARGEST, _LONGEST_TEXT = 1 << 30, 2000
 
 
 _RETRIED = frozenset({429, 502, 504})
@@ -135,8 +138,10 @@ class Session(requests.Session):
         status = response.status_code
         try:
             answer = json.loads(body)
+        except RecursionError:
+            raise SourceUnavailable("answered with JSON that is nested without end") from None
         except ValueError:
-            text = body[:200].decode("utf-8", "replace").strip()
+            text = printable(body[:200].decode("utf-8", "replace").strip())
             if text[:1] == "<":
                 what = "answered with a web page, no Prometheus API: a login, a proxy, or a missing path prefix?"
             else:
@@ -144,17 +149,18 @@ class Session(requests.Session):
             raise SourceUnavailable(what) from None
         if not isinstance(answer, dict) or answer.get("status") != "success":
             said = answer if isinstance(answer, dict) else {}
-            text = f"{said.get('errorType', 'error')}: {said.get('error', said or answer)}"
+            text = printable(f"{said.get('errorType', 'error')}: {said.get('error', said or answer)}")[:_LONGEST_TEXT]
             self._refuse(status, str(said.get("errorType")), text)
-        data = answer.get("data")
+        data, told = answer.get("data"), (answer.get("warnings"), answer.get("infos"))
+        warnings, infos = ([printable(str(one)) for one in texts] if isinstance(texts, list) else [] for texts in told)
         if not isinstance(data, dict) or "result" not in data:
             raise SourceUnavailable(f"answered with success but without data.result (HTTP {status})")
         heard = getattr(self._heard, "warnings", None)
         if heard is not None:
-            heard += [f"warning of the server: {text}" for text in answer.get("warnings") or ()]
+            heard += [f"warning of the server: {text}" for text in warnings]
             if answer.get("isPartial") is True:
                 heard.append("warning of the server: isPartial, its answer is not complete")
-            heard += [f"note of the server: {text}" for text in answer.get("infos") or ()]
+            heard += [f"note of the server: {text}" for text in infos]
         response.json = lambda **_: answer  # type: ignore[method-assign]
         return response
 
@@ -187,17 +193,20 @@ def _read_until(response: requests.Response, until: float) -> bytes:
     """The body, read piece by piece, so that a server that drips bytes cannot outlast the deadline."""
     raw = response.raw
     read = getattr(raw, "read1", raw.read)
-    pieces = []
+    pieces, size = [], 0
     with response:
         try:
             while piece := read(65536, decode_content=True):
                 pieces.append(piece)
+                size += len(piece)
+                if size > _LARGEST:
+                    raise TooMuchError(f"its answer is larger than {_LARGEST >> 20:,} MiB; ask for less at once")
                 if time.monotonic() > until:
                     raise TimeoutError
         except Exception as error:
             if "timed out" in str(error).lower():
                 raise TimeoutError from error
-            if isinstance(error, TimeoutError):
+            if isinstance(error, TimeoutError | TooMuchError):
                 raise
             raise requests.exceptions.ConnectionError(str(error)) from error
     return b"".join(pieces)

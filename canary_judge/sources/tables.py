@@ -195,7 +195,7 @@ def _checked(columns: dict[str, Raw], align: str) -> Table:
             raise DataError(f"the table has no column {name!r}; its columns are {', '.join(columns)}")
     sides = {side.value for side in Side}
     given = columns.pop("side").tolist()
-    strange = [value for value in dict.fromkeys(given) if value not in sides]
+    strange = [value for value in given if not (isinstance(value, str) and value in sides)]
     if strange:
         raise DataError(f"column 'side' has {strange[0]!r}; it must be 'baseline' or 'canary': rename it before")
     canary = np.array([value == Side.CANARY.value for value in given], dtype=bool)

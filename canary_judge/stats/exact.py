@@ -143,7 +143,9 @@ def _positive(p: float) -> float:
 def _log_ratio(events: Float, log_odds: Float, value: float) -> float:
     """Log rate ratio at which the expected canary events are the observed ones, by Newton inside a bracket."""
     low, high = -_LOG_RATIO_BOUND, _LOG_RATIO_BOUND
-    at = float(np.clip(math.log(value / (float(events.sum()) - value)) - float(np.median(log_odds)), low, high))
+    rest = float(events.sum()) - value
+    ratio = math.log(value / rest) if rest > 0 else math.inf  # of 1e17 events one is lost in rounding
+    at = float(np.clip(ratio - float(np.median(log_odds)), low, high))
     for _ in range(100):
         share = special.expit(log_odds + at)
         excess = float((events * share).sum()) - value
