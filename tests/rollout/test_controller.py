@@ -362,9 +362,11 @@ def test_more_traffic_than_was_judged_is_brought_back_and_the_rollout_goes_on():
         texts.append(event.text)
         if controller.state.stage == 0 and world.clock.seconds >= 60 and weights(world) == [5]:
             world.router.set_weight(50)
-    assert weights(world)[:4] == [5, 50, 5, 25]
-    assert "the canary has 5 % of the traffic again" in texts
-    assert controller.result().phase is Phase.PROMOTED
+        if "the canary has 5 % of the traffic again" in texts[:-3]:  # and three events later it is still driven
+            break
+    assert weights(world) == [5, 50, 5]
+    assert controller.state.phase is Phase.RUNNING
+    assert controller.state.drifted is None
 
 
 def test_an_outsiders_0_is_left_and_said():
