@@ -55,8 +55,10 @@ def add_rollout(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
     parser.add_argument(
         "--router",
+        action="append",
         metavar="TYPE[,KEY=VALUE...]",
-        help="in place of the config's `router:`, as istio,name=app,stable=app-v1,canary=app-v2",
+        help="in place of the config's `router:`, as istio,name=app,stable=app-v1,canary=app-v2; given again, several "
+        "are driven together",
     )
     parser.add_argument("--stages", metavar="LIST", help="in place of the config's, as 5,25,50,100")
     parser.add_argument("--every", metavar="DURATION", help="time between looks (default: the config's interval)")
@@ -81,8 +83,9 @@ def _router_of(options: argparse.Namespace, config: JudgeConfig) -> TrafficRoute
     from canary_judge.routers import from_config
 
     if options.router is not None:
-        kind, *rest = options.router.split(",")
-        return from_config({"type": kind, **pairs(rest, "--router")}, place="--router")
+        given = [text.split(",") for text in options.router]
+        built = [{"type": kind, **pairs(rest, "--router")} for kind, *rest in given]
+        return from_config(built[0] if len(built) == 1 else built, place="--router")
     if not config.router:
         raise ConfigError(
             "router: is missing; say in the config what drives the traffic, as `router: {type: istio, name: app, "

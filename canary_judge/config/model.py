@@ -114,8 +114,10 @@ class JudgeConfig(StrictModel):
     sources: dict[str, dict[str, Any]] = Field(
         default_factory=dict, repr=False, description="Validated by the sources."
     )
-    router: dict[str, Any] = Field(
-        default_factory=dict, repr=False, description="What drives the traffic in a rollout; validated by the router."
+    router: dict[str, Any] | list[dict[str, Any]] = Field(
+        default_factory=dict,
+        repr=False,
+        description="What drives the traffic in a rollout; a list is driven together; validated by the routers.",
     )
     rollout: dict[str, Any] = Field(
         default_factory=dict, description="Stages and policy of a rollout; validated by RolloutPlan."
@@ -245,9 +247,9 @@ class JudgeConfig(StrictModel):
         )
 
     @field_serializer("sources", "router")
-    def _plain(self, options: dict[str, Any]) -> dict[str, Any]:
+    def _plain(self, options: dict[str, Any] | list[dict[str, Any]]) -> Any:
         """What is dumped tells where, and no secret: a reference to the environment stays one."""
-        return {key: _without_secrets(key, value) for key, value in options.items()}
+        return _without_secrets("", options)
 
     def __getstate__(self) -> dict[Any, Any]:
         """As it is dumped: a pickle holds no secret either."""

@@ -5,7 +5,7 @@ Every router is imported when it is first used; `from_config` builds one from pl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from canary_judge.routers.kubernetes import KubernetesRouter
     from canary_judge.routers.memory import MemoryRouter
     from canary_judge.routers.nginx import NginxRouter
+    from canary_judge.routers.several import SeveralRouters
     from canary_judge.routing import TrafficRouter
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "KubernetesRouter",
     "MemoryRouter",
     "NginxRouter",
+    "SeveralRouters",
     "available",
     "from_config",
 ]
@@ -38,6 +40,7 @@ _HOME = {
     "KubernetesRouter": "kubernetes",
     "MemoryRouter": "memory",
     "NginxRouter": "nginx",
+    "SeveralRouters": "several",
 }
 
 
@@ -52,12 +55,13 @@ def available() -> list[str]:
     return plugins.available(GROUP)
 
 
-def from_config(options: Mapping[str, Any], *, place: str = "router") -> TrafficRouter:
+def from_config(options: Mapping[str, Any] | Sequence[Mapping[str, Any]], *, place: str = "router") -> TrafficRouter:
     """Build a router from plain data, as under `router:` in a config.
 
     Args:
         options: `type` names an entry point of the group `canary_judge.routers`; the rest goes to its
-            `from_options`. `${env:NAME}` inside any text is replaced from the environment.
+            `from_options`. `${env:NAME}` inside any text is replaced from the environment. A list of them is driven
+            as one: raised one by one, lowered all.
         place: For messages.
 
     Raises:
@@ -67,5 +71,19 @@ def from_config(options: Mapping[str, Any], *, place: str = "router") -> Traffic
         >>> from_config({"type": "memory"}).get_weight().percent
         0.0
     """
-    router: TrafficRouter = plugins.build(GROUP, options, place=place, what="router")
-    return router
+    if isinstance(options, Mapping):
+        router: TrafficRouter = plugins.build(GROUP, options, place=place, what="router")
+        return router
+    built = {
+        _called(number, one): plugins.build(GROUP, one, place=f"{place}[{number}]", what="router")
+        for number, one in enumerate(options)
+    }
+    from canary_judge.routers.several import SeveralRouters
+
+    return SeveralRouters(built) if len(built) > 1 else next(iter(built.values()))
+
+
+def _called(number: int, options: Mapping[str, Any]) -> str:
+    """What tells a router from the others of a list."""
+    words = [str(options[key]) for key in ("type", "namespace", "name", "protocol", "backend") if key in options]
+    return f"[{number}] {' '.join(words)}"
