@@ -72,8 +72,8 @@ class Loop:
         path.write_text(CONFIG.format(prometheus=self.prometheus, router=router, stages=stages))
         return path
 
-    def start(self, *arguments):
-        """`canary-judge rollout` as its user starts it."""
+    def start(self, *arguments, stdout=None):
+        """`canary-judge rollout` as its user starts it; what it prints goes into a file unless `stdout` says otherwise."""
         command = [
             sys.executable,
             "-m",
@@ -85,8 +85,9 @@ class Loop:
             *arguments,
         ]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "CANARY_JUDGE_TRACEBACK": "1"}
-        with (self.folder / "output").open("w") as output:
-            self.drivers.append(subprocess.Popen(command, stdout=output, stderr=output, env=environment))
+        with (self.folder / "output").open("a") as output:
+            shown = output if stdout is None else stdout
+            self.drivers.append(subprocess.Popen(command, stdout=shown, stderr=output, env=environment))
         return self.drivers[-1]
 
     def end(self):

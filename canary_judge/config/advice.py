@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from canary_judge.config.metrics import Metric
     from canary_judge.config.model import JudgeConfig
 
-__all__ = ["Advice", "advise"]
+__all__ = ["PLACEHOLDER", "Advice", "advise"]
+
+# In place of a query that somebody has to write.
+PLACEHOLDER = "CHANGE_ME_"
 
 _LATENCY = re.compile(r"latenc|duration|response_time|_seconds|_ms\b|slow", re.IGNORECASE)
 _RANGE = re.compile(r"\[(\d+(?:ms|s|m|h|d))(?::[^\]]*)?\]")
@@ -123,6 +126,8 @@ def _of_one(config: JudgeConfig, metric: Metric) -> Iterator[tuple[str, str]]:
                 ),
             )
     texts = [text if isinstance(text, str) else text.canary for _, text in metric.texts().values()]
+    if any(PLACEHOLDER in text for text in texts):
+        yield "placeholder", f"{PLACEHOLDER}... stands for a query that could not be carried over; write it"
     if isinstance(metric, RatioMetric | RateMetric) and any(
         re.search(r"\b(increase|i?rate)\(", text) for text in texts
     ):

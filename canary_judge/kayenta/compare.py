@@ -242,7 +242,7 @@ def _difference(
     why = ""
     if not agree:
         why = (
-            _why_bad(theirs, ours)
+            _why_bad(theirs, ours, settings)
             if bad
             else _why_good(theirs, ours, pair, settings)
             if good
@@ -251,7 +251,7 @@ def _difference(
     return Difference(metric=ours.name, kayenta=label, outcome=ours.outcome, agree=agree, why=why)
 
 
-def _why_bad(theirs: MetricClassification, ours: MetricResult) -> str:
+def _why_bad(theirs: MetricClassification, ours: MetricResult, settings: Settings) -> str:
     """Kayenta says High or Low, the calibrated judge does not."""
     comparison = ours.comparison
     n = min(theirs.baseline.count, theirs.canary.count)
@@ -271,9 +271,9 @@ def _why_bad(theirs: MetricClassification, ours: MetricResult) -> str:
             f"{comparison.n_effective:.0f} independent ones (autocorrelation time {comparison.tau:.1f})"
         )
     if ours.outcome in _GOOD:
-        reasons.append(
-            f"it fails any shift that it can see, of whatever size; this one is {_size(ours)}, within the margin"
-        )
+        allowed = settings.allowed_increase > 1 or settings.allowed_decrease < 1
+        size = "whose estimate is beyond the allowed effect" if allowed else "of whatever size"
+        reasons.append(f"it fails any shift that it can see, {size}; this one is {_size(ours)}, within the margin")
     elif ours.outcome is Outcome.DEGRADED:
         reasons.append(
             "it has no margin; here the change is real as well, but not shown to be more than what is tolerated"

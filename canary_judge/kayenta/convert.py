@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from canary_judge.config.advice import PLACEHOLDER
 from canary_judge.config.metrics import GaugeMetric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import ConfigError
@@ -22,6 +23,7 @@ __all__ = ["Conversion", "to_config"]
 
 _MARGIN = "10%"
 _SCOPE_LABEL = "instance"
+_JUDGE = "NetflixACAJudge-v1.0"
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ def to_config(data: object, *, interval: str = "1m", by_name: bool = False) -> C
             f"canary config {given.name!r}: none of its {len(given.metrics)} metrics can be carried over"
             f"{': ' + notes[0] if notes else ''}"
         )
+    if given.judge not in ("", _JUDGE):
+        notes.append(f"its judge is {given.judge!r}, not {_JUDGE}: how that one decides is not carried over")
     _one_gate_at_least(metrics, notes)
     converted: dict[str, Any] = {"name": given.name or "converted", "interval": interval}
     if not by_name:
@@ -150,10 +154,7 @@ def _metric(metric: MetricConfig, query: str, notes: list[str]) -> dict[str, Any
 
 def _margin(name: str, settings: Settings, notes: list[str]) -> str:
     """The largest change that Kayenta tolerates, as a margin."""
-    # a critical metric fails the canary at the critical effect, and only from there on
     up, down = settings.allowed_increase, settings.allowed_decrease
-    if settings.critical:
-        up, down = max(up, settings.critical_increase), min(down, settings.critical_decrease)
     above, below = (up - 1 if up > 1 else None), (1 - down if 0 <= down < 1 else None)
     wanted = {"increase": [above], "decrease": [below], "either": [above, below]}[settings.direction]
     if settings.measure == "cles":
@@ -166,8 +167,11 @@ def _margin(name: str, settings: Settings, notes: list[str]) -> str:
         )
         return _MARGIN
     tolerated = min(margin for margin in wanted if margin is not None)
-    if settings.critical and (up, down) != (settings.allowed_increase, settings.allowed_decrease):
-        notes.append(f"metric {name!r}: the margin is its critical effect, from which on it fails a canary by itself")
+    if settings.critical and (settings.critical_increase > up or settings.critical_decrease < down):
+        notes.append(
+            f"metric {name!r}: the margin is its allowed effect; Kayenta fails the canary by itself from the critical "
+            "effect on only, here a gate does so as soon as harm beyond the margin is shown"
+        )
     if len(set(wanted)) > 1:
         notes.append(f"metric {name!r}: one margin serves both directions, the smaller one: {100 * tolerated:.6g}%")
     if settings.direction == "decrease" and tolerated >= 1:
@@ -228,9 +232,10 @@ def _query(metric: MetricConfig, templates: Mapping[str, str], notes: list[str])
     kind = query.get("type")
     if kind != "prometheus":
         notes.append(
-            f"metric {metric.name!r} is left out: its source is {kind!r}, and only prometheus can be carried over"
+            f"metric {metric.name!r}: its query is one of {kind!r} and is not carried over: group, weight, harm and "
+            f"margin are, and {PLACEHOLDER}... stands for the query; write it anew, or judge a table with `--data`"
         )
-        return None
+        return PLACEHOLDER + re.sub(r"\W+", "_", metric.name)
     template = query.get("customInlineTemplate")
     named = query.get("customFilterTemplate")
     if not template and named:

@@ -82,6 +82,7 @@ class CanaryConfig:
         group_weights: `classifier.groupWeights`; None where there is no classifier, which Kayenta cannot judge.
         thresholds: `classifier.scoreThresholds`, which the judge does not read; None where there are none to read.
         templates: Named query templates.
+        judge: Name of the judge; "" where none is named.
     """
 
     name: str
@@ -89,6 +90,7 @@ class CanaryConfig:
     group_weights: Mapping[str, float] | None
     thresholds: Thresholds | None = None
     templates: Mapping[str, str] = field(default_factory=dict)
+    judge: str = ""
 
     @classmethod
     def from_mapping(cls, data: object) -> CanaryConfig:
@@ -98,6 +100,10 @@ class CanaryConfig:
             DataError: A field that is needed has another type; the message names it.
         """
         fields = _mapping(data, "the canary config")
+        inner = fields.get("canaryConfig")
+        if isinstance(inner, Mapping) and "metrics" not in fields:  # the body of an ad-hoc request
+            fields = inner
+        judge = fields.get("judge")
         metrics = tuple(
             _metric(item, f"metrics[{index}]") for index, item in enumerate(_sequence(fields.get("metrics"), "metrics"))
         )
@@ -117,6 +123,7 @@ class CanaryConfig:
             group_weights=weights,
             thresholds=thresholds,
             templates={str(name): str(text) for name, text in templates.items()},
+            judge=str(judge.get("name") or "") if isinstance(judge, Mapping) else "",
         )
 
 
