@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from canary_judge._version import __version__
@@ -40,12 +41,35 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(exit_codes.ERROR, f"{self.prog}: error: {message}\n")
+        self.exit(exit_codes.ERROR, f"{self.prog}: error: {message}{self._meant(message)}\n")
+
+    def _meant(self, message: str) -> str:
+        """A hint at the nearest command, choice or option."""
+        from canary_judge.config.reading import nearest  # `--help` needs no pydantic
+
+        if found := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
+            return nearest(found[1], [word.strip(" '") for word in found[2].split(",")])
+        if found := re.search(r"unrecognized arguments: (--[\w-]+)", message):
+            options = [text for action in self._of_all() for text in action.option_strings]
+            return nearest(found[1], options)
+        return ""
+
+    def _of_all(self) -> Iterator[argparse.Action]:
+        """Its own actions and those of its commands: an unknown option is told by the outermost parser."""
+        for action in self._actions:
+            yield action
+            choices = action.choices if isinstance(action.choices, dict) else {}
+            for parser in choices.values():  # each command has a parser of this class
+                yield from parser._of_all()  # noqa: SLF001
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; nothing but a bug ends in a traceback."""
-    options = _parser().parse_args(arguments)
+    parser, given = _parser(), sys.argv[1:] if arguments is None else list(arguments)
+    if not given:
+        parser.print_help()
+        return exit_codes.ERROR
+    options = parser.parse_args(given)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)

@@ -6,11 +6,12 @@ verdict in a controller costs no pandas.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
+
+from canary_judge.sides import Side, Sides
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,44 +36,6 @@ __all__ = [
     "TrafficSplit",
     "Verdict",
 ]
-
-
-class Side(StrEnum):
-    """The stable version or the new one."""
-
-    BASELINE = "baseline"
-    CANARY = "canary"
-
-
-T = TypeVar("T")
-S = TypeVar("S")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sides(Generic[T]):
-    """Something of each side, never told apart by position.
-
-    Examples:
-        >>> Sides(baseline=950, canary=50).map(float)
-        Sides(baseline=950.0, canary=50.0)
-        >>> Sides.of(lambda side: side.value)[Side.CANARY]
-        'canary'
-    """
-
-    baseline: T
-    canary: T
-
-    @classmethod
-    def of(cls, made: Callable[[Side], T]) -> Sides[T]:
-        """What is made of each side."""
-        return cls(baseline=made(Side.BASELINE), canary=made(Side.CANARY))
-
-    def __getitem__(self, side: Side) -> T:
-        return self.canary if side is Side.CANARY else self.baseline
-
-    def map(self, change: Callable[[T], S]) -> Sides[S]:
-        """The same of both sides, changed."""
-        return Sides(baseline=change(self.baseline), canary=change(self.canary))
 
 
 class Harm(StrEnum):
@@ -355,6 +318,10 @@ class MetricResult:
     deciding: tuple[float | None, float | None] | None = None
     decided_at: datetime | None = None
 
+    def __str__(self) -> str:
+        """Name and `short`."""
+        return f"{self.name}: {self.short}"
+
     @property
     def short(self) -> str:
         """Outcome, effect and margin in at most 60 characters, for a line of a log or a chat."""
@@ -469,11 +436,17 @@ class Judgement:
                 return metric
         raise KeyError(f"{name!r} is no metric of this judgement; there are {[m.name for m in self.metrics]}")
 
-    def explain(self, *, color: bool = False) -> str:
-        """The judgement as text: verdict, reasons, a line per metric, what is missing."""
+    def __str__(self) -> str:
+        """Verdict, score, action, and the first reason."""
         from canary_judge import report
 
-        return report.to_text(self, color=color)
+        return report.in_short(self)
+
+    def explain(self, *, color: bool = False, width: int | None = None) -> str:
+        """The judgement as text: verdict, reasons, a line per metric, what is missing; in lines of at most `width`."""
+        from canary_judge import report
+
+        return report.to_text(self, color=color, width=width)
 
     def to_json(self, *, indent: int | None = None) -> str:
         """The judgement as JSON; `from_json` gives an equal judgement back."""

@@ -1,13 +1,15 @@
 """What a person reads: text, HTML, DataFrame, JSON."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from canary_judge import Judgement, compare
-from canary_judge.results import Outcome
+from canary_judge.report import to_board
+from canary_judge.results import LookInfo, Outcome
 
 TIMES = pd.date_range("2026-01-01", periods=60, freq="1min", tz="UTC")
 
@@ -99,3 +101,23 @@ def test_every_reason_names_the_numbers_that_decided(judgement):
     assert new.outcome is Outcome.INSUFFICIENT
     assert gone.outcome is Outcome.ERROR
     assert all(math.isfinite(metric.score_weight) for metric in judgement.metrics)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_report_and_a_board_fit_the_terminal(judgement, width):
+    look = LookInfo(number=3, intervals=30, left_out=0, horizon_seconds=3600.0, ended=False, seconds_to_decision=600.0)
+    looked = replace(judgement, look=look)
+    for text in (
+        judgement.explain(width=width),
+        looked.explain(width=width),
+        to_board(looked, false_pass_rate=0.05, width=width),
+    ):
+        assert max(map(len, text.splitlines())) <= width
+        assert all(metric.outcome.value in text for metric in judgement.metrics)
+
+
+def test_in_a_line(judgement):
+    assert str(judgement).startswith(f"{judgement.name}: FAIL  score ")
+    assert "\n" not in str(judgement)
+    metric = judgement.metrics[0]
+    assert str(metric) == f"{metric.name}: {metric.short}"

@@ -7,7 +7,16 @@ from datetime import timedelta
 from importlib import resources
 
 from canary_judge.commands import exit_codes
-from canary_judge.commands.options import add_output, add_source, add_window, colored, config_of, sources_of, window_of
+from canary_judge.commands.options import (
+    add_output,
+    add_source,
+    add_window,
+    colored,
+    config_of,
+    sources_of,
+    width_out,
+    window_of,
+)
 from canary_judge.series import Window
 
 __all__ = ["add_demo", "add_judge"]
@@ -38,7 +47,7 @@ def _judge(options: argparse.Namespace) -> int:
     if options.format == "json":
         print(judgement.to_json(indent=2))
     else:
-        print(judgement.explain(color=colored(options)))
+        print(judgement.explain(color=colored(options), width=width_out()))
     return exit_codes.tell(judgement)
 
 
@@ -62,7 +71,7 @@ def _demo(options: argparse.Namespace) -> int:
     )
     for title, source, window in shown:
         print(f"=== {title}\n")
-        print(judge(config, source, window).explain(color=colored(options)))
+        print(judge(config, source, window).explain(color=colored(options), width=width_out()))
         print()
     print(
         "The recordings are real (Online Boutique, Nezha data set, MIT; see canary_judge/data/NOTICE.md).\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -32,6 +33,7 @@ __all__ = [
     "sources_of",
     "time_of",
     "unicode_out",
+    "width_out",
     "window_of",
 ]
 
@@ -194,7 +196,12 @@ def colored(options: argparse.Namespace) -> bool:
     """Whether the output gets colours."""
     if options.color != "auto":
         return bool(options.color == "always")
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def width_out() -> int | None:
+    """The terminal's width; None where the output goes into a file or a pipe, whose lines stay whole."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def unicode_out() -> bool:

@@ -24,6 +24,7 @@ from canary_judge.commands.options import (
     print_advice,
     sources_of,
     unicode_out,
+    width_out,
 )
 from canary_judge.commands.routers import pairs, preview, print_leftovers
 from canary_judge.commands.screen import Screen
@@ -126,7 +127,7 @@ def _print_result(result: RolloutResult, options: argparse.Namespace) -> None:
     if options.format == "json":
         return
     if result.judgement is not None:
-        print(f"\n{result.judgement.explain(color=colored(options))}")
+        print(f"\n{result.judgement.explain(color=colored(options), width=width_out())}")
     print(f"\n{str(result.phase).replace('_', ' ').upper()} at {result.weight:g} %: {printable(result.reason)}")
 
 
@@ -171,7 +172,7 @@ class _Display:
 
     def __init__(self, config: JudgeConfig, plan: RolloutPlan, form: str, *, colored: bool) -> None:
         self._config, self._plan, self._form, self._colored = config, plan, form, colored
-        self._live = form == "text" and sys.stdout.isatty() and "TERM" in os.environ
+        self._live = form == "text" and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self._lines: list[str] = []
         self._board = ""
         self._last = ""
@@ -198,6 +199,7 @@ class _Display:
                 false_pass_rate=self._config.false_pass_rate,
                 color=self._colored,
                 ascii_only=not unicode_out(),
+                width=width_out(),
             )
         if event.kind is not EventKind.LOOK:  # what a look says is on the board
             self._lines = [*self._lines, line][-_SHOWN_EVENTS:]

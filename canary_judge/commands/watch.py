@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -23,9 +24,10 @@ from canary_judge.commands.options import (
     sources_of,
     time_of,
     unicode_out,
+    width_out,
 )
 from canary_judge.errors import ConfigError, DataError
-from canary_judge.results import Judgement, Verdict
+from canary_judge.results import Judgement
 from canary_judge.wording import printable
 
 if TYPE_CHECKING:
@@ -46,6 +48,9 @@ def add_watch(parser: argparse.ArgumentParser) -> None:
         "--weight", type=float, metavar="PERCENT", help="share of the traffic that the canary should get"
     )
     parser.add_argument("--state", metavar="FILE", help="keep the evidence in this file, and go on from it")
+    parser.add_argument(
+        "--verbose", action="store_true", help="show every look of a replay (--data), not the last only"
+    )
     parser.add_argument("--once", action="store_true", help="look once, for cron and CI jobs; needs --state")
     add_output(parser)
     add_preflight(parser)
@@ -78,7 +83,7 @@ def _watch(options: argparse.Namespace) -> int:
         monitor,
         sources,
         moments,
-        show=lambda judgement: _show(options, config, judgement, live=not options.once),
+        show=lambda judgement: _show(options, config, judgement),
         complain=lambda text: print(f"canary-judge: {printable(text)}", file=sys.stderr),
         weight=options.weight,
         state=path,
@@ -87,8 +92,8 @@ def _watch(options: argparse.Namespace) -> int:
         raise DataError("no look was made; the state is as before")
     if options.format == "json":
         print(judgement.to_json(indent=2))
-    elif options.once or judgement.verdict is not Verdict.MARGINAL:
-        print(("" if options.once else "\n") + judgement.explain(color=colored(options)))
+    else:
+        print(judgement.explain(color=colored(options), width=width_out()))
     return exit_codes.tell(judgement)
 
 
@@ -103,8 +108,9 @@ def _clock(every: timedelta, *, once: bool) -> Iterator[datetime]:
             return
 
 
-def _show(options: argparse.Namespace, config: JudgeConfig, judgement: Judgement, *, live: bool) -> None:
-    if options.format == "json" or not live:
+def _show(options: argparse.Namespace, config: JudgeConfig, judgement: Judgement) -> None:
+    """The board of a look; of a replay only where all looks are asked for."""
+    if options.format == "json" or options.once or (options.data is not None and not options.verbose):
         return
     from canary_judge.report import to_board
 
@@ -113,6 +119,7 @@ def _show(options: argparse.Namespace, config: JudgeConfig, judgement: Judgement
         false_pass_rate=config.false_pass_rate,
         color=colored(options),
         ascii_only=not unicode_out(),
+        width=width_out(),
     )
-    clear = "\x1b[2J\x1b[H" if sys.stdout.isatty() else ""
+    clear = "\x1b[2J\x1b[H" if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb" else ""
     print(f"{clear}{board}\n", flush=True)

@@ -5,7 +5,7 @@ Text is for a terminal, HTML for a notebook; both say the verdict first, then wh
 
 from canary_judge.report.html import to_html
 from canary_judge.report.plain import from_json, to_frame, to_json
-from canary_judge.report.text import to_board, to_text
+from canary_judge.report.text import in_short, to_board, to_text
 from canary_judge.wording import short
 
-__all__ = ["from_json", "short", "to_board", "to_frame", "to_html", "to_json", "to_text"]
+__all__ = ["from_json", "in_short", "short", "to_board", "to_frame", "to_html", "to_json", "to_text"]

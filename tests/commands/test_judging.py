@@ -97,11 +97,31 @@ def test_no_source_says_what_to_give(files, capsys):
     assert "cannot be reached: connection refused" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["judge"], ["nonsense"], ["judge", "x", "--format", "xml"], []])
+@pytest.mark.parametrize("arguments", [["judge"], ["nonsense"], ["judge", "x", "--format", "xml"]])
 def test_usage_errors_exit_1_because_2_means_fail(arguments):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["jugde"], "did you mean 'judge'?"),
+        (["judge", "x", "--format", "jsn"], "did you mean 'json'?"),
+        (["watch", "x", "--horzion", "2h"], "did you mean '--horizon'?"),
+        (["xyzzy"], "choose from"),
+    ],
+)
+def test_a_misspelt_word_gets_the_nearest_one(arguments, hint, capsys):
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert hint in capsys.readouterr().err
+
+
+def test_without_arguments_there_is_help(capsys):
+    assert main([]) == 1
+    assert "judge a finished window" in capsys.readouterr().out
 
 
 def test_a_bug_is_no_traceback(files, capsys, monkeypatch):

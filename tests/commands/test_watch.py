@@ -14,7 +14,12 @@ def watched(folder, *more):
 
 def test_watch_replays_a_table_and_ends_when_it_is_decided(recorded, capsys):
     assert watched(recorded, "--horizon", "2h") == 2
+    last = capsys.readouterr().out
+    assert last.count("Why:") == 1
+    assert "harm beyond margin" not in last
+    assert watched(recorded, "--horizon", "2h", "--verbose") == 2
     shown = capsys.readouterr().out
+    assert shown.endswith(last)
     assert shown.count("harm beyond margin") >= 3
     assert "look 3, " in shown
     assert "FAIL" in shown
