@@ -97,6 +97,7 @@ def _router_of(options: argparse.Namespace, config: JudgeConfig) -> TrafficRoute
 
 def _rollout(options: argparse.Namespace) -> int:
     from canary_judge.rollout.controller import Controller
+    from canary_judge.rollout.notifying import Notifier
     from canary_judge.rollout.state import Phase
 
     config = config_of(options)
@@ -109,7 +110,9 @@ def _rollout(options: argparse.Namespace) -> int:
     journal = None if options.journal is None else Path(options.journal)
     if journal is None or not journal.exists():  # else it has worked before
         look_first(options, config, sources, weight=plan.stages[0].weight)
-    controller = Controller(config, sources, router, plan, journal=journal, every=every)
+    notifier = None if plan.notify is None else Notifier(plan.notify)
+    callbacks = [] if notifier is None else [notifier]
+    controller = Controller(config, sources, router, plan, journal=journal, every=every, callbacks=callbacks)
     controller.note = "without preflight" if options.no_preflight else ""
     _stop_on_signals(controller)
     screen, show = Screen(), _Display(config, plan, options.format, colored=colored(options))
@@ -117,6 +120,8 @@ def _rollout(options: argparse.Namespace) -> int:
     for event in controller.events():
         screen(partial(show, event))
     result = controller.result()
+    if notifier is not None and (complaint := notifier.finish()):
+        screen(lambda: print(f"canary-judge: {complaint}", file=sys.stderr))
     screen(lambda: _print_result(result, options))
     if result.phase is Phase.ROLLED_BACK and result.source_failed:
         return ERROR

@@ -305,7 +305,8 @@ class Controller:
             return
         if self._state.phase is Phase.RUNNING or todo.order is Order.END:
             kind = EventKind.BLIND if judgement is None else EventKind.LOOK
-            yield self._event(kind, f"{todo.reason}{f' ({complaint})' if complaint else ''}", judgement=judgement)
+            text = f"{todo.reason}{f' ({complaint})' if complaint else ''}"
+            yield self._event(kind, text, judgement=judgement, rule=todo.rule)
         noted = yield from self._note(todo, judgement)
         if todo.weight is not None and noted:
             yield from self._set(todo.weight)

@@ -41,6 +41,7 @@ class Event:
         state: Where the rollout stands.
         judgement: For a look.
         report: For a rollback: what is left.
+        rule: For a look: the rule of docs/rollout.md by which it was decided.
     """
 
     kind: EventKind
@@ -50,6 +51,7 @@ class Event:
     state: RolloutState
     judgement: Judgement | None = None
     report: RollbackReport | None = None
+    rule: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

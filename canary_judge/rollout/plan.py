@@ -103,6 +103,14 @@ class RolloutPlan(StrictModel):
         default=timedelta(minutes=2), description="After a rollback the canary's requests are watched this long."
     )
 
+    notify: str | list[str] | None = Field(
+        default=None,
+        exclude=True,
+        repr=False,
+        description="A URL (POST) or a command as a list (standard input) that is told of a rollback, a hold past its "
+        "deadline and the end, as JSON; `${env:NAME}` is replaced.",
+    )
+
     @model_validator(mode="after")
     def _rising(self) -> Self:
         weights = [stage.weight for stage in self.stages]
