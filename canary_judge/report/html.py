@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Iterable
 
 from canary_judge.report.rows import COLUMNS, Tone, headline, missing, reasons, row, standing, subtitle, tone, warnings
@@ -10,6 +11,8 @@ from canary_judge.results import Judgement, MetricResult, Role, Scale
 
 __all__ = ["to_html"]
 
+# The picture's ends, in margins from no effect.
+_FIRST, _LAST = -2.0, 4.0
 _HEX = {Tone.GOOD: "#1a7f37", Tone.OPEN: "#9a6700", Tone.BAD: "#cf222e"}
 
 
@@ -28,14 +31,15 @@ def to_html(judgement: Judgement) -> str:
     )
     stage = standing(judgement)
     return (
-        "<div style='font-family:system-ui,sans-serif;font-size:13px;line-height:1.4;color:#1f2328;background:#fff;"
-        "padding:10px;max-width:1100px'>"
+        "<div style='font-family:system-ui,sans-serif;font-size:13px;line-height:1.4;color:inherit;"
+        "background:transparent;padding:10px;max-width:1100px'>"
         f"<div style='border-left:6px solid {colour};padding:2px 10px'>"
         f"<b style='font-size:16px;color:{colour}'>{html.escape(headline(judgement))}</b><br>"
-        f"<span style='color:#59636e'>{html.escape(subtitle(judgement))}"
+        f"<span style='opacity:.75'>{html.escape(subtitle(judgement))}"
         f"{'<br>' + html.escape(stage) if stage else ''}</span></div>"
         f"<ul style='margin:8px 0'>{_items(reasons(judgement))}</ul>"
-        f"<table style='border-collapse:collapse;font-size:12px'><tr>{head}</tr>{rows}</table>{more}</div>"
+        "<table style='border-collapse:collapse;font-size:12px;color:inherit'>"
+        f"<tr>{head}</tr>{rows}</table>{more}</div>"
     )
 
 
@@ -46,7 +50,7 @@ def _items(texts: Iterable[str]) -> str:
 def _html_row(metric: MetricResult) -> str:
     cells = row(metric)
     colour = _HEX[tone(metric.outcome)]
-    role = "" if metric.role is Role.GATE else f" <span style='color:#59636e'>({metric.role.value})</span>"
+    role = "" if metric.role is Role.GATE else f" <span style='opacity:.75'>({metric.role.value})</span>"
     shown = [
         f"<b>{html.escape(metric.name)}</b>{role}",
         f"<b style='color:{colour}'>{metric.outcome.value}</b>",
@@ -54,11 +58,12 @@ def _html_row(metric: MetricResult) -> str:
         _picture(metric, colour),
     ]
     body = "".join(f"<td style='padding:3px 10px 3px 0;white-space:nowrap'>{cell}</td>" for cell in shown)
-    return f"<tr title='{html.escape(metric.reason, quote=True)}' style='border-top:1px solid #d1d9e0'>{body}</tr>"
+    why = html.escape(metric.reason, quote=True)
+    return f"<tr title='{why}' style='border-top:1px solid rgba(128,128,128,.35)'>{body}</tr>"
 
 
 def _picture(metric: MetricResult, colour: str) -> str:
-    """The deciding interval on a line from no effect (0) to the margin (1), cut off at -2 and 4."""
+    """The deciding interval on a line from no effect (0) to the margin (1), with arrows where it goes on."""
     comparison = metric.comparison
     if comparison is None or comparison.margin is None or metric.deciding is None:
         return ""
@@ -67,23 +72,28 @@ def _picture(metric: MetricResult, colour: str) -> str:
     if span == 0:
         return ""
 
-    def x(value: float | None, missing: float) -> float:
-        position = missing if value is None else (value - neutral) / span
-        return round(10 + 180 * (min(max(position, -2.0), 4.0) + 2) / 6, 1)
+    def position(value: float | None, missing: float) -> float:
+        return missing if value is None else (value - neutral) / span
+
+    def x(value: float) -> float:
+        return round(10 + 180 * (min(max(value, _FIRST), _LAST) - _FIRST) / (_LAST - _FIRST), 1)
 
     low, high = metric.deciding
-    ends = sorted((x(low, -2.0 if span > 0 else 4.0), x(high, 4.0 if span > 0 else -2.0)))
-    zero, bound = x(neutral, 0), x(comparison.margin, 1)
+    far = math.inf if span > 0 else -math.inf
+    places = sorted((position(low, -far), position(high, far)))
+    zero, bound = x(0), x(1)
     return (
         "<svg width='200' height='18' role='img' aria-label='deciding interval of the effect against the margin'>"
-        f"<rect x='{zero}' y='1' width='{round(bound - zero, 1)}' height='16' fill='#eaeef2'/>"
+        f"<rect x='{zero}' y='1' width='{round(bound - zero, 1)}' height='16' fill='rgba(128,128,128,.2)'/>"
         f"<line x1='{zero}' x2='{zero}' y1='0' y2='18' stroke='#818b98'/>"
         f"<line x1='{bound}' x2='{bound}' y1='0' y2='18' stroke='#cf222e' stroke-dasharray='3 2'/>"
-        f"<line x1='{ends[0]}' x2='{ends[1]}' y1='9' y2='9' stroke='{colour}' stroke-width='3'/>"
+        f"<line x1='{x(places[0])}' x2='{x(places[1])}' y1='9' y2='9' stroke='{colour}' stroke-width='3'/>"
+        + (f"<path d='M1 9l8 -5v10z' fill='{colour}'/>" if places[0] < _FIRST else "")
+        + (f"<path d='M199 9l-8 -5v10z' fill='{colour}'/>" if places[1] > _LAST else "")
         + (
             ""
             if comparison.effect is None
-            else f"<circle cx='{x(comparison.effect, 0)}' cy='9' r='4' fill='{colour}'/>"
+            else f"<circle cx='{x(position(comparison.effect, 0))}' cy='9' r='4' fill='{colour}'/>"
         )
         + "</svg>"
     )
