@@ -3,7 +3,7 @@
 Two versions of an app behind a real proxy, a real Prometheus, steady load, and `canary-judge rollout`; then something
 goes wrong with its screen, disk, proxy, commands or life while the canary turns bad (half of its requests fail) or
 stays healthy. A second process reads the weight in force twice a second. Each row says how long the bad canary kept
-traffic, the largest weight beyond the last judged one, and whether a command was lost.
+traffic, how long it had more than was judged, and whether a command was lost.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.closed_loop import Loop, closed_loop
 PATIENCE = 60.0  # of the config
 BAD = {"errors": 0.5}
 HEAD = (
-    "| proxy | what happens | canary | ends with | above 0 %, s | largest above the judged one, for s | lost |",
+    "| proxy | what happens | canary | ends with | above 0 %, s | above the judged weight, s | command lost |",
     "|---|---|---|---|---|---|---|",
 )
 

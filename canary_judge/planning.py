@@ -34,7 +34,7 @@ from canary_judge.series import (
     percent_from,
 )
 from canary_judge.stats.dependence import ranks_tau
-from canary_judge.stats.dispersion import instance_dispersion, split_dispersion
+from canary_judge.stats.dispersion import clump_size, instance_dispersion, split_dispersion
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.sample_sizes import (
     limit_sample_size,
@@ -414,7 +414,7 @@ def _of_counts(aim: _Aim, metric: Metric, data: CountData, *, halved: bool) -> _
 
 
 def _margin_seconds(aim: _Aim, metric: Metric, margin: Margin, stream: _Stream, share: float) -> float | None:
-    rate, least = stream.rate, aim.config.min_events
+    rate, least, clump = stream.rate, aim.config.min_events, clump_size(stream.phi)
     upward = metric.harm is not Harm.DECREASE
     if margin.absolute is not None and metric.is_proportion and margin.absolute >= (margin.relative or 0.0) * rate:
         bound = min(max(rate + margin.absolute if upward else rate - margin.absolute, 0.0), 1.0)
@@ -422,12 +422,12 @@ def _margin_seconds(aim: _Aim, metric: Metric, margin: Margin, stream: _Stream, 
             return None
         per_side = proportions_sample_size(max(rate, 1e-12), bound, alpha=aim.error, power=aim.power)
         trials = per_side / 2 * stream.phi / (share * (1 - share))
-        return max(trials, least / max(bound, rate) / share) / stream.per_second
+        return max(trials, least * clump / max(bound, rate) / share) / stream.per_second
     if margin.relative is None or rate == 0:
         return None
     ratio = margin.factor(upward=upward)
     events = rate_ratio_events(ratio, canary_share=share, alpha=aim.error, power=aim.power) * stream.phi
-    return max(events, least) / (rate * stream.per_second * share)
+    return max(events, least * clump) / (rate * stream.per_second * share)
 
 
 # --- values ------------------------------------------------------------------------------------------------------

@@ -12,9 +12,11 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from scipy import special
 
 from canary_judge.judging.assessed import Assessed
@@ -113,24 +115,36 @@ class _Line:
 
     def at(self, times: float, *, upward: bool, asked: Question) -> float:
         """The p-value at so many margins; "better by at least" is the mirrored "worse by at most"."""
-        margin = self.margin.times(max(abs(times), _SMALLEST))
+        margin = self._wide(times)
+        if margin is None:
+            return 1.0
         if times < 0:
             upward, asked = not upward, "within" if asked == "beyond" else "beyond"
-        found = self.test(margin, upward=upward, only=asked)
-        return found.beyond if asked == "beyond" else found.within
+        with np.errstate(all="ignore"):  # many margins from values near the end of floats are beyond it
+            found = self.test(margin, upward=upward, only=asked)
+        p = found.beyond if asked == "beyond" else found.within
+        return 1.0 if math.isnan(p) else p
 
     def effect(self, times: float | None, *, upward: bool) -> float | None:
         """So many margins as an effect."""
         if times is None:
             return None
         upward = upward if times >= 0 else not upward
-        wide = self.margin.times(max(abs(times), _SMALLEST))
-        shown = wide.shown(Harm.INCREASE if upward else Harm.DECREASE, self.scale, level=self.level)
-        if shown is None:
+        wide = self._wide(times)
+        direction = Harm.INCREASE if upward else Harm.DECREASE
+        shown = None if wide is None else wide.shown(direction, self.scale, level=self.level)
+        if shown is None or not math.isfinite(shown):
             return None
         if self.scale is Scale.RATIO:
             return max(shown, 0.0)
         return min(max(shown, 0.0 - self.level), 1 - self.level) if self.share else shown
+
+    def _wide(self, times: float) -> Margin | None:
+        """The margin so many times; None beyond the range of floats."""
+        try:
+            return self.margin.times(max(abs(times), _SMALLEST))
+        except ValueError:
+            return None
 
     def nearest(self, *, upward: bool, level: float, at_one: float) -> float | None:
         """The largest harm that is shown to be exceeded."""

@@ -12,6 +12,7 @@ from canary_judge.config.metrics import Metric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.look import Look
 from canary_judge.results import Comparison, Harm, Scale, Shortfall
+from canary_judge.stats.dispersion import clump_size
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.sample_sizes import limit_sample_size, proportions_sample_size, rate_ratio_events
 from canary_judge.wording import count, wait
@@ -239,6 +240,7 @@ def _of_margin(config: JudgeConfig, metric: Metric, comparison: Comparison, shar
     margin = metric.parsed_margin()
     exposure = comparison.n_canary + comparison.n_baseline
     phi = comparison.dispersion or 1.0
+    clump = clump_size(phi)
     rate = ((comparison.events_baseline or 0.0) + (comparison.events_canary or 0.0)) / exposure
     expected = rate * comparison.n_canary / phi
     alpha, power = config.false_pass_rate, config.power
@@ -253,11 +255,12 @@ def _of_margin(config: JudgeConfig, metric: Metric, comparison: Comparison, shar
         return _Need(
             what="canary requests",
             have=comparison.n_canary / phi,
-            required=max(trials, config.min_events / max(bound, rate, 1e-12)),
-            expected=max(bound, rate) * comparison.n_canary / phi,
+            required=max(trials, config.min_events * clump / phi / max(bound, rate, 1e-12)),
+            expected=max(bound, rate) * comparison.n_canary / clump,
             product=product,
         )
-    need = _Need(what="expected canary events", have=expected, required=config.min_events, expected=expected)
+    least = config.min_events * clump / phi
+    need = _Need(what="expected canary events", have=expected, required=least, expected=expected * phi / clump)
     ratio = comparison.margin
     if margin is None or margin.relative is None or not ratio:
         return need
@@ -265,7 +268,7 @@ def _of_margin(config: JudgeConfig, metric: Metric, comparison: Comparison, shar
     quantiles = float(special.ndtri(1 - alpha) + special.ndtri(power))
     return replace(
         need,
-        required=max(config.min_events, events),
+        required=max(least, events),
         product=(quantiles / math.log(ratio)) ** 2 * phi / (rate * exposure) if rate > 0 else None,
     )
 
@@ -282,9 +285,10 @@ def _with_limit(config: JudgeConfig, metric: Metric, comparison: Comparison, nee
         alpha=config.false_pass_rate,
         power=config.power,
     )
-    have = comparison.n_canary / (comparison.dispersion or 1.0)
+    phi = comparison.dispersion or 1.0
+    have, expected = comparison.n_canary / phi, limit * comparison.n_canary / clump_size(phi)
     if metric.margin is None:
-        return _Need(what="canary requests", have=have, required=trials, expected=limit * have, product=need.product)
+        return _Need(what="canary requests", have=have, required=trials, expected=expected, product=need.product)
     if need.what == "canary requests":
         return replace(need, required=max(need.required, trials))
     return need

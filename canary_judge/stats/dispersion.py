@@ -16,7 +16,7 @@ from canary_judge.arrays import Float
 from canary_judge.stats.counts import Counts
 from canary_judge.stats.exact import rate_ratio_estimate
 
-__all__ = ["dispersion", "instance_dispersion", "needs_null", "own_dispersion", "split_dispersion"]
+__all__ = ["clump_size", "dispersion", "instance_dispersion", "needs_null", "own_dispersion", "split_dispersion"]
 
 # A dispersion is used only where it is significantly above 1, at this level: else its noise costs power on calm data.
 _LEVEL = 0.05
@@ -57,6 +57,18 @@ def needs_null(counts: Counts) -> bool:
     """Whether the dispersion depends on the ratio under test: only the canary has events, and the split tells none."""
     used = _with_events(counts)
     return bool(used.events_canary.any() and not used.events_baseline.any())
+
+
+def clump_size(phi: float) -> float:
+    """Events of a clump, on average, at this dispersion: of geometric sizes with mean m it is 2 m - 1.
+
+    There must be enough clumps, and the dispersion counts too few of them: large ones weigh by their square.
+
+    Examples:
+        >>> clump_size(1.0), clump_size(9.0)
+        (1.0, 5.0)
+    """
+    return (phi + 1) / 2
 
 
 def instance_dispersion(events: Float, exposure: Float) -> float:

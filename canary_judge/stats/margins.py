@@ -55,8 +55,9 @@ class Margin:
         Relative margins scale each value (by its magnitude, so that negative values move in the harmful
         direction too), absolute ones shift it; no result depends on the unit of measurement.
         """
-        amount = np.maximum((self.relative or 0.0) * np.abs(baseline), self.absolute or 0.0)
-        return baseline + amount if upward else baseline - amount
+        with np.errstate(over="ignore"):  # beyond the range of floats it is worse than anything
+            amount = np.maximum((self.relative or 0.0) * np.abs(baseline), self.absolute or 0.0)
+            return baseline + amount if upward else baseline - amount
 
     def factor(self, *, upward: bool) -> float:
         """Canary / baseline at the relative margin."""

@@ -143,8 +143,9 @@ def ties_outweigh(*, baseline: Float, canary: Float, margin: Margin) -> bool:
     absolute, factor = margin.absolute or 0.0, 1 + (margin.relative or 0.0)
     size = np.abs(canary)
     # of c with b in reach, b worse than c, and c worse than b
-    out, back = np.maximum(size * (factor - 1), absolute), np.maximum(size * (1 - 1 / factor), absolute)
-    low, high = canary - np.where(canary > 0, back, out), canary + np.where(canary > 0, out, back)
+    with np.errstate(over="ignore"):  # beyond the range of floats nothing is in reach
+        out, back = np.maximum(size * (factor - 1), absolute), np.maximum(size * (1 - 1 / factor), absolute)
+        low, high = canary - np.where(canary > 0, back, out), canary + np.where(canary > 0, out, back)
 
     def below(values: Float, side: Literal["left", "right"]) -> int:
         return int(np.searchsorted(ordered, values, side=side).sum())

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from canary_judge import Window, judge_samples
+from canary_judge import Judgement, Window, judge_samples
 from canary_judge.looks.observing import observe
 from canary_judge.looks.state import MonitorState
 from canary_judge.results import Harm, Outcome
@@ -144,3 +144,14 @@ def test_the_margin_is_shown_without_data_too():
     )
     assert judgement.metrics[0].margin == "1.5x"
     assert "1.5x" in judgement.explain()
+
+
+@pytest.mark.parametrize("size", [5e-324, 1e-300, 1e-150, 1e150, 1e300, 1e307])
+@pytest.mark.parametrize("margin", ["10%", "+1e307", "+1e-320", "5000%"])
+@pytest.mark.parametrize("harm", ["increase", "either"])
+def test_no_magnitude_is_too_large_or_too_small(size, margin, harm):
+    rng = np.random.default_rng(5)
+    sides = (size * (1 + rng.random(60)) for _ in range(2))
+    settled = config({"name": "m", **GAUGE, "harm": harm, "margin": margin})
+    judgement = judge_samples(settled, samples(gauged(*sides)))
+    assert Judgement.from_json(judgement.to_json()) == judgement
