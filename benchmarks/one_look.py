@@ -46,7 +46,8 @@ def rates(
     rng = np.random.default_rng(seed)
     window = Window(START, START + intervals * timedelta(seconds=15))
     outcomes = [
-        judge_samples(config, Samples(window=window, metrics={"m": make(rng)})).metrics[0].outcome for _ in range(n)
+        judge_samples(config, Samples(window=window, metrics={"m": make(rng)}), with_intervals=False).metrics[0].outcome
+        for _ in range(n)
     ]
     share = lambda *which: sum(outcome in which for outcome in outcomes) / n  # noqa: E731
     return Rates(

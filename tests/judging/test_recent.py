@@ -21,7 +21,7 @@ GAUGE = {"name": "m", "kind": "gauge", "query": "q", "harm": "increase", "margin
 
 def judged(metric, samples, n=60):
     one = config(metric)
-    return judge_samples(one, Samples(window=window(n), metrics={"m": samples})).metrics[0]
+    return judge_samples(one, Samples(window=window(n), metrics={"m": samples}), with_intervals=False).metrics[0]
 
 
 def drawn(seed, times=1.0, last=6, rate=0.02, n=60, share=0.25):

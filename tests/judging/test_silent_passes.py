@@ -31,7 +31,9 @@ def counted(events_b, exposure_b, events_c, exposure_c):
 
 def outcome(metric, samples, alpha=0.01):
     window = Window(START, START + 60 * timedelta(seconds=15))
-    return judge_samples(config(metric, alpha), Samples(window=window, metrics={"m": samples})).metrics[0]
+    return judge_samples(
+        config(metric, alpha), Samples(window=window, metrics={"m": samples}), with_intervals=False
+    ).metrics[0]
 
 
 def from_table(table, **metric):
