@@ -9,7 +9,7 @@ import signal
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from canary_judge.commands.exit_codes import ERROR, FAIL, PASS, STOPPED
 from canary_judge.commands.options import (
@@ -184,7 +184,7 @@ class _Display:
 
     def __call__(self, event: Event) -> None:
         if self._form == "json":
-            print(json.dumps(_plain(event)), flush=True)
+            print(json.dumps(event.to_mapping()), flush=True)
             return
         kind = str(event.kind).replace("_", " ")
         line = f"{event.at:%H:%M:%S}  {event.weight:>5g} %  {kind:<12}  {printable(event.text)}"
@@ -213,21 +213,6 @@ class _Display:
             for index, stage in enumerate(self._plan.stages)
         )
         print(f"\x1b[2J\x1b[H{stages}\n\n{self._board}\n\n" + "\n".join(self._lines), flush=True)
-
-
-def _plain(event: Event) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "kind": event.kind.value,
-        "at": event.at.isoformat(),
-        "weight": event.weight,
-        "phase": event.state.phase.value,
-        "text": event.text,
-    }
-    if event.judgement is not None:
-        found |= {"verdict": event.judgement.verdict.value, "score": event.judgement.score}
-    if event.report is not None:
-        found["residuals"] = [{"place": one.place, "reason": one.reason} for one in event.report.residuals]
-    return found
 
 
 def _control(options: argparse.Namespace) -> int:

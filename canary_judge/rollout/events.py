@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from canary_judge.results import Judgement, TrafficSplit
 from canary_judge.rollout.state import Phase, RolloutState
@@ -52,6 +53,21 @@ class Event:
     judgement: Judgement | None = None
     report: RollbackReport | None = None
     rule: str = ""
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain data for JSON: kind, at, weight, phase, text; of a look verdict and score, of a rollback residuals."""
+        found: dict[str, Any] = {
+            "kind": self.kind.value,
+            "at": self.at.isoformat(),
+            "weight": self.weight,
+            "phase": self.state.phase.value,
+            "text": self.text,
+        }
+        if self.judgement is not None:
+            found |= {"verdict": self.judgement.verdict.value, "score": self.judgement.score}
+        if self.report is not None:
+            found["residuals"] = [{"place": one.place, "reason": one.reason} for one in self.report.residuals]
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,9 +22,9 @@ _SECONDS = 10.0
 class Notifier:
     """A callback of `Controller` that tells of a rollback, of a hold past its deadline, and of the end.
 
-    What is told is JSON: `event`, `at`, `weight`, `phase`, `text`, and of a look `verdict` and `score`. It is sent by a
-    thread of its own, so that neither a rollback nor a look waits for it; what could not be sent is raised at the next
-    event, and the controller reports it.
+    What is told is the event as JSON (`Event.to_mapping`) and `event`: rolling_back, held, interrupted or ended. It is
+    sent by a thread of its own, so that neither a rollback nor a look waits for it; what could not be sent is raised at
+    the next event, and the controller reports it.
 
     Args:
         to: The address of a POST, or a command as a list, which gets it at its standard input; `${env:NAME}` is
@@ -60,7 +60,7 @@ class Notifier:
         late = event.rule == "deadline" and event.kind is not EventKind.ROLLING_BACK
         if event.kind in _TOLD or (late and self._held != event.state.stage):
             self._held = event.state.stage if late else self._held
-            self._waiting.put(_plain(event, "held" if late else event.kind.value))
+            self._waiting.put({"event": "held" if late else event.kind.value, **event.to_mapping()})
         if self._failed:
             text, self._failed = self._failed, ""
             raise RuntimeError(text)
@@ -108,18 +108,3 @@ def _said(error: Exception) -> str:
 
 def _from_environment(text: str) -> str:
     return re.sub(r"\$\{env:(\w+)\}", lambda found: os.environ.get(found[1], ""), text)
-
-
-def _plain(event: Event, name: str) -> dict[str, Any]:
-    told: dict[str, Any] = {
-        "event": name,
-        "at": event.at.isoformat(),
-        "weight": event.weight,
-        "phase": event.state.phase.value,
-        "text": event.text,
-    }
-    if event.judgement is not None:
-        told |= {"verdict": event.judgement.verdict.value, "score": event.judgement.score}
-    if event.report is not None:
-        told["residuals"] = [str(one) for one in event.report.residuals]
-    return told
