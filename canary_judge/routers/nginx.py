@@ -28,6 +28,7 @@ from canary_judge.routing import Residual, RollbackReport, WeightReading, check_
 
 __all__ = ["NginxRouter"]
 
+_PROCESSES = Path("/proc")
 _Command = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
 
 
@@ -201,17 +202,17 @@ class NginxRouter:
         )
 
     def _reloaded(self) -> bool:
-        if self._pid is None:
+        if self._pid is None or not _PROCESSES.exists():  # no other system tells how old a worker is
             return True
         try:
             master = int(self._pid.read_text(encoding="ascii"))
-            children = Path(f"/proc/{master}/task/{master}/children").read_text(encoding="ascii").split()
+            children = (_PROCESSES / f"{master}/task/{master}/children").read_text(encoding="ascii").split()
             age = time.time() - self._path.stat().st_mtime
             serving = []
             for child in children:
-                title = Path(f"/proc/{child}/cmdline").read_bytes()
+                title = (_PROCESSES / child / "cmdline").read_bytes()
                 if b"worker process" in title and b"shutting down" not in title:
-                    serving.append(_age(Path(f"/proc/{child}/stat").read_text(encoding="ascii")))
+                    serving.append(_age((_PROCESSES / child / "stat").read_text(encoding="ascii")))
             return bool(serving) and max(serving) <= age
         except (OSError, ValueError):
             return False
