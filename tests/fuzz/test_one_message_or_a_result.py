@@ -228,7 +228,7 @@ def test_a_table(rows):
     import pandas as pd
 
     try:
-        source = FrameSource(pd.DataFrame(rows))
+        source = FrameSource(pd.DataFrame(rows, dtype=object))
         source.window("1m")
     except CanaryJudgeError as error:
         told(error)
