@@ -110,4 +110,11 @@ def check_bounds(text: str) -> None:
                     sizes[event.anchor] = 1
                 grown(1, line)
     except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(" ".join(str(error).split())) from error
+        raise ValueError(_told(error)) from error
+
+
+def _told(error: Exception) -> str:
+    """What a parser says in one line; newer ones have a bound of their own on nesting, and read ahead of the events."""
+    text = " ".join(str(error).split())
+    deep = isinstance(error, RecursionError) or "maximum nesting" in text
+    return f"is nested more than {DEEPEST} deep" if deep else text
