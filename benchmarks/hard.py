@@ -272,7 +272,7 @@ class Pods:
 
 def pods() -> list[Row]:
     section = "Counts of pods that differ for good, by the sd of their log rates (2,000 requests a pod and interval)"
-    known = "four pods tell little of how pods differ; a t of 3 degrees of freedom costs 20 points of power at 2x"
+    known = "four pods tell little of how pods differ; reading them with as few degrees of freedom costs too much power"
     return [
         *(Row(section, f"sd {sd:g}, 4 pods and 1", "healthy", RATIO, Pods(sd, (4, 1)), 60) for sd in (0, 0.1, 0.2, 0.4)),
         Row(section, "sd 0, 4 pods and 1, 2x", "worse", RATIO, Pods(0.0, (4, 1), 2.0), 60),

@@ -11,7 +11,7 @@ from typing import Any
 from canary_judge.config.reading import nearest
 from canary_judge.errors import ConfigError
 
-__all__ = ["available", "build"]
+__all__ = ["available", "build", "from_environment"]
 
 
 def available(group: str) -> list[str]:
@@ -38,7 +38,7 @@ def build(group: str, options: Mapping[str, Any], *, place: str, what: str) -> A
     if kind not in points:
         there_are = f"there are {', '.join(sorted(points))}"
         raise ConfigError(f"{place}.type: {kind!r} is no {what}{nearest(str(kind), points)}; {there_are}")
-    rest = {key: _from_environment(value, f"{place}.{key}") for key, value in options.items() if key != "type"}
+    rest = {key: from_environment(value, f"{place}.{key}") for key, value in options.items() if key != "type"}
     try:
         plugin = points[kind].load()
     except Exception as error:
@@ -49,11 +49,16 @@ def build(group: str, options: Mapping[str, Any], *, place: str, what: str) -> A
         raise ConfigError(f"{place}: {error}") from error
 
 
-def _from_environment(value: Any, place: str) -> Any:
+def from_environment(value: Any, place: str) -> Any:
+    """The value with `${env:NAME}` replaced, in every text inside of it.
+
+    Raises:
+        ConfigError: A variable is not set; `place` says where it stands.
+    """
     if isinstance(value, Mapping):
-        return {key: _from_environment(inner, f"{place}.{key}") for key, inner in value.items()}
+        return {key: from_environment(inner, f"{place}.{key}") for key, inner in value.items()}
     if isinstance(value, list):
-        return [_from_environment(inner, place) for inner in value]
+        return [from_environment(inner, place) for inner in value]
     if not isinstance(value, str):
         return value
 

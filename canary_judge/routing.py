@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from canary_judge.errors import RouterError
-
 __all__ = ["Residual", "RollbackReport", "TrafficRouter", "WeightReading", "check_percent", "leftovers", "same_weight"]
 
 # Weights are equal when no router could tell them apart: the finest steps in use are hundredths of a percent.
@@ -99,8 +97,8 @@ def leftovers(router: TrafficRouter) -> tuple[Residual, ...]:
         return ()
     try:
         return tuple(find())
-    except RouterError as error:
-        return (Residual(place="leftovers", reason=f"cannot be told: {error}"),)
+    except Exception as error:  # noqa: BLE001  (whatever it is: the weight is written, and this is said)
+        return (Residual(place="leftovers", reason=f"cannot be told: {type(error).__name__}: {error}"),)
 
 
 def same_weight(one: float | None, other: float | None) -> bool:

@@ -41,7 +41,8 @@ def deciding_interval(one: Assessed, *, harm_level: float, safety_level: float) 
 
     Args:
         one: The evidence, and what it is at other margins.
-        harm_level: What its p-value of "harm at most the margin" is held against: its share of `false_alarm_rate`.
+        harm_level: What its p-value of "harm at most the margin" (of none, where any harm fails) is held against: its
+            share of `false_alarm_rate`.
         safety_level: The same of "harm at least the margin": `false_pass_rate`.
 
     Returns:
@@ -65,7 +66,8 @@ def deciding_interval(one: Assessed, *, harm_level: float, safety_level: float) 
     shown = comparison.p_within_margin <= safety_level and not withheld
     if one.metric.harm is not Harm.EITHER:
         upward = one.metric.harm is Harm.INCREASE
-        near = line.nearest(upward=upward, level=harm_level, at_one=comparison.p_beyond_margin)
+        asked = (0.0, comparison.p_harm) if one.metric.fail_when == "any_harm" else (1.0, comparison.p_beyond_margin)
+        near = line.nearest(upward=upward, level=harm_level, known=asked)
         far = None if withheld else line.farthest(upward=upward, level=safety_level, at_one=comparison.p_within_margin)
         return (near, far) if upward else (far, near)
     return _either(
@@ -91,7 +93,7 @@ def _either(
         return ends[1], ends[0]
     rises = up.within >= down.within if p_beyond > harm_level else up.beyond <= down.beyond
     at_stake = min(p_beyond / 2, 1.0)
-    near = line.nearest(upward=rises, level=harm_level / 2, at_one=at_stake)
+    near = line.nearest(upward=rises, level=harm_level / 2, known=(1.0, at_stake))
     return (near, ends[0]) if rises else (ends[1], near)
 
 
@@ -146,11 +148,13 @@ class _Line:
         except ValueError:
             return None
 
-    def nearest(self, *, upward: bool, level: float, at_one: float) -> float | None:
-        """The largest harm that is shown to be exceeded."""
-        found = _boundary(
-            lambda times: self.at(-times, upward=upward, asked="beyond"), -1.0, at_one, level, self._ends(upward=upward)
-        )
+    def nearest(self, *, upward: bool, level: float, known: tuple[float, float]) -> float | None:
+        """The largest harm that is shown to be exceeded; `known` is the decision's p-value at so many margins."""
+
+        def p(times: float) -> float:
+            return self.at(-times, upward=upward, asked="beyond")
+
+        found = _boundary(p, -known[0], known[1], level, self._ends(upward=upward))
         return self.effect(None if found is None else -found, upward=upward)
 
     def farthest(self, *, upward: bool, level: float, at_one: float) -> float | None:

@@ -40,7 +40,7 @@ def judge_samples(config: JudgeConfig, samples: Samples, *, with_intervals: bool
     Args:
         config: What to compare.
         samples: Of every metric.
-        with_intervals: Give each effect its intervals; without them a judgement costs half as much.
+        with_intervals: Give each effect its intervals; without them a judgement costs less.
 
     Raises:
         ConfigError: Samples of a metric are missing.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
-import re
 import subprocess
 import threading
 from collections.abc import Sequence
 from typing import Any
 
+from canary_judge.plugins import from_environment
 from canary_judge.rollout.events import Event, EventKind
 
 __all__ = ["Notifier"]
@@ -28,7 +27,10 @@ class Notifier:
 
     Args:
         to: The address of a POST, or a command as a list, which gets it at its standard input; `${env:NAME}` is
-            replaced from the environment when it is used.
+            replaced from the environment.
+
+    Raises:
+        ConfigError: A variable of it is not set.
 
     Examples:
         >>> from canary_judge.testing import simulated_world
@@ -43,7 +45,7 @@ class Notifier:
     """
 
     def __init__(self, to: str | Sequence[str]) -> None:
-        self._to = to if isinstance(to, str) else tuple(to)
+        self._to: str | list[str] = from_environment(to if isinstance(to, str) else list(to), "notify")
         self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._failed = ""
         self._held: int | None = None
@@ -84,7 +86,7 @@ class Notifier:
             import requests
 
             answer = requests.post(
-                _from_environment(self._to),
+                self._to,
                 data=text.encode(),
                 headers={"Content-Type": "application/json"},
                 timeout=_SECONDS,
@@ -93,8 +95,7 @@ class Notifier:
             if answer.status_code >= 300:
                 raise RuntimeError(f"HTTP {answer.status_code}")
             return
-        command = [_from_environment(part) for part in self._to]
-        ended = subprocess.run(command, input=text.encode(), capture_output=True, timeout=_SECONDS, check=False)  # noqa: S603  (the operator's own)
+        ended = subprocess.run(self._to, input=text.encode(), capture_output=True, timeout=_SECONDS, check=False)  # noqa: S603  (the operator's own)
         if ended.returncode:
             raise RuntimeError(f"exit code {ended.returncode}")
 
@@ -104,7 +105,3 @@ def _said(error: Exception) -> str:
     if type(error) is RuntimeError:  # one of ours
         return str(error)
     return getattr(error, "strerror", None) or type(error).__name__
-
-
-def _from_environment(text: str) -> str:
-    return re.sub(r"\$\{env:(\w+)\}", lambda found: os.environ.get(found[1], ""), text)

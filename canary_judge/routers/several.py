@@ -69,7 +69,7 @@ class SeveralRouters:
         """
         check_percent(percent)
         before = {name: router.get_weight().percent for name, router in self.routers.items()}
-        if all(weight is not None and percent > weight for weight in before.values()):
+        if any(weight is None or percent > weight for weight in before.values()):
             return self._raised(percent, before, expect)
         written = self._of_all(lambda router: router.set_weight(percent, expect=expect))
         return any(written.values())
@@ -82,18 +82,18 @@ class SeveralRouters:
             try:
                 written |= router.set_weight(percent, expect=expect)
             except Exception as error:
-                self._back(tried, before)
+                self._back(tried, before, percent)
                 if isinstance(error, CanaryJudgeError):
                     raise type(error)(f"{name}: {error}") from error
                 raise
         return written
 
-    def _back(self, names: list[str], before: Mapping[str, float | None]) -> None:
-        """What they had; whoever reads them back sees where that failed."""
+    def _back(self, names: list[str], before: Mapping[str, float | None], most: float) -> None:
+        """What they had, and no more than was wanted; whoever reads them back sees where that failed."""
         for name in reversed(names):
             weight = before[name]
             try:
-                self.routers[name].set_weight(0.0 if weight is None else weight)
+                self.routers[name].set_weight(0.0 if weight is None else min(weight, most))
             except Exception:  # noqa: BLE001, S112  (the first error is the one to tell)
                 continue
 

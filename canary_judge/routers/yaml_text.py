@@ -200,9 +200,9 @@ def _in_block(text: str, node: Any, value: str) -> list[_Edit]:
         if kind == "equal":
             continue
         inside = places[i:j]
-        if inside != list(range(inside[0], inside[0] + len(inside))) if inside else i >= len(places):
+        start = places[i] if i < len(places) else -1
+        if start < 0 or inside != list(range(start, start + j - i)):  # at the end, or over the end of a line
             raise NotInPlace("the lines of the block would change; write the value in one line")
-        start = inside[0] if inside else places[i]
         edits.append((start, start + len(inside), value[k:m]))
     return edits
 

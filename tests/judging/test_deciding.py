@@ -23,6 +23,7 @@ METRICS = {
     "often": {**COUNT, "harm": "either", "margin": "10%"},
     "gauge": {**GAUGE, "harm": "increase", "margin": "10%"},
     "either": {**GAUGE, "harm": "either", "margin": "10%"},
+    "any": {**COUNT, "harm": "increase", "margin": "1.5x", "fail_when": "any_harm"},
     "units": {**GAUGE, "harm": "decrease", "margin": "+8"},
 }
 
@@ -41,6 +42,7 @@ def drawn(rng, n, effects):
         return gauged(100 + swing + 10 * rng.normal(size=n), effects[name] * (100 + swing + 10 * rng.normal(size=n)))
 
     found = {"rare": trials(0.005, "rare"), "pp": trials(0.004, "pp"), "fewer": trials(0.02, "fewer")}
+    found["any"] = trials(0.01, "any")
     found |= {"often": trials(0.4, "often"), **{name: values(name) for name in ("gauge", "either", "units")}}
     return found
 
@@ -57,6 +59,8 @@ def wrong(metric):
     low, high = -np.inf if low is None else low, np.inf if high is None else high
     inside = bounds[0] <= low and high <= bounds[1]
     beyond = low > bounds[1] or high < bounds[0]
+    if metric.name == "any" and metric.outcome is Outcome.REGRESSED:  # any harm fails it
+        beyond = low > neutral
     shown = inside if metric.outcome in GOOD else beyond if metric.outcome is Outcome.REGRESSED else not inside | beyond
     return None if shown and low <= high else (metric.name, metric.outcome, metric.deciding, bounds)
 
@@ -88,6 +92,7 @@ def test_no_deciding_interval_contradicts_its_outcome_at_any_look(seed):
             window=Window(START + 10 * look * STEP, START + 10 * (look + 1) * STEP),
         )
         state, judgement = observe(settings(), state, part)
+        assert sum(metric.deciding is not None for metric in judgement.metrics) > 4
         assert [wrong(metric) for metric in judgement.metrics] == [None] * len(METRICS)
 
 

@@ -341,16 +341,17 @@ def test_a_router_that_cannot_be_read_holds_the_weight():
     assert weights(world)[-1] == 100
 
 
-def test_somebody_else_changes_the_weight_and_it_is_not_overwritten():
+@pytest.mark.parametrize(("when_raised", "other"), [("stop", 60), ("bring_back", 0), ("roll_back", 0)])
+def test_somebody_else_changes_the_weight_and_it_is_not_overwritten(when_raised, other):
     world = simulated_world(**HEALTHY)
-    plan = PLAN.model_copy(update={"when_raised": "stop"})
+    plan = PLAN.model_copy(update={"when_raised": when_raised})
     controller = Controller(world.config, world.source, world.router, plan, clock=world.clock)
     for _ in controller.events():
         if controller.state.stage == 0 and world.clock.seconds >= 60 and weights(world) == [5]:
-            world.router.set_weight(60)
-    assert weights(world) == [5, 60]
+            world.router.set_weight(other)
+    assert weights(world) == [5, other]
     assert controller.result().phase is Phase.STOPPED
-    assert "somebody else changed the weight: 60 % is in force, 5 % was set" in controller.result().reason
+    assert f"somebody else changed the weight: {other} % is in force, 5 % was set" in controller.result().reason
 
 
 def test_more_traffic_than_was_judged_is_brought_back_and_the_rollout_goes_on():
@@ -367,17 +368,6 @@ def test_more_traffic_than_was_judged_is_brought_back_and_the_rollout_goes_on():
     assert weights(world) == [5, 50, 5]
     assert controller.state.phase is Phase.RUNNING
     assert controller.state.drifted is None
-
-
-def test_an_outsiders_0_is_left_and_said():
-    world = simulated_world(**HEALTHY)
-    controller = Controller(world.config, world.source, world.router, PLAN, clock=world.clock)
-    for _ in controller.events():
-        if controller.state.stage == 0 and world.clock.seconds >= 60 and weights(world) == [5]:
-            world.router.set_weight(0)
-    assert weights(world) == [5, 0]
-    assert controller.result().phase is Phase.STOPPED
-    assert "somebody else changed the weight: 0 % is in force" in controller.result().reason
 
 
 def test_a_regression_is_rolled_back_even_when_somebody_else_holds_the_weight():

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from canary_judge import Controller, RolloutPlan
+from canary_judge.errors import ConfigError
 from canary_judge.rollout import Phase
 from canary_judge.rollout.notifying import Notifier
 from canary_judge.testing import simulated_world
@@ -107,6 +108,11 @@ def test_a_rollback_waits_for_no_notification():
     plan = RolloutPlan(stages=[5, 25, 100], minimum="1m")
     Controller(world.config, world.source, world.router, plan, clock=world.clock, callbacks=[notifier]).run()
     assert time.monotonic() - began < 9  # of simulated minutes; a notification may take ten seconds
+
+
+def test_a_variable_that_is_not_set_is_told_before_anything_is_driven():
+    with pytest.raises(ConfigError, match="notify: environment variable NO_SUCH is not set"):
+        Notifier("https://hooks.example/${env:NO_SUCH}")
 
 
 def test_in_a_plan():

@@ -7,7 +7,7 @@ from canary_judge.errors import ConfigError, DriftDetected, RouterError, RouterU
 from canary_judge.rollout import Phase
 from canary_judge.routers import MemoryRouter, from_config
 from canary_judge.routers.several import SeveralRouters
-from canary_judge.routing import Residual, RollbackReport
+from canary_judge.routing import Residual, RollbackReport, leftovers
 from canary_judge.testing import router_checks, simulated_world
 
 
@@ -47,6 +47,24 @@ def test_when_one_refuses_a_raise_the_others_get_back_what_they_had(position):
         both.set_weight(25)
     assert [router.get_weight().percent for router in routers] == [5, 5, 5]
     assert both.set_weight(10)
+
+
+def test_a_raise_that_some_have_already_is_one():
+    """As after a driver that was killed half-way."""
+    routers = {"a": MemoryRouter(25), "b": MemoryRouter(5), "c": Refusing(5, most=10), "d": MemoryRouter(50)}
+    with pytest.raises(RouterUnavailable, match="c: no answer"):
+        SeveralRouters(routers).set_weight(25)
+    assert [router.get_weight().percent for router in routers.values()] == [25, 5, 5, 50]
+
+
+class Odd(MemoryRouter):
+    def leftovers(self):
+        raise KeyError("of a plug-in")
+
+
+def test_a_router_that_cannot_tell_what_is_left_says_so():
+    (one,) = leftovers(Odd())
+    assert str(one) == "leftovers: cannot be told: KeyError: 'of a plug-in'"
 
 
 @pytest.mark.parametrize("lower", [lambda both: both.set_weight(1), lambda both: both.rollback()])
