@@ -193,17 +193,21 @@ class KubernetesRouter:
 
 
 def _accepted(obj: Mapping[str, Any]) -> bool:
-    """False while a Gateway API controller has not accepted this generation; most kinds have no such status."""
+    """False while the controller has not accepted this generation; most kinds have no such status."""
     metadata, status = obj.get("metadata"), obj.get("status")
     generation = metadata.get("generation") if isinstance(metadata, Mapping) else None
-    parents = _mappings(status.get("parents") if isinstance(status, Mapping) else None)
-    conditions = [
-        one for parent in parents for one in _mappings(parent.get("conditions")) if one.get("type") == "Accepted"
+    if not isinstance(status, Mapping):
+        return True
+    parents = _mappings(status.get("parents"))
+    # Gateway API has a status for each parent, Knative one
+    told = [("Accepted", one) for parent in parents for one in _mappings(parent.get("conditions"))]
+    told += [("RoutesReady", one) for one in _mappings(status.get("conditions"))]
+    seen = [
+        status.get("observedGeneration"),
+        *(one.get("observedGeneration") for wanted, one in told if one.get("type") == wanted),
     ]
-    return all(
-        one.get("status") == "True" and (generation is None or one.get("observedGeneration", generation) >= generation)
-        for one in conditions
-    )
+    behind = any(isinstance(one, int) and isinstance(generation, int) and one < generation for one in seen)
+    return not behind and all(one.get("status") == "True" for wanted, one in told if one.get("type") == wanted)
 
 
 def _mappings(value: Any) -> list[Mapping[str, Any]]:

@@ -17,7 +17,24 @@ from canary_judge.routers.kubernetes import INGRESS, KubernetesRouter, KubeStore
 from canary_judge.routers.manifest import ManifestStore
 from canary_judge.routers.weighted import Kind, Target
 
-__all__ = ["Factory", "alb", "apisix", "contour", "gateway", "ingress_nginx", "istio", "smi", "traefik", "weighted"]
+__all__ = [
+    "Factory",
+    "alb",
+    "apisix",
+    "consul",
+    "contour",
+    "gateway",
+    "gloo",
+    "ingress_nginx",
+    "istio",
+    "knative",
+    "kuma",
+    "nginx_inc",
+    "openshift",
+    "smi",
+    "traefik",
+    "weighted",
+]
 
 _Text = Annotated[str, Field(min_length=1)]
 
@@ -53,8 +70,8 @@ class _Options(StrictModel):
 class _ListedOptions(_Options):
     """Options of `type: weighted`."""
 
-    kind: str = Field(min_length=1)
-    api_version: str = Field(min_length=1)
+    kind: str = ""
+    api_version: str = ""
     list_of_routes: str | None = None
     destinations: _Text
     name_key: _Text = "name"
@@ -73,6 +90,10 @@ class Factory:
         where: str | Kind
         if self.name == "weighted":
             listed = read_options(_ListedOptions, options)
+            if listed.manifest is None and not (listed.kind and listed.api_version):
+                raise ConfigError(
+                    "kind, api_version: name both, as they stand in the object, or give a `manifest` file"
+                )
             read: _Options = listed
             where = listed_kind(
                 api_version=listed.api_version,
@@ -146,5 +167,11 @@ smi = Factory("smi")
 contour = Factory("contour")
 apisix = Factory("apisix")
 alb = Factory("aws-alb-ingress")
+openshift = Factory("openshift")
+knative = Factory("knative")
+gloo = Factory("gloo")
+kuma = Factory("kuma")
+nginx_inc = Factory("nginx-inc")
+consul = Factory("consul")
 ingress_nginx = Factory(INGRESS)
 weighted = Factory("weighted")

@@ -28,7 +28,8 @@ def _refused(status: int, message: str, ref: Ref) -> RouterError:
     text = f"{ref}: {status} {message}".strip()
     if status == 404:
         return RouteNotFound(f"{text}; check kind, namespace and name")
-    if status in (401, 403):
+    # 405, 415: the server has no such verb, as Cloud Run has no PATCH; another one may do
+    if status in (401, 403, 405, 415):
         return Forbidden(text)
     # 422 is a failed `test`, or an admission rule; reading again tells
     if status == 409 or (status == 422 and "test" in message.lower()):

@@ -58,11 +58,19 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """One destination of a route: whose it is, and its weight."""
+    """One destination of a route.
+
+    Attributes:
+        side: Whose it is; empty when it is neither's.
+        weight: Its weight.
+        written: Whether the object states that weight.
+        pointer: JSON pointer of it, where it is no item of the route's list.
+    """
 
     side: Literal["stable", "canary", ""]
     weight: float
     written: bool
+    pointer: tuple[str | int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +82,7 @@ class Route:
         position: Its position.
         pointer: JSON pointer of the list.
         listed: The list as it stands in the object.
+        beside: What else holds destinations: its JSON pointer, and its value.
         destinations: The same, read.
         pinned: What of a request must match for the route to be taken: "cookie", "header" or nothing.
         leaks: Ways by which requests reach the canary whatever the weights are.
@@ -86,6 +95,7 @@ class Route:
     pointer: tuple[str | int, ...]
     listed: Sequence[Mapping[str, Any]]
     destinations: tuple[Destination, ...]
+    beside: tuple[tuple[tuple[str | int, ...], Any], ...] = ()
     pinned: Literal["cookie", "header", ""] = ""
     leaks: tuple[str, ...] = ()
     unwritable: str = ""
@@ -112,6 +122,8 @@ class Kind:
         weight: Key of the weight in a destination.
         routes: Its routes, given the object and the target.
         whole: Weights must add up to 100, so that only whole percents can be written.
+        hundredths: Weights must add up to 100, and may be hundredths of a percent.
+        largest: No weight may be larger.
         annotation: The list is JSON text in this annotation; `{action}` stands for the target's action.
         places: What a route is called in reports.
         beside: Routes of the object that are never driven together with the selected ones, and what they are called.
@@ -122,6 +134,8 @@ class Kind:
     routes: Callable[[Object, Target], Iterable[Route]]
     weight: str = "weight"
     whole: bool = False
+    hundredths: bool = False
+    largest: int | None = None
     annotation: str | None = None
     places: str = "route"
     beside: Callable[[Object, Target], Iterable[tuple[str, Route]]] | None = None
@@ -152,16 +166,17 @@ def changes(kind: Kind, obj: Object, target: Target, percent: float) -> list[Ope
         if kind.annotation is not None:
             return _in_annotation(kind, obj, target, route, new)
         operations.append({"op": "test", "path": _pointer(route.pointer), "value": list(route.listed)})
+        operations += [{"op": "test", "path": _pointer(at), "value": value} for at, value in route.beside]
         for index, weight in sorted(new.items()):
             one = route.destinations[index]
             if one.written and one.weight == weight:
                 continue
-            thousandths = _in_thousandths(kind, route)
+            place = (*route.pointer, index) if one.pointer is None else one.pointer
             operations.append(
                 {
                     "op": "replace" if one.written else "add",
-                    "path": _pointer((*route.pointer, index, route.weight or kind.weight)),
-                    "value": f"{round(1000 * weight)}m" if thousandths else round(weight),
+                    "path": _pointer((*place, route.weight or kind.weight)),
+                    "value": _in_its_unit(kind, route, weight),
                 }
             )
     return operations
@@ -245,14 +260,21 @@ def _in_thousandths(kind: Kind, route: Route) -> bool:
     return any(str(one.get(kind.weight, "")).endswith("m") for one in route.listed)
 
 
+def _in_its_unit(kind: Kind, route: Route, weight: float) -> str | float:
+    if _in_thousandths(kind, route):
+        return f"{round(1000 * weight)}m"
+    return weight if kind.hundredths and weight != round(weight) else round(weight)
+
+
 def _split(kind: Kind, route: Route, percent: float) -> tuple[float, float]:
     """The new weights of stable and canary."""
     others = [one.weight for one in route.destinations if not one.side]
     if percent == 0 and others:  # can always be written: what the canary had goes to stable
-        return sum(one.weight for one in route.destinations if one.side), 0.0
-    unit = 1000 if _in_thousandths(kind, route) else 1
+        both = sum(one.weight for one in route.destinations if one.side)
+        return both if kind.largest is None else min(both, kind.largest), 0.0
+    unit = 1000 if _in_thousandths(kind, route) else 100 if kind.hundredths else 1
     if not others:
-        base = 100.0 if kind.whole or percent == round(percent) else 10_000.0
+        base = 100.0 if kind.whole or kind.hundredths or percent == round(percent) else 10_000.0
     else:
         base = sum(one.weight for one in route.destinations) or 100.0
     canary = percent * base / 100
@@ -263,8 +285,15 @@ def _split(kind: Kind, route: Route, percent: float) -> tuple[float, float]:
             f"other destinations hold {100 * sum(others) / base:g} %; give them less"
         )
     if any(abs(unit * one - round(unit * one)) > 1e-9 for one in (canary, stable)):
-        remedy = "use a whole percent" if kind.whole else f"weights here add up to {base:g}; let them add up to 100"
+        remedy = f"weights here add up to {base:g}; let them add up to 100"
+        if kind.whole or kind.hundredths:
+            remedy = "use a whole percent" if kind.whole else "use hundredths of a percent"
         raise NotEnoughWeight(f"{kind.places} {route.name!r}: {percent:g} % cannot be written exactly; {remedy}")
+    if kind.largest is not None and max(stable, canary) > kind.largest:
+        raise NotEnoughWeight(
+            f"{kind.places} {route.name!r}: {percent:g} % needs a weight of {max(stable, canary):g}, and the "
+            f"largest here is {kind.largest}; let the weights add up to less"
+        )
     return round(unit * stable) / unit, round(unit * canary) / unit
 
 

@@ -10,6 +10,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from canary_judge.safe_yaml import check_bounds, plain_loader
@@ -35,10 +36,27 @@ def documents(text: str) -> list[tuple[Any, Any]]:
 
     check_bounds(text)
     try:
-        values = [_unshared(value) for value in yaml.load_all(text, plain_loader())]
-        return list(zip(yaml.compose_all(text, plain_loader()), values, strict=True))
+        values = [_unshared(value) for value in yaml.load_all(text, _loader())]
+        return list(zip(yaml.compose_all(text, _loader()), values, strict=True))
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
+
+
+@cache
+def _loader() -> Any:
+    """A safe loader to which a tag of somebody's own, as CloudFormation's `!Ref name`, is a part of the text."""
+
+    class Loader(plain_loader()):  # type: ignore[misc]
+        pass
+
+    def tagged(loader: Any, suffix: str, node: Any) -> Any:
+        if isinstance(node.value, str):
+            return f"!{suffix} {node.value}"
+        build = loader.construct_mapping if node.id == "mapping" else loader.construct_sequence
+        return build(node, deep=True)
+
+    Loader.add_multi_constructor("!", tagged)
+    return Loader
 
 
 def _unshared(value: Any) -> Any:
@@ -67,6 +85,8 @@ def edited(text: str, node: Any, operations: Iterable[Mapping[str, Any]], after:
     tied = {place: at for place, (target, at) in aliases.items() if id(target) in changed or _holds(target, changed)}
     for place, (start, end) in tied.items():
         if not any(place[: len(other)] == other for other in tied if other != place):
+            if _has_tag(aliases[place][0]):
+                raise NotInPlace("an alias stands for values with tags of their own; write it out")
             edits.append((start, end, f" {json.dumps(_value(after, place), ensure_ascii=False)}"))
     edits += [
         edit
@@ -110,6 +130,10 @@ def _child(node: Any, part: str) -> Any:
 
 def _holds(node: Any, wanted: set[int]) -> bool:
     return any(id(child) in wanted or _holds(child, wanted) for _, _, child in _children(node))
+
+
+def _has_tag(node: Any) -> bool:
+    return node.tag.startswith("!") or any(_has_tag(child) for _, _, child in _children(node))
 
 
 def _aliases(text: str, root: Any) -> dict[_Path, tuple[Any, tuple[int, int]]]:

@@ -326,7 +326,7 @@ def test_drift_is_told(kind, proxy):
         ({"type": "istio", "stable": "a", "canary": "b"}, "name: is missing"),
         ({"type": "aws-alb-ingress", "stable": "a", "canary": "b", "name": "c"}, "action: is missing"),
         ({"type": "gateway-api", "stable": "a", "canary": "b", "name": "c", "store": "http"}, "url: is missing"),
-        ({"type": "weighted", "stable": "a", "canary": "b", "name": "c"}, "kind: is missing; add it"),
+        ({"type": "weighted", "stable": "a", "canary": "b", "name": "c"}, "destinations: is missing; add it"),
     ],
 )
 def test_wrong_options_are_named(options, message):
