@@ -6,11 +6,13 @@ import sys
 
 from canary_judge.results import Judgement, Outcome, Role, Verdict
 
-__all__ = ["ERROR", "FAIL", "INSUFFICIENT", "LEFTOVERS", "MARGINAL", "PASS", "STOPPED", "tell"]
+__all__ = ["ERROR", "FAIL", "INSUFFICIENT", "LEFTOVERS", "MARGINAL", "PASS", "STOPPED", "SUPERSEDED", "tell"]
 
 PASS, ERROR, FAIL, MARGINAL, INSUFFICIENT = 0, 1, 2, 3, 4
 # A rollout that neither ended at 100 % nor at 0; a rollback that left something leading to the canary.
 STOPPED = LEFTOVERS = MARGINAL
+# Another revision is rolled out than the one that was judged.
+SUPERSEDED = 5
 _OF_VERDICT = {Verdict.PASS: PASS, Verdict.FAIL: FAIL, Verdict.MARGINAL: MARGINAL}
 
 

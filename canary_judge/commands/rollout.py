@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from canary_judge.commands.exit_codes import ERROR, FAIL, PASS, STOPPED
+from canary_judge.commands.exit_codes import ERROR, FAIL, PASS, STOPPED, SUPERSEDED
 from canary_judge.commands.options import (
     add_output,
     add_preflight,
@@ -35,6 +35,8 @@ from canary_judge.series import format_duration
 from canary_judge.wording import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from canary_judge.config.model import JudgeConfig
     from canary_judge.rollout.controller import Controller
     from canary_judge.rollout.events import Event, RolloutResult
@@ -50,8 +52,8 @@ def add_rollout(parser: argparse.ArgumentParser) -> None:
     """`rollout CONFIG`."""
     parser.description = "Look, judge and set the weight, until the canary has all of the traffic or none."
     parser.epilog = (
-        "Exit codes: 0 promoted, 2 rolled back, 3 stopped or interrupted, 1 error (also: rolled back because nothing "
-        "could be read)."
+        "Exit codes: 0 promoted, 2 rolled back or frozen, 3 stopped or interrupted, 5 superseded by another revision, "
+        "1 error (also: rolled back because nothing could be read)."
     )
     add_source(parser)
     parser.add_argument(
@@ -65,6 +67,11 @@ def add_rollout(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--every", metavar="DURATION", help="time between looks (default: the config's interval)")
     parser.add_argument(
         "--journal", metavar="FILE", help="write down every step; a killed driver goes on from it with the same command"
+    )
+    parser.add_argument(
+        "--metrics",
+        metavar="FILE|HOST:PORT",
+        help="the rollout as Prometheus metrics: a .prom file for node_exporter, or an address to be scraped at",
     )
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, change nothing")
     add_output(parser)
@@ -97,6 +104,7 @@ def _router_of(options: argparse.Namespace, config: JudgeConfig) -> TrafficRoute
 
 def _rollout(options: argparse.Namespace) -> int:
     from canary_judge.rollout.controller import Controller
+    from canary_judge.rollout.exposition import Exposition
     from canary_judge.rollout.notifying import Notifier
     from canary_judge.rollout.state import Phase
 
@@ -111,7 +119,9 @@ def _rollout(options: argparse.Namespace) -> int:
     if journal is None or not journal.exists():  # else it has worked before
         look_first(options, config, sources, weight=plan.stages[0].weight)
     notifier = None if plan.notify is None else Notifier(plan.notify)
-    callbacks = [] if notifier is None else [notifier]
+    callbacks: list[Callable[[Event], None]] = [] if notifier is None else [notifier]
+    if options.metrics is not None:
+        callbacks.append(Exposition(config.name, options.metrics))
     controller = Controller(config, sources, router, plan, journal=journal, every=every, callbacks=callbacks)
     controller.note = "without preflight" if options.no_preflight else ""
     _stop_on_signals(controller)
@@ -125,7 +135,8 @@ def _rollout(options: argparse.Namespace) -> int:
     screen(lambda: _print_result(result, options))
     if result.phase is Phase.ROLLED_BACK and result.source_failed:
         return ERROR
-    return {Phase.PROMOTED: PASS, Phase.ROLLED_BACK: FAIL}.get(result.phase, STOPPED)
+    codes = {Phase.PROMOTED: PASS, Phase.ROLLED_BACK: FAIL, Phase.FROZEN: FAIL, Phase.SUPERSEDED: SUPERSEDED}
+    return codes.get(result.phase, STOPPED)
 
 
 def _print_result(result: RolloutResult, options: argparse.Namespace) -> None:
@@ -149,10 +160,20 @@ def _stop_on_signals(controller: Controller) -> None:
 
 
 def _dry_run(config: JudgeConfig, plan: RolloutPlan, router: TrafficRouter) -> int:
+    from canary_judge.rollout.after import told
+    from canary_judge.rollout.controller import frozen
+
     print(f"{config.name}: the canary has {router.get_weight()}; nothing is changed")
     for stage in plan.stages:
         print(f"\n{stage.weight:g} %{_conditions(plan, stage)}")
         preview(router, stage.weight)
+    if plan.after is not None:
+        print(f"\n{told(config, plan.after)}")
+    if plan.ready is not None:
+        what = plan.ready.query or " ".join(plan.ready.command or [])
+        print(f"\nnot before it is ready, within {format_duration(plan.ready.within)}: {what}")
+    if plan.freeze is not None:
+        print(f"\n{frozen(plan.freeze.at_most)}")
     print_leftovers(leftovers(router))
     print_advice(config)
     return 0

@@ -9,7 +9,7 @@ from functools import lru_cache
 from canary_judge.results import Harm
 from canary_judge.stats.margins import Margin
 
-__all__ = ["MARGIN_HELP", "TIME", "is_margin", "read_limit", "read_margin"]
+__all__ = ["MARGIN_HELP", "TIME", "is_margin", "read_limit", "read_margin", "wider_margin"]
 
 # In seconds.
 TIME = {
@@ -46,6 +46,29 @@ def is_margin(text: object) -> bool:
     """Whether a margin is written so: one part, or two joined by `or`."""
     parts = text.split(" or ") if isinstance(text, str) else []
     return 1 <= len(parts) <= 2 and all(_PART.fullmatch(part.strip()) for part in parts)
+
+
+def wider_margin(text: str, factor: float, *, harm: Harm) -> str:
+    """The margin, so many times as wide, as a user would write it.
+
+    Examples:
+        >>> wider_margin("1.5x or +0.1pp", 2, harm=Harm.INCREASE), wider_margin("60%", 2, harm=Harm.DECREASE)
+        ('100% or +0.2pp', '84%')
+    """
+    parts = []
+    for part in text.split(" or "):
+        found = _PART.fullmatch(part.strip())
+        if found is None:
+            raise ValueError(f"margin {text!r}: {MARGIN_HELP}")
+        if found["relative"] is None:
+            parts.append(f"+{float(found['absolute']) * factor:g}{found['unit']}")
+            continue
+        whole = found["relative"]
+        share = abs(float(whole[:-1]) - 1) if whole.endswith("x") else float(whole.strip("+%")) / 100
+        # a fall by twice 60 % is one to 40 % of 40 %
+        wide = 1 - (1 - share) ** factor if harm is not Harm.INCREASE and share * factor >= 1 else share * factor
+        parts.append(f"{100 * wide:g}%")
+    return " or ".join(parts)
 
 
 @lru_cache(maxsize=4096)

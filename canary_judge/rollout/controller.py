@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from canary_judge.config.model import JudgeConfig
-from canary_judge.errors import CanaryJudgeError, DataError, RouterError, SourceError
-from canary_judge.judging.silence import all_silent
-from canary_judge.looks.monitor import Monitor
-from canary_judge.looks.watching import save
-from canary_judge.results import Action, Judgement, TrafficSplit
+from canary_judge.errors import RouterError
+from canary_judge.results import Judgement, TrafficSplit
+from canary_judge.rollout.after import told
+from canary_judge.rollout.asking import output_of, ready_query, why_not_ready
 from canary_judge.rollout.clock import Clock, SystemClock
 from canary_judge.rollout.events import Event, EventKind, RolloutResult
 from canary_judge.rollout.inbox import Inbox
 from canary_judge.rollout.journal import Journal
+from canary_judge.rollout.looking import Looks, said
 from canary_judge.rollout.plan import RolloutPlan
-from canary_judge.rollout.policy import Order, Step, read_back, step
-from canary_judge.rollout.resuming import identity, restored, take_up
+from canary_judge.rollout.policy import Order, Step, read_back, step, take_back
+from canary_judge.rollout.resuming import identity, take_up
 from canary_judge.rollout.state import (
     Phase,
     RolloutState,
@@ -40,12 +40,14 @@ from canary_judge.rollout.state import (
 from canary_judge.routing import RollbackReport, TrafficRouter, WeightReading, leftovers, same_weight
 from canary_judge.series import MetricSource
 
-__all__ = ["Controller"]
+__all__ = ["Controller", "frozen"]
 
 _LONGEST_BACKOFF = 30.0
 # What a rollback leaves shows only after the interval of the change, the one after it, and late scrapes.
 _AFTERCARE_LOOKS = 6
 _NOT_IN_FORCE = "{:g} % is written, but not in force where requests are routed"
+# The finest steps of routers are hundredths of a percent.
+_SAME = 0.005
 _COMMANDS: dict[str, Callable[[RolloutState], RolloutState]] = {"approve": approve, "pause": pause, "resume": resume}
 
 
@@ -94,6 +96,8 @@ class Controller:
         list(config.queries())  # an undefined label must be found before the weight is touched
         self.config, self.source, self.router = config, source, router
         self.plan = plan or RolloutPlan()
+        if self.plan.ready is not None and self.plan.ready.query is not None:
+            ready_query(self.plan.ready, config, source)
         self.callbacks = tuple(callbacks)
         self.note = ""  # written into the journal's first record
         self._every = (every or config.interval).total_seconds()
@@ -105,10 +109,9 @@ class Controller:
         self._wake = threading.Event()
         self._stopping = False
         self._journal: Journal | None = None
-        self._monitor: Monitor | None = None
         self._state = begin(self._begun)
-        self._looks = 0
-        self._judgement: Judgement | None = None
+        self._looks = Looks(config, source, self.plan, self._evidence)
+        self._revision: str | None = None
         self._report: RollbackReport | None = None
         self._traffic: TrafficSplit | None = None
 
@@ -159,8 +162,8 @@ class Controller:
             phase=state.phase,
             weight=state.weight,
             reason=state.reason,
-            looks=self._looks,
-            judgement=self._judgement,
+            looks=self._looks.number,
+            judgement=self._looks.judgement,
             report=self._report,
             traffic=self._traffic,
             source_failed=state.source_failed,
@@ -201,7 +204,7 @@ class Controller:
                     text = f"interrupted at {self._state.weight:g} %, {stands}; the same command goes on"
                     yield self._event(EventKind.INTERRUPTED, text)
                     return
-                self._state = abort(self._state, "interrupted, and without a journal nobody could go on")
+                self._state = take_back(self.plan, self._state, "interrupted, and without a journal nobody could go on")
             yield from self._tick()
             if not self._state.phase.ended and self._state.phase is not Phase.ROLLING_BACK and not self._stopping:
                 self._rest(self._every - (self._clock.monotonic() - began))
@@ -226,7 +229,7 @@ class Controller:
 
     def _write(self, what: str, **values: Any) -> None:
         if self._journal is not None:
-            served = self._monitor.start if self._monitor is not None else None
+            served = self._looks.served
             self._journal.append(
                 what,
                 self._clock.now(),
@@ -241,7 +244,7 @@ class Controller:
         try:
             self._write(what, **values)
         except Exception as error:  # noqa: BLE001  (a journal that fails ends no loop)
-            yield self._event(EventKind.TROUBLE, f"{_said(error)}{otherwise}")
+            yield self._event(EventKind.TROUBLE, f"{said(error)}{otherwise}")
 
     # --- beginning, and beginning again ---
 
@@ -259,11 +262,13 @@ class Controller:
             yield self._event(EventKind.RESUMED, f"the journal has ended: {self._state.phase}: {self._state.reason}")
             return
         self._begun = found.begun
+        self._revision = found.revision
         text = f"taken up at {self._state.weight:g} %, after {found.away.total_seconds():.0f} s without a driver"
         if found.served is not None:
-            self._monitor, told = restored(self.config, self._evidence, found.served)
-            text += told
+            text += self._looks.take_up(found.served)
         yield from self._try_to_write("resumed", "; nothing is raised without a journal")
+        if found.superseded:
+            self._state = abort(self._state, found.superseded, Phase.SUPERSEDED)
         yield self._event(EventKind.RESUMED, text)
 
     def _start(self) -> Event:
@@ -278,7 +283,9 @@ class Controller:
         noted = {"note": self.note} if self.note else {}
         self._write("begin", **identity(self.config, self.plan), **noted, commands=self._inbox.taken)
         weights = " -> ".join(f"{stage.weight:g}" for stage in self.plan.stages)
-        return self._event(EventKind.STARTED, f"stages {weights} %")
+        more = [] if self.plan.after is None else [told(self.config, self.plan.after)]
+        more += [] if self.plan.freeze is None else [frozen(self.plan.freeze.at_most)]
+        return self._event(EventKind.STARTED, "; ".join([f"stages {weights} %", *more]))
 
     @property
     def _evidence(self) -> Path | None:
@@ -290,10 +297,15 @@ class Controller:
         if self._state.phase is Phase.ROLLING_BACK:
             yield from self._roll_back()
             return
+        if (yield from self._superseded()):
+            yield from self._roll_back()
+            return
         reading, trouble = self._read()
-        judgement, complaint = self._look()
+        judgement, complaint = self._looks.look(self._state, self._clock.now())
         before = self._state
-        self._state, todo = step(self.plan, self._state, judgement, self._now(), reading=reading)
+        self._state, todo = step(
+            self.plan, self._state, judgement, self._now(), reading=reading, unready=self._unready()
+        )
         if before.stage != self._state.stage:
             yield from self._arrived()
         if trouble:
@@ -303,9 +315,11 @@ class Controller:
                 yield self._event(EventKind.LOOK, f"{judgement.verdict}: {todo.reason}", judgement=judgement)
             yield from self._roll_back()
             return
-        if self._state.phase is Phase.RUNNING or todo.order is Order.END:
+        if self._state.phase is Phase.RUNNING or todo.order is Order.END or todo.rule == "ready":
             kind = EventKind.BLIND if judgement is None else EventKind.LOOK
             text = f"{todo.reason}{f' ({complaint})' if complaint else ''}"
+            if self.plan.freeze is not None:
+                text += f"; {frozen(self.plan.freeze.at_most)}"
             yield self._event(kind, text, judgement=judgement, rule=todo.rule)
         noted = yield from self._note(todo, judgement)
         if todo.weight is not None and noted:
@@ -323,8 +337,32 @@ class Controller:
             if rises:
                 self._state = replace(self._state, intended=None)
             without = "the weight is not raised without a journal" if rises else "nothing else waits for the journal"
-            yield self._event(EventKind.TROUBLE, f"{_said(error)}; {without}")
+            yield self._event(EventKind.TROUBLE, f"{said(error)}; {without}")
             return not rises
+        return True
+
+    def _unready(self) -> str:
+        ready = self.plan.ready
+        if ready is None or self._state.phase is not Phase.STARTING:
+            return ""
+        return why_not_ready(ready, self.config, self.source, self._clock.now())
+
+    def _superseded(self) -> Generator[Event, None, bool]:
+        """Whether another revision is rolled out than at the start: then what was judged is not what is served."""
+        if self.plan.revision is None:
+            return False
+        try:
+            found = output_of(self.plan.revision)
+        except RouterError as error:
+            yield self._event(EventKind.TROUBLE, f"the revision cannot be told: {error}")
+            return False
+        if self._revision is None:
+            self._revision = found
+            yield from self._try_to_write("revision", revision=found)
+        if found == self._revision:
+            return False
+        reason = f"superseded: {found!r} is rolled out now, {self._revision!r} was judged"
+        self._state = abort(self._state, reason, Phase.SUPERSEDED)
         return True
 
     def _read(self) -> tuple[WeightReading | None, str]:
@@ -332,39 +370,6 @@ class Controller:
             return self.router.get_weight(), ""
         except Exception as error:  # noqa: BLE001  (as for a look; the weight is not raised, and can still be lowered)
             return None, f"the router cannot be read: {type(error).__name__}: {error}"
-
-    def _look(self) -> tuple[Judgement | None, str]:
-        """The judgement, if there is new data; and what went wrong, or why there is none."""
-        monitor = self._monitor
-        if monitor is None:
-            return None, ""
-        before = monitor.watermark
-        try:
-            judgement = monitor.look(
-                self.source,
-                self._clock.now(),
-                weight=self._state.weight,
-                weight_since=self._state.since,
-                recent=self.plan.recent_of(self.plan.stages[self._state.stage]),
-            )
-        except (SourceError, DataError) as error:
-            return None, str(error)
-        except Exception as error:  # noqa: BLE001  (a fault of a plug-in, or ours, must not leave the canary alone)
-            return None, f"the look failed: {type(error).__name__}: {error}"
-        if monitor.watermark == before:
-            return None, "no interval is complete yet"
-        self._judgement = judgement
-        self._looks += 1
-        if before is not None and monitor.watermark is not None and judgement.action is not Action.ROLL_BACK:
-            intervals = (monitor.watermark - before) // self.config.interval
-            if all_silent(judgement, intervals):
-                return None, "neither side has any value in what was read"
-        try:
-            if self._evidence is not None:
-                save(monitor, self._evidence)
-        except Exception as error:  # noqa: BLE001  (it can be read again from the source; the judgement stands)
-            return judgement, _said(error)
-        return judgement, ""
 
     def _set(self, weight: float) -> Iterator[Event]:
         back = weight == self._state.weight  # from whatever somebody else made of it
@@ -389,29 +394,28 @@ class Controller:
 
     def _arrived(self) -> Iterator[Event]:
         """A new weight is in force."""
-        if self._monitor is None:
-            self._monitor = Monitor(self.config, start=self._state.since)
+        self._looks.begin(self._state.since)
         yield self._event(EventKind.WEIGHT, f"the canary has {self._state.weight:g} % of the traffic")
         yield from self._try_to_write("done")
 
     # --- back to 0 ---
 
     def _roll_back(self) -> Iterator[Event]:
-        """Until the router reads back 0: lowering waits for nothing, the journal included."""
-        reason = self._state.reason
+        """Until the router reads back 0 (or what is frozen): lowering waits for nothing, the journal included."""
+        reason, weight = self._state.reason, self._state.back_to
         yield self._event(EventKind.ROLLING_BACK, reason)
-        yield from self._try_to_write("rolling_back", "; rolling back all the same", **_judged(self._judgement))
+        yield from self._try_to_write("rolling_back", "; rolling back all the same", **_judged(self._looks.judgement))
         pause_, attempt, changed = 0.5, 0, False
         while True:
             attempt += 1
             try:
-                report = self.router.rollback()
+                report = self._lower(weight)
                 changed |= report.changed
                 reading = self.router.get_weight()
-                if same_weight(reading.percent, 0.0) and self.router.verify(0.0):
+                written = reading.percent is not None and reading.percent < weight + _SAME
+                if reading.percent is not None and written and self.router.verify(reading.percent):
                     break
-                written = same_weight(reading.percent, 0.0)
-                trouble = _NOT_IN_FORCE.format(0) if written else f"{reading} is still in force"
+                trouble = _NOT_IN_FORCE.format(weight) if written else f"{reading} is still in force"
             except Exception as error:  # noqa: BLE001  (whatever it is, the canary must lose its traffic)
                 trouble = f"{type(error).__name__}: {error}"
             yield self._event(EventKind.TROUBLE, f"rollback, attempt {attempt}: {trouble}; trying again")
@@ -420,7 +424,11 @@ class Controller:
             self._rest(pause_)
             pause_ = min(2 * pause_, _LONGEST_BACKOFF)
         self._report = replace(report, changed=changed)
-        self._state = rolled_back(self._state, self._now())
+        self._state = rolled_back(self._state, self._now(), reading.percent)
+        if self._state.phase is Phase.FROZEN:
+            yield self._event(EventKind.WEIGHT, f"frozen: the canary failed and keeps {reading} of the traffic")
+            yield from self._try_to_write("end", rule="frozen")
+            return
         left = "".join(f"\n  still leads to the canary: {one}" for one in report.residuals)
         yield self._event(
             EventKind.WEIGHT, f"rolled back: the canary has 0 % of the traffic{left}", report=self._report
@@ -429,14 +437,21 @@ class Controller:
         left_over = [str(one) for one in report.residuals]
         yield from self._try_to_write("end", rule="rolled back", residuals=left_over)
 
+    def _lower(self, weight: float) -> RollbackReport:
+        """Bring the canary back to this weight; what has less already keeps that."""
+        if weight == 0:
+            return self.router.rollback()
+        found = self.router.get_weight().percent
+        return RollbackReport(changed=(found is None or found > weight) and self.router.set_weight(weight))
+
     def _aftercare(self) -> Iterator[Event]:
         """Watch whether requests still reach the canary."""
-        if self._monitor is None or self._stopping:
+        if self._looks.served is None or self._stopping:
             return
         until = self._now() + max(self.plan.aftercare, _AFTERCARE_LOOKS * self.config.interval)
         while self._now() < until and not self._stopping:
             self._rest(self._every)
-            judgement, _ = self._look()
+            judgement, _ = self._looks.look(self._state, self._clock.now())
             if judgement is not None and judgement.traffic is not None and judgement.traffic.requests > 0:
                 self._traffic = judgement.traffic
         if self._traffic is not None:
@@ -465,9 +480,9 @@ class Controller:
             yield from self._try_to_write("command", name=name, reason=reason, commands=self._inbox.taken)
 
 
-def _said(error: Exception) -> str:
-    """An error of ours by its text, any other one with its type."""
-    return str(error) if isinstance(error, CanaryJudgeError) else f"{type(error).__name__}: {error}"
+def frozen(at_most: float) -> str:
+    """What becomes of a canary that fails, in words."""
+    return f"if it fails it is frozen, not rolled back, and keeps up to {at_most:g} %"
 
 
 def _judged(judgement: Judgement | None) -> dict[str, Any]:

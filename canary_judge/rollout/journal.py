@@ -27,7 +27,7 @@ class Record(TypedDict):
     Attributes:
         n: Its number, from 1.
         at: When, in ISO 8601.
-        what: begin, resumed, look, intend, done, rolling_back, command, interrupted or end.
+        what: begin, resumed, revision, look, intend, done, rolling_back, command, interrupted or end.
         state: The state of the rollout after it (`state_to_json`).
         silent: Seconds for which drivers have looked and found no new data.
         served: When the canary began to serve; None before.
@@ -36,6 +36,7 @@ class Record(TypedDict):
         sides: Labels of both sides.
         plan: The plan.
         commands: How many commands were taken so far.
+        revision: What is rolled out, as the plan's `revision` command names it.
         rule: Of the policy.
         verdict: Of the judgement; with score, reasons and window_end.
     """
@@ -51,6 +52,7 @@ class Record(TypedDict):
     sides: NotRequired[dict[str, dict[str, str]]]
     plan: NotRequired[dict[str, Any]]
     commands: NotRequired[int]
+    revision: NotRequired[str]
     rule: NotRequired[str]
     verdict: NotRequired[str]
     score: NotRequired[float]

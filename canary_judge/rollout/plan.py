@@ -14,7 +14,7 @@ from canary_judge.config.reading import explain
 from canary_judge.errors import ConfigError
 from canary_judge.series import format_duration
 
-__all__ = ["RolloutPlan", "Stage"]
+__all__ = ["Freeze", "Ready", "RolloutPlan", "Stage"]
 
 
 def _as_recent(value: object) -> object:
@@ -44,6 +44,29 @@ class Stage(StrictModel):
         description="`pass`: safety is proven. `no_harm`: no gate or guard is degraded, failing, silent or empty.",
     )
     recent: Recent | None = Field(default=None, description="See `recent` of the plan.")
+
+
+class Freeze(StrictModel):
+    """In place of a rollback, where a migration forbids it: the failed canary keeps its weight, up to a bound."""
+
+    at_most: float = Field(gt=0, lt=100, description="Percent; a failed canary that has more is brought back to this.")
+
+
+class Ready(StrictModel):
+    """What must hold before the canary gets its first traffic: a query or a command."""
+
+    query: str | None = Field(
+        default=None, min_length=1, description="Of the canary's labels; its newest value must be above 0."
+    )
+    source: str = Field(default="default", description="Name of the source that answers the query.")
+    command: list[str] | None = Field(default=None, min_length=1, description="As a list; it must exit with 0.")
+    within: Duration = Field(default=timedelta(minutes=30), description="After this long the rollout stops at 0 %.")
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.query is None) == (self.command is None):
+            raise ValueError("give a `query` or a `command`, as `ready: {command: [kubectl, rollout, status, ...]}`")
+        return self
 
 
 def _as_stage(value: object) -> object:
@@ -103,6 +126,23 @@ class RolloutPlan(StrictModel):
         default=timedelta(minutes=2), description="After a rollback the canary's requests are watched this long."
     )
 
+    after: Duration | None = Field(
+        default=None,
+        description="How long the canary is watched at 100 %, with a way back: keep the stable version running so "
+        "long. There is no baseline beside it any more, so limits are judged, and shares of requests against the "
+        "baseline's last hours at twice their margin.",
+    )
+    ready: Ready | None = Field(default=None, description="What must hold before the first weight.")
+    freeze: Freeze | None = Field(
+        default=None, description="A canary that fails keeps its weight, up to `at_most`, in place of a rollback."
+    )
+    revision: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="A command whose output names the revision that is rolled out; when it changes, the rollout ends "
+        "as superseded, at 0 %.",
+    )
+
     notify: str | list[str] | None = Field(
         default=None,
         exclude=True,
@@ -141,7 +181,9 @@ class RolloutPlan(StrictModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            lines = explain(error, data, known=[*cls.model_fields, *Stage.model_fields])
+            lines = explain(
+                error, data, known=[*cls.model_fields, *Stage.model_fields, *Ready.model_fields, *Freeze.model_fields]
+            )
             raise ConfigError("\n".join(dict.fromkeys(f"{name}.{line}" for line in lines))) from None
 
     def minimum_of(self, stage: Stage) -> timedelta:

@@ -17,7 +17,7 @@ from canary_judge.rollout.state import Phase, RolloutState
 from canary_judge.routing import WeightReading, same_weight
 from canary_judge.series import format_duration
 
-__all__ = ["Order", "Step", "read_back", "step"]
+__all__ = ["Order", "Step", "read_back", "step", "take_back"]
 
 
 class Order(StrEnum):
@@ -53,6 +53,7 @@ def step(
     now: datetime,
     *,
     reading: WeightReading | None,
+    unready: str = "",
 ) -> tuple[RolloutState, Step]:
     """What to do at this look. The table in docs/rollout.md lists every rule, in this order.
 
@@ -62,6 +63,7 @@ def step(
         judgement: Of all data so far; None when this look brought no new data.
         now: The moment of the look.
         reading: The weight in force; None when the router could not be read.
+        unready: Why the canary may not get its first traffic yet; empty when it may.
 
     Returns:
         The next state, and what to do. A weight that is to be set stays `intended` until it is read back.
@@ -83,7 +85,7 @@ def step(
         state = replace(state, heard=now)
         if judgement.action is Action.ROLL_BACK:
             why = "; ".join(judgement.reasons) or "a regression is shown"
-            return _roll_back(state, "regressed", why)
+            return _roll_back(plan, state, "regressed", why)
     state = read_back(plan, state, now, reading)
     if state.phase is Phase.PROMOTED:
         return state, Step(order=Order.END, rule="promoted", reason=state.reason)
@@ -92,16 +94,27 @@ def step(
     if state.phase is Phase.RUNNING and not taken and (silence := _silence(plan, state, judgement, now)):
         if plan.when_blind == "roll_back":
             failed = judgement is None or _unread(plan, judgement) is not None
-            return _roll_back(replace(state, source_failed=failed), "blind", silence)
+            return _roll_back(plan, replace(state, source_failed=failed), "blind", silence)
         return _hold(state, "blind", silence)
     if reading is None:
         return _hold(state, "router", "the router cannot be read; its weight is not raised before it can")
     if state.drifted is not None:
         return _drifted(plan, state, reading, now - state.drifted)
     if state.phase is Phase.STARTING:
+        if unready:
+            return _unready(plan, state, unready, now)
         first = plan.stages[0].weight
         return _set(state, first, "start", f"the first stage: {first:g} %")
     return _judged(plan, state, judgement, now)
+
+
+def _unready(plan: RolloutPlan, state: RolloutState, why: str, now: datetime) -> tuple[RolloutState, Step]:
+    """What must hold before the first weight does not hold."""
+    longest = plan.ready.within if plan.ready is not None else timedelta(0)
+    if now - state.since < longest:
+        return _hold(state, "ready", f"not ready for traffic: {why}")
+    reason = f"not ready for traffic within {format_duration(longest)}: {why}"
+    return replace(state, phase=Phase.STOPPED, reason=reason), Step(order=Order.END, rule="never ready", reason=reason)
 
 
 def _drifted(
@@ -114,7 +127,7 @@ def _drifted(
     # more than was judged is not left to a canary that nobody watches
     more = max((reading.percent or 0.0, *reading.per_route.values())) > state.weight
     if more and plan.when_raised == "roll_back":
-        return _roll_back(state, "raised", other)
+        return _roll_back(plan, state, "raised", other)
     if more and plan.when_raised == "bring_back":
         reason = f"{other}; brought back to what was judged"
         todo = Step(order=Order.SET_WEIGHT, rule="raised", reason=reason, weight=state.weight)
@@ -153,9 +166,11 @@ def _judged(
     plan: RolloutPlan, state: RolloutState, judgement: Judgement | None, now: datetime
 ) -> tuple[RolloutState, Step]:
     """The rules of a stage whose weight is in force."""
-    stage, following = plan.stages[state.stage], plan.stages[state.stage + 1]
     if state.paused:
         return _hold(state, "paused", "paused by a human")
+    if state.stage == len(plan.stages) - 1:
+        return _watched(plan, state, judgement, now)
+    stage, following = plan.stages[state.stage], plan.stages[state.stage + 1]
     longest = plan.maximum_of(stage)
     late = longest is not None and now - state.since >= longest
     approved = state.approved >= state.stage
@@ -171,7 +186,7 @@ def _judged(
     if late and longest is not None:
         overdue = f"not decided within {format_duration(longest)} at {stage.weight:g} %"
         if plan.at_deadline == "roll_back":
-            return _roll_back(state, "deadline", overdue)
+            return _roll_back(plan, state, "deadline", overdue)
         return _hold(state, "deadline", f"{overdue}; held until it is decided and a human approves")
     if old:
         return _hold(state, "recent", f"safe over the whole run, but {old}")
@@ -180,6 +195,19 @@ def _judged(
     if not covered:
         return _hold(state, "minimum", f"{stage.weight:g} % has not been judged for {format_duration(shortest)} yet")
     return _hold(state, "undecided", "; ".join(judgement.reasons) or "not decided yet")
+
+
+def _watched(
+    plan: RolloutPlan, state: RolloutState, judgement: Judgement | None, now: datetime
+) -> tuple[RolloutState, Step]:
+    """The canary has all of the traffic, and is watched for `after`."""
+    length = plan.after or timedelta(0)
+    if judgement is not None and min(judgement.end, now) - state.since >= length:
+        reason = f"promoted: the canary had all of the traffic for {format_duration(length)}, and no harm is shown"
+        return replace(state, phase=Phase.PROMOTED, reason=reason), Step(
+            order=Order.END, rule="promoted", reason=reason
+        )
+    return _hold(state, "after", f"the canary has all of the traffic, and is watched for {format_duration(length)}")
 
 
 def _fit(needs: str, following: Stage, judgement: Judgement) -> str:
@@ -221,7 +249,8 @@ def read_back(plan: RolloutPlan, state: RolloutState, now: datetime, reading: We
     arrived = state.intended
     if arrived is not None and same_weight(reading.percent, arrived):
         stage = state.stage + 1
-        phase = Phase.PROMOTED if stage == len(plan.stages) - 1 else Phase.RUNNING
+        last = stage == len(plan.stages) - 1
+        phase = Phase.PROMOTED if last and plan.after is None else Phase.RUNNING
         reason = "promoted: the canary has all of the traffic" if phase is Phase.PROMOTED else state.reason
         return replace(
             state,
@@ -249,6 +278,18 @@ def _hold(state: RolloutState, rule: str, reason: str) -> tuple[RolloutState, St
     return replace(state, reason=reason), Step(order=Order.HOLD, rule=rule, reason=reason)
 
 
-def _roll_back(state: RolloutState, rule: str, reason: str) -> tuple[RolloutState, Step]:
-    state = replace(state, phase=Phase.ROLLING_BACK, intended=None, reason=reason)
-    return state, Step(order=Order.ROLL_BACK, rule=rule, reason=reason)
+def take_back(plan: RolloutPlan, state: RolloutState, reason: str) -> RolloutState:
+    """The state in which the canary loses its traffic; where the plan freezes, what it has beyond the bound."""
+    frozen = plan.freeze is not None and state.weight > 0
+    return replace(
+        state,
+        phase=Phase.ROLLING_BACK,
+        intended=None,
+        reason=reason,
+        back_to=min(state.weight, plan.freeze.at_most) if frozen and plan.freeze is not None else 0.0,
+        then=Phase.FROZEN if frozen else Phase.ROLLED_BACK,
+    )
+
+
+def _roll_back(plan: RolloutPlan, state: RolloutState, rule: str, reason: str) -> tuple[RolloutState, Step]:
+    return take_back(plan, state, reason), Step(order=Order.ROLL_BACK, rule=rule, reason=reason)

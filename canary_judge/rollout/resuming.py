@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -48,6 +48,8 @@ class TakenUp:
         away: How long there was no driver.
         served: When the canary began to serve; None before.
         commands: How many commands were taken.
+        revision: What was rolled out, where the plan asks for it.
+        superseded: Why it is not the rollout that is meant now; empty when it is.
     """
 
     state: RolloutState
@@ -55,6 +57,8 @@ class TakenUp:
     away: timedelta
     served: datetime | None
     commands: int
+    revision: str | None = None
+    superseded: str = ""
 
 
 def take_up(records: Sequence[Record], mine: dict[str, Any], now: datetime, path: Path | None) -> TakenUp:
@@ -67,13 +71,21 @@ def take_up(records: Sequence[Record], mine: dict[str, Any], now: datetime, path
     plain = json.loads(json.dumps(mine))
     if isinstance(first.get("plan"), dict):  # what the version that wrote it did not know yet had its usual value
         first = {**first, "plan": _completed(first["plan"])}
+    state = state_from_json(last.get("state", {}))
+    differ = [name for name in ("format", "config", "sides", "plan") if first.get(name) != plain[name]]
+    superseded = ""
+    if differ == ["sides"] and not state.phase.ended:
+        versions = (_labels(sides.get("canary", {})) for sides in (plain["sides"], first.get("sides", {})))
+        superseded = "superseded: the canary is {} now, {} was judged; start again with another journal".format(
+            *versions
+        )
+        differ = []
     for name, what in (("format", "format"), ("config", "config"), ("sides", "versions"), ("plan", "plan")):
-        if first.get(name) != plain[name]:
+        if name in differ:
             raise DataError(
                 f"{path}: this journal is of another rollout: its {what} differs. Use another journal, or "
                 "the same config and plan as before"
             )
-    state = state_from_json(last.get("state", {}))
     written = datetime.fromisoformat(last["at"])
     begun = max(now, written, state.since)
     if not state.phase.ended:
@@ -86,7 +98,13 @@ def take_up(records: Sequence[Record], mine: dict[str, Any], now: datetime, path
         away=begun - written,
         served=None if served is None else datetime.fromisoformat(served),
         commands=max(record.get("commands", 0) for record in records),
+        revision=next((record["revision"] for record in reversed(records) if "revision" in record), None),
+        superseded=superseded,
     )
+
+
+def _labels(labels: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in labels.items()) or "unlabelled"
 
 
 def restored(config: JudgeConfig, evidence: Path | None, served: datetime) -> tuple[Monitor, str]:

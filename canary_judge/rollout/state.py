@@ -29,7 +29,7 @@ __all__ = [
 
 
 class Phase(StrEnum):
-    """Where a rollout stands; the last three are ends."""
+    """Where a rollout stands; the last five are ends."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -37,11 +37,13 @@ class Phase(StrEnum):
     ROLLED_BACK = "rolled_back"
     PROMOTED = "promoted"
     STOPPED = "stopped"
+    FROZEN = "frozen"
+    SUPERSEDED = "superseded"
 
     @property
     def ended(self) -> bool:
         """Whether nothing more will happen."""
-        return self in (Phase.ROLLED_BACK, Phase.PROMOTED, Phase.STOPPED)
+        return self not in (Phase.STARTING, Phase.RUNNING, Phase.ROLLING_BACK)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,8 @@ class RolloutState:
         drifted: Since when another weight than ours is in force.
         source_failed: It is rolled back because nothing could be read, not for what the canary did.
         reason: Why it stands where it stands.
+        back_to: The weight to which a rollback leads: 0, unless the plan freezes.
+        then: The end to which it leads.
     """
 
     phase: Phase
@@ -73,6 +77,8 @@ class RolloutState:
     drifted: datetime | None = None
     source_failed: bool = False
     reason: str = ""
+    back_to: float = 0.0
+    then: Phase = Phase.ROLLED_BACK
 
 
 def begin(now: datetime) -> RolloutState:
@@ -95,14 +101,16 @@ def resume(state: RolloutState) -> RolloutState:
     return replace(state, paused=False)
 
 
-def abort(state: RolloutState, reason: str) -> RolloutState:
-    """Roll back because somebody says so, or nobody can go on."""
-    return state if state.phase.ended else replace(state, phase=Phase.ROLLING_BACK, intended=None, reason=reason)
+def abort(state: RolloutState, reason: str, then: Phase = Phase.ROLLED_BACK) -> RolloutState:
+    """Roll back to 0 because somebody says so, or the revision is not the one any more (`SUPERSEDED`)."""
+    if state.phase.ended:
+        return state
+    return replace(state, phase=Phase.ROLLING_BACK, intended=None, reason=reason, back_to=0.0, then=then)
 
 
-def rolled_back(state: RolloutState, now: datetime) -> RolloutState:
-    """The router has read back a weight of 0."""
-    return replace(state, phase=Phase.ROLLED_BACK, weight=0.0, intended=None, since=now)
+def rolled_back(state: RolloutState, now: datetime, weight: float = 0.0) -> RolloutState:
+    """The router has read back the weight to which the rollback leads, or less."""
+    return replace(state, phase=state.then, weight=weight, intended=None, since=now)
 
 
 @cache

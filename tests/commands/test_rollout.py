@@ -182,6 +182,44 @@ def test_a_rollout_from_the_command_line(run, tmp_path, monkeypatch, canary_erro
         assert "margin" in out
 
 
+@pytest.mark.parametrize(
+    ("more", "code", "end"),
+    [
+        ({"freeze": {"at_most": 3}}, 2, "FROZEN at 3 %"),
+        ({"revision": ["date", "+%N"]}, 5, "SUPERSEDED at 0 %"),
+        ({"ready": {"command": ["false"], "within": "2m"}}, 3, "STOPPED at 0 %"),
+    ],
+)
+def test_other_ends_have_codes_of_their_own(run, tmp_path, monkeypatch, more, code, end):
+    world = simulated_world(error_rate=0.005, canary_error_rate=0.05, seed=7)
+    config, shown = tmp_path / "config.yaml", tmp_path / "shop.prom"
+    config.write_text(yaml.safe_dump({**CONFIG, "rollout": {"stages": [5, 25, 100], **more}}))
+    monkeypatch.setattr(rollout_commands, "_router_of", lambda *_: world.router)
+    monkeypatch.setattr("canary_judge.commands.rollout.sources_of", lambda *_: world.source)
+    monkeypatch.setattr("canary_judge.rollout.controller.SystemClock", lambda: world.clock)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        found, out, _ = run("rollout", config, "--no-preflight", "--metrics", shown)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert (found, end in out) == (code, True)
+    phase = end.split(" at ")[0].lower()
+    assert f'canary_judge_phase{{phase="{phase}",rollout="{CONFIG["name"]}"}} 1.0' in shown.read_text()
+
+
+def test_a_dry_run_tells_what_comes_before_and_after(run, manifest, tmp_path):
+    config = tmp_path / "config.yaml"
+    router = {"type": "gateway-api", "manifest": str(manifest), "stable": "app-stable", "canary": "app-canary"}
+    rollout = {"after": "30m", "freeze": {"at_most": 25}, "ready": {"command": ["kubectl", "wait", "pod"]}}
+    config.write_text(yaml.safe_dump({**CONFIG, "router": router, "rollout": rollout}))
+    code, out, _ = run("rollout", config, "--dry-run")
+    assert code == 0
+    assert "at 100 % watched for 30m: errors against the baseline's last 30m, at twice the margin" in out
+    assert "not before it is ready, within 30m: kubectl wait pod" in out
+    assert "if it fails it is frozen, not rolled back, and keeps up to 25 %" in out
+
+
 def test_control_leaves_a_command_beside_the_journal(run, tmp_path):
     path = tmp_path / "j"
     with Journal(path):

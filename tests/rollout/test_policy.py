@@ -83,6 +83,8 @@ AT_ONCE = PLAN.model_copy(update={"at_deadline": "roll_back"})
 PATIENT = PLAN.model_copy(update={"when_blind": "hold"})
 GATED = RolloutPlan(stages=[{"weight": 5, "approval": True}, 25, 100])
 EASY = RolloutPlan(stages=[5, 25, 100], needs="no_harm")
+UNTIL_READY = RolloutPlan(stages=[5, 25, 100], ready={"command": ["true"], "within": "10m"})
+WATCHED = RolloutPlan(stages=[5, 25, 100], after="30m")
 CARELESS = RolloutPlan(stages=[5, 25, 100], recent="off")
 # rule, when, plan, state, judgement, minutes after noon, reading, what is done, weight that is set
 TABLE = [
@@ -316,13 +318,13 @@ TABLE = [
 
 
 def taken(row):
-    _, _, plan, state, judgement, after, reading, *_ = row
-    return step(plan, state, judgement, NOON + minutes(after), reading=reading)
+    _, _, plan, state, judgement, after, reading, _, _, *unready = row
+    return step(plan, state, judgement, NOON + minutes(after), reading=reading, unready="".join(unready))
 
 
 @pytest.mark.parametrize("row", TABLE, ids=[f"{row[0]}: {row[1]}" for row in TABLE])
 def test_every_rule(row):
-    rule, _, _, before, _, _, _, done, weight = row
+    rule, _, _, before, _, _, _, done, weight, *_ = row
     state, todo = taken(row)
     assert (todo.rule, todo.order, todo.weight) == (rule, done, weight)
     assert todo.reason

@@ -1,0 +1,101 @@
+"""What a plan asks of its surroundings: is the canary ready for traffic, and is it still the revision that is meant?"""
+
+from __future__ import annotations
+
+import math
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import numpy as np
+
+from canary_judge.config.model import JudgeConfig
+from canary_judge.config.templates import render
+from canary_judge.errors import ConfigError, RouterError, SourceError
+from canary_judge.plugins import from_environment
+from canary_judge.results import Side
+from canary_judge.rollout.plan import Ready
+from canary_judge.series import MetricSource, Query, Reading, Window
+
+__all__ = ["output_of", "ready_query", "why_not_ready"]
+
+_SECONDS = 30.0
+_SHOWN = 200
+
+
+def output_of(command: Sequence[str]) -> str:
+    """What a command of the plan prints, stripped.
+
+    Raises:
+        RouterError: It cannot be run, takes longer than 30 seconds, or exits with something else than 0.
+    """
+    words = from_environment(list(command), "rollout")
+    try:
+        ended = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False)  # noqa: S603  (the operator's own)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RouterError(
+            f"{command[0]} cannot be run: {getattr(error, 'strerror', None) or type(error).__name__}"
+        ) from error
+    text = ended.stdout.decode("utf-8", "replace").strip()
+    if ended.returncode:
+        said = " ".join((ended.stderr.decode("utf-8", "replace").strip() or text).split())[-_SHOWN:]
+        raise RouterError(f"{command[0]} exits with {ended.returncode}{f': {said}' if said else ''}")
+    return text
+
+
+def why_not_ready(
+    ready: Ready, config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource], now: datetime
+) -> str:
+    """Why the canary may not get its first traffic yet; empty when it may."""
+    try:
+        if ready.command is not None:
+            output_of(ready.command)
+            return ""
+        value = _newest(ready, config, source, now)
+    except (RouterError, SourceError) as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001  (whatever a plug-in raises, it does not say that it is ready)
+        return f"{type(error).__name__}: {error}"
+    if value is None or math.isnan(value):
+        return f"{ready.query} has no value"
+    return "" if value > 0 else f"{ready.query} is {value:g}"
+
+
+def ready_query(
+    ready: Ready, config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource]
+) -> tuple[MetricSource, Query]:
+    """The query that tells whether the canary is ready, and whom to ask.
+
+    Raises:
+        ConfigError: Its source is not given, or a label of it is undefined.
+    """
+    sources = source if isinstance(source, Mapping) else {"default": source}
+    if ready.source not in sources:
+        raise ConfigError(
+            f"rollout.ready.source: {ready.source!r} is not given; there are {', '.join(sorted(sources))}"
+        )
+    try:
+        expression = render(ready.query or "", config.labels(Side.CANARY))
+    except ValueError as error:
+        raise ConfigError(f"rollout.ready.query: {error}") from error
+    query = Query(
+        metric="ready",
+        part="value",
+        side=Side.CANARY,
+        reading=Reading.LEVEL,
+        expression=expression,
+        step=config.interval,
+    )
+    return sources[ready.source], query
+
+
+def _newest(
+    ready: Ready, config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource], now: datetime
+) -> float | None:
+    """The least of the newest values of its series, in the last two intervals."""
+    asked, query = ready_query(ready, config, source)
+    (result,) = asked.fetch([query], Window(now - 2 * config.interval, now).aligned(config.interval))
+    if result.error is not None:
+        raise RouterError(result.error)
+    values = [float(one.values[-1]) for one in result.series if one.values.size]
+    return float(np.min(values)) if values else None

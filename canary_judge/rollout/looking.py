@@ -1,0 +1,110 @@
+"""The looks of a rollout: what is new is read and judged, and the evidence is kept beside the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+from canary_judge.config.model import JudgeConfig
+from canary_judge.errors import CanaryJudgeError, DataError, SourceError
+from canary_judge.judging.silence import all_silent
+from canary_judge.looks.monitor import Monitor
+from canary_judge.looks.watching import save
+from canary_judge.results import Action, Judgement
+from canary_judge.rollout.after import Earlier, after_config
+from canary_judge.rollout.plan import RolloutPlan
+from canary_judge.rollout.resuming import restored
+from canary_judge.rollout.state import Phase, RolloutState
+from canary_judge.series import MetricSource
+
+__all__ = ["Looks", "said"]
+
+
+class Looks:
+    """Reads and judges.
+
+    Args:
+        config: What to compare.
+        source: As for `judge`.
+        plan: The stages.
+        evidence: Where the evidence is kept, if anywhere.
+
+    Attributes:
+        judgement: The last one that new data gave.
+        number: How many looks brought new data.
+    """
+
+    def __init__(
+        self,
+        config: JudgeConfig,
+        source: MetricSource | Mapping[str, MetricSource],
+        plan: RolloutPlan,
+        evidence: Path | None,
+    ) -> None:
+        self._config, self._source, self._plan, self._evidence = config, source, plan, evidence
+        self._monitor: Monitor | None = None
+        self._after: Monitor | None = None
+        self.judgement: Judgement | None = None
+        self.number = 0
+
+    @property
+    def served(self) -> datetime | None:
+        """Since when the canary serves; None before."""
+        return None if self._monitor is None else self._monitor.start
+
+    def begin(self, since: datetime) -> None:
+        """The canary serves since then, unless it did before."""
+        if self._monitor is None:
+            self._monitor = Monitor(self._config, start=since)
+
+    def take_up(self, served: datetime) -> str:
+        """Go on with the evidence that was kept, or read it again; a word on that, or nothing."""
+        self._monitor, told = restored(self._config, self._evidence, served)
+        return told
+
+    def look(self, state: RolloutState, now: datetime) -> tuple[Judgement | None, str]:
+        """The judgement, if there is new data; and what went wrong, or why there is none."""
+        if self._monitor is None:
+            return None, ""
+        last = state.phase is Phase.RUNNING and state.stage == len(self._plan.stages) - 1
+        watched = last and self._plan.after is not None
+        monitor, source, weight, recent = self._monitor, self._source, None, None
+        if watched:
+            monitor, source = self._watching(state)
+        else:
+            weight, recent = state.weight, self._plan.recent_of(self._plan.stages[state.stage])
+        before = monitor.watermark
+        try:
+            judgement = monitor.look(source, now, weight=weight, weight_since=state.since, recent=recent)
+        except (SourceError, DataError) as error:
+            return None, str(error)
+        except Exception as error:  # noqa: BLE001  (a fault of a plug-in, or ours, must not leave the canary alone)
+            return None, f"the look failed: {type(error).__name__}: {error}"
+        if monitor.watermark == before:
+            return None, "no interval is complete yet"
+        self.judgement = judgement
+        self.number += 1
+        if before is not None and monitor.watermark is not None and judgement.action is not Action.ROLL_BACK:
+            intervals = (monitor.watermark - before) // self._config.interval
+            if all_silent(judgement, intervals):
+                return None, "neither side has any value in what was read"
+        if self._evidence is not None and not watched:
+            try:
+                save(monitor, self._evidence)
+            except Exception as error:  # noqa: BLE001  (it can be read again from the source; the judgement stands)
+                return judgement, said(error)
+        return judgement, ""
+
+    def _watching(self, state: RolloutState) -> tuple[Monitor, MetricSource | Mapping[str, MetricSource]]:
+        """Of a canary with all of the traffic, beside the baseline's past; a new driver reads it again."""
+        interval, length = self._config.interval, self._plan.after
+        assert length is not None  # noqa: S101
+        if self._after is None:
+            self._after = Monitor(after_config(self._config), start=state.since)
+        return self._after, Earlier.of_all(self._source, -(-length // interval) * interval)
+
+
+def said(error: Exception) -> str:
+    """An error of ours by its text, any other one with its type."""
+    return str(error) if isinstance(error, CanaryJudgeError) else f"{type(error).__name__}: {error}"
