@@ -9,7 +9,7 @@ from canary_judge.series import Window
 
 __all__ = ["POWER_OF_ONE_LOOK", "Look", "Newest"]
 
-POWER_OF_ONE_LOOK = 0.97
+POWER_OF_ONE_LOOK = 0.99
 _LONGEST_WAIT_SECONDS = 30 * 86400.0
 
 
@@ -21,7 +21,8 @@ class Newest:
         factor: Times the margin that they must rule out; None when only "not worse lately" is asked.
         since: The first interval that may be among them: when the present weight came into force.
         acts: Judged intervals at which the weight changed, where harm is likely to begin.
-        power: With which they are to do so when nothing changed.
+        power: With which they are to do so when nothing changed. Where they do not, the next look asks again, so that
+            few and fresh data are better than many: less power is less delay, and no more chances for a fault.
         decides: Whether a metric is found safe only if they do: at one planned look, and at a planned end.
         scan: Whether harm is looked for at the end of the window by itself, too: at one planned look.
     """
@@ -29,7 +30,7 @@ class Newest:
     factor: float | None = 2.0
     since: int = 0
     acts: tuple[int, ...] = ()
-    power: float = 0.9
+    power: float = 0.6
     decides: bool = False
     scan: bool = False
 

@@ -226,9 +226,13 @@ def _for_margin(look: Look, metric: Metric, some: Counts, comparison: Comparison
             return None
         per_side = proportions_sample_size(max(rate, 1e-12), bound, alpha=alpha, power=power)
         return _shortest(canary / phi, per_side / 2 / np.maximum(1 - share, 1e-12), "canary requests")
-    quantiles = float(special.ndtri(1 - alpha) + special.ndtri(power))
+    # given all events, those of the canary are binomial: with its share of the exposure when nothing has changed
     ratio = margin.factor(upward=metric.harm is not Harm.DECREASE)
-    required = (quantiles / math.log(ratio)) ** 2 / np.maximum(1 - share, 1e-12)
+    worse = share * ratio / (share * ratio + 1 - share)
+    spread = special.ndtri(1 - alpha) * np.sqrt(worse * (1 - worse)) + special.ndtri(power) * np.sqrt(
+        share * (1 - share)
+    )
+    required = share * (spread / np.maximum(np.abs(worse - share), 1e-12)) ** 2
     return _shortest(events * share / phi, required, "expected canary events")
 
 
