@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["Residual", "RollbackReport", "TrafficRouter", "WeightReading", "check_percent", "leftovers", "same_weight"]
+__all__ = [
+    "Ahead",
+    "Residual",
+    "RollbackReport",
+    "RouterWithAhead",
+    "TrafficRouter",
+    "WeightReading",
+    "check_percent",
+    "leftovers",
+    "same_weight",
+]
 
 # Weights are equal when no router could tell them apart: the finest steps in use are hundredths of a percent.
 _SAME = 0.005
@@ -19,15 +30,51 @@ class WeightReading:
     Attributes:
         percent: Share of the canary in percent; None when the selected routes disagree.
         per_route: The share in each selected route.
+        ahead: The key of what stands ahead of the weights (`Ahead.key`); empty where nothing does.
     """
 
     percent: float | None
     per_route: Mapping[str, float] = field(default_factory=dict)
+    ahead: str = ""
 
     def __str__(self) -> str:
         if self.percent is not None:
             return f"{self.percent:g} %"
         return "routes that disagree: " + ", ".join(f"{name} {share:g} %" for name, share in self.per_route.items())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ahead:
+    """What brings the canary requests ahead of any weight: those with a header or a cookie, or copies (a mirror).
+
+    For routers that can have it (`RouterWithAhead`).
+
+    Attributes:
+        header: Name and value.
+        cookie: Name and value.
+        mirror: Percent of the requests that are copied; the canary's answers are thrown away.
+
+    Examples:
+        >>> print(Ahead(header=("x-canary", "always")))
+        requests with the header x-canary: always go to the canary
+    """
+
+    header: tuple[str, str] | None = None
+    cookie: tuple[str, str] | None = None
+    mirror: float | None = None
+
+    @property
+    def key(self) -> str:
+        """What tells it from another one, as a part of a name."""
+        kind = "mirror" if self.mirror is not None else "match"
+        return f"{kind}-{hashlib.sha256(str(self).encode()).hexdigest()[:8]}"
+
+    def __str__(self) -> str:
+        if self.mirror is not None:
+            return f"{self.mirror:g} % of the requests are copied to the canary, whose answers are thrown away"
+        name, value = self.header or self.cookie or ("", "")
+        what = f"header {name}: {value}" if self.header is not None else f"cookie {name}={value}"
+        return f"requests with the {what} go to the canary"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +131,22 @@ class TrafficRouter(Protocol):
 
     def verify(self, percent: float, *, timeout: float = 10.0) -> bool:
         """Whether this weight is in force where requests are routed, waiting at most so many seconds."""
+        ...
+
+
+class RouterWithAhead(TrafficRouter, Protocol):
+    """A router that can also put a match or a mirror before its weights.
+
+    `WeightReading.ahead` says what stands there; `set_weight` above 0 and `rollback` take it away.
+    """
+
+    @property
+    def supports_ahead(self) -> bool:
+        """Whether it can, as it is set up."""
+        ...
+
+    def set_ahead(self, ahead: Ahead) -> bool:
+        """Put it there, with a weight of 0; whether anything was written. Idempotent; errors as of `set_weight`."""
         ...
 
 

@@ -117,7 +117,7 @@ def _rollout(options: argparse.Namespace) -> int:
         return _dry_run(config, plan, router)
     journal = None if options.journal is None else Path(options.journal)
     if journal is None or not journal.exists():  # else it has worked before
-        look_first(options, config, sources, weight=plan.stages[0].weight)
+        look_first(options, config, sources, weight=next(stage.weight for stage in plan.stages if stage.weight))
     notifier = None if plan.notify is None else Notifier(plan.notify)
     callbacks: list[Callable[[Event], None]] = [] if notifier is None else [notifier]
     if options.metrics is not None:
@@ -161,19 +161,21 @@ def _stop_on_signals(controller: Controller) -> None:
 
 def _dry_run(config: JudgeConfig, plan: RolloutPlan, router: TrafficRouter) -> int:
     from canary_judge.rollout.after import told
-    from canary_judge.rollout.controller import frozen
 
     print(f"{config.name}: the canary has {router.get_weight()}; nothing is changed")
     for stage in plan.stages:
-        print(f"\n{stage.weight:g} %{_conditions(plan, stage)}")
-        preview(router, stage.weight)
+        print(f"\n{stage.told()}{_conditions(plan, stage)}")
+        if stage.ahead is None:
+            preview(router, stage.weight)
+        else:
+            print(f"  would put before the weights: {stage.ahead}")
     if plan.after is not None:
         print(f"\n{told(config, plan.after)}")
     if plan.ready is not None:
         what = plan.ready.query or " ".join(plan.ready.command or [])
         print(f"\nnot before it is ready, within {format_duration(plan.ready.within)}: {what}")
     if plan.freeze is not None:
-        print(f"\n{frozen(plan.freeze.at_most)}")
+        print(f"\n{plan.freeze.told()}")
     print_leftovers(leftovers(router))
     print_advice(config)
     return 0
@@ -230,7 +232,7 @@ class _Display:
         if event.kind is not EventKind.LOOK:  # what a look says is on the board
             self._lines = [*self._lines, line][-_SHOWN_EVENTS:]
         stages = "  ".join(
-            f"[{stage.weight:g} %]" if index == event.state.stage else f"{stage.weight:g} %"
+            f"[{stage.told()}]" if index == event.state.stage else stage.told()
             for index, stage in enumerate(self._plan.stages)
         )
         print(f"\x1b[2J\x1b[H{stages}\n\n{self._board}\n\n" + "\n".join(self._lines), flush=True)

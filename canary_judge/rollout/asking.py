@@ -14,13 +14,34 @@ from canary_judge.config.templates import render
 from canary_judge.errors import ConfigError, RouterError, SourceError
 from canary_judge.plugins import from_environment
 from canary_judge.results import Side
-from canary_judge.rollout.plan import Ready
+from canary_judge.rollout.plan import Ready, RolloutPlan
+from canary_judge.routing import TrafficRouter
 from canary_judge.series import MetricSource, Query, Reading, Window
 
-__all__ = ["output_of", "ready_query", "why_not_ready"]
+__all__ = ["check_plan", "output_of", "ready_query", "why_not_ready"]
 
 _SECONDS = 30.0
 _SHOWN = 200
+
+
+def check_plan(
+    plan: RolloutPlan,
+    config: JudgeConfig,
+    source: MetricSource | Mapping[str, MetricSource],
+    router: TrafficRouter,
+) -> None:
+    """Refuse, before any weight is touched, what can never be asked or set.
+
+    Raises:
+        ConfigError: It says what, and the remedy.
+    """
+    if plan.ready is not None and plan.ready.query is not None:
+        ready_query(plan.ready, config, source)
+    if any(stage.ahead for stage in plan.stages) and not getattr(router, "supports_ahead", False):
+        raise ConfigError(
+            "rollout.stages: this router can put no header, cookie or mirror before its weights; Istio's http routes "
+            "and Gateway API's rules in a cluster can"
+        )
 
 
 def output_of(command: Sequence[str]) -> str:

@@ -11,17 +11,17 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import RouterError
 from canary_judge.results import Judgement, TrafficSplit
 from canary_judge.rollout.after import told
-from canary_judge.rollout.asking import output_of, ready_query, why_not_ready
+from canary_judge.rollout.asking import check_plan, output_of, why_not_ready
 from canary_judge.rollout.clock import Clock, SystemClock
 from canary_judge.rollout.events import Event, EventKind, RolloutResult
 from canary_judge.rollout.inbox import Inbox
-from canary_judge.rollout.journal import Journal
+from canary_judge.rollout.journal import Journal, judged
 from canary_judge.rollout.looking import Looks, said
 from canary_judge.rollout.plan import RolloutPlan
 from canary_judge.rollout.policy import Order, Step, read_back, step, take_back
@@ -37,10 +37,18 @@ from canary_judge.rollout.state import (
     rolled_back,
     state_to_json,
 )
-from canary_judge.routing import RollbackReport, TrafficRouter, WeightReading, leftovers, same_weight
+from canary_judge.routing import (
+    Ahead,
+    RollbackReport,
+    RouterWithAhead,
+    TrafficRouter,
+    WeightReading,
+    leftovers,
+    same_weight,
+)
 from canary_judge.series import MetricSource
 
-__all__ = ["Controller", "frozen"]
+__all__ = ["Controller"]
 
 _LONGEST_BACKOFF = 30.0
 # What a rollback leaves shows only after the interval of the change, the one after it, and late scrapes.
@@ -96,8 +104,7 @@ class Controller:
         list(config.queries())  # an undefined label must be found before the weight is touched
         self.config, self.source, self.router = config, source, router
         self.plan = plan or RolloutPlan()
-        if self.plan.ready is not None and self.plan.ready.query is not None:
-            ready_query(self.plan.ready, config, source)
+        check_plan(self.plan, config, source, router)
         self.callbacks = tuple(callbacks)
         self.note = ""  # written into the journal's first record
         self._every = (every or config.interval).total_seconds()
@@ -265,7 +272,7 @@ class Controller:
         self._revision = found.revision
         text = f"taken up at {self._state.weight:g} %, after {found.away.total_seconds():.0f} s without a driver"
         if found.served is not None:
-            text += self._looks.take_up(found.served)
+            text += self._looks.take_up(found.state, found.served)
         yield from self._try_to_write("resumed", "; nothing is raised without a journal")
         if found.superseded:
             self._state = abort(self._state, found.superseded, Phase.SUPERSEDED)
@@ -273,6 +280,11 @@ class Controller:
 
     def _start(self) -> Event:
         reading = self.router.get_weight()
+        if reading.ahead:
+            raise RouterError(
+                "a match or a mirror of another rollout stands before the weights; take it away with "
+                "`canary-judge router rollback ...`, or give the journal of that rollout"
+            )
         if not same_weight(reading.percent, 0.0):
             raise RouterError(
                 f"the canary already gets {reading}; a rollout starts from 0: set the weight to 0 "
@@ -282,9 +294,10 @@ class Controller:
         self._inbox.pass_over()
         noted = {"note": self.note} if self.note else {}
         self._write("begin", **identity(self.config, self.plan), **noted, commands=self._inbox.taken)
-        weights = " -> ".join(f"{stage.weight:g}" for stage in self.plan.stages)
+        ahead = "".join(f"{stage.told()} -> " for stage in self.plan.stages if stage.ahead is not None)
+        weights = ahead + " -> ".join(f"{stage.weight:g}" for stage in self.plan.stages if stage.ahead is None)
         more = [] if self.plan.after is None else [told(self.config, self.plan.after)]
-        more += [] if self.plan.freeze is None else [frozen(self.plan.freeze.at_most)]
+        more += [] if self.plan.freeze is None else [self.plan.freeze.told()]
         return self._event(EventKind.STARTED, "; ".join([f"stages {weights} %", *more]))
 
     @property
@@ -319,7 +332,7 @@ class Controller:
             kind = EventKind.BLIND if judgement is None else EventKind.LOOK
             text = f"{todo.reason}{f' ({complaint})' if complaint else ''}"
             if self.plan.freeze is not None:
-                text += f"; {frozen(self.plan.freeze.at_most)}"
+                text += f"; {self.plan.freeze.told()}"
             yield self._event(kind, text, judgement=judgement, rule=todo.rule)
         noted = yield from self._note(todo, judgement)
         if todo.weight is not None and noted:
@@ -329,11 +342,11 @@ class Controller:
         """Write a step down before it is made; False when it must not be made without that."""
         # on disk before the router is asked: a driver killed in between knows what may be in force
         what = "end" if todo.order is Order.END else "look" if todo.weight is None else "intend"
-        more = {} if what == "end" else _judged(judgement)
+        more = {} if what == "end" else judged(judgement)
         try:
             self._write(what, rule=todo.rule, **more)
         except Exception as error:  # noqa: BLE001  (a journal that fails ends no loop)
-            rises = todo.weight is not None and todo.weight > self._state.weight
+            rises = self._state.intended is not None and todo.weight is not None
             if rises:
                 self._state = replace(self._state, intended=None)
             without = "the weight is not raised without a journal" if rises else "nothing else waits for the journal"
@@ -372,9 +385,13 @@ class Controller:
             return None, f"the router cannot be read: {type(error).__name__}: {error}"
 
     def _set(self, weight: float) -> Iterator[Event]:
-        back = weight == self._state.weight  # from whatever somebody else made of it
+        ahead = self._ahead_of(self._state.stage + 1) if self._state.intended is not None else None
+        back = weight == self._state.weight and ahead is None  # from whatever somebody else made of it
         try:
-            self.router.set_weight(weight, expect=None if back else self._state.weight)
+            if ahead is not None:
+                cast("RouterWithAhead", self.router).set_ahead(ahead)
+            else:
+                self.router.set_weight(weight, expect=None if back else self._state.weight)
             reading = self.router.get_weight()
             if same_weight(reading.percent, weight) and not self.router.verify(weight):
                 yield self._event(EventKind.TROUBLE, _NOT_IN_FORCE.format(weight))
@@ -394,9 +411,12 @@ class Controller:
 
     def _arrived(self) -> Iterator[Event]:
         """A new weight is in force."""
-        self._looks.begin(self._state.since)
-        yield self._event(EventKind.WEIGHT, f"the canary has {self._state.weight:g} % of the traffic")
+        self._looks.begin(self._state)
+        yield self._event(EventKind.WEIGHT, self.plan.stages[self._state.stage].reached())
         yield from self._try_to_write("done")
+
+    def _ahead_of(self, stage: int) -> Ahead | None:
+        return self.plan.stages[stage].ahead if 0 <= stage < len(self.plan.stages) else None
 
     # --- back to 0 ---
 
@@ -404,7 +424,7 @@ class Controller:
         """Until the router reads back 0 (or what is frozen): lowering waits for nothing, the journal included."""
         reason, weight = self._state.reason, self._state.back_to
         yield self._event(EventKind.ROLLING_BACK, reason)
-        yield from self._try_to_write("rolling_back", "; rolling back all the same", **_judged(self._looks.judgement))
+        yield from self._try_to_write("rolling_back", "; rolling back all the same", **judged(self._looks.judgement))
         pause_, attempt, changed = 0.5, 0, False
         while True:
             attempt += 1
@@ -412,7 +432,7 @@ class Controller:
                 report = self._lower(weight)
                 changed |= report.changed
                 reading = self.router.get_weight()
-                written = reading.percent is not None and reading.percent < weight + _SAME
+                written = reading.percent is not None and reading.percent < weight + _SAME and not reading.ahead
                 if reading.percent is not None and written and self.router.verify(reading.percent):
                     break
                 trouble = _NOT_IN_FORCE.format(weight) if written else f"{reading} is still in force"
@@ -478,19 +498,3 @@ class Controller:
                 continue
             yield self._event(EventKind.COMMAND, f"{name}{f': {reason}' if reason else ''}")
             yield from self._try_to_write("command", name=name, reason=reason, commands=self._inbox.taken)
-
-
-def frozen(at_most: float) -> str:
-    """What becomes of a canary that fails, in words."""
-    return f"if it fails it is frozen, not rolled back, and keeps up to {at_most:g} %"
-
-
-def _judged(judgement: Judgement | None) -> dict[str, Any]:
-    if judgement is None:
-        return {}
-    return {
-        "verdict": judgement.verdict.value,
-        "score": judgement.score,
-        "window_end": judgement.end.isoformat(),
-        "reasons": list(judgement.reasons),
-    }

@@ -39,14 +39,17 @@ class Exposition:
         DataError: The port is in use.
 
     Examples:
+        >>> from pathlib import Path
+        >>> from tempfile import mkdtemp
         >>> from canary_judge import Controller, RolloutPlan
         >>> from canary_judge.testing import simulated_world
         >>> world = simulated_world(error_rate=0.005, canary_error_rate=0.05, seed=1)
-        >>> shown = Exposition("shop", "shop.prom")
+        >>> path = Path(mkdtemp()) / "shop.prom"
+        >>> shown = Exposition("shop", str(path))
         >>> plan = RolloutPlan(stages=[5, 100])
         >>> driver = Controller(world.config, world.source, world.router, plan, clock=world.clock, callbacks=[shown])
         >>> result = driver.run()
-        >>> 'canary_judge_phase{phase="rolled_back",rollout="shop"} 1.0' in open("shop.prom").read()
+        >>> 'canary_judge_phase{phase="rolled_back",rollout="shop"} 1.0' in path.read_text()
         True
     """
 

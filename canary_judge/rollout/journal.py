@@ -17,8 +17,9 @@ from types import TracebackType
 from typing import Any, NotRequired, Self, TypedDict, cast
 
 from canary_judge.errors import DataError
+from canary_judge.results import Judgement
 
-__all__ = ["Journal", "Record", "read_journal"]
+__all__ = ["Journal", "Record", "judged", "read_journal"]
 
 
 class Record(TypedDict):
@@ -160,3 +161,15 @@ class Journal:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def judged(judgement: Judgement | None) -> dict[str, Any]:
+    """What a record says of a judgement."""
+    if judgement is None:
+        return {}
+    return {
+        "verdict": judgement.verdict.value,
+        "score": judgement.score,
+        "window_end": judgement.end.isoformat(),
+        "reasons": list(judgement.reasons),
+    }

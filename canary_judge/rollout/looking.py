@@ -44,36 +44,43 @@ class Looks:
     ) -> None:
         self._config, self._source, self._plan, self._evidence = config, source, plan, evidence
         self._monitor: Monitor | None = None
-        self._after: Monitor | None = None
+        self._own: dict[int, Monitor] = {}
+        self._first: datetime | None = None
         self.judgement: Judgement | None = None
         self.number = 0
 
     @property
     def served(self) -> datetime | None:
         """Since when the canary serves; None before."""
-        return None if self._monitor is None else self._monitor.start
+        return self._first if self._monitor is None else self._monitor.start
 
-    def begin(self, since: datetime) -> None:
-        """The canary serves since then, unless it did before."""
-        if self._monitor is None:
-            self._monitor = Monitor(self._config, start=since)
+    def begin(self, state: RolloutState) -> None:
+        """A stage is reached: the canary serves since then, unless it did before."""
+        self._first = self._first or state.since
+        if self._monitor is None and self._plan.stages[state.stage].ahead is None:
+            self._monitor = Monitor(self._config, start=state.since)
 
-    def take_up(self, served: datetime) -> str:
+    def take_up(self, state: RolloutState, served: datetime) -> str:
         """Go on with the evidence that was kept, or read it again; a word on that, or nothing."""
+        self._first = served
+        if self._plan.stages[max(state.stage, 0)].ahead is not None:
+            return ""
         self._monitor, told = restored(self._config, self._evidence, served)
         return told
 
     def look(self, state: RolloutState, now: datetime) -> tuple[Judgement | None, str]:
         """The judgement, if there is new data; and what went wrong, or why there is none."""
-        if self._monitor is None:
+        if self.served is None or state.stage < 0:
             return None, ""
+        stage = self._plan.stages[state.stage]
         last = state.phase is Phase.RUNNING and state.stage == len(self._plan.stages) - 1
-        watched = last and self._plan.after is not None
-        monitor, source, weight, recent = self._monitor, self._source, None, None
-        if watched:
-            monitor, source = self._watching(state)
+        apart = (last and self._plan.after is not None) or stage.ahead is not None
+        monitor, source, weight, recent = self._monitor, self._source, None, self._plan.recent_of(stage)
+        if apart:
+            monitor, source = self._apart(state)
         else:
-            weight, recent = state.weight, self._plan.recent_of(self._plan.stages[state.stage])
+            weight = state.weight
+        assert monitor is not None  # noqa: S101
         before = monitor.watermark
         try:
             judgement = monitor.look(source, now, weight=weight, weight_since=state.since, recent=recent)
@@ -89,20 +96,27 @@ class Looks:
             intervals = (monitor.watermark - before) // self._config.interval
             if all_silent(judgement, intervals):
                 return None, "neither side has any value in what was read"
-        if self._evidence is not None and not watched:
+        if self._evidence is not None and not apart:
             try:
                 save(monitor, self._evidence)
             except Exception as error:  # noqa: BLE001  (it can be read again from the source; the judgement stands)
                 return judgement, said(error)
         return judgement, ""
 
-    def _watching(self, state: RolloutState) -> tuple[Monitor, MetricSource | Mapping[str, MetricSource]]:
-        """Of a canary with all of the traffic, beside the baseline's past; a new driver reads it again."""
+    def _apart(self, state: RolloutState) -> tuple[Monitor, MetricSource | Mapping[str, MetricSource]]:
+        """For a stage whose evidence is its own: what a header or a mirror brings is no sample of the traffic.
+
+        At 100 % there is only the baseline's past. A new driver reads it again.
+        """
+        ahead = self._plan.stages[state.stage].ahead is not None
+        if state.stage not in self._own:
+            config = self._config.model_copy(update={"traffic": None}) if ahead else after_config(self._config)
+            self._own[state.stage] = Monitor(config, start=state.since)
+        if ahead:
+            return self._own[state.stage], self._source
         interval, length = self._config.interval, self._plan.after
         assert length is not None  # noqa: S101
-        if self._after is None:
-            self._after = Monitor(after_config(self._config), start=state.since)
-        return self._after, Earlier.of_all(self._source, -(-length // interval) * interval)
+        return self._own[state.stage], Earlier.of_all(self._source, -(-length // interval) * interval)
 
 
 def said(error: Exception) -> str:

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from canary_judge.config.metrics import Duration, StrictModel
 from canary_judge.config.reading import explain
 from canary_judge.errors import ConfigError
+from canary_judge.routing import Ahead
 from canary_judge.series import format_duration
 
 __all__ = ["Freeze", "Ready", "RolloutPlan", "Stage"]
@@ -35,7 +36,19 @@ class Stage(StrictModel):
     `minimum`, `maximum`, `needs` and `recent` fall back to those of the plan.
     """
 
-    weight: float = Field(gt=0, le=100, description="Percent of the traffic.")
+    weight: float = Field(default=0.0, ge=0, le=100, description="Percent of the traffic.")
+    header: dict[str, str] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1,
+        description="In place of a weight, at the beginning: requests with this header go to the canary.",
+    )
+    cookie: dict[str, str] | None = Field(
+        default=None, min_length=1, max_length=1, description="The same: requests with this cookie."
+    )
+    mirror: float | None = Field(
+        default=None, gt=0, le=100, description="The same: this percent of the requests are copied to the canary."
+    )
     minimum: Duration | None = Field(default=None, description="Data of at least this length are judged first.")
     maximum: Duration | None = Field(default=None, description="Deadline: see `at_deadline` of the plan.")
     approval: bool = Field(default=False, description="A human must approve before this stage is left.")
@@ -45,11 +58,53 @@ class Stage(StrictModel):
     )
     recent: Recent | None = Field(default=None, description="See `recent` of the plan.")
 
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        ways = [name for name in ("header", "cookie", "mirror") if getattr(self, name) is not None]
+        if len(ways) + (self.weight > 0) != 1:
+            raise ValueError("give a `weight` above 0, or one of `header`, `cookie`, `mirror` in its place")
+        return self
+
+    @property
+    def ahead(self) -> Ahead | None:
+        """What brings the canary its requests in place of a weight."""
+        if self.weight > 0:
+            return None
+        header, cookie = (None if one is None else next(iter(one.items())) for one in (self.header, self.cookie))
+        return Ahead(header=header, cookie=cookie, mirror=self.mirror)
+
+    @property
+    def ahead_key(self) -> str:
+        """The key of that (`WeightReading.ahead`); empty for a weight."""
+        return "" if (ahead := self.ahead) is None else ahead.key
+
+    def told(self) -> str:
+        """The stage in words."""
+        if self.mirror is not None:
+            return f"mirror {self.mirror:g} %"
+        pair = self.header or self.cookie
+        if pair is None:
+            return f"{self.weight:g} %"
+        name, value = next(iter(pair.items()))
+        return f"{'header' if self.header else 'cookie'} {name}: {value}"
+
+    def reached(self) -> str:
+        """What is so when the stage is reached."""
+        ahead = self.ahead
+        if ahead is None:
+            return f"the canary has {self.weight:g} % of the traffic"
+        sample = "" if ahead.mirror is not None else "who sends it is no random sample of the users, and "
+        return f"{ahead}; {sample}this evidence is not pooled with that of the weights"
+
 
 class Freeze(StrictModel):
     """In place of a rollback, where a migration forbids it: the failed canary keeps its weight, up to a bound."""
 
     at_most: float = Field(gt=0, lt=100, description="Percent; a failed canary that has more is brought back to this.")
+
+    def told(self) -> str:
+        """What becomes of a canary that fails, in words."""
+        return f"if it fails it is frozen, not rolled back, and keeps up to {self.at_most:g} %"
 
 
 class Ready(StrictModel):
@@ -94,7 +149,8 @@ class RolloutPlan(StrictModel):
         default=_DEFAULT_STAGES,
         strict=False,
         min_length=1,
-        description="Rising weights, the last one 100; a number, or a mapping with more.",
+        description="Rising weights, the last one 100; a number, or a mapping with more. A header, a cookie or a "
+        "mirror may stand before them.",
     )
     minimum: Duration = Field(
         default=timedelta(minutes=2), description="Data of this length are judged at each stage before it is left."
@@ -153,7 +209,12 @@ class RolloutPlan(StrictModel):
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
-        weights = [stage.weight for stage in self.stages]
+        weighed = list(itertools.dropwhile(lambda stage: stage.weight == 0, self.stages))
+        weights = [stage.weight for stage in weighed]
+        if not weights:
+            raise ValueError("stages: none has a weight; end with 100")
+        if 0 in weights:
+            raise ValueError("stages: a header, cookie or mirror comes after a weight; they stand at the beginning")
         for one, other in itertools.pairwise(weights):
             if other <= one:
                 raise ValueError(f"stages: {other:g} comes after {one:g}; weights must rise")
@@ -168,7 +229,7 @@ class RolloutPlan(StrictModel):
             shortest, longest = self.minimum_of(stage), self.maximum_of(stage)
             if longest is not None and longest <= shortest:
                 raise ValueError(
-                    f"stages: {stage.weight:g} % has a maximum of {format_duration(longest)}, no longer than its "
+                    f"stages: {stage.told()} has a maximum of {format_duration(longest)}, no longer than its "
                     f"minimum of {format_duration(shortest)}"
                 )
         return self

@@ -103,8 +103,8 @@ def step(
     if state.phase is Phase.STARTING:
         if unready:
             return _unready(plan, state, unready, now)
-        first = plan.stages[0].weight
-        return _set(state, first, "start", f"the first stage: {first:g} %")
+        first = plan.stages[0]
+        return _set(state, first.weight, "start", f"the first stage: {first.told()}")
     return _judged(plan, state, judgement, now)
 
 
@@ -181,10 +181,10 @@ def _judged(
     old = _only_old(plan, stage, judgement) if reason and judgement is not None else ""
     if reason and not old:
         if (stage.approval or (late and plan.at_deadline == "hold")) and not approved:
-            return _hold(state, "approval", f"{reason}; a human must approve {following.weight:g} %")
+            return _hold(state, "approval", f"{reason}; a human must approve {following.told()}")
         return _set(state, following.weight, "advance", reason)
     if late and longest is not None:
-        overdue = f"not decided within {format_duration(longest)} at {stage.weight:g} %"
+        overdue = f"not decided within {format_duration(longest)} at {stage.told()}"
         if plan.at_deadline == "roll_back":
             return _roll_back(plan, state, "deadline", overdue)
         return _hold(state, "deadline", f"{overdue}; held until it is decided and a human approves")
@@ -193,7 +193,7 @@ def _judged(
     if judgement is None:
         return _hold(state, "no new data", "no new data at this look")
     if not covered:
-        return _hold(state, "minimum", f"{stage.weight:g} % has not been judged for {format_duration(shortest)} yet")
+        return _hold(state, "minimum", f"{stage.told()} has not been judged for {format_duration(shortest)} yet")
     return _hold(state, "undecided", "; ".join(judgement.reasons) or "not decided yet")
 
 
@@ -247,7 +247,8 @@ def read_back(plan: RolloutPlan, state: RolloutState, now: datetime, reading: We
     if reading is None:
         return state
     arrived = state.intended
-    if arrived is not None and same_weight(reading.percent, arrived):
+    following = plan.stages[state.stage + 1].ahead_key if state.stage + 1 < len(plan.stages) else ""
+    if arrived is not None and same_weight(reading.percent, arrived) and reading.ahead == following:
         stage = state.stage + 1
         last = stage == len(plan.stages) - 1
         phase = Phase.PROMOTED if last and plan.after is None else Phase.RUNNING

@@ -23,8 +23,37 @@ def ingress_reading(obj: Mapping[str, Any], prefix: str = PREFIX) -> WeightReadi
     return WeightReading(percent=percent, per_route={str(obj.get("metadata", {}).get("name", "")): percent})
 
 
-def ingress_changes(obj: Mapping[str, Any], percent: float, prefix: str = PREFIX) -> list[Operation]:
-    """The guarded JSON Patch that sets the annotation; empty when it is set already."""
+def ingress_changes(
+    obj: Mapping[str, Any], percent: float, prefix: str = PREFIX, *, sticky: bool | None = None
+) -> list[Operation]:
+    """The guarded JSON Patch that sets the annotation; empty when it is set already.
+
+    Args:
+        obj: The canary's Ingress.
+        percent: The weight.
+        prefix: Of the annotations.
+        sticky: Whether clients stay with the canary (`affinity-canary-behavior`, where the stable Ingress has an
+            affinity); None leaves that as it is.
+    """
+    operations = _weight_changes(obj, percent, prefix)
+    key = f"{prefix}/affinity-canary-behavior"
+    annotations = _annotations(obj, prefix)
+    behavior = "sticky" if sticky else "legacy"
+    if sticky is None or annotations.get(key) == behavior:
+        return operations
+    path = f"/metadata/annotations/{key.replace('/', '~1')}"
+    guard = {
+        "op": "test",
+        "path": f"/metadata/annotations/{prefix.replace('/', '~1')}~1canary",
+        "value": annotations[f"{prefix}/canary"],
+    }
+    return [
+        *(operations or [guard]),
+        {"op": "replace" if key in annotations else "add", "path": path, "value": behavior},
+    ]
+
+
+def _weight_changes(obj: Mapping[str, Any], percent: float, prefix: str) -> list[Operation]:
     check_percent(percent)
     annotations = _annotations(obj, prefix)
     key = f"{prefix}/canary-weight"

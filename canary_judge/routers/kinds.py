@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from canary_judge.errors import NotWeighted, RouteNotFound
+from canary_judge.routers.ahead import is_ours
 from canary_judge.routers.lists import (
+    Listed,
     Named,
     below,
     destinations_of,
@@ -21,9 +23,19 @@ from canary_judge.routers.lists import (
     place_of,
 )
 from canary_judge.routers.platforms import PLATFORMS
-from canary_judge.routers.weighted import Destination, Kind, Object, Route, Target
+from canary_judge.routers.weighted import Destination, Form, Kind, Object, Route, Side, Target
 
 __all__ = ["KINDS", "listed_kind"]
+
+
+def _numbered(lists: Iterable[Listed]) -> Iterator[Listed]:
+    """The same, numbered as if nothing of ours stood ahead: whoever names a route by its position means that."""
+    number = 0
+    for _, route, pointer, listed in lists:
+        ours = is_ours(route)
+        yield -1 if ours else number, route, pointer, listed
+        number += not ours
+
 
 # --- Istio ---------------------------------------------------------------------------------------------------------
 
@@ -34,20 +46,25 @@ def _istio_host(name: str, namespace: str | None) -> str:
     return ".".join(parts if len(parts) > 1 else [parts[0], namespace or "default"])
 
 
-def _istio(obj: Object, target: Target) -> Iterator[Route]:
+def _istio_side(obj: Object, target: Target) -> Callable[[Mapping[str, Any]], Side]:
     own = below(obj, "metadata", "namespace")
-    wanted = {
+    wanted: dict[tuple[str, str | None], Side] = {
         (_istio_host(target.stable, own), target.stable_subset): "stable",
         (_istio_host(target.canary, own), target.canary_subset): "canary",
     }
 
-    def side(item: Mapping[str, Any]) -> Any:
+    def side(item: Mapping[str, Any]) -> Side:
         host = _istio_host(str(below(item, "destination", "host") or ""), own)
         subset = below(item, "destination", "subset")
         # a target without subsets means the host, whatever its subset
         return wanted.get((host, subset)) or wanted.get((host, None), "")
 
-    for position, route, pointer, listed in each_list(obj, f"spec.{target.protocol}[].route"):
+    return side
+
+
+def _istio(obj: Object, target: Target) -> Iterator[Route]:
+    side = _istio_side(obj, target)
+    for position, route, pointer, listed in _numbered(each_list(obj, f"spec.{target.protocol}[].route")):
         destinations = destinations_of(listed, side, default=100.0 if len(listed) == 1 else 0.0)
         if len(destinations) == 1:  # a lone destination gets everything, even with weight 0
             (one,) = destinations
@@ -71,6 +88,7 @@ def _istio(obj: Object, target: Target) -> Iterator[Route]:
             position=position,
             pointer=pointer,
             listed=listed,
+            holder=route,
             destinations=destinations,
             pinned=pinned_by(headers, queried),
             leaks=tuple(leaks),
@@ -88,9 +106,14 @@ def _other_protocols(obj: Object, target: Target) -> Iterator[tuple[str, Route]]
 # --- Gateway API, and Linkerd with it --------------------------------------------------------------------------------
 
 
+def _gateway_side(obj: Object, target: Target) -> Callable[[Mapping[str, Any]], Side]:
+    names = Named(namespaced=True, target=target)
+    return lambda item: names.side(obj, item)
+
+
 def _gateway(obj: Object, target: Target) -> Iterator[Route]:
     names = Named(namespaced=True, target=target)
-    for position, rule, pointer, listed in each_list(obj, "spec.rules[].backendRefs"):
+    for position, rule, pointer, listed in _numbered(each_list(obj, "spec.rules[].backendRefs")):
         headers: set[str] = set()
         queried = False
         for match in mappings(rule.get("matches"), "matches"):
@@ -117,6 +140,7 @@ def _gateway(obj: Object, target: Target) -> Iterator[Route]:
             position=position,
             pointer=pointer,
             listed=listed,
+            holder=rule,
             destinations=destinations,
             pinned=pinned_by(headers, queried),
             leaks=tuple(leaks),
@@ -257,9 +281,20 @@ def plain(
 
 KINDS: dict[str, Kind] = {
     "istio": Kind(
-        api_version="networking.istio.io/v1", kind="VirtualService", routes=_istio, whole=True, beside=_other_protocols
+        api_version="networking.istio.io/v1",
+        kind="VirtualService",
+        routes=_istio,
+        whole=True,
+        beside=_other_protocols,
+        ahead=Form(form="istio", side=_istio_side),
     ),
-    "gateway-api": Kind(api_version="gateway.networking.k8s.io/v1", kind="HTTPRoute", routes=_gateway, places="rule"),
+    "gateway-api": Kind(
+        api_version="gateway.networking.k8s.io/v1",
+        kind="HTTPRoute",
+        routes=_gateway,
+        places="rule",
+        ahead=Form(form="gateway-api", side=_gateway_side),
+    ),
     "traefik": Kind(
         api_version="traefik.io/v1alpha1",
         kind="TraefikService",

@@ -5,19 +5,19 @@ The router reads the object, works out a JSON Patch (`weighted`, `ingress`), and
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from canary_judge.errors import Conflict, DriftDetected, RouterError
+from canary_judge.errors import Conflict, DriftDetected, NotWeighted, RouterError
+from canary_judge.routers.ahead import Affinity, kept
 from canary_judge.routers.ingress import PREFIX, ingress_changes, ingress_reading, ingress_residuals
 from canary_judge.routers.kinds import KINDS
 from canary_judge.routers.waiting import wait_until
-from canary_judge.routers.weighted import Kind, Operation, Target, changes, reading, residuals
-from canary_judge.routing import Residual, RollbackReport, WeightReading, leftovers, same_weight
+from canary_judge.routers.weighted import Kind, Operation, Target, changes, patched, reading, residuals, with_ahead
+from canary_judge.routing import Ahead, Residual, RollbackReport, WeightReading, leftovers, same_weight
 
-__all__ = ["Forbidden", "KubeStore", "KubernetesRouter", "Ref", "patched"]
+__all__ = ["Forbidden", "KubeStore", "KubernetesRouter", "Ref"]
 
 INGRESS = "ingress-nginx"
 # Reads and writes of one call before a conflict is reported: controllers write status all the time.
@@ -87,6 +87,8 @@ class KubernetesRouter:
         target: The destinations; for ingress-nginx it is not needed.
         stable_ingress: For ingress-nginx: the stable Ingress, whose affinity decides what is left after a rollback.
         prefix: For ingress-nginx: of the annotations.
+        affinity: Clients stay with their version while the canary has traffic; for Istio's http routes, Gateway API
+            and ingress-nginx.
 
     Examples:
         >>> from canary_judge.testing import MemoryStore
@@ -109,6 +111,7 @@ class KubernetesRouter:
         *,
         stable_ingress: Ref | None = None,
         prefix: str = PREFIX,
+        affinity: Affinity | None = None,
     ) -> None:
         if isinstance(kind, str) and kind not in (INGRESS, *KINDS):
             raise ValueError(f"kind is {kind!r}; give one of {INGRESS}, {', '.join(KINDS)}, or a Kind")
@@ -117,17 +120,32 @@ class KubernetesRouter:
             raise ValueError(f"target is missing; kind {kind!r} needs the names of its destinations")
         self.store, self.ref, self.prefix = store, ref, prefix
         self._target = target or Target(stable="", canary="")
-        self._stable_ingress = stable_ingress
+        self._stable_ingress, self._affinity = stable_ingress, affinity
+        if affinity is not None and not (kind == INGRESS or self.supports_ahead):
+            raise ValueError(
+                "affinity: cannot be set here; Istio's http routes, Gateway API's rules and ingress-nginx can have it, "
+                "in a cluster (of a manifest file only the weights are edited)"
+            )
+
+    @property
+    def supports_ahead(self) -> bool:
+        """Whether a match or a mirror can be put before the weights."""
+        form = None if self._kind is None else self._kind.ahead
+        inserts = getattr(self.store, "inserts", True)
+        return inserts and form is not None and (form.form != "istio" or self._target.protocol == "http")
 
     def _reading(self, obj: Mapping[str, Any]) -> WeightReading:
         if self._kind is None:
             return ingress_reading(obj, self.prefix)
         return reading(self._kind, obj, self._target)
 
-    def _changes(self, obj: Mapping[str, Any], percent: float) -> list[Operation]:
+    def _changes(self, obj: Mapping[str, Any], percent: float, ahead: Ahead | None = None) -> list[Operation]:
         if self._kind is None:
-            return ingress_changes(obj, percent, self.prefix)
-        return changes(self._kind, obj, self._target, percent)
+            sticky = None if self._affinity is None else percent > 0
+            return ingress_changes(obj, percent, self.prefix, sticky=sticky)
+        if not self.supports_ahead:
+            return changes(self._kind, obj, self._target, percent)
+        return with_ahead(self._kind, obj, self._target, percent, ahead, self._affinity)
 
     def get_weight(self) -> WeightReading:
         """The weight in the object."""
@@ -141,22 +159,41 @@ class KubernetesRouter:
         """Write the weight, unless it is there."""
         return self._write(percent, expect) is not None
 
-    def _write(self, percent: float, expect: float | None) -> dict[str, Any] | None:
+    def set_ahead(self, ahead: Ahead) -> bool:
+        """Put a match or a mirror before the weights, of which the canary's is 0."""
+        if not self.supports_ahead:
+            raise NotWeighted(f"{self.ref}: nothing can be put before its weights")
+        return self._write(0.0, None, ahead) is not None
+
+    def _write(self, percent: float, expect: float | None, ahead: Ahead | None = None) -> dict[str, Any] | None:
         for attempt in range(1, _ATTEMPTS + 1):
             obj = self.store.get(self.ref)
             if expect is not None and not same_weight((found := self._reading(obj)).percent, expect):
                 raise DriftDetected(f"{self.ref}: {found} is in force, {expect:g} % was expected")
-            operations = self._changes(obj, percent)
+            operations = self._changes(obj, percent, ahead)
             if not operations:
                 return None
             try:
-                return self._carry_out(obj, operations)
+                return self._kept(operations, self._carry_out(obj, operations))
             except Conflict as error:
                 if attempt == _ATTEMPTS:
                     raise Conflict(
                         f"{self.ref}: somebody else changed it at each of {_ATTEMPTS} attempts: {error}"
                     ) from error
         raise AssertionError
+
+    def _kept(self, operations: list[Operation], after: dict[str, Any]) -> dict[str, Any]:
+        """The object after a write, unless the server has dropped a part that must not be missing."""
+        before, written = operations[0], operations[-1]
+        if isinstance(written["value"], list):
+            lost = kept(written["value"], after["spec"][written["path"].rpartition("/")[2]])
+            if lost:
+                self.store.patch_json(self.ref, [{"op": "replace", "path": before["path"], "value": before["value"]}])
+                raise RouterError(
+                    f"{self.ref}: the cluster drops {lost}, unknown to its version of this API; the change was taken "
+                    "back: install a newer version, or go without a match, a mirror and affinity"
+                )
+        return after
 
     def _carry_out(self, obj: Mapping[str, Any], operations: list[Operation]) -> dict[str, Any]:
         try:
@@ -212,21 +249,3 @@ def _accepted(obj: Mapping[str, Any]) -> bool:
 
 def _mappings(value: Any) -> list[Mapping[str, Any]]:
     return [one for one in value if isinstance(one, Mapping)] if isinstance(value, list) else []
-
-
-def patched(obj: Mapping[str, Any], operations: list[Operation]) -> dict[str, Any]:
-    """The object after a JSON Patch of `test`, `add` and `replace`; Conflict when a test fails."""
-    whole: dict[str, Any] = copy.deepcopy(dict(obj))
-    for operation in operations:
-        *path, last = (part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:])
-        place: Any = whole
-        for part in path:
-            place = place[int(part)] if isinstance(place, list) else place[part]
-        key: Any = int(last) if isinstance(place, list) else last
-        if operation["op"] == "test":
-            there = place[key] if isinstance(place, list) else place.get(key)
-            if there != operation["value"]:
-                raise Conflict(f"{operation['path']} is not what it was when it was read")
-        else:
-            place[key] = operation["value"]
-    return whole

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from canary_judge.config.metrics import StrictModel
+from canary_judge.config.metrics import Duration, StrictModel
 from canary_judge.config.reading import read_options
 from canary_judge.errors import ConfigError
+from canary_judge.routers.ahead import Affinity
 from canary_judge.routers.ingress import PREFIX
 from canary_judge.routers.kinds import KINDS, listed_kind
 from canary_judge.routers.kubernetes import INGRESS, KubernetesRouter, KubeStore, Ref
@@ -43,6 +45,13 @@ def _as_routes(value: object) -> object:
     return (value,) if isinstance(value, str | int) and not isinstance(value, bool) else value
 
 
+class _Affinity(StrictModel):
+    """A cookie by which clients stay with their version."""
+
+    cookie: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    max_age: Duration = timedelta(hours=24)
+
+
 class _Options(StrictModel):
     """Options of every Kubernetes router."""
 
@@ -57,6 +66,7 @@ class _Options(StrictModel):
     routes: Annotated[tuple[str | int, ...], BeforeValidator(_as_routes)] = Field(default=(), strict=False)
     protocol: Literal["http", "tcp", "tls"] = "http"
     action: str | None = None
+    affinity: _Affinity | None = Field(default=None, description="Clients stay with their version; a cookie's name.")
     stable_ingress: str | None = Field(default=None, description="Name of the stable Ingress, for ingress-nginx.")
     prefix: str = Field(default=PREFIX, description="Of the annotations, for ingress-nginx.")
     store: Literal["kubectl", "http", "in-cluster", "lightkube", "client", "manifest"] | None = None
@@ -138,7 +148,21 @@ class Factory:
             protocol=read.protocol,
             action=read.action,
         )
-        return KubernetesRouter(_store(read), ref, where, target, stable_ingress=stable_ingress, prefix=read.prefix)
+        affinity = None
+        if read.affinity is not None:
+            affinity = Affinity(cookie=read.affinity.cookie, max_age=read.affinity.max_age)
+        try:
+            return KubernetesRouter(
+                _store(read),
+                ref,
+                where,
+                target,
+                stable_ingress=stable_ingress,
+                prefix=read.prefix,
+                affinity=affinity,
+            )
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
 
 
 def _store(read: _Options) -> KubeStore:

@@ -11,8 +11,8 @@ from typing import Any
 
 from canary_judge.errors import Conflict, RouteNotFound, RouterError, RouterUnavailable
 from canary_judge.files import put_file
-from canary_judge.routers.kubernetes import Ref, patched
-from canary_judge.routers.weighted import Operation
+from canary_judge.routers.kubernetes import Ref
+from canary_judge.routers.weighted import Operation, patched
 from canary_judge.routers.yaml_text import NotInPlace, documents, edited
 
 __all__ = ["ManifestStore"]
@@ -26,6 +26,8 @@ class ManifestStore:
     Args:
         path: The file.
     """
+
+    inserts = False  # whether routes can be put between others
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)

@@ -8,29 +8,44 @@ so that somebody else's edit in between is a conflict.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from canary_judge.errors import AmbiguousRoute, DestinationNotFound, NotEnoughWeight, NotWeighted, RouteNotFound
+from canary_judge.errors import (
+    AmbiguousRoute,
+    Conflict,
+    DestinationNotFound,
+    NotEnoughWeight,
+    NotWeighted,
+    RouteNotFound,
+)
+from canary_judge.routers.ahead import Affinity, arranged, is_ours, key_of
 from canary_judge.routers.yaml_text import documents, edited
-from canary_judge.routing import Residual, WeightReading, check_percent, same_weight
+from canary_judge.routing import Ahead, Residual, WeightReading, check_percent, same_weight
 
 __all__ = [
     "Destination",
+    "Form",
     "Kind",
     "Object",
     "Operation",
     "Route",
+    "Side",
     "Target",
     "changes",
+    "patched",
     "reading",
     "residuals",
+    "selected",
+    "with_ahead",
 ]
 
 Object = Mapping[str, Any]
 Operation = dict[str, Any]
+Side = Literal["stable", "canary", ""]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +82,7 @@ class Destination:
         pointer: JSON pointer of it, where it is no item of the route's list.
     """
 
-    side: Literal["stable", "canary", ""]
+    side: Side
     weight: float
     written: bool
     pointer: tuple[str | int, ...] | None = None
@@ -87,6 +102,7 @@ class Route:
         pinned: What of a request must match for the route to be taken: "cookie", "header" or nothing.
         leaks: Ways by which requests reach the canary whatever the weights are.
         weight: Key of the weight, where this list has its own.
+        holder: What holds the list, where that has a name.
         unwritable: Why a weight in this list would change the share of others; empty when it would not.
     """
 
@@ -100,6 +116,7 @@ class Route:
     leaks: tuple[str, ...] = ()
     unwritable: str = ""
     weight: str | None = None
+    holder: Object = field(default_factory=dict)
 
     def side(self, side: str) -> list[int]:
         """Positions of the destinations of one side."""
@@ -110,6 +127,14 @@ class Route:
         total = sum(one.weight for one in self.destinations)
         mine = sum(one.weight for one in self.destinations if one.side == "canary")
         return 100.0 * mine / total if total else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """How routes of ours are written before those of a kind, and whose a destination of it is."""
+
+    form: Literal["istio", "gateway-api"]
+    side: Callable[[Object, Target], Callable[[Mapping[str, Any]], Side]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +151,7 @@ class Kind:
         largest: No weight may be larger.
         annotation: The list is JSON text in this annotation; `{action}` stands for the target's action.
         places: What a route is called in reports.
+        ahead: How routes of ours can be put before its own, where they can.
         beside: Routes of the object that are never driven together with the selected ones, and what they are called.
     """
 
@@ -138,6 +164,7 @@ class Kind:
     largest: int | None = None
     annotation: str | None = None
     places: str = "route"
+    ahead: Form | None = None
     beside: Callable[[Object, Target], Iterable[tuple[str, Route]]] | None = None
 
 
@@ -146,17 +173,18 @@ class Kind:
 
 def reading(kind: Kind, obj: Object, target: Target) -> WeightReading:
     """The canary's share in the selected routes; None when they disagree."""
-    shares = {str(route.name): route.share() for route in _selected(kind, obj, target)}
+    shares = {str(route.name): route.share() for route in selected(kind, obj, target)}
     values = list(shares.values())
     agreed = all(same_weight(values[0], value) for value in values)
-    return WeightReading(percent=values[0] if agreed else None, per_route=shares)
+    ahead = key_of([route.holder for route in kind.routes(obj, target)])
+    return WeightReading(percent=values[0] if agreed else None, per_route=shares, ahead=ahead)
 
 
 def changes(kind: Kind, obj: Object, target: Target, percent: float) -> list[Operation]:
     """The guarded JSON Patch that gives the canary this share; empty when it has it."""
     check_percent(percent)
     operations: list[Operation] = []
-    for route in _selected(kind, obj, target):
+    for route in selected(kind, obj, target):
         if same_weight(route.share(), percent) and _served(route):
             continue
         if route.unwritable:
@@ -182,13 +210,43 @@ def changes(kind: Kind, obj: Object, target: Target, percent: float) -> list[Ope
     return operations
 
 
+def with_ahead(
+    kind: Kind, obj: Object, target: Target, percent: float, ahead: Ahead | None, affinity: Affinity | None
+) -> list[Operation]:
+    """The guarded JSON Patch that gives the canary this share and puts ahead of it what is wanted, and nothing else.
+
+    Raises:
+        NotWeighted: Routes cannot be put before those of this kind.
+    """
+    weights = changes(kind, obj, target, percent)
+    form = kind.ahead
+    if form is None or (form.form == "istio" and target.protocol != "http"):
+        if ahead is None and affinity is None:
+            return weights
+        raise NotWeighted(
+            f"{kind.kind}: nothing can be put before its weights; Istio's http routes and Gateway API's rules have that"
+        )
+    path = ("spec", "http" if form.form == "istio" else "rules")
+    after = patched(obj, weights)
+    listed = after[path[0]][path[1]]
+    driven = [route.position for route in selected(kind, after, target)]
+    side = form.side(after, target)
+    wanted = arranged(form.form, listed, driven, side, percent=percent, ahead=ahead, affinity=affinity)
+    if wanted == listed:
+        return weights
+    return [
+        {"op": "test", "path": _pointer(path), "value": obj[path[0]][path[1]]},
+        {"op": "replace", "path": _pointer(path), "value": wanted},
+    ]
+
+
 def residuals(kind: Kind, obj: Object, target: Target) -> tuple[Residual, ...]:
     """What would still lead to the canary if the selected routes gave it nothing."""
-    selected = {route.position for route in _selected(kind, obj, target)}
+    driven = {route.position for route in selected(kind, obj, target)}
     found = []
     for route in kind.routes(obj, target):
         place = f"{kind.places} {route.name}"
-        if route.position not in selected and (share := route.share()) > 0:
+        if route.position not in driven and (share := route.share()) > 0:
             weight = sum(one.weight for one in route.destinations if one.side == "canary")
             if route.pinned == "cookie":
                 reason = f"cookie match sends {share:g} % to canary"
@@ -212,8 +270,13 @@ def _served(route: Route) -> bool:
     return any(one.weight > 0 for one in route.destinations)
 
 
-def _selected(kind: Kind, obj: Object, target: Target) -> list[Route]:
-    routes = list(kind.routes(obj, target))
+def selected(kind: Kind, obj: Object, target: Target) -> list[Route]:
+    """The routes that are driven; none of those that stand ahead of them.
+
+    Raises:
+        RouterError: It is not clear which are meant, or one of them lacks a destination.
+    """
+    routes = [route for route in kind.routes(obj, target) if not is_ours(route.holder)]
     metadata = obj.get("metadata")
     called = f"{kind.kind} {metadata.get('name', '') if isinstance(metadata, Mapping) else ''}".strip()
     splitting = [route for route in routes if route.side("stable") and route.side("canary")]
@@ -331,3 +394,21 @@ def _same_text(text: str, operations: Sequence[Operation], whole: Any) -> str:
 
 def _pointer(parts: Iterable[str | int]) -> str:
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)
+
+
+def patched(obj: Mapping[str, Any], operations: list[Operation]) -> dict[str, Any]:
+    """The object after a JSON Patch of `test`, `add` and `replace`; Conflict when a test fails."""
+    whole: dict[str, Any] = copy.deepcopy(dict(obj))
+    for operation in operations:
+        *path, last = (part.replace("~1", "/").replace("~0", "~") for part in operation["path"].split("/")[1:])
+        place: Any = whole
+        for part in path:
+            place = place[int(part)] if isinstance(place, list) else place[part]
+        key: Any = int(last) if isinstance(place, list) else last
+        if operation["op"] == "test":
+            there = place[key] if isinstance(place, list) else place.get(key)
+            if there != operation["value"]:
+                raise Conflict(f"{operation['path']} is not what it was when it was read")
+        else:
+            place[key] = operation["value"]
+    return whole

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from canary_judge.errors import Conflict, DriftDetected, RouteNotFound
-from canary_judge.routers.kubernetes import Ref, patched
+from canary_judge.routers.kubernetes import Ref
+from canary_judge.routers.weighted import patched
 from canary_judge.routing import TrafficRouter
 
 __all__ = ["MemoryStore", "RouterHarness", "router_checks"]

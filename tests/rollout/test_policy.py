@@ -506,7 +506,7 @@ def test_the_weight_never_rises_without_a_judgement_that_allows_it(looks, plan):
         ({"stages": [20, 100]}, "the first weight is 20 %, more than 10 %: begin with 1 to 10 %"),
         ({"stages": [100]}, "more than 10 %"),
         ({"stages": []}, "rollout.stages: is []"),
-        ({"stages": [0, 100]}, "greater than 0"),
+        ({"stages": [0, 100]}, "above 0"),
         ({"stages": ["5", 100]}, "rollout.stages[0]"),
         ({"stages": [5, {"weight": 100, "minimun": "1m"}]}, "unknown key; did you mean 'minimum'?"),
         ({"minimum": "5m", "maximum": "5m"}, "no longer than its minimum"),
