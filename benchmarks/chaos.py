@@ -1,4 +1,4 @@
-"""What befalls drivers, on real parts: `python -m benchmarks.chaos [FILE]` (12 minutes; a full disk needs root).
+"""What befalls drivers, on real parts: `python -m benchmarks.chaos [FILE [WHAT]]` (13 minutes; a full disk needs root).
 
 Two versions of an app behind a real proxy, a real Prometheus, steady load, and `canary-judge rollout`; then something
 goes wrong with its screen, disk, proxy, commands or life while the canary turns bad (half of its requests fail) or
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -127,6 +128,30 @@ def socket_gone(loop: Loop, watcher: Watcher) -> Found:
     return turned_bad(loop, watcher, process, hide)
 
 
+def server_added(loop: Loop, watcher: Watcher) -> Found:
+    """Somebody scales out: the backend has a server that no side names, and a rise cannot be written any more."""
+
+    backend = loop.router["backend"]
+
+    def scale_out() -> None:
+        _, header, *rows = ask(loop, f"show servers state {backend}").splitlines()
+        servers = [dict(zip(header[1:].split(), row.split(), strict=False)) for row in rows if row]
+        port = next(one["srv_port"] for one in servers if one["srv_name"] == "stable")
+        said = ask(loop, f"add server {backend}/more 127.0.0.1:{port} weight 50")
+        assert "New server registered" in said, said
+        ask(loop, f"enable server {backend}/more")
+
+    return turned_bad(loop, watcher, loop.start(), scale_out)
+
+
+def ask(loop: Loop, command: str) -> str:
+    """What HAProxy says to a command of an administrator."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(loop.router["address"])
+        connection.sendall(f"{command}\n".encode())
+        return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+
 def raised_by_others(loop: Loop, watcher: Watcher) -> Found:
     """Somebody else, as a proxy that restarts with the weights of its file, gives a healthy canary 50 %."""
     process = loop.start()
@@ -185,6 +210,7 @@ SCENARIOS: tuple[tuple[str, str, str, Callable[[Loop, Watcher], Found]], ...] = 
     ("haproxy", "SIGHUP", "bad", hangup),
     ("haproxy", "the disk of its journal is full", "bad", disk_full),
     ("haproxy", "the proxy's socket is gone for 20 s", "bad", socket_gone),
+    ("haproxy", "a server is added to the backend", "bad", server_added),
     ("haproxy", "somebody else sets 50 %", "healthy", raised_by_others),
     ("envoy", "somebody else sets 50 %", "bad", raised_and_bad),
     ("haproxy", "rubbish around an abort", "healthy", commands_corrupted),
@@ -209,6 +235,8 @@ def main() -> None:
     lines = list(HEAD)
     print("\n".join(lines), flush=True)
     for scenario in SCENARIOS:
+        if len(sys.argv) > 2 and sys.argv[2] not in scenario[1]:
+            continue
         lines.append(row(*scenario))
         print(lines[-1], flush=True)
     if len(sys.argv) > 1:

@@ -185,8 +185,8 @@ def envoy(folder, upstreams, *, canary=0, sticky=False, mode="runtime"):
 
 
 @contextlib.contextmanager
-def haproxy(folder, upstreams, *, canary=0, sticky=False):
-    """HAProxy; yields (port, path of the runtime socket)."""
+def haproxy(folder, upstreams, *, canary=0, sticky=False, more=()):
+    """HAProxy, with more lines for its backend; yields (port, path of the runtime socket)."""
     program = find("haproxy")
     (port,) = free_ports(1)
     # a path in /tmp, because a socket's may have no more than 107 characters
@@ -211,7 +211,7 @@ def haproxy(folder, upstreams, *, canary=0, sticky=False):
         "backend app",
         "  balance roundrobin",
         f"  {cookie}",
-        *(f"  {server}" for server in servers),
+        *(f"  {server}" for server in (*servers, *more)),
         "",
     ]
     (Path(folder) / "haproxy.cfg").write_text("\n".join(lines))

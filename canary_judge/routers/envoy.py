@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -278,19 +278,25 @@ class EnvoyFile:
         names = {one.get("name") for one in route.get("route", {}).get("weighted_clusters", {}).get("clusters", ())}
         return {self._stable, self._canary} <= names and self._route in (None, route.get("name"))
 
-    def _weights(self, whole: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
-        """Where the weights of stable and canary are kept: a mapping and a key each."""
+    def _places(self, whole: dict[str, Any]) -> list[tuple[dict[str, Any], str, str]]:
+        """Where the weights are kept: a mapping, a key, and whose each is (stable, canary or nobody's of both)."""
         if self._kind == "rtds":
             for resource in whole.get("resources", ()):
                 layer = resource.get("layer")
                 if isinstance(layer, dict):
-                    flat = [f"{self._prefix}.{side}" for side in (self._stable, self._canary)]
-                    if any(key in layer for key in flat):  # as Envoy's own runtime names them
-                        return [(layer, key) for key in flat]
-                    for part in self._prefix.split("."):
-                        layer = layer.setdefault(part, {})
-                    return [(layer, self._stable), (layer, self._canary)]
+                    return [
+                        (*_runtime_key(layer, f"{self._prefix}.{name}"), side) for name, side in self._sides.items()
+                    ]
             raise RouteNotFound(f"{self._path}: holds no Runtime with a `layer`")
+        clusters = self._split(whole)["clusters"]
+        return [(one, "weight", self._sides.get(one["name"], "")) for one in clusters]
+
+    @property
+    def _sides(self) -> dict[str, str]:
+        return {self._stable: "stable", self._canary: "canary"}
+
+    def _split(self, whole: dict[str, Any]) -> dict[str, Any]:
+        """The weighted clusters of the one route that splits between the two."""
         fits = [
             route
             for resource in whole.get("resources", ())
@@ -303,37 +309,56 @@ class EnvoyFile:
                 f"{self._path}: {len(fits)} routes split between {self._stable!r} and {self._canary!r}"
                 f"{f' and are named {self._route!r}' if self._route else ''}; exactly one must (`route` names it)"
             )
-        clusters = fits[0]["route"]["weighted_clusters"]["clusters"]
-        by_name = {one["name"]: one for one in clusters}
-        if len(clusters) != 2:
-            raise NotEnoughWeight(f"{self._path}: splits between {', '.join(by_name)}; two clusters are needed")
-        return [(by_name[self._stable], "weight"), (by_name[self._canary], "weight")]
+        found: dict[str, Any] = fits[0]["route"]["weighted_clusters"]
+        return found
 
     def get_weight(self) -> WeightReading:
         """The weight in the file; whether Envoy has taken it over is for `verify` to say."""
-        stable, canary = (float(place.get(key, 0)) for place, key in self._weights(self._read()))
-        percent = 100 * canary / (stable + canary) if stable + canary else 0.0
+        places = self._places(self._read())
+        total = sum(float(place.get(key, 0)) for place, key, _ in places)
+        canary = sum(float(place.get(key, 0)) for place, key, side in places if side == "canary")
+        percent = 100 * canary / total if total else 0.0
         return WeightReading(percent=percent, per_route={self._path.name: percent})
 
     def set_weight(self, percent: float, *, expect: float | None = None) -> bool:
         """Write the file beside the old one and put it in place."""
         check_percent(percent)
         whole = self._read()
-        places = self._weights(whole)
+        places = self._places(whole)
         reading = self.get_weight()
         if expect is not None and not same_weight(reading.percent, expect):
             raise DriftDetected(f"{self._path}: {reading} is in force, {expect:g} % was expected")
-        if same_weight(reading.percent, percent) and any(place.get(key) for place, key in places):
+        if same_weight(reading.percent, percent) and any(place.get(key) for place, key, _ in places):
             return False
-        base = 100 if percent == round(percent) else 10_000
-        canary = round(percent * base / 100)
-        for (place, key), weight in zip(places, (base - canary, canary), strict=True):
+        for (place, key, _), weight in zip(places, self._wanted(whole, places, percent), strict=True):
             place[key] = weight
         try:
             put_file(self._path, json.dumps(whole, indent=1))
         except OSError as error:
             raise RouterUnavailable(f"{self._path}: cannot be written: {error}") from error
         return True
+
+    def _wanted(
+        self, whole: dict[str, Any], places: Sequence[tuple[dict[str, Any], str, str]], percent: float
+    ) -> list[int]:
+        """The new weight of each place; others than the two keep theirs, and 0 can always be written."""
+        had = [int(place.get(key, 0)) for place, key, _ in places]
+        sides = [side for _, _, side in places]
+        total = sum(had) or 100
+        if len(places) == 2 and not (self._kind == "rds" and "total_weight" in self._split(whole)):
+            total = 100 if percent == round(percent) else 10_000
+        others = sum(weight for weight, side in zip(had, sides, strict=True) if not side)
+        canary = percent * total / 100
+        twice = max(sides.count("stable"), sides.count("canary")) > 1 and percent > 0
+        if abs(canary - round(canary)) > 1e-9 or total - others - canary < 0 or twice:
+            raise NotEnoughWeight(
+                f"{self._path}: {percent:g} % of {total} cannot be written beside the other clusters; let there be two "
+                "with weights that add up to 100"
+            )
+        new = [weight if not side else 0 for weight, side in zip(had, sides, strict=True)]
+        new[sides.index("canary")] = round(canary)
+        new[sides.index("stable")] = total - others - round(canary)
+        return new
 
     def rollback(self) -> RollbackReport:
         """Weight 0, and the routes that lead past it."""
@@ -363,9 +388,32 @@ class EnvoyFile:
             )
         for route in self._admin.routes():
             if self._mine(route):
-                weights = {
-                    one["name"]: float(one.get("weight", 0)) for one in route["route"]["weighted_clusters"]["clusters"]
-                }
-                total = sum(weights.values())
-                return 100 * weights[self._canary] / total if total else 0.0
+                clusters = route["route"]["weighted_clusters"]["clusters"]
+                weights = [(one["name"], float(one.get("weight", 0))) for one in clusters]
+                total = sum(weight for _, weight in weights)
+                canary = sum(weight for name, weight in weights if name == self._canary)
+                return 100 * canary / total if total else 0.0
         return None
+
+
+def _runtime_key(layer: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
+    """Where a key of Envoy's runtime stands, its dots being parts of keys or ways into mappings; a new one, nested."""
+    for there, inner in layer.items():
+        if there == key:
+            return layer, key
+        rest = key.removeprefix(f"{there}.")
+        if rest != key and isinstance(inner, dict) and _has(inner, rest):
+            return _runtime_key(inner, rest)
+    *path, last = key.split(".")
+    for part in path:
+        layer = layer.setdefault(part, {})
+        if not isinstance(layer, dict):
+            raise RouterError(f"the layer has a value at {part!r}, where the way to {key!r} leads; mend the file")
+    return layer, last
+
+
+def _has(layer: dict[str, Any], key: str) -> bool:
+    return any(
+        there == key or (key.startswith(f"{there}.") and isinstance(inner, dict) and _has(inner, key[len(there) + 1 :]))
+        for there, inner in layer.items()
+    )

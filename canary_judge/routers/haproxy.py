@@ -114,8 +114,13 @@ class HAProxyRouter:
             raise
         return connection
 
-    def _servers(self) -> dict[str, tuple[int, bool]]:
-        """Weight of each server, and whether it is in maintenance."""
+    def _stat(self) -> list[dict[str, str]]:
+        """The rows of the backend in `show stat`."""
+        text = self._ask("show stat").removeprefix("# ")
+        return [row for row in csv.DictReader(io.StringIO(text)) if row.get("pxname") == self._backend]
+
+    def _servers(self, needed: Sequence[str]) -> dict[str, tuple[int, bool]]:
+        """Weight of each server but backups, and whether it is in maintenance; these must be among them."""
         answer = self._ask(f"show servers state {self._backend}")
         lines = [line for line in answer.splitlines() if line]
         header = next((line[1:].split() for line in lines if line.startswith("#")), None)
@@ -125,7 +130,9 @@ class HAProxyRouter:
             raise RouterError(f"haproxy at {self._address}: {answer[:200]!r}")
         rows = [dict(zip(header, line.split(), strict=False)) for line in lines if line[0].isdigit() and " " in line]
         found = {row["srv_name"]: (int(row["srv_uweight"]), int(row["srv_admin_state"]) & 1 == 1) for row in rows}
-        for name in (*self._stable, *self._canary):
+        spare = {row["svname"] for row in self._stat() if row.get("bck") == "1"}  # served by when nobody else is left
+        found = {name: state for name, state in found.items() if name not in spare}
+        for name in needed:
             if name not in found:
                 raise DestinationNotFound(
                     f"backend {self._backend!r} has no server {name!r}; there are {', '.join(found) or 'none'}"
@@ -135,16 +142,22 @@ class HAProxyRouter:
     def _share(self, servers: Mapping[str, tuple[int, bool]]) -> float:
         weights = {name: 0 if down else weight for name, (weight, down) in servers.items()}
         total = sum(weights.values())
-        return 100 * sum(weights[name] for name in self._canary) / total if total else 0.0
+        return 100 * sum(weights.get(name, 0) for name in self._canary) / total if total else 0.0
 
     def get_weight(self) -> WeightReading:
         """The canary's share of the weights of all servers in the backend."""
-        percent = self._share(self._servers())
+        percent = self._share(self._servers((*self._stable, *self._canary)))
         return WeightReading(percent=percent, per_route={self._backend: percent})
 
     def _wanted(self, percent: float, servers: Mapping[str, tuple[int, bool]]) -> dict[str, int]:
         """The new weight of each server: whole numbers up to 256 whose shares are exact."""
-        if others := set(servers) - set(self._stable) - set(self._canary):
+        others = set(servers) - set(self._stable) - set(self._canary)
+        if percent == 0 and (others or not {*self._stable, *self._canary} <= set(servers)):  # can always be written
+            mine = [name for name in self._canary if name in servers]
+            serving = any(weight and not down for name, (weight, down) in servers.items() if name not in mine)
+            rest = {} if serving else dict.fromkeys((name for name in self._stable if name in servers), 100)
+            return {**dict.fromkeys(mine, 0), **rest}
+        if others:
             raise NotEnoughWeight(
                 f"backend {self._backend!r} has other servers, {', '.join(sorted(others))}; count them to a side"
             )
@@ -173,7 +186,7 @@ class HAProxyRouter:
         return self._set(percent, expect, maintenance=False)
 
     def _set(self, percent: float, expect: float | None, *, maintenance: bool) -> bool:
-        servers = self._servers()
+        servers = self._servers((*self._stable, *self._canary) if percent > 0 else self._canary[:1])
         now = self._share(servers)
         if expect is not None and not same_weight(now, expect):
             raise DriftDetected(f"haproxy: {now:g} % is in force, {expect:g} % was expected")
@@ -183,8 +196,16 @@ class HAProxyRouter:
             changed = []  # other weights of the same share
         changed.sort(key=lambda name: servers[name][0] - new[name])
         # a server that comes out of maintenance does so with its new weight; one that goes into it goes last
-        wake = [f"set server {self._backend}/{name} state ready" for name in self._canary if servers[name][1]]
-        lower = [f"set server {self._backend}/{name} state maint" for name in self._canary if not servers[name][1]]
+        wake = [
+            f"set server {self._backend}/{name} state ready"
+            for name in self._canary
+            if servers.get(name, (0, False))[1]
+        ]
+        lower = [
+            f"set server {self._backend}/{name} state maint"
+            for name in self._canary
+            if not servers.get(name, (0, True))[1]
+        ]
         commands = [f"set server {self._backend}/{name} weight {new[name]}" for name in changed]
         if maintenance:
             commands += lower
@@ -205,10 +226,9 @@ class HAProxyRouter:
 
     def leftovers(self) -> tuple[Residual, ...]:
         """Cookies and stick tables that keep clients on the canary."""
-        text = self._ask("show stat").removeprefix("# ")
         found = []
-        for row in csv.DictReader(io.StringIO(text)):
-            if row.get("pxname") == self._backend and row.get("svname") in self._canary and row.get("cookie"):
+        for row in self._stat():
+            if row.get("svname") in self._canary and row.get("cookie"):
                 reason = "cookie keeps its clients at weight 0 and in drain; `maintenance: true` moves them"
                 found.append(Residual(place=f"server {row['svname']}", reason=reason))
         for line in self._ask("show table").splitlines():

@@ -92,9 +92,10 @@ class NginxRouter:
         return blocks[0]
 
     def _line(self, text: str) -> re.Match[str]:
-        """The canary's part of the block; a comment stands for 0 %."""
+        """The canary's part of the block; a comment stands for 0 %, `*` for what the others leave."""
         block = self._block(text)
-        pattern = re.compile(rf"(?P<off>#\s*)?(?P<percent>\d+(?:\.\d+)?)%\s+{re.escape(self._canary)}\s*;")
+        name = re.escape(self._canary)
+        pattern = re.compile(rf"(?P<off>#\s*)?(?P<share>\d+(?:\.\d+)?%|\*)\s+(?P<name>{name}|\"{name}\"|'{name}')\s*;")
         lines = list(pattern.finditer(text, block.start("body"), block.end("body")))
         if len(lines) != 1:
             raise DestinationNotFound(
@@ -105,9 +106,23 @@ class NginxRouter:
 
     def get_weight(self) -> WeightReading:
         """The percentage in the file."""
-        line = self._line(self._read())
-        percent = 0.0 if line["off"] else float(line["percent"])
+        text = self._read()
+        line = self._line(text)
+        percent = (
+            0.0 if line["off"] else 100.0 - self._others(text) if line["share"] == "*" else float(line["share"][:-1])
+        )
         return WeightReading(percent=percent, per_route={self._variable: percent})
+
+    def _parts(self, text: str) -> list[re.Match[str]]:
+        """The parts of the block that are not the canary's and count."""
+        block = self._block(text)
+        pattern = re.compile(r"(?P<share>\d+(?:\.\d+)?%|\*)\s+(?P<name>[^\s;]+)\s*;")
+        parts = pattern.finditer(text, block.start("body"), block.end("body"))
+        return [one for one in parts if one["name"].strip("\"'") != self._canary and not _commented(text, one.start())]
+
+    def _others(self, text: str, but: str | None = None) -> float:
+        """What other values than the canary have in percent, but this one."""
+        return sum(float(one["share"][:-1]) for one in self._parts(text) if one["share"] != "*" and one["name"] != but)
 
     def set_weight(self, percent: float, *, expect: float | None = None) -> bool:
         """Edit, test, reload."""
@@ -120,14 +135,12 @@ class NginxRouter:
             return False
         if abs(100 * percent - round(100 * percent)) > 1e-9:
             raise NotEnoughWeight(f"{percent:g} % cannot be written; nginx has two decimals")
-        line, block = self._line(text), self._block(text)
-        parts = re.findall(r"(\d+(?:\.\d+)?)%\s+(\S+?)\s*;", _without_comments(block["body"]))
-        last = self._without_rest(text, block)
-        fixed = {self._canary, *(() if last is None else (last["name"],))}
-        others = sum(float(share) for share, name in parts if name not in fixed)
-        if others + percent > 100:
+        line = self._line(text)
+        last = self._without_rest(text)
+        others = self._others(text, None if last is None else last["name"])
+        if percent > 0 and others + percent > 100:
             raise NotEnoughWeight(f"{percent:g} % and {others:g} % of other values are more than 100 %")
-        part = f"{percent:g}% {self._canary};"
+        part = f"{percent:g}% {line['name']};"
         if percent == 0:
             rest = text[line.end() :].split("\n", 1)[0].split("#", 1)[0]
             part = f"# {part}" + ("\n" if rest.strip() else "")  # a comment must not swallow what follows
@@ -152,11 +165,9 @@ class NginxRouter:
             raise
         return True
 
-    def _without_rest(self, text: str, block: re.Match[str]) -> re.Match[str] | None:
-        """The last part of a block that is not the canary's, where no `*` takes what the percents leave."""
-        pattern = re.compile(r"(?P<share>\d+(?:\.\d+)?%|\*)\s+(?P<name>[^\s;]+)\s*;")
-        parts = pattern.finditer(text, block.start("body"), block.end("body"))
-        others = [one for one in parts if one["name"] != self._canary and not _commented(text, one.start())]
+    def _without_rest(self, text: str) -> re.Match[str] | None:
+        """The last part of a block that is not the canary's, where no `*` of another takes what the percents leave."""
+        others = self._parts(text)
         return others[-1] if others and not any(one["share"] == "*" for one in others) else None
 
     def _put(self, text: str) -> None:

@@ -189,8 +189,13 @@ def changes(kind: Kind, obj: Object, target: Target, percent: float) -> list[Ope
             continue
         if route.unwritable:
             raise NotWeighted(f"{kind.places} {route.name!r}: {route.unwritable}")
+        for side, name in (("stable", target.stable), ("canary", target.canary)):
+            if percent > 0 and (count := len(route.side(side))) > 1:
+                raise AmbiguousRoute(f"{kind.places} {route.name!r} lists {side} {name!r} {count} times")
         stable, canary = route.side("stable")[0], route.side("canary")[0]
-        new = dict(zip((stable, canary), _split(kind, route, percent), strict=True))
+        new = dict.fromkeys(route.side("canary"), 0.0) | dict(
+            zip((stable, canary), _split(kind, route, percent), strict=True)
+        )
         if kind.annotation is not None:
             return _in_annotation(kind, obj, target, route, new)
         operations.append({"op": "test", "path": _pointer(route.pointer), "value": list(route.listed)})
@@ -313,8 +318,6 @@ def selected(kind: Kind, obj: Object, target: Target) -> list[Route]:
                     f"{kind.places} {route.name!r} of {called} has no {side} destination {name!r}; add it with weight "
                     f"{0 if side == 'canary' else 100} (none is invented: its port and subset are not known)"
                 )
-            if count > 1:
-                raise AmbiguousRoute(f"{kind.places} {route.name!r} of {called} lists {side} {name!r} {count} times")
     return chosen
 
 
@@ -332,8 +335,9 @@ def _in_its_unit(kind: Kind, route: Route, weight: float) -> str | float:
 def _split(kind: Kind, route: Route, percent: float) -> tuple[float, float]:
     """The new weights of stable and canary."""
     others = [one.weight for one in route.destinations if not one.side]
-    if percent == 0 and others:  # can always be written: what the canary had goes to stable
-        both = sum(one.weight for one in route.destinations if one.side)
+    if percent == 0 and len(route.destinations) > 2:  # can always be written: what the canary had goes to stable
+        first = route.side("stable")[0]
+        both = route.destinations[first].weight + sum(one.weight for one in route.destinations if one.side == "canary")
         return both if kind.largest is None else min(both, kind.largest), 0.0
     unit = 1000 if _in_thousandths(kind, route) else 100 if kind.hundredths else 1
     if not others:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from canary_judge.errors import Conflict, DriftDetected, RouteNotFound
@@ -11,7 +11,7 @@ from canary_judge.routers.kubernetes import Ref
 from canary_judge.routers.weighted import patched
 from canary_judge.routing import TrafficRouter
 
-__all__ = ["MemoryStore", "RouterHarness", "router_checks"]
+__all__ = ["MemoryStore", "OddRouterHarness", "RouterHarness", "router_checks"]
 
 
 class RouterHarness(Protocol):
@@ -19,6 +19,14 @@ class RouterHarness(Protocol):
 
     def router(self, percent: float) -> TrafficRouter:
         """A router with this weight in force."""
+        ...
+
+
+class OddRouterHarness(RouterHarness, Protocol):
+    """A harness that also knows states in which others leave what is driven (optional)."""
+
+    def odd(self) -> Iterable[tuple[str, TrafficRouter]]:
+        """What is odd, and a router over it: a third destination, fractions, units that no rollout writes."""
         ...
 
 
@@ -67,6 +75,7 @@ def router_checks() -> tuple[Callable[[RouterHarness], None], ...]:
         check_that_what_is_no_share_is_refused,
         check_that_a_rollback_ends_at_zero_and_may_be_repeated,
         check_that_a_rollback_asks_for_no_weight,
+        check_that_zero_can_always_be_written,
         check_that_verify_tells_one_weight_from_another,
     )
 
@@ -152,6 +161,18 @@ def check_that_a_rollback_asks_for_no_weight(harness: RouterHarness) -> None:
         router = harness.router(percent)
         router.rollback()
         _reads(router, 0)
+
+
+def check_that_zero_can_always_be_written(harness: RouterHarness) -> None:
+    """No exactness, no foreign destination and no unit stands in the way of a rollback (`OddRouterHarness.odd`)."""
+    for what, router in getattr(harness, "odd", tuple)():
+        try:
+            router.rollback()
+        except Exception as error:
+            raise AssertionError(f"{what}: the rollback is refused: {error}") from error
+        found = router.get_weight().percent
+        _expect(found is not None and found < 0.01, f"{what}: {found} % is read after the rollback")
+        _expect(not router.rollback().changed, f"{what}: a second rollback says that it changed something")
 
 
 def check_that_verify_tells_one_weight_from_another(harness: RouterHarness) -> None:

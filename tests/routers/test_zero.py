@@ -1,0 +1,199 @@
+"""0 can always be written: on every kind of object, and on proxies as others leave them, counted by requests."""
+
+import contextlib
+import copy
+import http.client
+import json
+import subprocess
+from collections import Counter
+
+import pytest
+
+from canary_judge.errors import RouterError
+from canary_judge.routers.envoy import EnvoyFile, EnvoyRuntime
+from canary_judge.routers.haproxy import HAProxyRouter
+from canary_judge.routers.ingress import PREFIX
+from canary_judge.routers.kinds import KINDS
+from canary_judge.routers.nginx import NginxRouter
+from canary_judge.routers.stores import HttpStore
+from canary_judge.routers.weighted import Target, reading
+from canary_judge.testing.routers import check_that_zero_can_always_be_written
+from tests import proxies
+from tests.routers.api_server import ApiServer
+from tests.routers.test_conformance import CASES, WORKING, objects_of, ref_of, router_of
+from tests.routers.test_proxies import Upstream
+
+ODD = {"sevenths": (4, 3, 11), "tiny": (1, 1, 250), "all of it": (0, 1, 0), "hundredths": (99, 1, 37)}
+
+
+def odd_object(name, weights):
+    """The object of a case with weights that no rollout writes, for stable, canary and whoever else there is."""
+    case = copy.deepcopy(CASES[name])
+    obj = case["object"]
+    if case["router"] == "ingress-nginx":
+        obj["metadata"]["annotations"][f"{PREFIX}/canary-weight"] = str(weights[1])
+        obj["metadata"]["annotations"][f"{PREFIX}/canary-weight-total"] = "777"
+        return case
+    kind = KINDS[case["router"]]
+    target = Target(**{**case["target"], "routes": tuple(case["target"].get("routes", ()))})
+    text = None
+    if kind.annotation is not None:
+        text = kind.annotation.format(action=target.action)
+    for route in list(kind.routes(obj, target)):
+        inner = json.loads(obj["metadata"]["annotations"][text]) if text else obj
+        for index, one in enumerate(route.destinations):
+            if len(route.destinations) < 2:
+                continue
+            place = inner
+            for part in (*route.pointer, index) if one.pointer is None else one.pointer:
+                place = place[part]
+            weight = weights[("stable", "canary", "").index(one.side)]
+            thousandths = str(place.get(kind.weight, "")).endswith("m")
+            place[route.weight or kind.weight] = f"{weight}m" if thousandths else weight
+        if text:
+            obj["metadata"]["annotations"][text] = json.dumps(inner)
+    assert reading(kind, obj, target).percent != 0
+    return case
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_from_any_weights_of_any_kind(name):
+    class Harness:
+        def router(self, percent):
+            raise NotImplementedError
+
+        def odd(self):
+            for what, weights in ODD.items():
+                case = odd_object(name, weights)
+                server = ApiServer(objects_of(case))
+                try:
+                    ref_of(case["object"])
+                    yield what, router_of(case, HttpStore(server.url))
+                finally:
+                    server.close()
+
+    check_that_zero_can_always_be_written(Harness())
+
+
+def test_the_check_finds_a_router_that_refuses():
+    class Stubborn:
+        def rollback(self):
+            raise ValueError("not exactly")
+
+    class Harness:
+        def odd(self):
+            return [("thirds", Stubborn())]
+
+    with pytest.raises(AssertionError, match="thirds: the rollback is refused: not exactly"):
+        check_that_zero_can_always_be_written(Harness())
+
+
+# --- by requests, on proxies as others leave them -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def upstreams():
+    started = [Upstream("stable"), Upstream("canary"), Upstream("other")]
+    yield [one.port for one in started]
+    for one in started:
+        one.close()
+
+
+def send(port, requests=2000):
+    seen = Counter()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    for _ in range(requests):
+        connection.request("GET", "/")
+        try:
+            answer = connection.getresponse()
+        except http.client.RemoteDisconnected:  # an idle connection that a reload has closed
+            connection.close()
+            connection.request("GET", "/")
+            answer = connection.getresponse()
+        seen[answer.read().decode() if answer.status == 200 else answer.status] += 1
+    connection.close()
+    return seen
+
+
+def check_by_requests(router, port):
+    """0 failed, and none at the canary: nothing was reported that would lead there."""
+    report = router.rollback()
+    assert router.verify(0, timeout=10)
+    assert router.get_weight().percent == 0
+    assert report.residuals == ()
+    seen = send(port)
+    assert set(seen) <= {"stable", "other"}, seen
+    assert sum(seen.values()) == 2000
+
+
+NGINX = {
+    "no star, stable named": "    25% canary;\n    50% stable;\n",
+    "no star, adds up": "    25% canary;\n    75% stable;\n",
+    "a comment behind": "    25% canary; # since Monday\n    * stable; # 75%\n",
+    "quoted": '    25% "canary";\n    * "stable";\n',
+    "the canary last": "    60.5% stable;\n    * canary;\n",
+}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("what", NGINX)
+def test_nginx(what, upstreams, tmp_path):
+    with proxies.nginx(tmp_path, upstreams[:2]) as (port, path, command, pid):
+        path.write_text(f'split_clients "${{request_id}}" $variant {{\n{NGINX[what]}}}\n')
+        subprocess.run([*command, "-s", "reload"], check=True, timeout=10)
+        router = NginxRouter(path, command=command, pid=pid)
+        check_by_requests(router, port)
+
+
+HAPROXY = {
+    "scaled out": ["server stable-2 127.0.0.1:{other} weight 60"],
+    "a backup": ["server spare 127.0.0.1:{other} weight 1 backup"],
+    "a stranger without weight": ["server legacy 127.0.0.1:{other}"],
+}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("what", HAPROXY)
+def test_haproxy(what, upstreams, tmp_path):
+    more = [line.format(other=upstreams[2]) for line in HAPROXY[what]]
+    with proxies.haproxy(tmp_path, upstreams[:2], canary=25, more=more) as (port, address):
+        assert send(port, 400)["canary"] > 0
+        check_by_requests(HAProxyRouter(address, "app"), port)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("layer", [{"split.rt.stable": 75, "split.rt.canary": 25}, {"split": {"rt.canary": 40}}, {}])
+def test_envoy_by_keys(layer, upstreams, tmp_path):
+    """Flat keys, half of the keys, none: by the file that Envoy watches, and by its admin interface."""
+    with contextlib.ExitStack() as stack:
+        port, admin, path = stack.enter_context(proxies.envoy(tmp_path, upstreams[:2], canary=25, mode="rtds"))
+        plain = json.loads(path.read_text())
+        plain["resources"][0]["layer"] = layer
+        beside = path.with_name("next.json")
+        beside.write_text(json.dumps(plain))
+        beside.replace(path)
+        router = EnvoyFile(path, kind="rtds", admin=admin, prefix="split.rt")
+        check_by_requests(router, port)
+        check_by_requests(EnvoyRuntime(admin, "split.rt"), port)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("others", [1, 900])
+def test_envoy_with_a_third_cluster(others, upstreams, tmp_path):
+    with proxies.envoy(tmp_path, upstreams[:2], canary=25, mode="rds") as (port, admin, path):
+        plain = json.loads(path.read_text())
+        (route,) = plain["resources"][0]["virtual_hosts"][0]["routes"]
+        clusters = route["route"]["weighted_clusters"]["clusters"]
+        clusters.append({"name": "stable", "weight": others})  # listed twice, as by a generator
+        clusters[1]["weight"] = 7
+        beside = path.with_name("next.json")
+        beside.write_text(json.dumps(plain))
+        beside.replace(path)
+        check_by_requests(EnvoyFile(path, kind="rds", admin=admin), port)
+
+
+def test_a_layer_in_which_something_stands_in_the_way_is_named(tmp_path):
+    path = tmp_path / "layer.json"
+    path.write_text(json.dumps({"resources": [{"layer": {"split": 5}}]}))
+    with pytest.raises(RouterError, match="a value at 'split'"):
+        EnvoyFile(path, kind="rtds", prefix="split.rt").rollback()
