@@ -1,7 +1,8 @@
+# PYTHON_ARGCOMPLETE_OK
 """The command line: judge, watch, rollout, router, control, plan, check, presets, schema, demo, kayenta.
 
 Exit codes of `judge` and `watch`: 0 pass, 2 fail, 3 marginal, 4 marginal for want of evidence, 1 error. Of `rollout`:
-0 promoted, 2 rolled back, 3 stopped or interrupted, 1 error.
+0 promoted, 2 rolled back or frozen, 3 stopped or interrupted, 5 superseded, 1 error.
 """
 
 from __future__ import annotations
@@ -66,6 +67,10 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; nothing but a bug ends in a traceback."""
     parser, given = _parser(), sys.argv[1:] if arguments is None else list(arguments)
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks what could come next
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
     if not given:
         parser.print_help()
         return exit_codes.ERROR

@@ -44,7 +44,7 @@ from canary_judge.stats.sample_sizes import (
     sign_sample_size,
     t_sample_size,
 )
-from canary_judge.wording import span, wait
+from canary_judge.wording import html_table, span, wait
 
 __all__ = ["WEIGHTS", "MetricPlan", "Plan", "plan", "plan_to_json"]
 
@@ -119,11 +119,26 @@ class Plan:
         times = [self.seconds(weight) for weight in self.weights]
         return any(time is not None and time <= _DAY for time in times)
 
-    def explain(self) -> str:
-        """The plan as text."""
+    def _title(self) -> str:
+        return f"{self.name}: time until a harmless canary is shown to be within its margins, power {self.power:.0%}"
+
+    def _table(self) -> list[list[str]]:
         head = ["metric", "measured", *(f"{weight:g} %" for weight in self.weights)]
         rows = [[one.name, one.measured, *(_time(seconds) for seconds in one.seconds)] for one in self.metrics]
-        rows.append(["all gates", "", *(_time(self.seconds(weight)) for weight in self.weights)])
+        return [head, *rows, ["all gates", "", *(_time(self.seconds(weight)) for weight in self.weights)]]
+
+    def __str__(self) -> str:
+        """Name, and the time at each weight."""
+        times = ", ".join(f"{_time(self.seconds(weight))} at {weight:g} %" for weight in self.weights)
+        return f"{self.name}: safety shown after {times}"
+
+    def _repr_html_(self) -> str:
+        head, *rows = self._table()
+        return html_table(self._title(), head, rows, self._conclusions())
+
+    def explain(self) -> str:
+        """The plan as text."""
+        head, *rows = self._table()
         widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
 
         def line(row: Sequence[str]) -> str:
@@ -131,7 +146,7 @@ class Plan:
             return "  ".join([*left, *(cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True))])
 
         lines = [
-            f"{self.name}: time until a harmless canary is shown to be within its margins, power {self.power:.0%}",
+            self._title(),
             f"measured on the baseline, {self.start} to {self.end}",
             "",
             *(line(row).rstrip() for row in (head, *rows)),

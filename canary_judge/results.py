@@ -322,6 +322,11 @@ class MetricResult:
         """Name and `short`."""
         return f"{self.name}: {self.short}"
 
+    def _repr_html_(self) -> str:
+        from canary_judge import report
+
+        return report.metric_to_html(self)
+
     @property
     def short(self) -> str:
         """Outcome, effect and margin in at most 60 characters, for a line of a log or a chat."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from canary_judge.results import Comparison, LookInfo, MetricResult, Scale, TrafficSplit
 
@@ -13,6 +14,7 @@ __all__ = [
     "count",
     "effect",
     "facts",
+    "html_table",
     "interval",
     "level",
     "printable",
@@ -40,6 +42,30 @@ def printable(text: str) -> str:
     """
     return _UNSHOWN.sub(
         lambda found: found[0].encode("unicode_escape", "surrogatepass").decode().replace("\\r", "\\x0d"), text
+    )
+
+
+def html_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], notes: Iterable[str] = ()) -> str:
+    """A self-contained fragment for notebooks, in the colours of the page around it.
+
+    Examples:
+        >>> html_table("shop", ["metric"], [["a < b"]])[-60:]
+        "style='padding:3px 12px 3px 0'>a &lt; b</td></tr></table></div>"
+    """
+    cell = "style='padding:3px 12px 3px 0'"
+    body = "".join(
+        f"<tr style='border-top:1px solid rgba(128,128,128,.35)'>"
+        f"{''.join(f'<td {cell}>{html.escape(text)}</td>' for text in row)}</tr>"
+        for row in rows
+    )
+    heads = "".join(f"<th style='text-align:left;padding:3px 12px 3px 0'>{html.escape(text)}</th>" for text in head)
+    below = "".join(f"<div style='opacity:.75'>{html.escape(note)}</div>" for note in notes if note)
+    return (
+        "<div style='font-family:system-ui,sans-serif;font-size:13px;line-height:1.4;color:inherit;"
+        "background:transparent;padding:10px;max-width:1100px;overflow-x:auto'>"
+        f"<b style='font-size:15px'>{html.escape(title)}</b>"
+        "<table style='border-collapse:collapse;font-size:12px;color:inherit'>"
+        f"<tr>{heads}</tr>{body}</table>{below}</div>"
     )
 
 

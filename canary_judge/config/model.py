@@ -201,6 +201,16 @@ class JudgeConfig(StrictModel):
             }
         )
 
+    def __str__(self) -> str:
+        """Name, and how many metrics."""
+        many = "" if len(self.metrics) == 1 else "s"
+        return f"{self.name}: {len(self.metrics)} metric{many}, every {format_duration(self.interval)}"
+
+    def _repr_html_(self) -> str:
+        from canary_judge import report
+
+        return report.config_to_html(self)
+
     @property
     def interval_level(self) -> float:
         """Two-sided confidence level of the intervals that are shown: it mirrors the larger of the error rates."""

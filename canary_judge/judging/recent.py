@@ -42,6 +42,8 @@ _FEWEST_INTERVALS = 2
 _HOPELESS = 0.5
 # Standard errors of the baseline's rate.
 _FAR_BELOW = 3.0
+# So much of the data is a beginning with which the rest can be compared in words.
+_A_BEGINNING = 0.05
 # One look also asks the last half, quarter, ... of the window; half of the error is theirs, in equal parts.
 _PARTS = (2, 4, 8, 16)
 _WHOLE, _OF_PART = 2.0, 2.0 * len(_PARTS)
@@ -355,7 +357,8 @@ def _with_late(look: Look, counts: Counts, recent: Recent, late: StartEvidence) 
     after, before = (counts.select(both & part).total() for part in (index >= late.since, index < late.since))
     length = (index.size - late.since) * look.config.interval
     change = ""
-    if _ratio(before) is not None:
+    # a fault that was there from nearly the beginning has no "before"
+    if _ratio(before) is not None and late.since >= index.size * _A_BEGINNING:
         earlier = f"{_told(before)} in the {format_duration(late.since * look.config.interval)} before"
         change = f"worse in the last {format_duration(length)} ({_told(after)}), {earlier}"
     return replace(recent, shown=False, worse_seconds=length / timedelta(seconds=1), change=change)

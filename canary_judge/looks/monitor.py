@@ -28,6 +28,7 @@ from canary_judge.series import (
     moment_from,
     percent_from,
 )
+from canary_judge.wording import html_table
 
 __all__ = ["Monitor"]
 
@@ -97,6 +98,26 @@ class Monitor:
         aligned = Window(start, start + self.config.interval).aligned(self.config.interval).start
         self._state = MonitorState(start=aligned, horizon=self._horizon, warm_until=warmup_intervals(self.config))
         return self._state
+
+    def __repr__(self) -> str:
+        """Of what, since when, and how far it is."""
+        if self._state is None:
+            return f"Monitor({self.config.name!r}, no look yet)"
+        planned = "" if self._state.horizon is None else f" of {self._state.horizon}"
+        since = f"{self._state.start:%Y-%m-%d %H:%M:%S}"
+        return f"Monitor({self.config.name!r}, {self._state.consumed}{planned} intervals since {since})"
+
+    def _repr_html_(self) -> str:
+        state = self._state
+        rows = [
+            ["intervals seen", "none" if state is None else f"{state.consumed:,}"],
+            ["planned end", "none" if self._horizon is None else f"after {self._horizon:,} intervals"],
+            ["length of one", format_duration(self.config.interval)],
+            ["since", "-" if state is None else f"{state.start:%Y-%m-%d %H:%M:%S %Z}"],
+            ["canary", ", ".join(f"{name} {value}" for name, value in self.config.canary.items()) or "-"],
+            ["metrics", ", ".join(metric.name for metric in self.config.metrics)],
+        ]
+        return html_table(f"Monitor of {self.config.name}", ["", ""], rows)
 
     @property
     def start(self) -> datetime | None:

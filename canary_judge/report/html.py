@@ -6,10 +6,13 @@ import html
 import math
 from collections.abc import Iterable
 
+from canary_judge.config.model import JudgeConfig
 from canary_judge.report.rows import COLUMNS, Tone, headline, missing, reasons, row, standing, subtitle, tone, warnings
 from canary_judge.results import Judgement, MetricResult, Role, Scale
+from canary_judge.series import format_duration
+from canary_judge.wording import html_table
 
-__all__ = ["to_html"]
+__all__ = ["config_to_html", "metric_to_html", "to_html"]
 
 # The picture's ends, in margins from no effect.
 _FIRST, _LAST = -2.0, 4.0
@@ -41,6 +44,32 @@ def to_html(judgement: Judgement) -> str:
         "<table style='border-collapse:collapse;font-size:12px;color:inherit'>"
         f"<tr>{head}</tr>{rows}</table>{more}</div>"
     )
+
+
+def metric_to_html(metric: MetricResult) -> str:
+    """One metric for a notebook: the row of the judgement, why, and what is missing."""
+    head = "".join(
+        f"<th style='text-align:left;padding:3px 10px 3px 0'>{name}</th>"
+        for name in ("metric", "outcome", *COLUMNS, "0 &#8596; margin")
+    )
+    more = [metric.reason, *(() if metric.shortfall is None else (str(metric.shortfall.text),)), *metric.warnings]
+    return (
+        "<div style='font-family:system-ui,sans-serif;font-size:13px;line-height:1.4;color:inherit;"
+        "background:transparent;padding:10px;max-width:1100px;overflow-x:auto'>"
+        "<table style='border-collapse:collapse;font-size:12px;color:inherit'>"
+        f"<tr>{head}</tr>{_html_row(metric)}</table><ul style='margin:8px 0'>{_items(more)}</ul></div>"
+    )
+
+
+def config_to_html(config: JudgeConfig) -> str:
+    """A config for a notebook: a row for each metric."""
+    rows = [
+        [one.name, one.kind, one.harm.value, one.margin or "-", f"{one.limit or '-'}", one.role.value, one.source]
+        for one in config.metrics
+    ]
+    rates = f"false alarms {config.false_alarm_rate:.3g}, false passes {config.false_pass_rate:.3g}"
+    head = ["metric", "kind", "harm", "margin", "limit", "role", "source"]
+    return html_table(config.name, head, rows, [f"every {format_duration(config.interval)}; {rates}"])
 
 
 def _items(texts: Iterable[str]) -> str:
