@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from canary_judge import Monitor, Window, judge, plan
+from canary_judge import Monitor, Window, advise, judge, plan
 from canary_judge.testing import simulated_world
 
 START = simulated_world(seed=1).clock.now()
@@ -43,6 +43,13 @@ def test_a_plan_is_a_line_and_a_table(world):
     found = plan(world.config, world.source, Window(START, START + timedelta(hours=1)), weights=[5, 25])
     assert str(found).startswith("simulated shop: safety shown after ")
     assert "all gates" in found._repr_html_()
+
+
+def test_advice_is_lines_and_a_list(world):
+    found = advise(world.config)
+    assert str(found).splitlines()[0].startswith("- no metric is marked `business: true`")
+    assert found._repr_html_().count("<li>") == len(found)
+    assert str(type(found)()) == "nothing to advise"
 
 
 def test_one_metric_is_a_row_with_its_reason(judgement):

@@ -7,6 +7,7 @@ References:
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from canary_judge.config.metrics import Metric
     from canary_judge.config.model import JudgeConfig
 
-__all__ = ["PLACEHOLDER", "Advice", "advise"]
+__all__ = ["PLACEHOLDER", "Advice", "AdviceList", "advise"]
 
 # In place of a query that somebody has to write.
 PLACEHOLDER = "CHANGE_ME_"
@@ -51,7 +52,20 @@ class Advice:
         return self.text if self.metric is None else f"{self.metric}: {self.text}"
 
 
-def advise(config: JudgeConfig) -> tuple[Advice, ...]:
+class AdviceList(tuple[Advice, ...]):
+    """Pieces of advice: a tuple that is read as lines, and as a list in a notebook."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "\n".join(f"- {one} [{one.code}]" for one in self) or "nothing to advise"
+
+    def _repr_html_(self) -> str:
+        items = "".join(f"<li>{html.escape(str(one))} <code>{html.escape(one.code)}</code></li>" for one in self)
+        return f"<ul style='margin:0;color:inherit'>{items}</ul>" if items else "<i>nothing to advise</i>"
+
+
+def advise(config: JudgeConfig) -> AdviceList:
     """Warnings on a config; what only the data can tell (traffic, dependence) is in `plan` and in the judgement.
 
     Examples:
@@ -66,7 +80,7 @@ def advise(config: JudgeConfig) -> tuple[Advice, ...]:
     found = [Advice(code=code, metric=None, text=text) for code, text in _of_the_whole(config)]
     for metric in config.metrics:
         found += [Advice(code=code, metric=metric.name, text=text) for code, text in _of_one(config, metric)]
-    return tuple(found)
+    return AdviceList(found)
 
 
 def _of_the_whole(config: JudgeConfig) -> Iterator[tuple[str, str]]:
