@@ -17,7 +17,7 @@ from typing import NoReturn
 from canary_judge._version import __version__
 from canary_judge.commands import configs, exit_codes, judging, kayenta, rollout, routers, watch
 from canary_judge.errors import CanaryJudgeError
-from canary_judge.wording import printable
+from canary_judge.untrusted import printable
 
 __all__ = ["main"]
 

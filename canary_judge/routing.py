@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -67,7 +67,7 @@ class Ahead:
     def key(self) -> str:
         """What tells it from another one, as a part of a name."""
         kind = "mirror" if self.mirror is not None else "match"
-        return f"{kind}-{hashlib.sha256(str(self).encode()).hexdigest()[:8]}"
+        return f"{kind}-{zlib.crc32(str(self).encode()):08x}"
 
     def __str__(self) -> str:
         if self.mirror is not None:

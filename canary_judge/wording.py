@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from canary_judge.results import Comparison, LookInfo, MetricResult, Scale, TrafficSplit
@@ -17,7 +16,6 @@ __all__ = [
     "html_table",
     "interval",
     "level",
-    "printable",
     "short",
     "sides",
     "sizes",
@@ -27,22 +25,6 @@ __all__ = [
 ]
 
 _SHORT = 60
-# Controls but tab and line feed, line and paragraph separators, marks of direction, halves of surrogate pairs.
-_UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def printable(text: str) -> str:
-    r"""Text from elsewhere as it may be shown: what moves the cursor, hides or is no character is written as an escape.
-
-    Line ends stay; who shows one line splits there.
-
-    Examples:
-        >>> printable("v2\x1b[2J\rPASS")
-        'v2\\x1b[2J\\x0dPASS'
-    """
-    return _UNSHOWN.sub(
-        lambda found: found[0].encode("unicode_escape", "surrogatepass").decode().replace("\\r", "\\x0d"), text
-    )
 
 
 def html_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], notes: Iterable[str] = ()) -> str:

@@ -46,6 +46,11 @@ def loaded_after(code):
     return set(done.stdout.strip().split("\n")[-1].split("|"))
 
 
+def test_help_and_completion_cost_next_to_nothing():
+    loaded = loaded_after("from canary_judge.__main__ import _parser; _parser().format_help()")
+    assert not loaded & {"numpy", "scipy", "pandas", "pydantic", "requests", "yaml", "canary_judge.results"}
+
+
 def test_importing_the_package_costs_nothing():
     loaded = loaded_after("import canary_judge")
     assert not loaded & {"numpy", "scipy", "pandas", "pydantic", "requests", "yaml"}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from canary_judge.results import Judgement, Outcome, Role, Verdict
+if TYPE_CHECKING:
+    from canary_judge.results import Judgement
 
 __all__ = ["ERROR", "FAIL", "INSUFFICIENT", "LEFTOVERS", "MARGINAL", "PASS", "STOPPED", "SUPERSEDED", "tell"]
 
@@ -13,7 +15,6 @@ PASS, ERROR, FAIL, MARGINAL, INSUFFICIENT = 0, 1, 2, 3, 4
 STOPPED = LEFTOVERS = MARGINAL
 # Another revision is rolled out than the one that was judged.
 SUPERSEDED = 5
-_OF_VERDICT = {Verdict.PASS: PASS, Verdict.FAIL: FAIL, Verdict.MARGINAL: MARGINAL}
 
 
 def tell(judgement: Judgement) -> int:
@@ -21,6 +22,8 @@ def tell(judgement: Judgement) -> int:
 
     The queries that cannot work are named on standard error.
     """
+    from canary_judge.results import Outcome, Role, Verdict  # `--help` needs none of it
+
     broken = [one for one in judgement.metrics if one.outcome is Outcome.ERROR and one.role is not Role.WATCH]
     if broken and judgement.verdict is not Verdict.FAIL:
         for one in broken:
@@ -28,4 +31,4 @@ def tell(judgement: Judgement) -> int:
         return ERROR
     if judgement.verdict is Verdict.MARGINAL and not judgement.sufficient:
         return INSUFFICIENT
-    return _OF_VERDICT[judgement.verdict]
+    return {Verdict.PASS: PASS, Verdict.FAIL: FAIL, Verdict.MARGINAL: MARGINAL}[judgement.verdict]

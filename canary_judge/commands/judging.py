@@ -17,7 +17,6 @@ from canary_judge.commands.options import (
     width_out,
     window_of,
 )
-from canary_judge.series import Window
 
 __all__ = ["add_demo", "add_judge"]
 
@@ -54,6 +53,7 @@ def _judge(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from canary_judge.config.model import JudgeConfig
     from canary_judge.judging import judge
+    from canary_judge.series import Window
     from canary_judge.sources import FrameSource
 
     data = resources.files("canary_judge") / "data"

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from canary_judge.errors import ConfigError, DataError
-from canary_judge.series import MetricSource, Window, parse_duration
 
 if TYPE_CHECKING:
     from canary_judge.config.model import JudgeConfig
     from canary_judge.rollout.plan import RolloutPlan
+    from canary_judge.series import MetricSource, Window
 
 __all__ = [
     "add_output",
@@ -152,6 +152,7 @@ def _progress(done: int, total: int) -> None:
 
 def window_of(options: argparse.Namespace, config: JudgeConfig, sources: dict[str, MetricSource]) -> Window:
     """The window of the options; of a table the whole of it."""
+    from canary_judge.series import Window
     from canary_judge.sources import FrameSource
 
     if options.last is not None:
@@ -175,6 +176,8 @@ def duration_of(text: str | None, option: str) -> timedelta | None:
     """A positive duration; None without one."""
     if text is None:
         return None
+    from canary_judge.series import parse_duration  # with numpy; `--help` needs none
+
     try:
         length = parse_duration(text)
     except ValueError as error:

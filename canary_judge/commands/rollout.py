@@ -30,9 +30,7 @@ from canary_judge.commands.routers import pairs, preview, print_leftovers
 from canary_judge.commands.screen import Screen
 from canary_judge.errors import ConfigError
 from canary_judge.rollout.inbox import COMMANDS, send_command
-from canary_judge.routing import TrafficRouter, leftovers
-from canary_judge.series import format_duration
-from canary_judge.wording import printable
+from canary_judge.untrusted import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
     from canary_judge.rollout.controller import Controller
     from canary_judge.rollout.events import Event, RolloutResult
     from canary_judge.rollout.plan import RolloutPlan, Stage
+    from canary_judge.routing import TrafficRouter
 
 __all__ = ["add_control", "add_rollout"]
 
@@ -161,6 +160,8 @@ def _stop_on_signals(controller: Controller) -> None:
 
 def _dry_run(config: JudgeConfig, plan: RolloutPlan, router: TrafficRouter) -> int:
     from canary_judge.rollout.after import told
+    from canary_judge.routing import leftovers
+    from canary_judge.series import format_duration
 
     print(f"{config.name}: the canary has {router.get_weight()}; nothing is changed")
     for stage in plan.stages:
@@ -183,6 +184,8 @@ def _dry_run(config: JudgeConfig, plan: RolloutPlan, router: TrafficRouter) -> i
 
 def _conditions(plan: RolloutPlan, stage: Stage) -> str:
     """What it takes to leave a stage, in words."""
+    from canary_judge.series import format_duration
+
     if stage.weight >= 100:
         return ""
     shown = "safety" if (stage.needs or plan.needs) == "pass" else "no harm"

@@ -6,11 +6,13 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from canary_judge.commands.exit_codes import ERROR, LEFTOVERS
 from canary_judge.errors import ConfigError
-from canary_judge.routing import Residual, TrafficRouter, leftovers
+
+if TYPE_CHECKING:
+    from canary_judge.routing import Residual, TrafficRouter
 
 __all__ = ["add_router", "pairs", "preview", "print_leftovers"]
 
@@ -93,6 +95,8 @@ def _router(options: argparse.Namespace) -> TrafficRouter:
 
 def _get(options: argparse.Namespace) -> int:
     router = _router(options)
+    from canary_judge.routing import leftovers
+
     reading, past = router.get_weight(), leftovers(router)
     if options.format == "json":
         print(json.dumps({"percent": reading.percent, "per_route": dict(reading.per_route), "leftovers": _plain(past)}))

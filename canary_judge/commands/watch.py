@@ -27,11 +27,11 @@ from canary_judge.commands.options import (
     width_out,
 )
 from canary_judge.errors import ConfigError, DataError
-from canary_judge.results import Judgement
-from canary_judge.wording import printable
+from canary_judge.untrusted import printable
 
 if TYPE_CHECKING:
     from canary_judge.config.model import JudgeConfig
+    from canary_judge.results import Judgement
 
 __all__ = ["add_watch"]
 

@@ -6,7 +6,8 @@ from enum import StrEnum
 
 from canary_judge import wording
 from canary_judge.results import Comparison, Judgement, MetricResult, Outcome, Verdict
-from canary_judge.wording import effect, interval, level, printable, sides
+from canary_judge.untrusted import printable
+from canary_judge.wording import effect, interval, level, sides
 
 __all__ = ["COLUMNS", "Tone", "headline", "missing", "reasons", "row", "standing", "subtitle", "tone", "warnings"]
 

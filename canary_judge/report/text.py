@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from canary_judge.report.rows import COLUMNS, Tone, headline, missing, reasons, row, standing, subtitle, tone, warnings
 from canary_judge.results import Judgement, Outcome, Verdict
-from canary_judge.wording import printable
+from canary_judge.untrusted import printable
 
 __all__ = ["in_short", "to_board", "to_text"]
 

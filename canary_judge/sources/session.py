@@ -16,7 +16,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from canary_judge.errors import QueryError, SourceUnavailable
-from canary_judge.wording import printable
+from canary_judge.untrusted import printable
 
 __all__ = ["Bearer", "Session", "TooMuchError"]
 
