@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
+
+from canary_judge.errors import AmbiguousRoute, NotEnoughWeight, NotWeighted
 
 __all__ = [
     "Ahead",
@@ -16,6 +19,7 @@ __all__ = [
     "WeightReading",
     "check_percent",
     "leftovers",
+    "lowered",
     "same_weight",
 ]
 
@@ -100,6 +104,10 @@ class RollbackReport:
     changed: bool
     residuals: tuple[Residual, ...] = ()
 
+    def left(self) -> str:
+        """What still leads to the canary, a line each; empty when nothing does."""
+        return "".join(f"\n  still leads to the canary: {one}" for one in self.residuals)
+
 
 class TrafficRouter(Protocol):
     """What drives the traffic: four verbs. `canary_judge.testing.router_checks` tests an implementation."""
@@ -162,6 +170,28 @@ def leftovers(router: TrafficRouter) -> tuple[Residual, ...]:
         return tuple(find())
     except Exception as error:  # noqa: BLE001  (whatever it is: the weight is written, and this is said)
         return (Residual(place="leftovers", reason=f"cannot be told: {type(error).__name__}: {error}"),)
+
+
+def lowered(router: TrafficRouter, percent: float) -> RollbackReport:
+    """Bring the canary back to a weight; what has less already keeps that.
+
+    Where the router cannot write it, a whole percent below is written, and else 0. A router over others has a
+    `lower(percent)` of its own, which goes to each of them.
+    """
+    if percent == 0:
+        return router.rollback()
+
+    def lower(most: float) -> bool:
+        found = router.get_weight().percent
+        return (found is None or found > most) and router.set_weight(most)
+
+    for most in dict.fromkeys((percent, float(math.floor(percent)))):
+        try:
+            changed = bool(getattr(router, "lower", lower)(most))
+        except (NotEnoughWeight, NotWeighted, AmbiguousRoute):
+            continue
+        return RollbackReport(changed=changed, residuals=leftovers(router))
+    return router.rollback()
 
 
 def same_weight(one: float | None, other: float | None) -> bool:

@@ -32,7 +32,7 @@ def html_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], n
 
     Examples:
         >>> html_table("shop", ["metric"], [["a < b"]])[-60:]
-        "style='padding:3px 12px 3px 0'>a &lt; b</td></tr></table></div>"
+        "le='padding:3px 12px 3px 0'>a &lt; b</td></tr></table></div>"
     """
     cell = "style='padding:3px 12px 3px 0'"
     body = "".join(

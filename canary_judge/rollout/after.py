@@ -10,9 +10,10 @@ from canary_judge.config.metrics import Metric, RateMetric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.config.units import wider_margin
 from canary_judge.results import Role, Side
+from canary_judge.rollout.plan import RolloutPlan
 from canary_judge.series import MetricSource, Query, Result, Series, Window, format_duration
 
-__all__ = ["Earlier", "after_config", "told"]
+__all__ = ["Earlier", "after_config", "period", "told"]
 
 # Another hour has other traffic: what differs by less than this many margins may be the hour's.
 _WIDER = 2.0
@@ -33,6 +34,12 @@ def after_config(config: JudgeConfig) -> JudgeConfig:
         role = metric.role if margin is not None or metric.limit is not None else Role.WATCH
         metrics.append(metric.model_copy(update={"margin": margin, "role": role, "required": False}))
     return config.model_copy(update={"metrics": tuple(metrics), "traffic": None, "history": None, "warmup": None})
+
+
+def period(plan: RolloutPlan, config: JudgeConfig) -> timedelta:
+    """The length of the watch in whole intervals."""
+    assert plan.after is not None  # noqa: S101
+    return -(-plan.after // config.interval) * config.interval
 
 
 def told(config: JudgeConfig, length: timedelta) -> str:

@@ -14,11 +14,12 @@ from canary_judge.config.templates import render
 from canary_judge.errors import ConfigError, RouterError, SourceError
 from canary_judge.plugins import from_environment
 from canary_judge.results import Side
+from canary_judge.rollout.after import after_config
 from canary_judge.rollout.plan import Ready, RolloutPlan
 from canary_judge.routing import TrafficRouter
-from canary_judge.series import MetricSource, Query, Reading, Window
+from canary_judge.series import MetricSource, Query, Reading, Window, format_duration
 
-__all__ = ["check_plan", "output_of", "ready_query", "why_not_ready"]
+__all__ = ["Revision", "check_plan", "output_of", "ready_query", "why_not_ready"]
 
 _SECONDS = 30.0
 _SHOWN = 200
@@ -37,6 +38,16 @@ def check_plan(
     """
     if plan.ready is not None and plan.ready.query is not None:
         ready_query(plan.ready, config, source)
+    for command in (plan.revision, None if plan.ready is None else plan.ready.command):
+        from_environment(command or [], "rollout")
+    if plan.after is not None:
+        if plan.after < 2 * config.interval:
+            raise ConfigError(f"rollout.after: is shorter than two intervals of {format_duration(config.interval)}")
+        if not any(metric.role.decides for metric in after_config(config).metrics):
+            raise ConfigError(
+                "rollout.after: nothing could be judged at 100 %, where there is no baseline any more; give a metric a "
+                "`limit`, or leave `after` out"
+            )
     if any(stage.ahead for stage in plan.stages) and not getattr(router, "supports_ahead", False):
         raise ConfigError(
             "rollout.stages: this router can put no header, cookie or mirror before its weights; Istio's http routes "
@@ -50,18 +61,57 @@ def output_of(command: Sequence[str]) -> str:
     Raises:
         RouterError: It cannot be run, takes longer than 30 seconds, or exits with something else than 0.
     """
-    words = from_environment(list(command), "rollout")
     try:
+        words = from_environment(list(command), "rollout")
         ended = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False)  # noqa: S603  (the operator's own)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise RouterError(
-            f"{command[0]} cannot be run: {getattr(error, 'strerror', None) or type(error).__name__}"
-        ) from error
+    except Exception as error:
+        why = getattr(error, "strerror", None) or type(error).__name__
+        raise RouterError(f"{command[0]} cannot be run: {why}") from error
     text = ended.stdout.decode("utf-8", "replace").strip()
     if ended.returncode:
         said = " ".join((ended.stderr.decode("utf-8", "replace").strip() or text).split())[-_SHOWN:]
         raise RouterError(f"{command[0]} exits with {ended.returncode}{f': {said}' if said else ''}")
     return text
+
+
+class Revision:
+    """What is rolled out, as a command of the plan names it.
+
+    Args:
+        command: The command; None where the plan asks for none.
+
+    Attributes:
+        known: What it named first; None before it did.
+        noted: Whether that is in the journal.
+    """
+
+    def __init__(self, command: Sequence[str] | None) -> None:
+        self._command = command
+        self.known: str | None = None
+        self.noted = False
+
+    def take_up(self, known: str | None) -> None:
+        """Go on with what the journal says."""
+        self.known, self.noted = known, known is not None
+
+    @property
+    def unknown(self) -> bool:
+        """Whether it is wanted and was never told."""
+        return self._command is not None and self.known is None
+
+    def changed(self) -> str:
+        """Why the rollout is superseded; empty when it is not.
+
+        Raises:
+            RouterError: The command tells nothing.
+        """
+        if self._command is None:
+            return ""
+        found = output_of(self._command)
+        if not found:
+            raise RouterError(f"{self._command[0]} prints nothing")
+        self.known = found if self.known is None else self.known
+        return "" if found == self.known else f"superseded: {found!r} is rolled out now, {self.known!r} was judged"
 
 
 def why_not_ready(

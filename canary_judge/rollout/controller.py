@@ -17,7 +17,7 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import RouterError
 from canary_judge.results import Judgement, TrafficSplit
 from canary_judge.rollout.after import told
-from canary_judge.rollout.asking import check_plan, output_of, why_not_ready
+from canary_judge.rollout.asking import Revision, check_plan, why_not_ready
 from canary_judge.rollout.clock import Clock, SystemClock
 from canary_judge.rollout.events import Event, EventKind, RolloutResult
 from canary_judge.rollout.inbox import Inbox
@@ -44,6 +44,7 @@ from canary_judge.routing import (
     TrafficRouter,
     WeightReading,
     leftovers,
+    lowered,
     same_weight,
 )
 from canary_judge.series import MetricSource
@@ -118,7 +119,7 @@ class Controller:
         self._journal: Journal | None = None
         self._state = begin(self._begun)
         self._looks = Looks(config, source, self.plan, self._evidence)
-        self._revision: str | None = None
+        self._revision = Revision(self.plan.revision)
         self._report: RollbackReport | None = None
         self._traffic: TrafficSplit | None = None
 
@@ -246,12 +247,14 @@ class Controller:
                 **values,
             )
 
-    def _try_to_write(self, what: str, otherwise: str = "", **values: Any) -> Iterator[Event]:
-        """The same where nothing waits for the journal; trouble is told."""
+    def _try_to_write(self, what: str, otherwise: str = "", **values: Any) -> Generator[Event, None, bool]:
+        """The same where nothing waits for the journal; trouble is told. Whether it is written."""
         try:
             self._write(what, **values)
         except Exception as error:  # noqa: BLE001  (a journal that fails ends no loop)
             yield self._event(EventKind.TROUBLE, f"{said(error)}{otherwise}")
+            return False
+        return True
 
     # --- beginning, and beginning again ---
 
@@ -269,7 +272,7 @@ class Controller:
             yield self._event(EventKind.RESUMED, f"the journal has ended: {self._state.phase}: {self._state.reason}")
             return
         self._begun = found.begun
-        self._revision = found.revision
+        self._revision.take_up(found.revision)
         text = f"taken up at {self._state.weight:g} %, after {found.away.total_seconds():.0f} s without a driver"
         if found.served is not None:
             text += self._looks.take_up(found.state, found.served)
@@ -296,9 +299,9 @@ class Controller:
         self._write("begin", **identity(self.config, self.plan), **noted, commands=self._inbox.taken)
         ahead = "".join(f"{stage.told()} -> " for stage in self.plan.stages if stage.ahead is not None)
         weights = ahead + " -> ".join(f"{stage.weight:g}" for stage in self.plan.stages if stage.ahead is None)
-        more = [] if self.plan.after is None else [told(self.config, self.plan.after)]
-        more += [] if self.plan.freeze is None else [self.plan.freeze.told()]
-        return self._event(EventKind.STARTED, "; ".join([f"stages {weights} %", *more]))
+        after = "" if self.plan.after is None else f"; {told(self.config, self.plan.after)}"
+        frozen = "" if self.plan.freeze is None else f"; {self.plan.freeze.told()}"
+        return self._event(EventKind.STARTED, f"stages {weights} %{after}{frozen}")
 
     @property
     def _evidence(self) -> Path | None:
@@ -330,9 +333,8 @@ class Controller:
             return
         if self._state.phase is Phase.RUNNING or todo.order is Order.END or todo.rule == "ready":
             kind = EventKind.BLIND if judgement is None else EventKind.LOOK
-            text = f"{todo.reason}{f' ({complaint})' if complaint else ''}"
-            if self.plan.freeze is not None:
-                text += f"; {self.plan.freeze.told()}"
+            frozen = "" if self.plan.freeze is None else f"; {self.plan.freeze.told()}"
+            text = f"{todo.reason}{f' ({complaint})' if complaint else ''}{frozen}"
             yield self._event(kind, text, judgement=judgement, rule=todo.rule)
         noted = yield from self._note(todo, judgement)
         if todo.weight is not None and noted:
@@ -356,27 +358,26 @@ class Controller:
 
     def _unready(self) -> str:
         ready = self.plan.ready
-        if ready is None or self._state.phase is not Phase.STARTING:
+        if self._state.phase is not Phase.STARTING:
+            return ""
+        if self._revision.unknown:
+            return "the revision cannot be told"
+        if ready is None:
             return ""
         return why_not_ready(ready, self.config, self.source, self._clock.now())
 
     def _superseded(self) -> Generator[Event, None, bool]:
         """Whether another revision is rolled out than at the start: then what was judged is not what is served."""
-        if self.plan.revision is None:
-            return False
         try:
-            found = output_of(self.plan.revision)
+            reason = self._revision.changed()
         except RouterError as error:
             yield self._event(EventKind.TROUBLE, f"the revision cannot be told: {error}")
             return False
-        if self._revision is None:
-            self._revision = found
-            yield from self._try_to_write("revision", revision=found)
-        if found == self._revision:
-            return False
-        reason = f"superseded: {found!r} is rolled out now, {self._revision!r} was judged"
-        self._state = abort(self._state, reason, Phase.SUPERSEDED)
-        return True
+        if self._revision.known and not self._revision.noted:  # until it is in the journal
+            self._revision.noted = yield from self._try_to_write("revision", revision=self._revision.known)
+        if reason:
+            self._state = abort(self._state, reason, Phase.SUPERSEDED)
+        return bool(reason)
 
     def _read(self) -> tuple[WeightReading | None, str]:
         try:
@@ -385,8 +386,8 @@ class Controller:
             return None, f"the router cannot be read: {type(error).__name__}: {error}"
 
     def _set(self, weight: float) -> Iterator[Event]:
-        ahead = self._ahead_of(self._state.stage + 1) if self._state.intended is not None else None
-        back = weight == self._state.weight and ahead is None  # from whatever somebody else made of it
+        back = self._state.intended is None  # from whatever somebody else made of it
+        ahead = self._ahead_of(self._state.stage + (not back))
         try:
             if ahead is not None:
                 cast("RouterWithAhead", self.router).set_ahead(ahead)
@@ -422,14 +423,16 @@ class Controller:
 
     def _roll_back(self) -> Iterator[Event]:
         """Until the router reads back 0 (or what is frozen): lowering waits for nothing, the journal included."""
-        reason, weight = self._state.reason, self._state.back_to
+        reason = self._state.reason
         yield self._event(EventKind.ROLLING_BACK, reason)
         yield from self._try_to_write("rolling_back", "; rolling back all the same", **judged(self._looks.judgement))
         pause_, attempt, changed = 0.5, 0, False
         while True:
             attempt += 1
+            yield from self._take_commands()  # a human may say 0 where it was to be frozen
+            weight = self._state.back_to
             try:
-                report = self._lower(weight)
+                report = lowered(self.router, weight)
                 changed |= report.changed
                 reading = self.router.get_weight()
                 written = reading.percent is not None and reading.percent < weight + _SAME and not reading.ahead
@@ -446,23 +449,15 @@ class Controller:
         self._report = replace(report, changed=changed)
         self._state = rolled_back(self._state, self._now(), reading.percent)
         if self._state.phase is Phase.FROZEN:
-            yield self._event(EventKind.WEIGHT, f"frozen: the canary failed and keeps {reading} of the traffic")
+            text = f"frozen: the canary failed and keeps {reading} of the traffic{report.left()}"
+            yield self._event(EventKind.WEIGHT, text, report=self._report)
             yield from self._try_to_write("end", rule="frozen")
             return
-        left = "".join(f"\n  still leads to the canary: {one}" for one in report.residuals)
-        yield self._event(
-            EventKind.WEIGHT, f"rolled back: the canary has 0 % of the traffic{left}", report=self._report
-        )
+        text = f"rolled back: the canary has 0 % of the traffic{report.left()}"
+        yield self._event(EventKind.WEIGHT, text, report=self._report)
         yield from self._aftercare()
         left_over = [str(one) for one in report.residuals]
         yield from self._try_to_write("end", rule="rolled back", residuals=left_over)
-
-    def _lower(self, weight: float) -> RollbackReport:
-        """Bring the canary back to this weight; what has less already keeps that."""
-        if weight == 0:
-            return self.router.rollback()
-        found = self.router.get_weight().percent
-        return RollbackReport(changed=(found is None or found > weight) and self.router.set_weight(weight))
 
     def _aftercare(self) -> Iterator[Event]:
         """Watch whether requests still reach the canary."""

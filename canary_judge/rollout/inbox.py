@@ -16,13 +16,23 @@ def send_command(journal: str | Path, name: str, reason: str = "") -> None:
 
     Raises:
         ConfigError: There is no such command.
-        DataError: There is no such journal, or the command cannot be written beside it.
+        DataError: There is no such journal, its rollout has ended, or the command cannot be written beside it.
     """
     if name not in COMMANDS:
         raise ConfigError(f"{name!r} is no command; there are {', '.join(COMMANDS)}")
     path = Path(journal)
     if not path.exists():
         raise DataError(f"{path}: there is no such journal; give the one of the running rollout")
+    from canary_judge.rollout.journal import read_journal  # `--help` needs none of it
+    from canary_judge.rollout.state import Phase
+
+    records, _ = read_journal(path)
+    phase = records[-1].get("state", {}).get("phase") if records else None
+    if phase is not None and Phase(phase).ended:
+        raise DataError(
+            f"{path}: this rollout has ended ({phase}), and nobody obeys it; `canary-judge router rollback` takes "
+            "a weight back by hand"
+        )
     try:
         with _commands_file(path).open("a", encoding="utf-8") as file:
             file.write(f"{name}\t{' '.join(reason.split())}\n")

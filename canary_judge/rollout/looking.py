@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from canary_judge.config.model import JudgeConfig
@@ -12,13 +12,15 @@ from canary_judge.judging.silence import all_silent
 from canary_judge.looks.monitor import Monitor
 from canary_judge.looks.watching import save
 from canary_judge.results import Action, Judgement
-from canary_judge.rollout.after import Earlier, after_config
+from canary_judge.rollout.after import Earlier, after_config, period
 from canary_judge.rollout.plan import RolloutPlan
 from canary_judge.rollout.resuming import restored
 from canary_judge.rollout.state import Phase, RolloutState
 from canary_judge.series import MetricSource
 
 __all__ = ["Looks", "said"]
+
+Sources = MetricSource | Mapping[str, MetricSource]
 
 
 class Looks:
@@ -44,7 +46,7 @@ class Looks:
     ) -> None:
         self._config, self._source, self._plan, self._evidence = config, source, plan, evidence
         self._monitor: Monitor | None = None
-        self._own: dict[int, Monitor] = {}
+        self._own: dict[tuple[int, datetime, int], Monitor] = {}
         self._first: datetime | None = None
         self.judgement: Judgement | None = None
         self.number = 0
@@ -73,14 +75,15 @@ class Looks:
         if self.served is None or state.stage < 0:
             return None, ""
         stage = self._plan.stages[state.stage]
-        last = state.phase is Phase.RUNNING and state.stage == len(self._plan.stages) - 1
-        apart = (last and self._plan.after is not None) or stage.ahead is not None
-        monitor, source, weight, recent = self._monitor, self._source, None, self._plan.recent_of(stage)
+        last = state.stage == len(self._plan.stages) - 1
+        running = state.phase is Phase.RUNNING
+        apart = running and ((last and self._plan.after is not None) or stage.ahead is not None)
+        weight, recent = None, self._plan.recent_of(stage)
         if apart:
-            monitor, source = self._apart(state)
+            monitor, source, now = self._apart(state, now)
         else:
-            weight = state.weight
-        assert monitor is not None  # noqa: S101
+            self._monitor = self._monitor or Monitor(self._config, start=state.since)
+            monitor, source, weight = self._monitor, self._source, state.weight
         before = monitor.watermark
         try:
             judgement = monitor.look(source, now, weight=weight, weight_since=state.since, recent=recent)
@@ -103,20 +106,37 @@ class Looks:
                 return judgement, said(error)
         return judgement, ""
 
-    def _apart(self, state: RolloutState) -> tuple[Monitor, MetricSource | Mapping[str, MetricSource]]:
+    def _apart(self, state: RolloutState, now: datetime) -> tuple[Monitor, Sources, datetime]:
         """For a stage whose evidence is its own: what a header or a mirror brings is no sample of the traffic.
 
-        At 100 % there is only the baseline's past. A new driver reads it again.
+        At 100 % there is only the baseline's past: each period of `after` is judged by itself, beside as long a time
+        before the canary had everything. A new driver reads it again.
+
+        Returns:
+            The monitor, the sources, and up to when it looks.
         """
-        ahead = self._plan.stages[state.stage].ahead is not None
-        if state.stage not in self._own:
-            config = self._config.model_copy(update={"traffic": None}) if ahead else after_config(self._config)
-            self._own[state.stage] = Monitor(config, start=state.since)
-        if ahead:
-            return self._own[state.stage], self._source
-        interval, length = self._config.interval, self._plan.after
-        assert length is not None  # noqa: S101
-        return self._own[state.stage], Earlier.of_all(self._source, -(-length // interval) * interval)
+        if self._plan.stages[state.stage].ahead is not None:
+            key = (state.stage, state.since, 0)
+            if key not in self._own:
+                self._own[key] = Monitor(self._config.model_copy(update={"traffic": None}), start=state.since)
+            return self._own[key], self._source, now
+        length = period(self._plan, self._config)
+        running = [number for stage, since, number in self._own if (stage, since) == (state.stage, state.since)]
+        number = max(running, default=max((now - state.since) // length, 0))
+        key = (state.stage, state.since, number)
+        if key in self._own and self._ends(self._own[key], length):
+            number = max((now - state.since) // length, number + 1)
+            key = (state.stage, state.since, number)
+        if key not in self._own:
+            self._own[key] = Monitor(after_config(self._config), start=state.since + number * length)
+        monitor = self._own[key]
+        start = monitor.start or now
+        return monitor, Earlier.of_all(self._source, (number + 1) * length), min(now, start + length)
+
+    def _ends(self, monitor: Monitor, length: timedelta) -> bool:
+        return (
+            monitor.start is not None and monitor.watermark is not None and monitor.watermark >= monitor.start + length
+        )
 
 
 def said(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Literal, Self
@@ -28,6 +29,11 @@ def _as_recent(value: object) -> object:
 
 _MOST_RECENT = 10
 Recent = Annotated[float | Literal["off"], BeforeValidator(_as_recent)]
+
+
+# RFC 9110, sections 5.1 and 5.5; of a cookie's value RFC 6265 leaves out the semicolon.
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 
 class Stage(StrictModel):
@@ -63,6 +69,10 @@ class Stage(StrictModel):
         ways = [name for name in ("header", "cookie", "mirror") if getattr(self, name) is not None]
         if len(ways) + (self.weight > 0) != 1:
             raise ValueError("give a `weight` above 0, or one of `header`, `cookie`, `mirror` in its place")
+        for pair in (self.header, self.cookie):
+            for name, value in (pair or {}).items():
+                if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value) or (pair is self.cookie and ";" in value):
+                    raise ValueError(f"{name!r}: {value!r} can be no header or cookie; write it as x-canary: always")
         return self
 
     @property

@@ -20,6 +20,10 @@ from canary_judge.series import format_duration
 __all__ = ["Order", "Step", "read_back", "step", "take_back"]
 
 
+# Without a `ready` of the plan: the revision cannot be told.
+_LONGEST_UNREADY = timedelta(minutes=30)
+
+
 class Order(StrEnum):
     """What the controller has to do after a step."""
 
@@ -101,16 +105,23 @@ def step(
     if state.drifted is not None:
         return _drifted(plan, state, reading, now - state.drifted)
     if state.phase is Phase.STARTING:
-        if unready:
-            return _unready(plan, state, unready, now)
-        first = plan.stages[0]
-        return _set(state, first.weight, "start", f"the first stage: {first.told()}")
+        return _starting(plan, state, unready, now)
     return _judged(plan, state, judgement, now)
+
+
+def _starting(plan: RolloutPlan, state: RolloutState, unready: str, now: datetime) -> tuple[RolloutState, Step]:
+    """The canary has no traffic yet."""
+    if state.paused:
+        return _hold(state, "paused", "paused by a human")
+    if unready:
+        return _unready(plan, state, unready, now)
+    first = plan.stages[0]
+    return _set(state, first.weight, "start", f"the first stage: {first.told()}")
 
 
 def _unready(plan: RolloutPlan, state: RolloutState, why: str, now: datetime) -> tuple[RolloutState, Step]:
     """What must hold before the first weight does not hold."""
-    longest = plan.ready.within if plan.ready is not None else timedelta(0)
+    longest = plan.ready.within if plan.ready is not None else _LONGEST_UNREADY
     if now - state.since < longest:
         return _hold(state, "ready", f"not ready for traffic: {why}")
     reason = f"not ready for traffic within {format_duration(longest)}: {why}"
@@ -122,6 +133,8 @@ def _drifted(
 ) -> tuple[RolloutState, Step]:
     """Somebody else changed the weight, so long ago."""
     other = f"somebody else changed the weight: {reading} is in force, {state.weight:g} % was set"
+    if same_weight(reading.percent, state.weight):
+        other = "somebody else changed what stands before the weights"
     if since < plan.patience:
         return _hold(state, "drift", f"{other}; put it back, or abort")
     # more than was judged is not left to a canary that nobody watches
@@ -202,12 +215,33 @@ def _watched(
 ) -> tuple[RolloutState, Step]:
     """The canary has all of the traffic, and is watched for `after`."""
     length = plan.after or timedelta(0)
-    if judgement is not None and min(judgement.end, now) - state.since >= length:
-        reason = f"promoted: the canary had all of the traffic for {format_duration(length)}, and no harm is shown"
-        return replace(state, phase=Phase.PROMOTED, reason=reason), Step(
-            order=Order.END, rule="promoted", reason=reason
-        )
+    step_length = timedelta(seconds=judgement.interval_seconds) if judgement is not None else length
+    # a whole period of the watch, by the data's clock, and none of the time before; a driver that was away judges the
+    # period in which it came back
+    own = judgement is not None and judgement.start >= state.since - step_length
+    if judgement is not None and own and judgement.end - judgement.start >= length - step_length / 2:
+        unjudged = _unjudged(judgement)
+        if not unjudged:
+            reason = f"promoted: {format_duration(length)} with all of the traffic are judged, and no harm is shown"
+            ended = replace(state, phase=Phase.PROMOTED, reason=reason)
+            return ended, Step(order=Order.END, rule="promoted", reason=reason)
+        why = f"the canary has all of the traffic, and it cannot be judged: {unjudged}"
+        if plan.when_blind == "roll_back" and now - state.since >= length + plan.patience:
+            return _roll_back(plan, replace(state, source_failed=True), "blind", why)
+        return _hold(state, "blind", why)
     return _hold(state, "after", f"the canary has all of the traffic, and is watched for {format_duration(length)}")
+
+
+def _unjudged(judgement: Judgement) -> str:
+    """What should decide and has nothing to decide by, or fell silent; empty where all can."""
+    quiet = timedelta(seconds=PATIENCE * judgement.interval_seconds)
+    deciding = [metric for metric in judgement.metrics if metric.role.decides]
+    for metric in deciding:
+        one = metric.comparison
+        nothing = metric.limit is None and (one is None or not min(one.n_baseline, one.n_canary) > 0)
+        if nothing or metric.outcome in (Outcome.NO_DATA, Outcome.ERROR) or unheard(judgement, metric, quiet):
+            return f"{metric.name}: {metric.reason or metric.outcome.value}"
+    return "" if deciding else "no metric decides"
 
 
 def _fit(needs: str, following: Stage, judgement: Judgement) -> str:
@@ -264,8 +298,11 @@ def read_back(plan: RolloutPlan, state: RolloutState, now: datetime, reading: We
             drifted=None,
             reason=reason,
         )
-    if same_weight(reading.percent, state.weight):
-        return replace(state, intended=None, drifted=None)
+    here = plan.stages[state.stage].ahead_key if state.stage >= 0 else ""
+    if same_weight(reading.percent, state.weight) and reading.ahead == here:
+        # a watch at 100 % begins anew where somebody had taken the traffic away
+        again = state.drifted is not None and state.stage == len(plan.stages) - 1
+        return replace(state, intended=None, drifted=None, since=now if again else state.since)
     return replace(state, drifted=state.drifted or now)
 
 
@@ -281,6 +318,8 @@ def _hold(state: RolloutState, rule: str, reason: str) -> tuple[RolloutState, St
 
 def take_back(plan: RolloutPlan, state: RolloutState, reason: str) -> RolloutState:
     """The state in which the canary loses its traffic; where the plan freezes, what it has beyond the bound."""
+    if state.phase is Phase.ROLLING_BACK or state.phase.ended:  # whoever began it has said where it leads
+        return state
     frozen = plan.freeze is not None and state.weight > 0
     return replace(
         state,

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import copy
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from canary_judge.errors import NotWeighted
 from canary_judge.routing import Ahead
 
-__all__ = ["OURS", "Affinity", "arranged", "is_ours", "kept", "key_of"]
+__all__ = ["Affinity", "Shape", "arranged", "is_ours", "kept", "key_of", "owner_of", "shape_of"]
 
-OURS = "canary-judge-"
-_STICKY = f"{OURS}affinity-"
+# whose it is (a hash of the destinations), and what
+_NAME = re.compile(r"canary-judge-(?P<owner>[0-9a-f]{8})-(?P<key>(?:match|mirror)-[0-9a-f]{8}|affinity-(?P<value>.+))")
+_STABLE = re.compile(r"stable-(?P<generation>\d+)-(?P<weight>[\d.]+)")
+_OUR_COOKIE = re.compile(r"[^=;]+=(?:canary-\d+|stable-\d+-[\d.]+); Path=/; Max-Age=\d+")
 _Json = dict[str, Any]
-_Side = Callable[[Mapping[str, Any]], Literal["stable", "canary", ""]]
+Side = Callable[[Mapping[str, Any]], Literal["stable", "canary", ""]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,15 +40,21 @@ class Affinity:
     max_age: timedelta = timedelta(hours=24)
 
 
-def is_ours(route: Mapping[str, Any]) -> bool:
-    """Whether a route was put there by us."""
-    return str(route.get("name", "")).startswith(OURS)
+def is_ours(route: Mapping[str, Any], owner: str | None = None) -> bool:
+    """Whether a route was put there by us: by any rollout, or by the one of these destinations."""
+    found = _NAME.fullmatch(str(route.get("name", "")))
+    return found is not None and owner in (None, found["owner"])
 
 
-def key_of(routes: Sequence[Mapping[str, Any]]) -> str:
+def owner_of(*destinations: object) -> str:
+    """What tells the routes of one rollout from those of another in the same object."""
+    return f"{zlib.crc32(repr(destinations).encode()):08x}"
+
+
+def key_of(routes: Sequence[Mapping[str, Any]], owner: str) -> str:
     """The key of what stands ahead (`Ahead.key`); empty where nothing does."""
-    names = [str(one["name"]) for one in routes if is_ours(one)]
-    return next((name.removeprefix(OURS) for name in names if not name.startswith(_STICKY)), "")
+    found = [_NAME.fullmatch(str(one["name"])) for one in routes if is_ours(one, owner)]
+    return next((one["key"] for one in found if one is not None and one["value"] is None), "")
 
 
 def kept(wanted: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> str:
@@ -57,59 +66,96 @@ def kept(wanted: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]
     return "sessionPersistence" if sent > sum("sessionPersistence" in one for one in found) else ""
 
 
+def shape_of(form: Literal["istio", "gateway-api"], side: Side) -> Shape:
+    """How routes of this form are written; `side` says whose a destination is."""
+    return _Istio(side) if form == "istio" else _Gateway(side)
+
+
 def arranged(
-    form: Literal["istio", "gateway-api"],
+    shape: Shape,
     routes: Sequence[Mapping[str, Any]],
     selected: Sequence[int],
-    side: _Side,
     *,
+    owner: str,
     percent: float,
     ahead: Ahead | None,
     affinity: Affinity | None,
+    lowering: bool = False,
 ) -> list[_Json]:
     """The list of routes with what is wanted before the selected ones, and without what was.
 
     Args:
-        form: How its routes are written.
+        shape: How its routes are written.
         routes: The list, the weights being set.
         selected: Which of those that are not ours are driven.
-        side: Whose a destination is.
+        owner: Whose routes are ours (`owner_of`).
         percent: Weight of the canary; an affinity needs one above 0.
         ahead: What is to stand before the weights.
         affinity: Whether clients are to stay.
+        lowering: The weight falls: who was given to the canary at the higher one does not stay.
 
     Raises:
-        NotWeighted: A mirror is wanted where there is one.
+        NotWeighted: What is wanted would take the place of something of the user's.
     """
-    shape: _Istio | _Gateway = _Istio(side) if form == "istio" else _Gateway(side)
-    weights = sorted({*_weights(routes), *([percent] if percent > 0 else [])})
+    generation, weights = _given(routes, owner, percent)
+    prefix = f"canary-judge-{owner}-"
     found: list[_Json] = []
-    for position, route in enumerate(one for one in copy.deepcopy(list(routes)) if not is_ours(one)):
+    position = -1
+    for route in copy.deepcopy(list(routes)):
+        if is_ours(route, owner):
+            continue
         plain: _Json = dict(route)
-        if position in selected:
-            if affinity is not None:
-                shape.unstick(plain, affinity)
+        position += not is_ours(route)
+        if position in selected and not is_ours(route):
+            shape.unstick(plain, affinity)
             if ahead is not None:
-                found.append({**shape.copied(plain, ahead), "name": OURS + ahead.key})
+                found.append({**shape.copied(plain, ahead), "name": prefix + ahead.key})
             if affinity is not None and percent > 0:
-                found += [
-                    {**one, "name": _STICKY + name} for name, one in shape.stick(plain, affinity, percent, weights)
-                ]
+                sticky = shape.stick(plain, affinity, percent, (generation, weights), lowering=lowering)
+                found += [{**one, "name": f"{prefix}affinity-{name}"} for name, one in sticky]
         found.append(plain)
     return found
 
 
-def _weights(routes: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Weights at which clients were given to the stable version."""
-    names = [str(one.get("name", "")) for one in routes]
-    found = [re.fullmatch(rf"{_STICKY}stable-([\d.]+)", name) for name in names]
-    return [float(one[1]) for one in found if one is not None]
+class Shape(Protocol):
+    """How routes of one form are written."""
+
+    def copied(self, route: _Json, ahead: Ahead) -> _Json:
+        """A copy of a route that does what is to stand ahead of it."""
+        ...
+
+    def stick(
+        self, route: _Json, affinity: Affinity, percent: float, given_by: tuple[int, Sequence[float]], *, lowering: bool
+    ) -> Iterator[tuple[str, _Json]]:
+        """Let clients of the route stay: its cookie, and the routes of those who have one, by their names."""
+        ...
+
+    def unstick(self, route: _Json, affinity: Affinity | None) -> None:
+        """Take our cookie from the route."""
+        ...
+
+
+def _given(routes: Sequence[Mapping[str, Any]], owner: str, percent: float) -> tuple[int, list[float]]:
+    """The generation of the cookies, and the weights at which it gave clients to the stable version.
+
+    Where the weight falls, a new generation begins: who was given to the canary at a higher weight is given anew.
+    """
+    names = [_NAME.fullmatch(str(one["name"])) for one in routes if is_ours(one, owner)]
+    found = [_STABLE.fullmatch(one["value"]) for one in names if one is not None and one["value"] is not None]
+    known = [(int(one["generation"]), float(one["weight"])) for one in found if one is not None]
+    generation = max((number for number, _ in known), default=1)
+    weights = {weight for _, weight in known}
+    if percent <= 0:
+        return generation, []
+    if max(weights, default=0.0) > percent:
+        return generation + 1, [percent]
+    return generation, sorted({*weights, percent})
 
 
 class _Istio:
     """HTTP routes of a VirtualService."""
 
-    def __init__(self, side: _Side) -> None:
+    def __init__(self, side: Side) -> None:
         self._side = side
 
     def copied(self, route: _Json, ahead: Ahead) -> _Json:
@@ -129,6 +175,7 @@ class _Istio:
 
     def _matching(self, one: _Json, name: str, matcher: _Json) -> _Json:
         matches = one.get("match") or [{}]
+        _free(name, [key for match in matches for key in (match.get("headers") or {})])
         one["match"] = [{**match, "headers": {**(match.get("headers") or {}), name: matcher}} for match in matches]
         return one
 
@@ -136,15 +183,24 @@ class _Istio:
         return next(one for one in route["route"] if self._side(one) == "canary")
 
     def stick(
-        self, route: _Json, affinity: Affinity, percent: float, weights: Sequence[float]
+        self,
+        route: _Json,
+        affinity: Affinity,
+        percent: float,
+        given_by: tuple[int, Sequence[float]],
+        *,
+        lowering: bool,  # noqa: ARG002
     ) -> Iterator[tuple[str, _Json]]:
         """Cookies for both sides, and the routes of those who have one.
 
         Who was given to the stable version at a lower weight is given anew, with the chance that makes it the present
         weight for all: at 25 % after 5 % that is 20 of 95.
         """
-        given = {"canary": "canary", "stable": f"stable-{percent:g}"}
-        for value, share in [("canary", 100.0), *((f"stable-{one:g}", _anew(one, percent)) for one in weights)]:
+        generation, weights = given_by
+        _only_two([self._side(one) for one in route["route"]])
+        given = {"canary": f"canary-{generation}", "stable": f"stable-{generation}-{percent:g}"}
+        stable = [(f"stable-{generation}-{one:g}", _anew(one, percent)) for one in weights]
+        for value, share in [(f"canary-{generation}", 100.0), *stable]:
             one = copy.deepcopy(route)
             for destination in one["route"]:
                 mine = self._side(destination)
@@ -159,16 +215,21 @@ class _Istio:
         for destination in route["route"]:
             value = given.get(self._side(destination))
             if value is not None:
-                response = destination.setdefault("headers", {}).setdefault("response", {})
+                place = destination
+                for key in ("headers", "response", "add"):
+                    place[key] = dict(place.get(key) or {})
+                    place = place[key]
+                if any(name.lower() == "set-cookie" for name in place):
+                    raise NotWeighted("a destination sets a cookie of its own, beside which no affinity can be set")
                 age = int(affinity.max_age.total_seconds())
-                response.setdefault("add", {})["Set-Cookie"] = f"{affinity.cookie}={value}; Path=/; Max-Age={age}"
+                place["Set-Cookie"] = f"{affinity.cookie}={value}; Path=/; Max-Age={age}"
 
-    def unstick(self, route: _Json, affinity: Affinity) -> None:
+    def unstick(self, route: _Json, affinity: Affinity | None) -> None:  # noqa: ARG002
         for destination in route["route"]:
             path = [destination]
             for key in ("headers", "response", "add"):
                 path.append(path[-1].get(key) or {})
-            if not str(path[-1].get("Set-Cookie", "")).startswith(f"{affinity.cookie}="):
+            if not _OUR_COOKIE.fullmatch(str(path[-1].get("Set-Cookie", ""))):
                 continue
             del path[-1]["Set-Cookie"]
             for outer, key in zip(reversed(path[:-1]), ("add", "response", "headers"), strict=True):
@@ -179,15 +240,18 @@ class _Istio:
 class _Gateway:
     """Rules of an HTTPRoute."""
 
-    def __init__(self, side: _Side) -> None:
+    def __init__(self, side: Side) -> None:
         self._side = side
 
-    def copied(self, rule: _Json, ahead: Ahead) -> _Json:
+    def copied(self, route: _Json, ahead: Ahead) -> _Json:
+        rule = route
         one = copy.deepcopy(rule)
         canary = _without(next(ref for ref in rule["backendRefs"] if self._side(ref) == "canary"), "weight", "filters")
         if ahead.mirror is not None:
             if any(filter_.get("type") == "RequestMirror" for filter_ in rule.get("filters") or ()):
                 raise NotWeighted("the rule mirrors already; take that away first, or begin without a mirror")
+            if ahead.mirror != round(ahead.mirror):
+                raise NotWeighted(f"a mirror of {ahead.mirror:g} % cannot be written; use a whole percent")
             mirror = {"backendRef": canary, "percent": round(ahead.mirror)}
             one["filters"] = [*(rule.get("filters") or ()), {"type": "RequestMirror", "requestMirror": mirror}]
             return one
@@ -198,19 +262,27 @@ class _Gateway:
         else:
             asked = {"type": "RegularExpression", "name": "cookie", "value": _cookie(*(ahead.cookie or ("", "")))}
         matches = rule.get("matches") or [{"path": {"type": "PathPrefix", "value": "/"}}]
+        taken = [str(header.get("name", "")) for match in matches for header in match.get("headers") or ()]
+        _free(str(asked["name"]), taken)
         one["matches"] = [{**match, "headers": [*(match.get("headers") or ()), asked]} for match in matches]
         return one
 
     def stick(
         self,
-        rule: _Json,
+        route: _Json,
         affinity: Affinity,
         percent: float,  # noqa: ARG002
-        weights: Sequence[float],  # noqa: ARG002
+        given_by: tuple[int, Sequence[float]],  # noqa: ARG002
+        *,
+        lowering: bool,
     ) -> Iterator[tuple[str, _Json]]:
-        """The gateway has cookies of its own."""
+        """The gateway has cookies of its own; where the weight falls they would keep clients with the canary."""
+        if lowering:
+            return
+        if route.get("sessionPersistence"):
+            raise NotWeighted("the rule has a sessionPersistence of its own, beside which no affinity can be set")
         age = f"{int(affinity.max_age.total_seconds())}s"
-        rule["sessionPersistence"] = {
+        route["sessionPersistence"] = {
             "sessionName": affinity.cookie,
             "type": "Cookie",
             "absoluteTimeout": age,
@@ -218,9 +290,22 @@ class _Gateway:
         }
         yield from ()
 
-    def unstick(self, rule: _Json, affinity: Affinity) -> None:
-        if (rule.get("sessionPersistence") or {}).get("sessionName") == affinity.cookie:
-            del rule["sessionPersistence"]
+    def unstick(self, route: _Json, affinity: Affinity | None) -> None:
+        mine = affinity is not None and (route.get("sessionPersistence") or {}).get("sessionName") == affinity.cookie
+        if mine:
+            del route["sessionPersistence"]
+
+
+def _free(name: str, taken: Sequence[str]) -> None:
+    """A match on a header that the route matches already would select others than the route does."""
+    if name.lower() in {one.lower() for one in taken}:
+        raise NotWeighted(f"the route matches the header {name} already; use another one, or another route")
+
+
+def _only_two(sides: Sequence[str]) -> None:
+    """A third destination gets no cookie, so that its clients would be drawn away from it."""
+    if len(sides) > 2:
+        raise NotWeighted("an affinity keeps clients with one of two versions, and the route has further destinations")
 
 
 def _anew(before: float, percent: float) -> float:

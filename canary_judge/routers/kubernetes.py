@@ -5,11 +5,12 @@ The router reads the object, works out a JSON Patch (`weighted`, `ingress`), and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from canary_judge.errors import Conflict, DriftDetected, NotWeighted, RouterError
+from canary_judge.errors import AmbiguousRoute, Conflict, DriftDetected, NotWeighted, RouterError
 from canary_judge.routers.ahead import Affinity, kept
 from canary_judge.routers.ingress import PREFIX, ingress_changes, ingress_reading, ingress_residuals
 from canary_judge.routers.kinds import KINDS
@@ -121,6 +122,7 @@ class KubernetesRouter:
         self.store, self.ref, self.prefix = store, ref, prefix
         self._target = target or Target(stable="", canary="")
         self._stable_ingress, self._affinity = stable_ingress, affinity
+        self._known = False
         if affinity is not None and not (kind == INGRESS or self.supports_ahead):
             raise ValueError(
                 "affinity: cannot be set here; Istio's http routes, Gateway API's rules and ingress-nginx can have it, "
@@ -135,17 +137,21 @@ class KubernetesRouter:
         return inserts and form is not None and (form.form != "istio" or self._target.protocol == "http")
 
     def _reading(self, obj: Mapping[str, Any]) -> WeightReading:
-        if self._kind is None:
-            return ingress_reading(obj, self.prefix)
-        return reading(self._kind, obj, self._target)
+        with _shaped(self.ref):
+            if self._kind is None:
+                return ingress_reading(obj, self.prefix)
+            found = reading(self._kind, obj, self._target)
+        self._known = True
+        return found
 
     def _changes(self, obj: Mapping[str, Any], percent: float, ahead: Ahead | None = None) -> list[Operation]:
-        if self._kind is None:
-            sticky = None if self._affinity is None else percent > 0
-            return ingress_changes(obj, percent, self.prefix, sticky=sticky)
-        if not self.supports_ahead:
-            return changes(self._kind, obj, self._target, percent)
-        return with_ahead(self._kind, obj, self._target, percent, ahead, self._affinity)
+        with _shaped(self.ref):
+            if self._kind is None:
+                sticky = None if self._affinity is None else percent > 0
+                return ingress_changes(obj, percent, self.prefix, sticky=sticky)
+            if not self.supports_ahead:
+                return changes(self._kind, obj, self._target, percent)
+            return with_ahead(self._kind, obj, self._target, percent, ahead, self._affinity)
 
     def get_weight(self) -> WeightReading:
         """The weight in the object."""
@@ -186,9 +192,13 @@ class KubernetesRouter:
         """The object after a write, unless the server has dropped a part that must not be missing."""
         before, written = operations[0], operations[-1]
         if isinstance(written["value"], list):
-            lost = kept(written["value"], after["spec"][written["path"].rpartition("/")[2]])
-            if lost:
-                self.store.patch_json(self.ref, [{"op": "replace", "path": before["path"], "value": before["value"]}])
+            there = after["spec"][written["path"].rpartition("/")[2]]
+            if lost := kept(written["value"], there):
+                back: list[Operation] = [
+                    {"op": "test", "path": before["path"], "value": there},
+                    {"op": "replace", "path": before["path"], "value": before["value"]},
+                ]
+                self._carry_out(after, back)
                 raise RouterError(
                     f"{self.ref}: the cluster drops {lost}, unknown to its version of this API; the change was taken "
                     "back: install a newer version, or go without a match, a mirror and affinity"
@@ -206,7 +216,14 @@ class KubernetesRouter:
 
     def rollback(self) -> RollbackReport:
         """Write a weight of 0, and tell what still leads to the canary."""
-        changed = self._write(0.0, None) is not None
+        try:
+            changed = self._write(0.0, None) is not None
+        except AmbiguousRoute:
+            if not self._known:
+                raise
+            # a route was added since the one was clear: all that split lose their canary
+            self._target = replace(self._target, routes=("all",))
+            changed = self._write(0.0, None) is not None
         return RollbackReport(changed=changed, residuals=leftovers(self))
 
     def leftovers(self) -> tuple[Residual, ...]:
@@ -227,6 +244,15 @@ class KubernetesRouter:
             return same_weight(self._reading(obj).percent, percent) and _accepted(obj)
 
         return wait_until(in_force, timeout, every=0.2)
+
+
+@contextmanager
+def _shaped(ref: Ref) -> Iterator[None]:
+    """An object that is no object of its kind is told in one line."""
+    try:
+        yield
+    except (TypeError, AttributeError, KeyError, IndexError) as error:
+        raise RouterError(f"{ref}: has not the shape of its kind ({type(error).__name__}: {error}); mend it") from error
 
 
 def _accepted(obj: Mapping[str, Any]) -> bool:

@@ -60,7 +60,7 @@ def _openshift(obj: Object, target: Target) -> Iterator[Route]:
     read = destinations_of([*to, *listed], lambda item: names.side(obj, item), default=100.0)
     places: list[Pointer] = [("spec", "to")] * len(to) + [(*pointer, index) for index in range(len(listed))]
     annotations = below(obj, "metadata", "annotations")
-    sticky = str((annotations or {}).get(_NO_COOKIES)).lower() != "true"
+    sticky = str(below(annotations, _NO_COOKIES)).lower() != "true"
     sticky &= below(obj, "spec", "tls", "termination") != "passthrough"
     # the router's HAProxy serves whoever holds a cookie of a server, also at weight 0
     leaks = (f'cookie affinity keeps clients on canary at weight 0 (annotate {_NO_COOKIES}: "true")',) if sticky else ()
@@ -87,9 +87,10 @@ def _knative(obj: Object, target: Target) -> Iterator[Route]:
     for position, _, pointer, listed in each_list(obj, "spec.traffic"):
         found = [LATEST if one.get("latestRevision") else one.get("revisionName") for one in listed]
         # an entry that only gives a revision an address of its own is no destination beside the one with its percent
+        weighed = {name for one, name in zip(listed, found, strict=True) if not one.get("tag") or one.get("percent")}
         only_tags = [
-            bool(one.get("tag")) and not one.get("percent") and found.count(name) > 1
-            for one, name in zip(listed, found, strict=True)
+            bool(one.get("tag")) and not one.get("percent") and (name in weighed or name in found[:index])
+            for index, (one, name) in enumerate(zip(listed, found, strict=True))
         ]
         sides = {
             id(one): "" if tag else _side(target, name) for one, name, tag in zip(listed, found, only_tags, strict=True)

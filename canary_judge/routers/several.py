@@ -111,6 +111,19 @@ class SeveralRouters:
             ),
         )
 
+    def lower(self, percent: float) -> bool:
+        """Each that has more to this weight, whichever fails; whether anything was written.
+
+        Raises:
+            RouterError: Which ones could not be lowered; the others are.
+        """
+
+        def one(router: TrafficRouter) -> bool:
+            found = router.get_weight().percent
+            return (found is None or found > percent) and router.set_weight(percent)
+
+        return any(self._of_all(one).values())
+
     def leftovers(self) -> tuple[Residual, ...]:
         """What leads to the canary past the weights of any of them."""
         return tuple(_named(name, one) for name, router in self.routers.items() for one in leftovers(router))

@@ -22,7 +22,7 @@ from canary_judge.errors import (
     NotWeighted,
     RouteNotFound,
 )
-from canary_judge.routers.ahead import Affinity, arranged, is_ours, key_of
+from canary_judge.routers.ahead import Affinity, arranged, is_ours, key_of, owner_of, shape_of
 from canary_judge.routers.yaml_text import documents, edited
 from canary_judge.routing import Ahead, Residual, WeightReading, check_percent, same_weight
 
@@ -176,7 +176,7 @@ def reading(kind: Kind, obj: Object, target: Target) -> WeightReading:
     shares = {str(route.name): route.share() for route in selected(kind, obj, target)}
     values = list(shares.values())
     agreed = all(same_weight(values[0], value) for value in values)
-    ahead = key_of([route.holder for route in kind.routes(obj, target)])
+    ahead = key_of([route.holder for route in kind.routes(obj, target)], _owner(target))
     return WeightReading(percent=values[0] if agreed else None, per_route=shares, ahead=ahead)
 
 
@@ -187,7 +187,7 @@ def changes(kind: Kind, obj: Object, target: Target, percent: float) -> list[Ope
     for route in selected(kind, obj, target):
         if same_weight(route.share(), percent) and _served(route):
             continue
-        if route.unwritable:
+        if route.unwritable and percent > 0:
             raise NotWeighted(f"{kind.places} {route.name!r}: {route.unwritable}")
         for side, name in (("stable", target.stable), ("canary", target.canary)):
             if percent > 0 and (count := len(route.side(side))) > 1:
@@ -196,6 +196,8 @@ def changes(kind: Kind, obj: Object, target: Target, percent: float) -> list[Ope
         new = dict.fromkeys(route.side("canary"), 0.0) | dict(
             zip((stable, canary), _split(kind, route, percent), strict=True)
         )
+        if route.unwritable:  # they share equally while none has a weight: so do those that are left
+            new = {index: float(one.side != "canary") for index, one in enumerate(route.destinations)}
         if kind.annotation is not None:
             return _in_annotation(kind, obj, target, route, new)
         operations.append({"op": "test", "path": _pointer(route.pointer), "value": list(route.listed)})
@@ -213,6 +215,10 @@ def changes(kind: Kind, obj: Object, target: Target, percent: float) -> list[Ope
                 }
             )
     return operations
+
+
+def _owner(target: Target) -> str:
+    return owner_of(target.stable, target.canary, target.stable_subset, target.canary_subset, target.routes)
 
 
 def with_ahead(
@@ -235,8 +241,17 @@ def with_ahead(
     after = patched(obj, weights)
     listed = after[path[0]][path[1]]
     driven = [route.position for route in selected(kind, after, target)]
-    side = form.side(after, target)
-    wanted = arranged(form.form, listed, driven, side, percent=percent, ahead=ahead, affinity=affinity)
+    had = reading(kind, obj, target).percent
+    wanted = arranged(
+        shape_of(form.form, form.side(after, target)),
+        listed,
+        driven,
+        owner=_owner(target),
+        percent=percent,
+        ahead=ahead,
+        affinity=affinity,
+        lowering=had is None or had > percent,
+    )
     if wanted == listed:
         return weights
     return [

@@ -6,15 +6,19 @@ from datetime import timedelta
 
 import pytest
 
-from canary_judge.errors import ConfigError, RouterUnavailable
+from canary_judge.errors import ConfigError, DataError, NotEnoughWeight, RouterError, RouterUnavailable
 from canary_judge.results import Side
 from canary_judge.rollout import Phase, RolloutPlan
 from canary_judge.rollout.after import after_config
 from canary_judge.rollout.controller import Controller
 from canary_judge.rollout.events import EventKind
 from canary_judge.rollout.exposition import Exposition
+from canary_judge.rollout.inbox import send_command
 from canary_judge.rollout.journal import read_journal
-from canary_judge.series import Series
+from canary_judge.routers import MemoryRouter
+from canary_judge.routers.several import SeveralRouters
+from canary_judge.routing import lowered
+from canary_judge.series import Result, Series
 from canary_judge.testing import simulated_world
 from tests.rollout.test_controller import BROKEN, HEALTHY, drive, texts, weights
 
@@ -81,6 +85,67 @@ def test_what_follows_the_traffic_is_not_compared_with_the_past():
     assert (after["cpu"].margin, after["cpu"].role.value) == (None, "watch")
     assert (after["memory"].margin, after["memory"].limit, after["memory"].role.value) == (None, 5, "gate")
     assert after["plays"].parsed_margin().relative == pytest.approx(1 - 0.4**2)
+
+
+class Blind:
+    """At 100 % one side says nothing any more."""
+
+    def __init__(self, world, side):
+        self.world, self.side = world, side
+
+    def fetch(self, queries, window):
+        answers = self.world.fetch(queries, window)
+        everything = max(percent for _, percent in self.world.log) == 100
+        return [
+            Result() if everything and query.side is self.side else answer
+            for query, answer in zip(queries, answers, strict=True)
+        ]
+
+
+@pytest.mark.parametrize("side", list(Side))
+@pytest.mark.parametrize(("blind", "end"), [("roll_back", Phase.ROLLED_BACK), ("hold", Phase.RUNNING)])
+def test_what_cannot_be_judged_at_100_is_not_promoted(side, blind, end):
+    world = simulated_world(**HEALTHY, requests_per_second=2000)
+    world.canary_error_rate = lambda _: 0.5 if max(percent for _, percent in world.log) == 100 else 0.005
+    controller, events = drive(world, plan(after="30m", when_blind=blind), source=Blind(world, side))
+    assert controller.state.phase is end, texts(events)[-1]
+
+
+@pytest.mark.parametrize("away", [timedelta(hours=3), timedelta(hours=3, minutes=20)])
+def test_a_driver_that_comes_back_late_does_not_promote_what_broke_meanwhile(away, tmp_path):
+    world = simulated_world(**HEALTHY)
+    controller = Controller(
+        world.config, world.source, world.router, plan(after="30m"), clock=world.clock, journal=tmp_path / "j"
+    )
+    for event in controller.events():
+        if event.kind is EventKind.WEIGHT and event.weight == 100:
+            break
+    broken = world.clock.seconds + 31 * 60
+    world.canary_error_rate = lambda t: 0.5 if t > broken else 0.005
+    world.clock.seconds += away.total_seconds()
+    controller, _ = drive(world, plan(after="30m"), journal=tmp_path / "j")
+    assert controller.result().phase is Phase.ROLLED_BACK
+
+
+def test_a_pause_at_100_does_not_hide_a_fault():
+    world = simulated_world(**HEALTHY)
+    controller = Controller(world.config, world.source, world.router, plan(after="30m"), clock=world.clock)
+    for event in controller.events():
+        if event.kind is EventKind.WEIGHT and event.weight == 100:
+            controller.pause()
+            broken = world.clock.seconds + 35 * 60
+            world.canary_error_rate = lambda t: 0.5 if t > broken else 0.005  # noqa: B023
+    assert controller.result().phase is Phase.ROLLED_BACK
+
+
+def test_a_watch_that_could_judge_nothing_is_refused():
+    world = simulated_world(**HEALTHY)
+    cpu = {"name": "cpu", "kind": "gauge", "query": "cpu", "harm": "increase", "margin": "10%"}
+    config = world.config.from_mapping({"name": "x", "interval": "1m", "metrics": [cpu]})
+    with pytest.raises(ConfigError, match="nothing could be judged at 100 %"):
+        Controller(config, world.source, world.router, plan(after="30m"))
+    with pytest.raises(ConfigError, match="shorter than two intervals"):
+        Controller(world.config, world.source, world.router, plan(after="20s"))
 
 
 # --- before the first weight ------------------------------------------------------------------------------------------
@@ -200,6 +265,59 @@ def test_a_late_fault_is_lowered_to_the_bound_whatever_the_router_does():
     assert weights(world)[-1] == 10
 
 
+def test_a_bound_that_the_router_cannot_write_is_one_below(tmp_path):
+    world = simulated_world(**HEALTHY)
+    world.canary_error_rate = lambda _: 0.05 if max(percent for _, percent in world.log) >= 25 else 0.005
+    real = world.router.set_weight
+
+    def whole(percent, *, expect=None):
+        if percent != round(percent):
+            raise NotEnoughWeight("use a whole percent")
+        return real(percent, expect=expect)
+
+    world.router.set_weight = whole
+    controller, _ = drive(world, plan(freeze={"at_most": 12.5}))
+    assert (controller.result().phase, weights(world)[-1]) == (Phase.FROZEN, 12)
+
+
+def test_a_human_may_say_zero_while_the_freeze_is_tried():
+    world = simulated_world(**BROKEN)
+    real = world.router.set_weight
+    world.router.set_weight = lambda percent, *, expect=None: (
+        real(percent, expect=expect) if percent in (0, 5) else (_ for _ in ()).throw(RouterUnavailable("no answer"))
+    )
+    controller = Controller(world.config, world.source, world.router, plan(freeze={"at_most": 2}), clock=world.clock)
+    for event in controller.events():
+        if "attempt 3" in event.text:
+            controller.abort()
+    assert (controller.result().phase, weights(world)[-1]) == (Phase.ROLLED_BACK, 0)
+
+
+def test_one_router_that_is_gone_keeps_no_other_up():
+    gone, there = MemoryRouter(50), MemoryRouter(50)
+    gone.get_weight = lambda: (_ for _ in ()).throw(RouterUnavailable("no answer"))
+    with pytest.raises(RouterError, match="gone: no answer"):
+        lowered(SeveralRouters({"gone": gone, "there": there}), 5)
+    assert there.get_weight().percent == 5
+
+
+def test_an_abort_and_a_stop_together_mean_zero():
+    world = simulated_world(**HEALTHY)
+    controller = Controller(world.config, world.source, world.router, plan(freeze={"at_most": 25}), clock=world.clock)
+    for event in controller.events():
+        if event.kind is EventKind.WEIGHT and event.weight == 25:
+            controller.abort()
+            controller.stop()
+    assert (controller.result().phase, weights(world)[-1]) == (Phase.ROLLED_BACK, 0)
+
+
+def test_a_command_to_a_rollout_that_has_ended_is_refused(tmp_path):
+    world = simulated_world(**BROKEN)
+    drive(world, plan(freeze={"at_most": 2}), journal=tmp_path / "j")
+    with pytest.raises(DataError, match=r"has ended \(frozen\).*router rollback"):
+        send_command(tmp_path / "j", "abort")
+
+
 def test_a_human_who_aborts_means_zero():
     world = simulated_world(**HEALTHY)
     controller = Controller(world.config, world.source, world.router, plan(freeze={"at_most": 25}), clock=world.clock)
@@ -245,11 +363,35 @@ def test_a_revision_that_changed_while_no_driver_ran_is_found(tmp_path):
     assert weights(world)[-1] == 0
 
 
-def test_a_revision_that_cannot_be_told_changes_nothing(tmp_path):
+def test_no_traffic_for_a_revision_that_cannot_be_told(tmp_path):
+    """What is not known at the start could not be told from another one later."""
     world = simulated_world(**HEALTHY)
-    controller, events = drive(world, plan(revision=["cat", str(tmp_path / "none")]))
-    assert controller.result().phase is Phase.PROMOTED
+    revision = tmp_path / "revision"
+    controller, events = drive(world, plan(revision=["cat", str(revision)]))
+    assert controller.result().phase is Phase.STOPPED
+    assert weights(world) == []
     assert any("the revision cannot be told" in text for text in texts(events, EventKind.TROUBLE))
+
+
+def test_a_revision_that_cannot_be_told_for_a_while_changes_nothing(tmp_path):
+    world = simulated_world(**HEALTHY)
+    revision = tmp_path / "revision"
+    revision.write_text("v2")
+    controller = Controller(
+        world.config, world.source, world.router, plan(revision=["cat", str(revision)]), clock=world.clock
+    )
+    for event in controller.events():
+        if event.kind is EventKind.WEIGHT and event.weight == 25:
+            revision.unlink()
+        if event.kind is EventKind.WEIGHT and event.weight == 50:
+            revision.write_text("v2")
+    assert controller.result().phase is Phase.PROMOTED
+
+
+def test_a_command_that_can_never_run_is_refused_before_anything():
+    world = simulated_world(**HEALTHY)
+    with pytest.raises(ConfigError, match="environment variable NOT_SET_ANYWHERE"):
+        Controller(world.config, world.source, world.router, plan(revision=["echo", "${env:NOT_SET_ANYWHERE}"]))
 
 
 def test_the_journal_of_another_version_is_brought_to_zero_first(tmp_path):

@@ -55,7 +55,15 @@ class Judged:
         self.verdict, self.end, self.reasons = verdict, NOON + until, reasons
         self.action = {Verdict.PASS: Action.ADVANCE, Verdict.FAIL: Action.ROLL_BACK}.get(verdict, Action.HOLD)
         quality = Quality(coverage_baseline=1.0, coverage_canary=0.5, silent_canary=silent)
-        gate = {"role": Role.GATE, "outcome": outcome, "quality": quality, "kind": "gauge", "comparison": None}
+        gate = {
+            "role": Role.GATE,
+            "outcome": outcome,
+            "quality": quality,
+            "kind": "gauge",
+            "limit": None,
+            "reason": "few",
+        }
+        gate["comparison"] = SimpleNamespace(n_baseline=9.0, n_canary=9.0)
         self.metrics = (SimpleNamespace(name="errors", recent=recent, **gate),)
         self.traffic = SimpleNamespace(finding=finding)
 

@@ -194,6 +194,129 @@ def test_a_wrong_stage_is_named(stages, message):
         RolloutPlan.from_mapping({"stages": stages})
 
 
+def test_a_pruned_route_is_taken_back_with_update_only(served):
+    server, router = served("gateway-api")
+    server.verbs = {"get", "update"}
+    store = server.store
+
+    def pruning(ref, obj):
+        for rule in obj["spec"]["rules"]:
+            rule.pop("name", None)
+        return store(ref, obj)
+
+    server.store = pruning
+    for _ in range(2):
+        with pytest.raises(RouterError, match="the cluster drops"):
+            router.set_ahead(WAYS[0])
+    assert spec(server) == HTTP_ROUTE["spec"]
+
+
+@pytest.mark.parametrize("kind", OBJECTS)
+@pytest.mark.parametrize("name", ["cookie", "X-Canary"])
+def test_a_match_of_the_user_is_not_replaced(kind, name, served):
+    server, router = served(kind)
+    (ref,) = server.objects
+
+    def matches(obj):
+        if kind == "istio":
+            obj["spec"]["http"][0]["match"] = [{"headers": {name: {"regex": ".*staff=1.*"}}}]
+        else:
+            obj["spec"]["rules"][1]["matches"][0]["headers"] = [{"name": name, "value": "staff"}]
+
+    server.edit(ref, matches)
+    with pytest.raises(NotWeighted, match="matches the header"):
+        router.set_ahead(WAYS[1] if name == "cookie" else WAYS[0])
+
+
+@pytest.mark.parametrize("kind", OBJECTS)
+def test_an_affinity_takes_nothing_of_the_users(kind, served):
+    server, router = served(kind, affinity={"cookie": "side"})
+    (ref,) = server.objects
+
+    def sticky(obj):
+        if kind == "istio":
+            headers = {"response": {"add": {"Set-Cookie": "theme=dark; Path=/"}}}
+            obj["spec"]["http"][0]["route"][1]["headers"] = headers
+        else:
+            obj["spec"]["rules"][1]["sessionPersistence"] = {"sessionName": "shop-session"}
+
+    server.edit(ref, sticky)
+    before = copy.deepcopy(spec(server))
+    with pytest.raises(NotWeighted, match="of its own"):
+        router.set_weight(5)
+    router.rollback()
+    assert spec(server) == before
+
+
+def test_routes_of_another_rollout_in_the_same_object_stay(served):
+    server, router = served("istio", affinity={"cookie": "side"})
+    (ref,) = server.objects
+
+    def second(obj):
+        both = [
+            {"destination": {"host": "b-stable"}, "weight": 100},
+            {"destination": {"host": "b-canary"}, "weight": 0},
+        ]
+        obj["spec"]["http"].insert(0, {"match": [{"uri": {"prefix": "/b"}}], "route": both})
+
+    server.edit(ref, second)
+    plain = {"type": "istio", "name": "app", "namespace": "prod", "url": server.url}
+    other = from_config({**plain, "stable": "b-stable", "canary": "b-canary"})
+    router.set_weight(25)
+    other.set_ahead(WAYS[0])
+    router.set_weight(50)
+    assert other.get_weight().ahead == WAYS[0].key
+    other.rollback()
+    names = [route.get("name", "") for route in spec(server)["http"]]
+    assert sum("affinity" in name for name in names) == 3
+    router.rollback()
+    assert [route.get("name") for route in spec(server)["http"]] == [None, None]
+
+
+def test_a_route_of_the_user_with_a_name_like_ours_stays(served):
+    server, router = served("istio")
+    (ref,) = server.objects
+    mine = {"name": "canary-judge-admin", "match": [{"uri": {"prefix": "/admin"}}]}
+    server.edit(ref, lambda obj: obj["spec"]["http"].insert(0, {**mine, "route": [{"destination": {"host": "admin"}}]}))
+    router.set_weight(5)
+    router.rollback()
+    assert spec(server)["http"][0]["name"] == "canary-judge-admin"
+
+
+def test_fractions_of_a_mirror_are_refused_where_there_are_none(served):
+    _, router = served("gateway-api")
+    with pytest.raises(NotWeighted, match="use a whole percent"):
+        router.set_ahead(Ahead(mirror=0.5))
+
+
+def test_a_header_that_somebody_took_away_is_a_drift():
+    made = HeaderWorld(**HEALTHY)
+    controller = Controller(
+        made.world.config, made.world.source, made.router, RolloutPlan.from_mapping(STAGES), clock=made.world.clock
+    )
+    for event in controller.events():
+        if event.kind is EventKind.WEIGHT:
+            made.router._ahead = ""
+    assert controller.result().phase is Phase.STOPPED
+    assert "what stands before the weights" in controller.result().reason
+
+
+@pytest.mark.real
+def test_clients_leave_a_canary_that_is_frozen_below_what_it_had(shop):
+    opened = shop("istio", share_with_header=0)
+    plain = {"type": "istio", "name": "app", "namespace": "prod", "url": opened.server.url}
+    router = from_config({**plain, "stable": "app-stable", "canary": "app-canary", "affinity": {"cookie": "side"}})
+    for percent in (5, 50):
+        router.set_weight(percent)
+        opened.translator.settled(opened.admin)
+        opened.send(1000)
+    router.set_weight(10)
+    opened.translator.settled(opened.admin)
+    opened.send(1000)
+    share = opened.send(2000)["canary"] / 2000
+    assert abs(share - 0.1) < 4 * (0.1 * 0.9 / 200) ** 0.5  # 200 clients
+
+
 # --- the driver ------------------------------------------------------------------------------------------------------
 
 
