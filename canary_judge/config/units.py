@@ -7,7 +7,7 @@ import re
 from functools import lru_cache
 
 from canary_judge.results import Harm
-from canary_judge.stats.margins import Margin
+from canary_judge.stats.margins import Margin, wider_share
 
 __all__ = ["MARGIN_HELP", "TIME", "is_margin", "read_limit", "read_margin", "wider_margin"]
 
@@ -65,9 +65,7 @@ def wider_margin(text: str, factor: float, *, harm: Harm) -> str:
             continue
         whole = found["relative"]
         share = abs(float(whole[:-1]) - 1) if whole.endswith("x") else float(whole.strip("+%")) / 100
-        # a fall by twice 60 % is one to 40 % of 40 %
-        wide = 1 - (1 - share) ** factor if harm is not Harm.INCREASE and share * factor >= 1 else share * factor
-        parts.append(f"{100 * wide:g}%")
+        parts.append(f"{100 * wider_share(share, factor, rises=harm is Harm.INCREASE):g}%")
     return " or ".join(parts)
 
 

@@ -27,7 +27,7 @@ from canary_judge.series import format_duration
 from canary_judge.stats.counts import Counts
 from canary_judge.stats.dispersion import dispersion, instance_dispersion
 from canary_judge.stats.events import compare_counts, limit_counts
-from canary_judge.stats.margins import Margin
+from canary_judge.stats.margins import Margin, wider_share
 from canary_judge.stats.questions import AtMargin, Compared, Question
 from canary_judge.stats.residuals import residual_time
 from canary_judge.stats.sample_sizes import limit_sample_size, proportions_sample_size
@@ -54,8 +54,7 @@ def widened(margin: Margin, factor: float, harm: Harm) -> Margin | None:
     wide = margin.times(factor)
     if harm is Harm.INCREASE or wide.relative is None or wide.relative < 1 or margin.relative is None:
         return wide
-    # a fall by twice 60 % is one to 40 % of 40 %
-    smaller = 1 - max(1 - margin.relative, 0.0) ** factor
+    smaller = wider_share(margin.relative, factor, rises=False)
     return replace(wide, relative=smaller) if smaller < 1 else None
 
 

@@ -300,8 +300,10 @@ class Controller:
         ahead = "".join(f"{stage.told()} -> " for stage in self.plan.stages if stage.ahead is not None)
         weights = ahead + " -> ".join(f"{stage.weight:g}" for stage in self.plan.stages if stage.ahead is None)
         after = "" if self.plan.after is None else f"; {told(self.config, self.plan.after)}"
-        frozen = "" if self.plan.freeze is None else f"; {self.plan.freeze.told()}"
-        return self._event(EventKind.STARTED, f"stages {weights} %{after}{frozen}")
+        return self._event(EventKind.STARTED, f"stages {weights} %{after}{self._frozen()}")
+
+    def _frozen(self) -> str:
+        return "" if self.plan.freeze is None else f"; {self.plan.freeze.told()}"
 
     @property
     def _evidence(self) -> Path | None:
@@ -328,13 +330,14 @@ class Controller:
             yield self._event(EventKind.TROUBLE, trouble)
         if todo.order is Order.ROLL_BACK:
             if judgement is not None:
-                yield self._event(EventKind.LOOK, f"{judgement.verdict}: {todo.reason}", judgement=judgement)
+                yield self._event(
+                    EventKind.LOOK, f"{judgement.verdict}: {todo.reason}{self._frozen()}", judgement=judgement
+                )
             yield from self._roll_back()
             return
         if self._state.phase is Phase.RUNNING or todo.order is Order.END or todo.rule == "ready":
             kind = EventKind.BLIND if judgement is None else EventKind.LOOK
-            frozen = "" if self.plan.freeze is None else f"; {self.plan.freeze.told()}"
-            text = f"{todo.reason}{f' ({complaint})' if complaint else ''}{frozen}"
+            text = f"{todo.reason}{f' ({complaint})' if complaint else ''}{self._frozen()}"
             yield self._event(kind, text, judgement=judgement, rule=todo.rule)
         noted = yield from self._note(todo, judgement)
         if todo.weight is not None and noted:

@@ -226,7 +226,7 @@ def _watched(
             ended = replace(state, phase=Phase.PROMOTED, reason=reason)
             return ended, Step(order=Order.END, rule="promoted", reason=reason)
         why = f"the canary has all of the traffic, and it cannot be judged: {unjudged}"
-        if plan.when_blind == "roll_back" and now - state.since >= length + plan.patience:
+        if plan.when_blind == "roll_back" and now - state.since >= plan.patience:
             return _roll_back(plan, replace(state, source_failed=True), "blind", why)
         return _hold(state, "blind", why)
     return _hold(state, "after", f"the canary has all of the traffic, and is watched for {format_duration(length)}")
@@ -238,7 +238,7 @@ def _unjudged(judgement: Judgement) -> str:
     deciding = [metric for metric in judgement.metrics if metric.role.decides]
     for metric in deciding:
         one = metric.comparison
-        nothing = metric.limit is None and (one is None or not min(one.n_baseline, one.n_canary) > 0)
+        nothing = metric.margin is not None and (one is None or not min(one.n_baseline, one.n_canary) > 0)
         if nothing or metric.outcome in (Outcome.NO_DATA, Outcome.ERROR) or unheard(judgement, metric, quiet):
             return f"{metric.name}: {metric.reason or metric.outcome.value}"
     return "" if deciding else "no metric decides"

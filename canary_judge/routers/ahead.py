@@ -57,13 +57,24 @@ def key_of(routes: Sequence[Mapping[str, Any]], owner: str) -> str:
     return next((one["key"] for one in found if one is not None and one["value"] is None), "")
 
 
-def kept(wanted: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> str:
-    """What an API server has dropped of the routes that were sent to it; empty when nothing is missing."""
-    names = {one.get("name") for one in found}
-    if any(is_ours(one) and one["name"] not in names for one in wanted):
-        return "the names of routes"
-    sent = sum("sessionPersistence" in one for one in wanted)
-    return "sessionPersistence" if sent > sum("sessionPersistence" in one for one in found) else ""
+def kept(wanted: Any, found: Any, place: str = "") -> str:
+    """What an API server has dropped of what was sent to it, as a path; empty when nothing is missing.
+
+    It may add defaults, and write values its own way; a key that it does not know it drops without a word.
+    """
+    if isinstance(wanted, Mapping):
+        if not isinstance(found, Mapping):
+            return place or "."
+        pairs = [(f"{place}.{key}", value, found.get(key)) for key, value in wanted.items()]
+        lost = next((path for path, value, there in pairs if value is not None and there is None), "")
+    elif isinstance(wanted, list):
+        if not isinstance(found, list) or len(found) != len(wanted):
+            return place or "."
+        pairs = [(f"{place}[{index}]", *both) for index, both in enumerate(zip(wanted, found, strict=True))]
+        lost = ""
+    else:
+        return ""
+    return lost or next((path for one, value, there in pairs if (path := kept(value, there, one))), "")
 
 
 def shape_of(form: Literal["istio", "gateway-api"], side: Side) -> Shape:
@@ -244,16 +255,15 @@ class _Gateway:
         self._side = side
 
     def copied(self, route: _Json, ahead: Ahead) -> _Json:
-        rule = route
-        one = copy.deepcopy(rule)
-        canary = _without(next(ref for ref in rule["backendRefs"] if self._side(ref) == "canary"), "weight", "filters")
+        one = copy.deepcopy(route)
+        canary = _without(next(ref for ref in route["backendRefs"] if self._side(ref) == "canary"), "weight", "filters")
         if ahead.mirror is not None:
-            if any(filter_.get("type") == "RequestMirror" for filter_ in rule.get("filters") or ()):
+            if any(filter_.get("type") == "RequestMirror" for filter_ in route.get("filters") or ()):
                 raise NotWeighted("the rule mirrors already; take that away first, or begin without a mirror")
             if ahead.mirror != round(ahead.mirror):
                 raise NotWeighted(f"a mirror of {ahead.mirror:g} % cannot be written; use a whole percent")
             mirror = {"backendRef": canary, "percent": round(ahead.mirror)}
-            one["filters"] = [*(rule.get("filters") or ()), {"type": "RequestMirror", "requestMirror": mirror}]
+            one["filters"] = [*(route.get("filters") or ()), {"type": "RequestMirror", "requestMirror": mirror}]
             return one
         one["backendRefs"] = [canary]
         if ahead.header is not None:
@@ -261,7 +271,7 @@ class _Gateway:
             asked = {"type": "Exact", "name": name, "value": value}
         else:
             asked = {"type": "RegularExpression", "name": "cookie", "value": _cookie(*(ahead.cookie or ("", "")))}
-        matches = rule.get("matches") or [{"path": {"type": "PathPrefix", "value": "/"}}]
+        matches = route.get("matches") or [{"path": {"type": "PathPrefix", "value": "/"}}]
         taken = [str(header.get("name", "")) for match in matches for header in match.get("headers") or ()]
         _free(str(asked["name"]), taken)
         one["matches"] = [{**match, "headers": [*(match.get("headers") or ()), asked]} for match in matches]

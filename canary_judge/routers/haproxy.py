@@ -146,7 +146,7 @@ class HAProxyRouter:
 
     def get_weight(self) -> WeightReading:
         """The canary's share of the weights of all servers in the backend."""
-        percent = self._share(self._servers((*self._stable, *self._canary)))
+        percent = self._share(self._servers(self._canary[:1]))
         return WeightReading(percent=percent, per_route={self._backend: percent})
 
     def _wanted(self, percent: float, servers: Mapping[str, tuple[int, bool]]) -> dict[str, int]:

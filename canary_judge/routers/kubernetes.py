@@ -15,7 +15,17 @@ from canary_judge.routers.ahead import Affinity, kept
 from canary_judge.routers.ingress import PREFIX, ingress_changes, ingress_reading, ingress_residuals
 from canary_judge.routers.kinds import KINDS
 from canary_judge.routers.waiting import wait_until
-from canary_judge.routers.weighted import Kind, Operation, Target, changes, patched, reading, residuals, with_ahead
+from canary_judge.routers.weighted import (
+    Kind,
+    Operation,
+    Target,
+    changes,
+    owner,
+    patched,
+    reading,
+    residuals,
+    with_ahead,
+)
 from canary_judge.routing import Ahead, Residual, RollbackReport, WeightReading, leftovers, same_weight
 
 __all__ = ["Forbidden", "KubeStore", "KubernetesRouter", "Ref"]
@@ -51,7 +61,7 @@ class Ref:
 
 
 class Forbidden(RouterError):
-    """The credentials do not allow this verb."""
+    """The credentials do not allow this verb, or the server has none."""
 
 
 class KubeStore(Protocol):
@@ -122,7 +132,7 @@ class KubernetesRouter:
         self.store, self.ref, self.prefix = store, ref, prefix
         self._target = target or Target(stable="", canary="")
         self._stable_ingress, self._affinity = stable_ingress, affinity
-        self._known = False
+        self._known = False  # whether it was ever clear which routes are meant
         if affinity is not None and not (kind == INGRESS or self.supports_ahead):
             raise ValueError(
                 "affinity: cannot be set here; Istio's http routes, Gateway API's rules and ingress-nginx can have it, "
@@ -149,9 +159,12 @@ class KubernetesRouter:
             if self._kind is None:
                 sticky = None if self._affinity is None else percent > 0
                 return ingress_changes(obj, percent, self.prefix, sticky=sticky)
-            if not self.supports_ahead:
-                return changes(self._kind, obj, self._target, percent)
-            return with_ahead(self._kind, obj, self._target, percent, ahead, self._affinity)
+            if self.supports_ahead:
+                found = with_ahead(self._kind, obj, self._target, percent, ahead, self._affinity)
+            else:
+                found = changes(self._kind, obj, self._target, percent)
+        self._known = True
+        return found
 
     def get_weight(self) -> WeightReading:
         """The weight in the object."""
@@ -222,7 +235,7 @@ class KubernetesRouter:
             if not self._known:
                 raise
             # a route was added since the one was clear: all that split lose their canary
-            self._target = replace(self._target, routes=("all",))
+            self._target = replace(self._target, routes=("all",), owner=owner(self._target))
             changed = self._write(0.0, None) is not None
         return RollbackReport(changed=changed, residuals=leftovers(self))
 

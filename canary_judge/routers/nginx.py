@@ -137,6 +137,10 @@ class NginxRouter:
             raise NotEnoughWeight(f"{percent:g} % cannot be written; nginx has two decimals")
         line = self._line(text)
         last = self._without_rest(text)
+        if percent < 100 and not self._parts(text):
+            raise DestinationNotFound(
+                f"{self._path}: ${self._variable} has no other value than {self._canary!r}; add `* stable;`"
+            )
         others = self._others(text, None if last is None else last["name"])
         if percent > 0 and others + percent > 100:
             raise NotEnoughWeight(f"{percent:g} % and {others:g} % of other values are more than 100 %")

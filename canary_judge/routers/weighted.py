@@ -36,6 +36,7 @@ __all__ = [
     "Side",
     "Target",
     "changes",
+    "owner",
     "patched",
     "reading",
     "residuals",
@@ -60,6 +61,7 @@ class Target:
         routes: Names or positions of the routes to change; needed when several split between the two.
         protocol: For Istio: http, tcp or tls.
         action: For AWS ALB: the name of the action.
+        owner: What tells our routes from those of other rollouts; by default the destinations and the routes.
     """
 
     stable: str
@@ -69,6 +71,7 @@ class Target:
     routes: tuple[str | int, ...] = ()
     protocol: Literal["http", "tcp", "tls"] = "http"
     action: str | None = None
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +179,7 @@ def reading(kind: Kind, obj: Object, target: Target) -> WeightReading:
     shares = {str(route.name): route.share() for route in selected(kind, obj, target)}
     values = list(shares.values())
     agreed = all(same_weight(values[0], value) for value in values)
-    ahead = key_of([route.holder for route in kind.routes(obj, target)], _owner(target))
+    ahead = key_of([route.holder for route in kind.routes(obj, target)], owner(target))
     return WeightReading(percent=values[0] if agreed else None, per_route=shares, ahead=ahead)
 
 
@@ -217,8 +220,11 @@ def changes(kind: Kind, obj: Object, target: Target, percent: float) -> list[Ope
     return operations
 
 
-def _owner(target: Target) -> str:
-    return owner_of(target.stable, target.canary, target.stable_subset, target.canary_subset, target.routes)
+def owner(target: Target) -> str:
+    """What tells the routes that we put into an object from those of other rollouts."""
+    return target.owner or owner_of(
+        target.stable, target.canary, target.stable_subset, target.canary_subset, target.routes
+    )
 
 
 def with_ahead(
@@ -246,7 +252,7 @@ def with_ahead(
         shape_of(form.form, form.side(after, target)),
         listed,
         driven,
-        owner=_owner(target),
+        owner=owner(target),
         percent=percent,
         ahead=ahead,
         affinity=affinity,

@@ -9,7 +9,22 @@ import numpy as np
 from canary_judge.arrays import Float
 from canary_judge.results import Harm, Scale
 
-__all__ = ["Margin", "scale_of"]
+__all__ = ["Margin", "scale_of", "wider_share"]
+
+
+def wider_share(share: float, factor: float, *, rises: bool) -> float:
+    """A relative margin, as a share of the baseline, so many times as wide.
+
+    A fall by twice 60 % would be one below nothing: it is one to 40 % of 40 %.
+
+    Examples:
+        >>> wider_share(0.1, 2, rises=False), wider_share(0.6, 2, rises=True)
+        (0.2, 1.2)
+        >>> round(wider_share(0.6, 2, rises=False), 2)
+        0.84
+    """
+    wide = share * factor
+    return wide if rises or wide < 1 else 1 - max(1 - share, 0.0) ** factor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,13 +5,14 @@ def test_my_router_keeps_the_contract(check):
 check(MyHarness())
 """
 
-from canary_judge.testing.routers import MemoryStore, RouterHarness, router_checks
+from canary_judge.testing.routers import MemoryStore, OddRouterHarness, RouterHarness, router_checks
 from canary_judge.testing.sources import KnownSeries, SourceHarness, known_data, source_checks
 from canary_judge.testing.world import SimulatedClock, SimulatedWorld, simulated_world
 
 __all__ = [
     "KnownSeries",
     "MemoryStore",
+    "OddRouterHarness",
     "RouterHarness",
     "SimulatedClock",
     "SimulatedWorld",

@@ -273,6 +273,39 @@ def test_routes_of_another_rollout_in_the_same_object_stay(served):
     assert [route.get("name") for route in spec(server)["http"]] == [None, None]
 
 
+def test_a_rollback_over_an_added_route_leaves_nothing_of_ours(served):
+    """All that split lose their canary, and what stood ahead is known by the name that it was given."""
+    server, router = served("istio", affinity={"cookie": "side"})
+    (ref,) = server.objects
+    router.set_weight(25)
+    both = [
+        {"destination": {"host": "app-stable"}, "weight": 75},
+        {"destination": {"host": "app-canary"}, "weight": 25},
+    ]
+    server.edit(ref, lambda obj: obj["spec"]["http"].insert(0, {"match": [{"uri": {"prefix": "/v2"}}], "route": both}))
+    assert router.rollback().residuals == ()
+    assert router.get_weight().percent == 0
+    assert [route.get("name") for route in spec(server)["http"]] == [None, None]
+    assert "Set-Cookie" not in str(spec(server))
+
+
+def test_a_mirror_of_all_is_not_made_of_one_of_a_few(served):
+    """Older versions of the API know a mirror, and drop its percentage without a word."""
+    server, router = served("gateway-api")
+    store = server.store
+
+    def pruning(ref, obj):
+        for rule in obj["spec"]["rules"]:
+            for one in rule.get("filters", ()):
+                one["requestMirror"].pop("percent", None)
+        return store(ref, obj)
+
+    server.store = pruning
+    with pytest.raises(RouterError, match=r"the cluster drops .*requestMirror\.percent"):
+        router.set_ahead(WAYS[2])
+    assert spec(server) == HTTP_ROUTE["spec"]
+
+
 def test_a_route_of_the_user_with_a_name_like_ours_stays(served):
     server, router = served("istio")
     (ref,) = server.objects

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from canary_judge.errors import RouterError
+from canary_judge.errors import DestinationNotFound, RouterError
 from canary_judge.routers.envoy import EnvoyFile, EnvoyRuntime
 from canary_judge.routers.haproxy import HAProxyRouter
 from canary_judge.routers.ingress import PREFIX
@@ -179,7 +179,7 @@ def test_envoy_by_keys(layer, upstreams, tmp_path):
 
 @pytest.mark.real
 @pytest.mark.parametrize("others", [1, 900])
-def test_envoy_with_a_third_cluster(others, upstreams, tmp_path):
+def test_envoy_with_a_cluster_that_is_listed_twice(others, upstreams, tmp_path):
     with proxies.envoy(tmp_path, upstreams[:2], canary=25, mode="rds") as (port, admin, path):
         plain = json.loads(path.read_text())
         (route,) = plain["resources"][0]["virtual_hosts"][0]["routes"]
@@ -197,3 +197,32 @@ def test_a_layer_in_which_something_stands_in_the_way_is_named(tmp_path):
     path.write_text(json.dumps({"resources": [{"layer": {"split": 5}}]}))
     with pytest.raises(RouterError, match="a value at 'split'"):
         EnvoyFile(path, kind="rtds", prefix="split.rt").rollback()
+
+
+def test_a_third_cluster_of_envoy_keeps_its_weight(tmp_path):
+    clusters = [{"name": "stable", "weight": 60}, {"name": "canary", "weight": 25}, {"name": "other", "weight": 15}]
+    split = {"name": "split", "match": {"prefix": "/"}, "route": {"weighted_clusters": {"clusters": clusters}}}
+    path = tmp_path / "routes.json"
+    path.write_text(json.dumps({"resources": [{"virtual_hosts": [{"routes": [split]}]}]}))
+    router = EnvoyFile(path, kind="rds")
+    assert router.get_weight().percent == 25
+    assert router.rollback().changed
+    (route,) = json.loads(path.read_text())["resources"][0]["virtual_hosts"][0]["routes"]
+    assert [one["weight"] for one in route["route"]["weighted_clusters"]["clusters"]] == [85, 0, 15]
+
+
+def test_nginx_takes_nothing_from_the_only_value(tmp_path):
+    """Without another one every request would fail."""
+    path = tmp_path / "split.conf"
+    path.write_text('split_clients "${request_id}" $variant {\n    * canary;\n}\n')
+    before = path.read_text()
+    with pytest.raises(DestinationNotFound, match="no other value"):
+        NginxRouter(path, command=["true"]).rollback()
+    assert path.read_text() == before
+
+
+@pytest.mark.real
+def test_a_stable_server_of_haproxy_that_is_gone_blocks_no_rollback(upstreams, tmp_path):
+    more = [f"server stable-2 127.0.0.1:{upstreams[2]} weight 60"]
+    with proxies.haproxy(tmp_path, upstreams[:2], canary=25, more=more) as (port, address):
+        check_by_requests(HAProxyRouter(address, "app", stable=["stable", "gone"]), port)
