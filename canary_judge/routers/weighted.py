@@ -356,7 +356,7 @@ def _in_its_unit(kind: Kind, route: Route, weight: float) -> str | float:
 def _split(kind: Kind, route: Route, percent: float) -> tuple[float, float]:
     """The new weights of stable and canary."""
     others = [one.weight for one in route.destinations if not one.side]
-    if percent == 0 and len(route.destinations) > 2:  # can always be written: what the canary had goes to stable
+    if percent == 0 and len(route.destinations) > 2 and _served(route):  # what the canary had goes to stable, always
         first = route.side("stable")[0]
         both = route.destinations[first].weight + sum(one.weight for one in route.destinations if one.side == "canary")
         return both if kind.largest is None else min(both, kind.largest), 0.0

@@ -84,8 +84,14 @@ def objects(draw):
     return kind, {**draw(JUNK), "kind": "K", "metadata": {"name": "app", "namespace": "prod"}, "spec": spec}
 
 
-def without_weights(kind, obj):
-    """The object, blind for the weights of the two destinations in the one list that has both."""
+def unwritten(kind, obj):
+    """Whether more than the two destinations share equally, because none of them has a weight."""
+    listed = split_of(kind, obj)
+    return kind == "contour" and len(listed) > 2 and not any("weight" in one for one in listed)
+
+
+def without_weights(kind, obj, *, of_all=False):
+    """The object, blind for the weights of the two destinations (or all) in the one list that has both."""
     _, _, named, key = SHAPES[kind]
     obj = copy.deepcopy(obj)
     if kind == "aws-alb-ingress":
@@ -101,7 +107,7 @@ def without_weights(kind, obj):
                 if isinstance(one, dict) and any(named(side).items() <= one.items() for side in (STABLE, CANARY))
             ]
             if len(mine) == 2:
-                for one in mine:
+                for one in value if of_all else mine:
                     one.pop(key, None)
         for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
             visit(inner)
@@ -142,8 +148,8 @@ def refusal(kind, obj, percent):
     canary = next(w for w, one in zip(weights, listed, strict=True) if named(CANARY).items() <= one.items())
     if total and abs(100 * canary / total - percent) < 0.005:
         return None
-    if kind == "contour" and len(listed) > 2 and not any(key in one for one in listed):
-        return NotWeighted
+    if unwritten(kind, obj):  # nobody's share can be kept then, but 0 can always be written
+        return NotWeighted if percent else None
     if len(listed) == 2:
         return None
     mine = [named(side).items() for side in (STABLE, CANARY)]
@@ -178,7 +184,10 @@ def test_only_the_two_weights_change(made, percent):
     if made is None:
         return
     after, _ = made
-    assert without_weights(kind, after) == without_weights(kind, obj)
+    evened = unwritten(kind, obj) and percent == 0
+    assert without_weights(kind, after, of_all=evened) == without_weights(kind, obj, of_all=evened)
+    if evened:
+        assert sorted(one["weight"] for one in split_of(kind, after)) == [0] + [1] * (len(split_of(kind, after)) - 1)
     assert reading(KINDS[kind], after, target()).percent == pytest.approx(percent, abs=0.005)
     assert set_to(kind, after, percent)[1] == []
 
