@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 
 import numpy as np
 from scipy import special
@@ -293,7 +294,7 @@ def _p_of(look: Look, metric: Metric, last: Counts, comparison: Comparison, phi:
     p_values = [0.0]
     margin = _margin(metric, comparison, factor)
     if margin is not None:
-        compared = compare_counts(last, harm=metric.harm, margin=margin, proportion=proportion, phi=phi)
+        compared = compare_counts(last, harm=metric.harm, margin=margin, proportion=proportion, phi=phi, only="within")
         found = None if compared is None else compared.evidence.p_within_margin
         p_values.append(1.0 if found is None else found)
     if limit is not None:
@@ -388,7 +389,15 @@ def _scanned(metric: Metric, counts: Counts, compared: Compared, phi: float) -> 
     """
     margin, comparison = metric.parsed_margin(), compared.evidence
     count_all = counts.events_canary.size
-    ends: list[list[Compared | None]] = []
+    ends: list[list[Callable[[], Compared | None]]] = []
+
+    def compared_part(one: Counts) -> Callable[[], Compared | None]:
+        return cache(
+            lambda: compare_counts(
+                one, harm=metric.harm, margin=margin, proportion=metric.is_proportion, phi=phi, only="beyond"
+            )
+        )
+
     for length in dict.fromkeys(count_all // part for part in _PARTS):
         if length < _FEWEST_INTERVALS:
             continue
@@ -397,18 +406,20 @@ def _scanned(metric: Metric, counts: Counts, compared: Compared, phi: float) -> 
         for upward, events in ((True, last.events_canary), (False, last.events_baseline)):
             if metric.harm in (Harm.EITHER, Harm.INCREASE if upward else Harm.DECREASE):
                 parts.append(last.select(np.arange(length) != int(np.argmax(events))))
-        ends.append(
-            [
-                compare_counts(one, harm=metric.harm, margin=margin, proportion=metric.is_proportion, phi=phi)
-                for one in parts
-            ]
-        )
+        ends.append([compared_part(one) for one in parts])
 
     def shared(whole: float, of_part: Callable[[Compared], float | None]) -> float:
         """The least of the whole's and the ends' p-values, each times its share of the error."""
-        found = [[None if one is None else of_part(one) for one in parts] for parts in ends]
-        largest = [max(1.0 if p is None else p for p in parts) for parts in found]
-        return min(_WHOLE * whole, *(_OF_PART * p for p in largest), 1.0)
+        least = min(_WHOLE * whole, 1.0)
+        for parts in ends:
+            largest = 0.0
+            for part in parts:  # an end has the largest p-value of its parts: those that cannot be the least are left
+                found = None if (one := part()) is None else of_part(one)
+                largest = max(largest, 1.0 if found is None else found)
+                if _OF_PART * largest >= least:
+                    break
+            least = min(least, _OF_PART * largest)
+        return least
 
     def at_margin(margin: Margin, *, upward: bool, only: Question | None = None) -> AtMargin:
         at = compared.at_margin(margin, upward=upward, only=only)

@@ -46,6 +46,10 @@ class Counts:
         kept = (values[keep] for values in self._arrays())
         return Counts(**dict(zip(self.__slots__, kept, strict=True)))
 
+    def since(self, first: int) -> Counts:
+        """The entries from one on."""
+        return Counts(**dict(zip(self.__slots__, (values[first:] for values in self._arrays()), strict=True)))
+
     def over_time(self) -> Counts:
         """The baseline against itself: every second interval as the canary of the one before."""
         pairs = self.events_baseline.size // 2 * 2

@@ -10,7 +10,9 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import NamedTuple
 
 from scipy import special
@@ -27,14 +29,26 @@ from canary_judge.stats.exact import (
     rate_ratio_p_values,
 )
 from canary_judge.stats.margins import Margin
-from canary_judge.stats.questions import AtMargin, Compared, Interval, Question, Tails, ask
-from canary_judge.stats.residuals import residual_time, residual_within
+from canary_judge.stats.questions import AtMargin, Compared, Interval, MarginTest, Question, Tails, ask
+from canary_judge.stats.residuals import Residuals
 from canary_judge.stats.score import difference_interval, score_p_values, score_ratio_interval
 
 __all__ = ["compare_counts", "limit_counts"]
 
 # Above this share of events the conditional test is needlessly wide and the score test takes its place.
 _FREQUENT = 0.1
+
+
+class _Slow(NamedTuple):
+    """What the split leaves over, and the error of its mean."""
+
+    residuals: Residuals
+    error: tuple[float, int]
+
+    @classmethod
+    def of(cls, residuals: Residuals | None) -> _Slow | None:
+        """None where too few intervals are known."""
+        return None if residuals is None else cls(residuals, residuals.error())
 
 
 class _Pooled(NamedTuple):
@@ -64,6 +78,7 @@ class _Test:
         between: Dispersion between the instances of the baseline.
         by_null: The dispersion depends on the null.
         clumps: How many intervals clumps reach over; the dispersion has it.
+        slow: What follows itself from interval to interval, found when it is asked for.
     """
 
     counts: Counts
@@ -76,6 +91,7 @@ class _Test:
     between: float
     by_null: bool
     clumps: float
+    slow: Callable[[], _Slow | None]
 
     @classmethod
     def of(
@@ -88,7 +104,9 @@ class _Test:
         total = grouped.total()
         frequent = _is_frequent(total, proportion=proportion)
         rest = without_burst(counts)
-        clumps = residual_time(counts) if phi is None else 1.0
+        rest_of_split = cache(lambda: Residuals.of(counts))
+        left = rest_of_split() if phi is None else None
+        clumps = 1.0 if left is None else left.time
         return cls(
             counts=counts,
             whole=_Pooled.of(grouped, frequent=frequent),
@@ -100,6 +118,7 @@ class _Test:
             between=between,
             by_null=phi is None and needs_null(counts),
             clumps=clumps,
+            slow=cache(lambda: _Slow.of(rest_of_split())),
         )
 
     @property
@@ -156,7 +175,9 @@ class _Test:
         if self.scale is Scale.DIFFERENCE and margin.absolute is not None:
             change = margin.absolute if upward else -margin.absolute
             ratio = 1 + change / self.rate if self.rate > 0 else 0.0
-        return residual_within(self.counts, ratio=ratio, upward=upward) if ratio > 0 else 0.0
+        if ratio <= 0 or (slow := self.slow()) is None:
+            return 0.0
+        return slow.residuals.within(ratio, upward=upward, error=slow.error)
 
     def measure(self, level: float) -> tuple[float | None, Interval]:
         """The effect and its interval at a level of confidence."""
@@ -188,6 +209,7 @@ def compare_counts(
     proportion: bool,
     between: float = 1.0,
     phi: float | None = None,
+    only: Question | None = None,
 ) -> Compared | None:
     """Compare the canary's rate (or proportion) of events with the baseline's at one planned look.
 
@@ -198,6 +220,7 @@ def compare_counts(
         proportion: The exposure counts trials of which each is an event or not; else it is any exposure.
         between: Dispersion between the instances of the baseline (`instance_dispersion`).
         phi: Dispersion, where a longer record has told it.
+        only: Which question to the margin is asked; the other's p-value may be 1.
 
     Returns:
         The evidence; None when no interval had exposure on both sides.
@@ -214,7 +237,8 @@ def compare_counts(
     if test is None:
         return None
     tested = margin if margin is not None and (margin.relative is not None or proportion) else None
-    p_values = ask(harm, tested, at_par=test.ratio(1.0, test.whole), at_margin=test.at_margin)
+    at_margin: MarginTest = test.at_margin if only is None else partial(test.at_margin, only=only)
+    p_values = ask(harm, tested, at_par=test.ratio(1.0, test.whole), at_margin=at_margin)
     total = test.total
     events_b, exposure_b = float(total.events_baseline[0]), float(total.exposure_baseline[0])
     events_c, exposure_c = float(total.events_canary[0]), float(total.exposure_canary[0])

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from scipy import special
 
-from canary_judge.arrays import Float, log_sum_exp
+from canary_judge.arrays import Float, log_sum_exp, softplus
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -29,6 +29,8 @@ __all__ = ["RateRatioProcess"]
 
 # half of the prior looks for ratios of the order of 2.7, half for those near 1.3
 _SCALES = (1.0, 0.3)
+# Intervals that stay in the cache together with all nodes.
+_AT_ONCE = 256
 
 
 @cache
@@ -155,15 +157,19 @@ class RateRatioProcess:
 
 def _gained(points: Float, b: Float, n_b: Float, c: Float, n_c: Float) -> tuple[Float, Float]:
     """Log likelihood of intervals, shape (m, n), at points of shape (m, k), and its derivative; shape (m, k)."""
-    b, n_b, c, n_c = (side[:, :, None] for side in (b, n_b, c, n_c))
     used = (n_b > 0) & (n_c > 0)
     log_odds = np.log(np.where(used, n_c, 1.0)) - np.log(np.where(used, n_b, 1.0))
-    total = np.where(used, b + c, 0.0)
-    logit = log_odds + points[:, None, :]
-    # c log p + b log (1 - p), with p = 1 / (1 + exp(-logit))
-    gained = np.where(used, c * logit, 0.0) - total * np.logaddexp(0.0, logit)
-    slope = np.where(used, c, 0.0) - total * special.expit(logit)
-    return gained.sum(axis=1), slope.sum(axis=1)
+    canary, total = np.where(used, c, 0.0), np.where(used, b + c, 0.0)
+    gained = canary.sum(axis=1, keepdims=True) * points + (canary * log_odds).sum(axis=1, keepdims=True)
+    slope = np.repeat(canary.sum(axis=1, keepdims=True), points.shape[1], axis=1)
+    for first in range(0, log_odds.shape[1], _AT_ONCE):
+        some = slice(first, first + _AT_ONCE)
+        # c log p + b log (1 - p), with p = 1 / (1 + exp(-logit))
+        logit = log_odds[:, some, None] + points[:, None, :]
+        weight = total[:, some, None]
+        gained -= (weight * softplus(logit)).sum(axis=1)
+        slope -= (weight * special.expit(logit)).sum(axis=1)
+    return gained, slope
 
 
 def _prior(distance: Float) -> Float:

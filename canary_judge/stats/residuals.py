@@ -12,6 +12,7 @@ References:
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
@@ -22,7 +23,7 @@ from canary_judge.stats.dependence import autocorrelation, autocorrelation_time
 from canary_judge.stats.exact import rate_ratio_estimate
 from canary_judge.stats.paired import ewc_error
 
-__all__ = ["residual_time", "residual_within"]
+__all__ = ["Residuals", "residual_time", "residual_within"]
 
 # Of fewer intervals, and of fewer of them with canary events, nothing is known of how they follow each other.
 _FEWEST, _FEWEST_WITH_EVENTS = 12, 5
@@ -31,64 +32,90 @@ _LAGS, _STANDARD_ERRORS = 4, 1.645
 _FEWEST_COSINES, _MOST_COSINES = 3, 12
 
 
-def residual_time(counts: Counts) -> float:
-    """Autocorrelation time of what the split leaves over, in intervals; 1 where it is not seen to follow itself.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Residuals:
+    """What the split of the events leaves over, interval by interval, at the estimated ratio.
 
-    Where less is left over than chance leaves, it is that much shorter: what hardly moves is no clump.
-
-    Args:
-        counts: One entry per interval, in order of time.
-
-    Examples:
-        >>> rng = np.random.default_rng(1)
-        >>> calm, swing = rng.poisson(20, 60).astype(float), np.repeat(rng.poisson(20, 12), 5).astype(float)
-        >>> one = Counts(events_baseline=calm, exposure_baseline=np.full(60, 1e3),
-        ...              events_canary=swing, exposure_canary=np.full(60, 1e3))
-        >>> residual_time(one) > 3, residual_time(one.by(np.arange(60) // 10))
-        (True, 1.0)
+    Attributes:
+        used: The intervals with exposure on both sides.
+        rest: Canary events less their share, shape (n,).
+        chance: The sum of squares of chance.
+        correlation: Autocorrelation of the rest, shape (1, n).
     """
-    found = _residuals(counts, None)
-    if found is None:
-        return 1.0
-    rest, chance = found
-    correlation = autocorrelation(rest[None, :])
-    if correlation[0, 1 : _LAGS + 1].sum() <= _STANDARD_ERRORS * math.sqrt(_LAGS / rest.size):
-        return 1.0
-    tau = float(autocorrelation_time(correlation, np.array([rest.size]))[0])
-    return max(tau * min(float((rest**2).sum()) / chance, 1.0), 1.0)
+
+    used: Counts
+    rest: Float
+    chance: float
+    correlation: Float
+
+    @classmethod
+    def of(cls, counts: Counts) -> Residuals | None:
+        """Of one entry per interval, in order of time; None where too few are known."""
+        used = counts.select((counts.exposure_canary > 0) & (counts.exposure_baseline > 0))
+        hits = np.count_nonzero(used.events_canary)
+        if used.events_canary.size < _FEWEST or hits < _FEWEST_WITH_EVENTS or not used.events_baseline.any():
+            return None
+        rest, chance = _left_over(used, _estimated(used))
+        return cls(used=used, rest=rest, chance=chance, correlation=autocorrelation(rest[None, :]))
+
+    @property
+    def time(self) -> float:
+        """Autocorrelation time of what is left over, in intervals; 1 where it is not seen to follow itself.
+
+        Where less is left over than chance leaves, it is that much shorter: what hardly moves is no clump.
+
+        Examples:
+            >>> rng = np.random.default_rng(1)
+            >>> calm, swing = rng.poisson(20, 60).astype(float), np.repeat(rng.poisson(20, 12), 5).astype(float)
+            >>> one = Counts(events_baseline=calm, exposure_baseline=np.full(60, 1e3),
+            ...              events_canary=swing, exposure_canary=np.full(60, 1e3))
+            >>> Residuals.of(one).time > 3
+            True
+        """
+        if self.correlation[0, 1 : _LAGS + 1].sum() <= _STANDARD_ERRORS * math.sqrt(_LAGS / self.rest.size):
+            return 1.0
+        return max(self._tau() * min(float((self.rest**2).sum()) / self.chance, 1.0), 1.0)
+
+    def _tau(self) -> float:
+        return float(autocorrelation_time(self.correlation, np.array([self.rest.size]))[0])
+
+    def error(self) -> tuple[float, int]:
+        """Standard error of the mean of the rest by its low frequencies, and its degrees of freedom.
+
+        At the estimated ratio: away from it the residuals follow the traffic, which is no clump.
+        """
+        cosines = int(np.clip(round(self.rest.size / (4 * self._tau())), _FEWEST_COSINES, _MOST_COSINES))
+        return ewc_error(self.rest, count=cosines)
+
+    def within(self, ratio: float, *, upward: bool, error: tuple[float, int]) -> float:
+        """The p-value of "the ratio of rates is beyond this one", by low frequencies of the split.
+
+        Args:
+            ratio: Canary / baseline at the margin.
+            upward: The margin is an upper one.
+            error: What `error` gave.
+        """
+        mean = float(_left_over(self.used, ratio)[0].mean())
+        size, df = error
+        t = mean / size if size > 0 else math.copysign(math.inf, mean) if mean else 0.0
+        return float(special.stdtr(df, t if upward else -t))
+
+
+def residual_time(counts: Counts) -> float:
+    """`Residuals.time` of these intervals; 1 where too few are known."""
+    found = Residuals.of(counts)
+    return 1.0 if found is None else found.time
 
 
 def residual_within(counts: Counts, *, ratio: float, upward: bool) -> float:
-    """The p-value of "the ratio of rates is beyond this one", by low frequencies of the split; 0 if they say nothing.
-
-    Args:
-        counts: One entry per interval, in order of time.
-        ratio: Canary / baseline at the margin.
-        upward: The margin is an upper one.
-    """
-    found, at_null = _residuals(counts, None), _residuals(counts, ratio)
-    if found is None or at_null is None:
-        return 0.0
-    rest, moved = found[0], at_null[0]
-    tau = float(autocorrelation_time(autocorrelation(rest[None, :]), np.array([rest.size]))[0])
-    cosines = int(np.clip(round(rest.size / (4 * tau)), _FEWEST_COSINES, _MOST_COSINES))
-    # at the estimated ratio: away from it the residuals follow the traffic, which is no clump
-    error, df = ewc_error(rest, count=cosines)
-    mean = float(moved.mean())
-    t = mean / error if error > 0 else math.copysign(math.inf, mean) if mean else 0.0
-    return float(special.stdtr(df, t if upward else -t))
+    """`Residuals.within` of these intervals; 0, which objects to nothing, where too few are known."""
+    found = Residuals.of(counts)
+    return 0.0 if found is None else found.within(ratio, upward=upward, error=found.error())
 
 
-def _residuals(counts: Counts, ratio: float | None) -> tuple[Float, float] | None:
-    """Canary events less their share at a ratio, by default the estimated one, and the sum of squares of chance.
-
-    None where too few are known.
-    """
-    used = counts.select((counts.exposure_canary > 0) & (counts.exposure_baseline > 0))
-    hits = np.count_nonzero(used.events_canary)
-    if used.events_canary.size < _FEWEST or hits < _FEWEST_WITH_EVENTS or not used.events_baseline.any():
-        return None
-    odds = used.exposure_canary / used.exposure_baseline * (_estimated(used) if ratio is None else ratio)
+def _left_over(used: Counts, ratio: Float | float) -> tuple[Float, float]:
+    """Canary events less their share at a ratio, and the sum of squares of chance."""
+    odds = used.exposure_canary / used.exposure_baseline * ratio
     share, events = odds / (1 + odds), used.events_canary + used.events_baseline
     return np.asarray(used.events_canary - share * events), float((events * share * (1 - share)).sum())
 

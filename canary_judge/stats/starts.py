@@ -19,7 +19,7 @@ from functools import cache
 
 import numpy as np
 
-from canary_judge.arrays import Float, log_sum_exp
+from canary_judge.arrays import Float, log_sum_exp, softplus
 from canary_judge.stats.counts import Counts
 
 __all__ = ["NOT_WORSE_LATELY", "WHOLE", "StartEvidence", "harm_since", "recent_dispersion"]
@@ -83,7 +83,7 @@ def harm_since(counts: Counts, *, null: float, upward: bool, phi: float, acts: S
     )
     at_null = (log_odds + null)[:, None]
     moved = at_null + sign * delta
-    gain = events[:, None] * sign * delta - total[:, None] * (np.logaddexp(0, moved) - np.logaddexp(0, at_null))
+    gain = events[:, None] * sign * delta - total[:, None] * (softplus(moved) - softplus(at_null))
     gain /= phi
     count = len(gain)
     if not count:
