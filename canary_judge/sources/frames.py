@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +78,7 @@ class FrameSource:
         self._table = Table.of(data, align)
         self._shifted = align == "start"
         columns = {*self._table.numbers, *self._table.texts}
-        self._requests = "ok" in columns and "metric" not in columns
+        self._requests = self._table.ok is not None
         self._long = {"metric", "value"} <= columns
         self._names, self._labels = self._columns()
         if isinstance(counters, str) or (strange := sorted(self._counters - set(self._names))):
@@ -104,13 +106,12 @@ class FrameSource:
     def window(self, interval: str | timedelta) -> Window:
         """From the canary's first row to the last row of either side, on the grid of the interval."""
         interval = duration_from(interval, "interval")
-        times = self._table.times
-        canary = times[self._table.canary]
-        if not canary.size:
+        times, canary = self._table.times, self._table.canary
+        if not canary.any():
             raise DataError("the table has no row whose side is 'canary'")
         step = interval // timedelta(microseconds=1) * 1000
-        start = (int(canary.min()) - 1) // step * step
-        end = -(-int(times.max()) // step) * step
+        start = (int(times[canary.argmax()]) - 1) // step * step
+        end = -(-int(times[-1]) // step) * step
         return Window(
             *(datetime.fromtimestamp(moment // 1000 / 1e6, UTC) for moment in (start, max(end, start + step)))
         )
@@ -127,13 +128,13 @@ class FrameSource:
         first, last = np.searchsorted(
             self._table.times, [nanoseconds(window.start), nanoseconds(window.end)], side="right"
         )
-        by_side = {side: first + np.flatnonzero(self._table.side(side)[first:last]) for side in Side}
-        answers = [self._answer(query, by_side[query.side], window) for query in queries]
+        rows = cache(lambda side: first + np.flatnonzero(self._table.side(side)[first:last]))
+        answers = [self._answer(query, rows, window) for query in queries]
         return [replace(answer, simultaneous=not self._shifted) for answer in answers]
 
     def _columns(self) -> tuple[list[str], list[str]]:
         table = self._table
-        texts = [name for name in table.texts if name not in ("ok", "metric", "value", "latency")]
+        texts = [name for name in table.texts if name not in ("metric", "value", "latency")]
         if self._requests:
             return ["requests", "errors", *(["latency"] if "latency" in table.numbers else [])], []
         if self._long:
@@ -143,7 +144,7 @@ class FrameSource:
             ]
         return list(table.numbers), texts
 
-    def _answer(self, query: Query, rows: Int, window: Window) -> Result:
+    def _answer(self, query: Query, rows_of: Callable[[Side], Int], window: Window) -> Result:
         name = query.expression
         provenance = f"column {name!r} of the {query.side} in a table of {len(self._table)} rows"
         if name in self._labels and not self._long:
@@ -155,7 +156,8 @@ class FrameSource:
             # of a long table, rows of that name may still be written
             return Result(error=text, temporary=self._long, provenance=provenance)
         if self._requests:
-            return self._from_requests(query, rows, window, provenance)
+            return self._from_requests(query, rows_of, window, provenance)
+        rows = rows_of(query.side)
         raw = query.reading in (Reading.SAMPLES, Reading.HISTOGRAM)
         if raw:
             form = Form.SAMPLES
@@ -203,12 +205,12 @@ class FrameSource:
     def _split(self, rows: Int) -> list[tuple[dict[str, str], Int]]:
         return self._table.groups(self._labels, rows)
 
-    def _from_requests(self, query: Query, rows: Int, window: Window, provenance: str) -> Result:
-        times = self._table.times[rows]
+    def _from_requests(self, query: Query, rows_of: Callable[[Side], Int], window: Window, provenance: str) -> Result:
         if query.expression == "latency":
             if query.reading not in (Reading.SAMPLES, Reading.HISTOGRAM):
                 return Result(error="latency of single requests needs kind: samples or kind: latency")
-            values = self._table.numbers["latency"][rows]
+            rows = rows_of(query.side)
+            times, values = self._table.times[rows], self._table.numbers["latency"][rows]
             return Result(
                 series=(Series(timestamps=times, values=values),) if times.size else (),
                 form=Form.SAMPLES,
@@ -218,10 +220,25 @@ class FrameSource:
             return Result(error=f"{query.expression!r} are counts; they need kind: ratio or kind: rate")
         # every interval of the grid has a count, also an interval without a request
         edges = window.edges(query.step)
-        counted = times if query.expression == "requests" else times[self._table.numbers["ok"][rows] == 0]
-        counts = np.bincount(np.searchsorted(edges, counted, side="left") - 1, minlength=edges.size - 1)
-        series = (Series(timestamps=edges[1:], values=counts.astype(float)),) if times.size else ()
+        requests, counts = self._counted(query.side, edges, failed=query.expression == "errors")
+        series = (Series(timestamps=edges[1:], values=counts.astype(float)),) if requests.any() else ()
         return Result(series=series, form=Form.COUNTS, provenance=provenance)
+
+    def _counted(self, side: Side, edges: Int, *, failed: bool) -> tuple[Int, Int]:
+        """Requests of a side in each interval, and those of them that failed where these are asked for.
+
+        Of rows in order of time an interval is a slice, so that nothing as long as the table is made.
+        """
+        table = self._table
+        ends = np.searchsorted(table.times, edges, side="right")
+        requests = np.zeros(edges.size - 1, dtype=np.int64)
+        counts = requests.copy()
+        for place, (first, last) in enumerate(itertools.pairwise(ends.tolist())):
+            mine = table.canary[first:last] if side is Side.CANARY else ~table.canary[first:last]
+            requests[place] = np.count_nonzero(mine)
+            if failed and table.ok is not None:
+                counts[place] = np.count_nonzero(mine & ~table.ok[first:last])
+        return requests, counts if failed else requests
 
 
 def compare(

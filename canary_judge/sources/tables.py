@@ -23,14 +23,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Mask = Bool
-    # what a column holds as it is read: numbers, truths, nanoseconds, or texts with None for what is missing
+    # what a column holds as it is read: numbers, truths, nanoseconds, sides as 0 and 1 in eight bits, or texts
+    # with None for what is missing
     Raw = NDArray[Any]
 
-__all__ = ["Align", "Table"]
+__all__ = ["Align", "Table", "strange_side"]
 
 Align = Literal["time", "start"]
 # Bytes up to which a CSV file is read here; about what is parsed in the time that pandas takes to be imported.
 _SMALL_FILE = 8_000_000
+_AT_ONCE = 1 << 20
 _MISSING = frozenset({"", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None", "<NA>"})
 _TRUTHS = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
 
@@ -42,12 +44,14 @@ class Table:
     Attributes:
         times: Nanoseconds since the epoch.
         canary: True for rows of the canary, False for those of the baseline.
+        ok: Of a table of requests, which of them were answered well; else None.
         numbers: Columns of numbers by name, NaN for what is missing.
         texts: Other columns by name, None for what is missing.
     """
 
     times: Int
     canary: Mask
+    ok: Mask | None
     numbers: Mapping[str, Float]
     texts: Mapping[str, NDArray[np.object_]]
 
@@ -97,11 +101,11 @@ def _read(path: Path) -> dict[str, Raw]:
                 names = _header(lines)
                 if path.stat().st_size <= _SMALL_FILE:
                     return _parsed(lines, names)
-            return _columns(_read_large(path))
+            return _read_large(path, names)
         if path.suffix == ".parquet":
-            import pandas as pd  # a CSV file needs none
+            from canary_judge.sources.arrow import parquet_columns  # a CSV file needs none
 
-            return _columns(pd.read_parquet(path))
+            return parquet_columns(path)
     except ImportError as error:
         raise DataError(f"{path}: Parquet needs pyarrow; pip install 'canary-judge[parquet]'") from error
     except (OSError, ValueError, EOFError, csv.Error, zlib.error) as error:
@@ -111,8 +115,19 @@ def _read(path: Path) -> dict[str, Raw]:
     raise DataError(f"{path}: ends in {path.suffix!r}; give a .csv, .csv.gz or .parquet file")
 
 
-def _read_large(path: Path) -> pd.DataFrame:
-    """Read with pandas, whose import costs more than a small file, and whose parser is the faster one for a large."""
+def _read_large(path: Path, names: list[str]) -> dict[str, Raw]:
+    """Read with pyarrow; where that is not there, or cannot tell types from the beginning of the file, with pandas."""
+    try:
+        from canary_judge.sources.arrow import NotAsTyped, csv_columns
+    except ImportError:
+        return _columns(_by_pandas(path))
+    try:
+        return csv_columns(path, names, _MISSING)
+    except NotAsTyped:
+        return _columns(_by_pandas(path))
+
+
+def _by_pandas(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     # pandas 3 reads floats to the last digit by itself, and warns when told to
@@ -193,15 +208,9 @@ def _checked(columns: dict[str, Raw], align: str) -> Table:
     for name in ("timestamp", "side"):
         if name not in columns:
             raise DataError(f"the table has no column {name!r}; its columns are {', '.join(columns)}")
-    sides = {side.value for side in Side}
-    given = columns.pop("side").tolist()
-    strange = [value for value in given if not (isinstance(value, str) and value in sides)]
-    if strange:
-        raise DataError(f"column 'side' has {strange[0]!r}; it must be 'baseline' or 'canary': rename it before")
-    canary = np.array([value == Side.CANARY.value for value in given], dtype=bool)
+    canary = _sides(columns.pop("side"))
     times = _times(columns.pop("timestamp"))
-    if "ok" in columns and "metric" not in columns:
-        columns["ok"] = _truths(columns["ok"])
+    ok = _truths(columns.pop("ok")) if "ok" in columns and "metric" not in columns else None
     for name in ("value", "latency"):
         if name in columns:
             columns[name] = _numbers(columns[name], name)
@@ -209,13 +218,40 @@ def _checked(columns: dict[str, Raw], align: str) -> Table:
         columns["metric"] = columns["metric"].astype(object)
     if align == "start" and canary.any() and not canary.all():
         times = np.where(canary, times, times + times[canary].min() - times[~canary].min())
-    order = np.argsort(times, kind="stable")
+    order: Int | slice = slice(None)
+    if not _in_order(times):
+        order = np.argsort(times, kind="stable")
     return Table(
         times=times[order],
         canary=canary[order],
-        numbers={name: values[order].astype(float) for name, values in columns.items() if values.dtype != object},
+        ok=None if ok is None else ok[order],
+        numbers={
+            name: values[order].astype(float, copy=False) for name, values in columns.items() if values.dtype != object
+        },
         texts={name: values[order] for name, values in columns.items() if values.dtype == object},
     )
+
+
+def _in_order(times: Int) -> bool:
+    """In pieces: the differences of all rows would take as much memory as the rows."""
+    pieces = (times[first : first + _AT_ONCE + 1] for first in range(0, times.size, _AT_ONCE))
+    return all(bool((piece[1:] >= piece[:-1]).all()) for piece in pieces)
+
+
+def _sides(column: Raw) -> Mask:
+    """Which rows are the canary's."""
+    if column.dtype == np.int8:  # told apart when they were read
+        return column.astype(bool)
+    known = {side.value for side in Side}
+    given = column.tolist()
+    if strange := [value for value in given if not (isinstance(value, str) and value in known)]:
+        raise DataError(strange_side(strange[0]))
+    return np.array([value == Side.CANARY.value for value in given], dtype=bool)
+
+
+def strange_side(value: object) -> str:
+    """What is wrong with a value of the column `side`."""
+    return f"column 'side' has {value!r}; it must be 'baseline' or 'canary': rename it before"
 
 
 def _times(column: Raw) -> Int:
@@ -264,6 +300,8 @@ def _numbers(column: Raw, name: str) -> Float:
 
 
 def _truths(column: Raw) -> Mask:
+    if column.dtype == bool:
+        return column
     truths = np.zeros(column.size, dtype=bool)
     for row, value in enumerate(column.tolist()):
         truth = _TRUTHS.get(str(value).lower())

@@ -13,7 +13,7 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
 from canary_judge.judging import judge
 from canary_judge.results import Outcome, Verdict
-from canary_judge.sources import FrameSource, tables
+from canary_judge.sources import FrameSource, arrow, tables
 from canary_judge.sources.tables import Table
 
 TIMES = pd.date_range("2026-01-01", periods=60, freq="1min", tz="UTC")
@@ -394,3 +394,133 @@ def test_numbers_may_be_labels_of_a_long_table(tmp_path, as_file):
 def test_another_column_of_times_is_no_concern_of_ours():
     table = wide(heap=lambda side: RNG.normal(100, 5, 60)).assign(deployed=pd.Timestamp("2026-01-01"))
     assert FrameSource(table).window(timedelta(minutes=1)).duration == timedelta(hours=1)
+
+
+def drawn_table(seed, rows=400):
+    rng = np.random.default_rng(seed)
+    some = {
+        "number": rng.normal(size=rows).round(3),
+        "count": rng.integers(0, 9, rows),
+        "flag": rng.random(rows) < 0.5,
+        "late": np.where(np.arange(rows) < rows // 2, np.nan, rng.normal(size=rows)),
+        "pod": rng.choice(["a", "b", "12", "-"], rows),
+        "shard": np.where(np.arange(rows) < rows - 3, "7", rng.choice(["x", "7"])),
+        "nothing": [None] * rows,
+    }
+    chosen = {name: some[name] for name in rng.permutation(list(some))[: rng.integers(1, len(some))]}
+    moments = pd.to_datetime(1.7e9 + rng.integers(0, 1000, rows) * 0.5, unit="s", utc=True)
+    frame = pd.DataFrame({"timestamp": moments, "side": rng.choice(["baseline", "canary"], rows), **chosen})
+    for name in chosen:
+        if name in ("number", "pod") and rng.random() < 0.5:
+            frame[name] = frame[name].astype(object).where(rng.random(rows) < 0.9, None)
+    return frame
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_large_files_are_read_as_small_ones(seed, tmp_path, monkeypatch):
+    """By pyarrow in pieces of a few rows, by pandas where it is missing, and by the csv module."""
+    frame = drawn_table(seed)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    small = Table.of(tmp_path / "t.csv", "time")
+    monkeypatch.setattr(tables, "_SMALL_FILE", 0)
+    monkeypatch.setattr(arrow, "_BYTES", 1500)
+    read = [Table.of(tmp_path / "t.csv", "time")]
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "canary_judge.sources.arrow", None)
+        read.append(Table.of(tmp_path / "t.csv", "time"))
+    for one in read:
+        np.testing.assert_array_equal(one.times, small.times)
+        np.testing.assert_array_equal(one.canary, small.canary)
+        assert {**one.numbers}.keys() == {**small.numbers}.keys()
+        for name, values in small.numbers.items():
+            np.testing.assert_array_equal(one.numbers[name], values)
+        assert {name: values.tolist() for name, values in one.texts.items()} == {
+            name: values.tolist() for name, values in small.texts.items()
+        }
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_parquet_is_read_as_pandas_reads_it(seed, tmp_path, monkeypatch):
+    monkeypatch.setattr(arrow, "_ROWS", 37)
+    frame = drawn_table(seed)
+    if seed % 2:
+        frame["pod"] = pd.Categorical(np.random.default_rng(seed).choice(["a", "b"], len(frame)))
+        frame = frame.sort_values("timestamp")  # an index that is not 0, 1, 2, ...
+    frame.to_parquet(tmp_path / "t.parquet")
+    read, given = Table.of(tmp_path / "t.parquet", "time"), Table.of(pd.read_parquet(tmp_path / "t.parquet"), "time")
+    np.testing.assert_array_equal(read.times, given.times)
+    np.testing.assert_array_equal(read.canary, given.canary)
+    assert read.numbers.keys() == given.numbers.keys()
+    for name, values in given.numbers.items():
+        np.testing.assert_array_equal(read.numbers[name], values)
+    assert {name: values.tolist() for name, values in read.texts.items()} == {
+        name: values.tolist() for name, values in given.texts.items()
+    }
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("align", ["time", "start"])
+def test_many_requests_are_counted_as_few(suffix, align, tmp_path, monkeypatch):
+    """In any order of rows, against a count of pandas."""
+    rng = np.random.default_rng(4)
+    times = pd.to_datetime(1.7e9 + rng.uniform(0, 1800, 3000).round(3), unit="s", utc=True)
+    frame = pd.DataFrame(
+        {
+            "timestamp": times,
+            "side": rng.choice(["baseline", "canary"], 3000, p=[0.9, 0.1]),
+            "ok": rng.random(3000) > 0.1,
+        }
+    )
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame.to_parquet(tmp_path / "t.parquet")
+    monkeypatch.setattr(tables, "_SMALL_FILE", 0)
+    monkeypatch.setattr(arrow, "_BYTES", 4000)
+    source = FrameSource(tmp_path / f"t.{suffix}", align=align)
+    metric = {"name": "e", "kind": "ratio", "events": "errors", "total": "requests", "harm": "increase", "margin": "2x"}
+    config = JudgeConfig.from_mapping({"name": "s", "interval": "1m", "metrics": [metric]})
+    window = source.window("1m")
+    if align == "start":
+        first = frame.groupby("side")["timestamp"].min()
+        shift = first["canary"] - first["baseline"]
+        frame.loc[frame["side"] == "baseline", "timestamp"] += shift
+    inside = frame[(frame["timestamp"] > window.start) & (frame["timestamp"] <= window.end)]
+    minute = (inside["timestamp"] - pd.Timedelta(1)).dt.floor("1min")
+    for query, found in zip(config.queries(), source.fetch(list(config.queries()), window), strict=True):
+        mine = inside["side"] == query.side.value
+        if query.expression == "errors":
+            mine &= ~inside["ok"]
+        expected = minute[mine].value_counts()
+        values = found.series[0]
+        counted = {
+            pd.Timestamp(at, tz="UTC") - pd.Timedelta("1min"): n
+            for at, n in zip(values.timestamps, values.values, strict=True)
+        }
+        assert {at: n for at, n in counted.items() if n} == expected.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("timestamp,side,heap\n2026-01-01T00:00:00,canary,1\n", "has no time zone; write it as"),
+        ("timestamp,side,heap\n60,blue,1\n", "column 'side' has 'blue'"),
+        ("timestamp,side,heap\n60,,1\n", "column 'side' has (None|nan)"),
+        ("timestamp,side,heap\n60,canary,1\n60,canary\n", "Expected 3 columns, got 2"),
+        ("timestamp,side,heap\n2026-01-01T00:00:00Z,canary,1\n,canary,1\n", "timestamp is missing"),
+    ],
+)
+def test_a_large_malformed_file_is_explained(text, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_SMALL_FILE", 0)
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataError, match=message):
+        FrameSource(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("column", [{"timestamp": pd.Timestamp("2026-01-01")}, {"side": "blue"}, {"side": None}])
+def test_a_malformed_parquet_file_is_explained(column, tmp_path):
+    frame = wide(heap=heap).assign(**column)
+    frame.to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"(has no time zone|column 'side' has)"):
+        FrameSource(tmp_path / "t.parquet")
+    (tmp_path / "t.parquet").write_bytes(b"PAR1 rubbish PAR1")
+    with pytest.raises(DataError, match="cannot be read"):
+        FrameSource(tmp_path / "t.parquet")
