@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from canary_judge._version import __version__
-from canary_judge.commands import configs, exit_codes, judging, kayenta, rollout, routers, watch
+from canary_judge.commands import configs, exit_codes, judging, kayenta, rollout, routers, state, watch
 from canary_judge.errors import CanaryJudgeError
 from canary_judge.untrusted import printable
 
@@ -28,6 +28,7 @@ _COMMANDS: dict[str, tuple[str, _Add]] = {
     "rollout": ("drive a canary through its stages, and back to 0 at once", rollout.add_rollout),
     "router": ("read, set or take back a weight by hand", routers.add_router),
     "control": ("approve, pause, resume, abort or stop a running rollout", rollout.add_control),
+    "state": ("what the evidence of a watch or a rollout holds", state.add_state),
     "plan": ("how long a canary takes at which weight", configs.add_plan),
     "check": ("validate a config and show its queries", configs.add_check),
     "presets": ("list the presets, or show one", configs.add_presets),

@@ -367,6 +367,7 @@ class LookInfo:
         horizon_seconds: Planned length of the run; None without one.
         ended: The planned end is reached: no further look can change the judgement.
         seconds_to_decision: Projected time until the last undecided gate can be decided; None when it cannot be told.
+        as_of: The end of the data of the oldest evidence or interval that stands; None when all is of this look.
     """
 
     number: int
@@ -375,6 +376,7 @@ class LookInfo:
     horizon_seconds: float | None
     ended: bool
     seconds_to_decision: float | None
+    as_of: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

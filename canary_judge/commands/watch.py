@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import os
 import sys
@@ -69,25 +70,26 @@ def _watch(options: argparse.Namespace) -> int:
     start = time_of(options.start, "--start") if options.start else replayed.start if replayed else None
     path = None if options.state is None else Path(options.state)
     horizon = duration_of(options.horizon, "--horizon")
-    monitor = restore(config, path, start=start, horizon=horizon)
-    if monitor.watermark is None or monitor.watermark == monitor.start:  # else it has worked before
-        look_first(options, config, sources, horizon=horizon, weight=options.weight)
-    every = duration_of(options.every, "--every") or config.interval
-    moments: Iterator[datetime]
-    if replayed is not None:
-        first = monitor.watermark or replayed.start
-        moments = (first + k * every for k in range(1, -(-(replayed.end - first) // every) + 1))
-    else:
-        moments = _clock(config.interval if options.once else every, once=options.once)
-    judgement = follow(
-        monitor,
-        sources,
-        moments,
-        show=lambda judgement: _show(options, config, judgement),
-        complain=lambda text: print(f"canary-judge: {printable(text)}", file=sys.stderr),
-        weight=options.weight,
-        state=path,
-    )
+    monitor, log = restore(config, path, start=start, horizon=horizon)
+    with log or contextlib.nullcontext():
+        if monitor.watermark is None or monitor.watermark == monitor.start:  # else it has worked before
+            look_first(options, config, sources, horizon=horizon, weight=options.weight)
+        every = duration_of(options.every, "--every") or config.interval
+        moments: Iterator[datetime]
+        if replayed is not None:
+            first = monitor.watermark or replayed.start
+            moments = (first + k * every for k in range(1, -(-(replayed.end - first) // every) + 1))
+        else:
+            moments = _clock(config.interval if options.once else every, once=options.once)
+        judgement = follow(
+            monitor,
+            sources,
+            moments,
+            show=lambda judgement: _show(options, config, judgement),
+            complain=lambda text: print(f"canary-judge: {printable(text)}", file=sys.stderr),
+            weight=options.weight,
+            log=log,
+        )
     if judgement is None:
         raise DataError("no look was made; the state is as before")
     if options.format == "json":

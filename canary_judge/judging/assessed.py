@@ -63,6 +63,9 @@ class Assessed:
         lately: Of counts, what they say of harm since some interval.
         spaced: The evidence holds at looks that are spaced out only, not at any.
         latched: What was found at an earlier look, and stands: a regression.
+        as_of: The end of the data that all of this rests on, where that is an earlier look's.
+        shown_as_of: The same of both intervals, which are not looked for as often.
+        deciding: Of that look, the deciding interval.
     """
 
     metric: Metric
@@ -79,6 +82,9 @@ class Assessed:
     lately: Lately | None = None
     spaced: bool = False
     latched: Finding | None = None
+    as_of: datetime | None = None
+    shown_as_of: datetime | None = None
+    deciding: tuple[float | None, float | None] | None = None
 
     def with_comparison(self, compared: Compared) -> Assessed:
         """The same with this comparison."""

@@ -85,6 +85,8 @@ def outcome_of(
     deciding = None
     if found is not None:
         deciding = found.deciding
+    elif one.shown_as_of is not None:
+        deciding = one.deciding
     elif comparison is not None and comparison.level < 1:  # else no interval is asked for
         deciding = deciding_interval(one, harm_level=harm_level, safety_level=config.false_pass_rate)
     if found is not None:

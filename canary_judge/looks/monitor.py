@@ -11,7 +11,7 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError, QueryError
 from canary_judge.judging.fetching import fetch
 from canary_judge.judging.silence import PATIENCE, given_up
-from canary_judge.looks.observing import observe, warmup_intervals
+from canary_judge.looks.observing import Fresh, observe, warmup_intervals
 from canary_judge.looks.state import MonitorState
 from canary_judge.looks.streams import Stream
 from canary_judge.results import Judgement, Role, Side
@@ -80,7 +80,7 @@ class Monitor:
         *,
         start: datetime | None = None,
         horizon: str | timedelta | None = None,
-        state: str | bytes | None = None,
+        state: str | bytes | MonitorState | None = None,
     ) -> None:
         self.config = config
         length = None if horizon is None else duration_from(horizon, "horizon")
@@ -90,7 +90,7 @@ class Monitor:
                 f"horizon {format_duration(length)} is shorter than one interval "
                 f"({format_duration(config.interval)}); give a longer one"
             )
-        self._state = MonitorState.from_json(config, state) if state is not None else None
+        self._state = MonitorState.from_json(config, state) if isinstance(state, str | bytes) else state
         if self._state is None and start is not None:
             self._begin(moment_from(start, "start"))
 
@@ -125,6 +125,11 @@ class Monitor:
         return None if self._state is None else self._state.start
 
     @property
+    def evidence(self) -> MonitorState | None:
+        """All that is known of the looks so far, frozen; None before the first look."""
+        return self._state
+
+    @property
     def watermark(self) -> datetime | None:
         """The end of the last consumed interval; None before the first look."""
         return None if self._state is None else self._state.watermark(self.config.interval)
@@ -144,6 +149,7 @@ class Monitor:
         weight: float | None = None,
         weight_since: datetime | None = None,
         recent: float | None = 2.0,
+        fresh: Fresh = "pass",
     ) -> Judgement:
         """Fetch what is new, take it in, and judge.
 
@@ -158,6 +164,8 @@ class Monitor:
                 it is in force from the first interval that was not consumed yet.
             recent: Times the margin that the newest data at this weight are asked to rule out by themselves (see
                 `MetricResult.recent`); None: only whether they are worse than the margin.
+            fresh: When no evidence may be held from looks before (`LookInfo.as_of`): where the verdict becomes pass,
+                at any look ("all"), or never ("none"), because nothing depends on a pass yet.
 
         Raises:
             ConfigError: A `${label}` is undefined, or a metric names a source that is not given.
@@ -180,7 +188,7 @@ class Monitor:
             before = changed is not None and state.watermark(interval) < changed
             samples = self._read(state, source, moment, changed if before else None)
             state, judgement = observe(
-                self.config, state, samples, weight=state.weight if before else weight, recent=recent
+                self.config, state, samples, weight=state.weight if before else weight, recent=recent, fresh=fresh
             )
             self._state = state
             # else the warm-up, or the weight before, ended inside, and the rest is judged

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -12,16 +14,20 @@ from canary_judge.errors import DataError
 from canary_judge.judging.assessed import Assessed, Finding
 from canary_judge.judging.assessing import assess
 from canary_judge.judging.look import POWER_OF_ONE_LOOK, Look, Newest
+from canary_judge.judging.missing import objections
 from canary_judge.judging.traffic import canary_share, requests, traffic_split
 from canary_judge.judging.verdict import conclude
 from canary_judge.looks.anytime import Design, anytime, with_interval
+from canary_judge.looks.held import Key, calm, due, hold, shows, standing, with_held_intervals
 from canary_judge.looks.state import MonitorState, as_requests, no_requests
 from canary_judge.looks.streams import Stream, append
-from canary_judge.results import Judgement, LookInfo, MetricResult, Outcome, Role
+from canary_judge.results import Judgement, LookInfo, MetricResult, Outcome, Role, Verdict
 from canary_judge.samples import Samples
 from canary_judge.series import Window
 
-__all__ = ["observe", "warmup_intervals"]
+__all__ = ["Fresh", "observe", "warmup_intervals"]
+
+Fresh = Literal["pass", "all", "none"]
 
 # The interval in which the weight changed, and the next one, whose counters still hold requests from before.
 _SETTLING = 2
@@ -40,6 +46,7 @@ def observe(
     weight: float | None = None,
     with_intervals: bool = True,
     recent: float | None = 2.0,
+    fresh: Fresh = "pass",
 ) -> tuple[MonitorState, Judgement]:
     """Take in the next intervals and judge all of them so far: no I/O, no clock.
 
@@ -51,6 +58,8 @@ def observe(
         with_intervals: Give each effect its confidence sequence; without them a look costs less.
         recent: Times the margin that the newest data at this weight are asked to rule out by themselves; None: only
             whether they are worse than the margin.
+        fresh: When no evidence may be held from looks before: where the verdict becomes pass ("pass"), at any look
+            ("all"), or never ("none"), because nothing depends on a pass yet.
 
     Returns:
         The next state, and a judgement that may be acted on at any look.
@@ -68,7 +77,9 @@ def observe(
             warm_until=max(state.warm_until, state.consumed + warmup_intervals(config)),
             acts=_with_act(state),
         )
+    odd: set[str] = set()
     if samples is not None:
+        odd = {metric.name for metric in config.metrics if not calm(samples.metrics[metric.name])}
         state = _consume(config, state, samples)
     window = Window(state.start, max(state.watermark(config.interval), state.start + config.interval))
     design = Design.of(state.horizon, state.consumed, state.acts)
@@ -80,12 +91,41 @@ def observe(
         decides=design.ended,
     )
     level = config.interval_level if with_intervals else 1.0
-    state, assessed = _assessed(config, state, window, design, newest, level=level)
+    run = _Run(config, state, window, design, newest, level)
     split = traffic_split(config, state.split, state.weight)
-    look = _look(config, state, design)
-    judgement = conclude(config, assessed, window, traffic=split, look=look)
+    found = run.standing(odd) if fresh != "all" and not design.ended else {}
+    stale: set[str] = set()
+    while True:
+        found |= run.assessed([metric for metric in config.metrics if metric.name not in found], again=stale)
+        assessed = [found[metric.name] for metric in config.metrics]
+        judgement = conclude(config, assessed, window, traffic=split, look=_look(config, state, design, assessed))
+        stale = _stale(judgement, found, run.streams, anew=fresh == "pass" and not state.passed)
+        if not stale:
+            break
+        found = {name: one for name, one in found.items() if name not in stale}
+    passed = judgement.verdict is Verdict.PASS
+    state = replace(state, streams=run.remembered(judgement, found), passed=passed)
+    look = judgement.look
+    assert look is not None  # noqa: S101
     look = replace(look, seconds_to_decision=_projected(config, judgement, state))
     return _latched(state, judgement), replace(judgement, look=look)
+
+
+def _stale(
+    judgement: Judgement, found: Mapping[str, Assessed], streams: Mapping[str, Stream], *, anew: bool
+) -> set[str]:
+    """Held metrics that must be assessed after all: all for a new pass, and where what they led to is no longer so."""
+    if (
+        anew
+        and judgement.verdict is Verdict.PASS
+        and (held := {n for n, one in found.items() if one.as_of is not None})
+    ):
+        return held
+    older = [name for name, one in found.items() if one.shown_as_of is not None]
+    before = {name: stream.held.outcome for name in older if (stream := streams[name]).held is not None}
+    return {
+        result.name for result in judgement.metrics if result.outcome is not before.get(result.name, result.outcome)
+    }
 
 
 def _with_act(state: MonitorState) -> tuple[int, ...]:
@@ -94,23 +134,81 @@ def _with_act(state: MonitorState) -> tuple[int, ...]:
     return state.acts if judged in (0, *state.acts) else (*state.acts, judged)
 
 
-def _assessed(
-    config: JudgeConfig, state: MonitorState, window: Window, design: Design, newest: Newest, *, level: float
-) -> tuple[MonitorState, list[Assessed]]:
-    """The evidence on all metrics as evidence over all looks, and what has to be remembered of it."""
-    streams = {metric.name: state.streams.get(metric.name, Stream()) for metric in config.metrics}
-    whole = Samples(window=window, metrics={name: stream.samples() for name, stream in streams.items()})
-    share = canary_share(config, requests(config, whole))
-    left = None if state.horizon is None else (state.horizon - state.consumed) * config.interval.total_seconds()
-    look = Look(config=config, window=window, cost=design.cost, newest=newest, left=left)
+class _Run:
+    """All metrics at one look: those whose evidence is held, and those that are assessed.
 
-    def one(metric: Metric) -> Assessed:
-        fixed = assess(look, metric, whole.metrics[metric.name], share)
-        found, streams[metric.name] = anytime(config, fixed, streams[metric.name], design)
-        return with_interval(config, fixed, found, streams[metric.name], design, level)
+    Attributes:
+        streams: What is remembered of each metric.
+    """
 
-    assessed = [one(metric) for metric in config.metrics]
-    return replace(state, streams={**state.streams, **streams}), assessed
+    def __init__(
+        self, config: JudgeConfig, state: MonitorState, window: Window, design: Design, newest: Newest, level: float
+    ) -> None:
+        self._config, self._window, self._design, self._level = config, window, design, level
+        self.streams = {metric.name: state.streams.get(metric.name, Stream()) for metric in config.metrics}
+        self._samples = {name: stream.samples() for name, stream in self.streams.items()}
+        self._share = canary_share(config, requests(config, Samples(window=window, metrics=self._samples)))
+        left = None if state.horizon is None else (state.horizon - state.consumed) * config.interval.total_seconds()
+        self._look = Look(config=config, window=window, cost=design.cost, newest=newest, left=left)
+        self._keys = {metric.name: self._key(metric) for metric in config.metrics}
+        self._places = {metric.name: place / len(config.metrics) for place, metric in enumerate(config.metrics)}
+
+    def _key(self, metric: Metric) -> Key:
+        samples, newest = self._samples[metric.name], self._look.newest
+        objected = samples.data is not None and any(True for _ in objections(self._look, metric, samples))
+        return Key(
+            since=newest.since,
+            factor=newest.factor,
+            level=self._level,
+            objected=objected,
+            kind=type(samples.data).__name__,
+        )
+
+    def standing(self, odd: Collection[str]) -> dict[str, Assessed]:
+        """What need not be assessed at this look, as it was; all that is odd must be."""
+        found = {}
+        for metric in self._config.metrics:
+            stream, samples = self.streams[metric.name], self._samples[metric.name]
+            if stream.held is None or metric.name in odd:
+                continue
+            if not due(
+                stream.held,
+                self._keys[metric.name],
+                samples.data,
+                at=stream.intervals,
+                place=self._places[metric.name],
+                safety_level=self._config.false_pass_rate,
+            ):
+                bare = Assessed(metric=metric, quality=samples.quality, latched=stream.latched)
+                found[metric.name] = standing(stream.held, bare)
+        return found
+
+    def assessed(self, metrics: Iterable[Metric], again: Collection[str]) -> dict[str, Assessed]:
+        """The evidence on these metrics as evidence over all looks; with intervals of now for those assessed again."""
+        return {metric.name: self._assess(metric, again=metric.name in again) for metric in metrics}
+
+    def _assess(self, metric: Metric, *, again: bool) -> Assessed:
+        fixed = assess(self._look, metric, self._samples[metric.name], self._share)
+        found, stream = anytime(self._config, fixed, self.streams[metric.name], self._design)
+        self.streams[metric.name] = stream
+        place, held = self._places[metric.name], stream.held
+        shown = again or self._design.ended or shows(held, self._keys[metric.name], at=stream.intervals, place=place)
+        if not shown and held is not None:
+            measured = with_interval(self._config, fixed, found, stream, self._design, 1.0)
+            if (as_before := with_held_intervals(measured, held)) is not None:
+                return as_before
+        return with_interval(self._config, fixed, found, stream, self._design, self._level)
+
+    def remembered(self, judgement: Judgement, found: Mapping[str, Assessed]) -> dict[str, Stream]:
+        """The streams, with what was assessed at this look."""
+        streams = dict(self.streams)
+        for result in judgement.metrics:
+            one, stream = found[result.name], streams[result.name]
+            if one.as_of is None and stream.intervals:
+                data, key = self._samples[result.name].data, self._keys[result.name]
+                held = hold(one, result, data, key, at=stream.intervals, moment=self._window.end, before=stream.held)
+                streams[result.name] = replace(stream, held=held)
+        return streams
 
 
 def _latched(state: MonitorState, judgement: Judgement) -> MonitorState:
@@ -127,7 +225,8 @@ def _finding(result: MetricResult) -> Finding:
     return Finding(reason=result.reason, at=result.decided_at, deciding=result.deciding)
 
 
-def _look(config: JudgeConfig, state: MonitorState, design: Design) -> LookInfo:
+def _look(config: JudgeConfig, state: MonitorState, design: Design, assessed: Sequence[Assessed]) -> LookInfo:
+    end = state.watermark(config.interval)
     return LookInfo(
         number=state.looks,
         intervals=state.consumed - state.left_out,
@@ -135,6 +234,9 @@ def _look(config: JudgeConfig, state: MonitorState, design: Design) -> LookInfo:
         horizon_seconds=None if state.horizon is None else state.horizon * config.interval.total_seconds(),
         ended=design.ended,
         seconds_to_decision=None,
+        as_of=min(
+            (at for one in assessed for at in (one.as_of, one.shown_as_of) if at is not None and at < end), default=None
+        ),
     )
 
 

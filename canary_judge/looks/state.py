@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Annotated, Any
@@ -20,14 +20,31 @@ from canary_judge.looks.streams import Stream
 from canary_judge.stats.counts import Counts
 from canary_judge.wording import sides
 
-__all__ = ["MonitorState", "as_requests", "no_requests"]
+__all__ = ["MonitorState", "as_requests", "check_belongs", "no_requests", "sides_of"]
 
 _FORMAT = 3
+# A state of that format does not say which versions it compares, so its file is taken on trust.
+_WITHOUT_SIDES = 2
 _MOST_INTERVALS = 10_000_000
 
 
-def _sides(config: JudgeConfig) -> dict[str, dict[str, str]]:
+def sides_of(config: JudgeConfig) -> dict[str, dict[str, str]]:
+    """What tells both versions, as it stands beside a state."""
     return {"baseline": dict(config.baseline), "canary": dict(config.canary)}
+
+
+def check_belongs(config: JudgeConfig, *, of: str, sides_then: dict[str, dict[str, str]]) -> None:
+    """Refuse a state of another config, given its hash, or of other versions."""
+    if of != config.hash():
+        raise DataError(
+            "the monitor state belongs to another config: evidence gathered under one set of metrics, margins "
+            "and rates says nothing under another. Start again without the state, or restore the config"
+        )
+    if sides_then != sides_of(config):
+        raise DataError(
+            f"the monitor state is of {sides(**sides_then)}, this run compares {sides(**sides_of(config))}: "
+            "evidence on one version says nothing on another. Delete it to start again, or name another file"
+        )
 
 
 def as_requests(*, baseline: Float, canary: Float) -> Counts:
@@ -69,6 +86,7 @@ class MonitorState:
         split: Requests of both sides, interval by interval, since the weight last changed and had settled.
         split_from: Intervals up to this one saw the weight change, and say nothing of the split.
         acts: Judged intervals at which the weight changed.
+        passed: The verdict of the last look was pass.
         streams: By metric.
     """
 
@@ -82,6 +100,7 @@ class MonitorState:
     split: _Requests = field(default_factory=no_requests)
     split_from: int = 0
     acts: tuple[int, ...] = ()
+    passed: bool = False
     streams: Mapping[str, Stream] = field(default_factory=dict)
 
     def watermark(self, interval: timedelta) -> datetime:
@@ -91,7 +110,7 @@ class MonitorState:
     def to_json(self, config: JudgeConfig) -> str:
         """The state as JSON, which only this config can take up again."""
         plain = _adapter().dump_python(self)
-        head = {"format": _FORMAT, "version": __version__, "config": config.hash(), "sides": _sides(config)}
+        head = {"format": _FORMAT, "version": __version__, "config": config.hash(), "sides": sides_of(config)}
         return json.dumps({**head, **plain}, allow_nan=False, separators=(",", ":"), default=datetime.isoformat)
 
     @classmethod
@@ -99,22 +118,15 @@ class MonitorState:
         """The state that `to_json` wrote; DataError says what does not fit."""
         try:
             plain: dict[str, Any] = json.loads(text)
-            if plain["format"] != _FORMAT:
+            if plain["format"] not in (_WITHOUT_SIDES, _FORMAT):
                 raise DataError(
-                    f"the monitor state has format {plain['format']!r}, this version reads {_FORMAT}: delete it to "
-                    "start again"
+                    f"the monitor state has format {plain['format']!r}, this version reads {_WITHOUT_SIDES} and "
+                    f"{_FORMAT}: delete it to start again"
                 )
-            if plain["config"] != config.hash():
-                raise DataError(
-                    "the monitor state belongs to another config: evidence gathered under one set of metrics, margins "
-                    "and rates says nothing under another. Start again without the state, or restore the config"
-                )
-            if plain["sides"] != _sides(config):
-                raise DataError(
-                    f"the monitor state is of {sides(**plain['sides'])}, this run compares {sides(**_sides(config))}: "
-                    "evidence on one version says nothing on another. Delete it to start again, or name another file"
-                )
-            return _fitting(_adapter().validate_python(plain))
+            if plain["format"] == _WITHOUT_SIDES:
+                plain = {**plain, "sides": sides_of(config), "streams": _completed(plain["streams"])}
+            check_belongs(config, of=plain["config"], sides_then=plain["sides"])
+            return _adapter().validate_python(plain).checked()
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"]))
@@ -126,24 +138,46 @@ class MonitorState:
                 f"this is no monitor state: {type(error).__name__}: {error}; delete it to start again"
             ) from error
 
+    def checked(self) -> MonitorState:
+        """The state, whose parts fit together: a later look must not stumble over them."""
+        judged = self.consumed - self.left_out
+        split = self.split.exposure_baseline.size == self.split.exposure_canary.size
+        fits = {
+            "start": self.start.tzinfo is not None and self.start.utcoffset() is not None,
+            "horizon": self.horizon is None or self.horizon > 0,
+            "consumed": 0 <= self.left_out <= self.consumed < _MOST_INTERVALS,
+            "weight": self.weight is None or 0 <= self.weight <= 100,
+            "split": split,
+            "acts": all(0 <= act <= judged for act in self.acts),
+            **{f"streams.{name}": stream.fits(judged) for name, stream in self.streams.items()},
+        }
+        for name, fine in fits.items():
+            if not fine:
+                raise DataError(f"this is no monitor state: {name} does not fit the rest; delete it to start again")
+        return self
 
-def _fitting(state: MonitorState) -> MonitorState:
-    """The state, whose parts fit together: a later look must not stumble over them."""
-    judged = state.consumed - state.left_out
-    split = state.split.exposure_baseline.size == state.split.exposure_canary.size
-    fits = {
-        "start": state.start.tzinfo is not None and state.start.utcoffset() is not None,
-        "horizon": state.horizon is None or state.horizon > 0,
-        "consumed": 0 <= state.left_out <= state.consumed < _MOST_INTERVALS,
-        "weight": state.weight is None or 0 <= state.weight <= 100,
-        "split": split,
-        "acts": all(0 <= act <= judged for act in state.acts),
-        **{f"streams.{name}": stream.fits(judged) for name, stream in state.streams.items()},
-    }
-    for name, fine in fits.items():
-        if not fine:
-            raise DataError(f"this is no monitor state: {name} does not fit the rest; delete it to start again")
-    return state
+    def small(self, before: MonitorState | None = None, then: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """All but the data and the split, as plain JSON values.
+
+        Args:
+            before: An earlier state.
+            then: What this gave of it: what is the same object now is not written out again.
+        """
+        others = ("streams", "split")
+        plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in others}
+        past, was = (before.streams if before else {}), (then or {}).get("streams", {})
+        streams = {name: one.small(past.get(name), was.get(name)) for name, one in self.streams.items()}
+        return {**plain, "start": self.start.isoformat(), "acts": list(self.acts), "streams": streams}
+
+    @classmethod
+    def of_small(cls, plain: dict[str, Any]) -> MonitorState:
+        """The state that `small` gave, without its data; ValueError where it is none."""
+        return _adapter().validate_python(plain)
+
+
+def _completed(streams: dict[str, Any]) -> dict[str, Any]:
+    """Streams of format 2, whose spaced looks knew nothing of limits."""
+    return {name: {**one, "checked": one["checked"] and [*one["checked"], 0.0]} for name, one in streams.items()}
 
 
 @cache

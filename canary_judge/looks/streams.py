@@ -6,14 +6,15 @@ Everything a later look needs is in here, so that a restart changes nothing; no 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Annotated, NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from pydantic import BeforeValidator, Discriminator, Tag, WrapSerializer
+from pydantic import BeforeValidator, Discriminator, PlainSerializer, Tag, WrapSerializer
 
 from canary_judge.arrays import Float, Int
 from canary_judge.judging.assessed import Finding
+from canary_judge.looks.held import Held, as_plain
 from canary_judge.results import Quality
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData
 from canary_judge.stats.counts import Counts
@@ -62,6 +63,7 @@ class Stream:
         check_at: Intervals at which the next of them is due.
         checked: Their last log e: harm, beyond the margin, within the margin, beyond the limit.
         latched: How the metric was found regressed; a regression stands.
+        held: How it was last assessed.
     """
 
     data: Data | None = None
@@ -81,6 +83,7 @@ class Stream:
     check_at: int = 0
     checked: tuple[float, float, float, float] | None = None
     latched: Annotated[Finding, BeforeValidator(_of_text)] | None = None
+    held: Annotated[Held, PlainSerializer(as_plain)] | None = None
 
     def fits(self, judged: int) -> bool:
         """Whether the parts fit together, after so many judged intervals."""
@@ -89,6 +92,7 @@ class Stream:
             self.intervals not in (0, judged)
             or not all(math.isfinite(one) for one in numbers)
             or (self.scale or 1.0) <= 0
+            or not (self.held is None or self.held.fits(self.intervals))
         ):
             return False
         match self.data:
@@ -104,6 +108,17 @@ class Stream:
                     for values, at in sides
                 )
         return True
+
+    def small(self, before: Stream | None, then: dict[str, Any] | None) -> dict[str, Any]:
+        """All but the data, as plain JSON values; as in `MonitorState.small`."""
+        plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "data"}
+        plain |= {name: list(plain[name]) for name in ("warnings", "checked") if plain[name] is not None}
+        for name in ("quality", "latched", "held"):
+            if plain[name] is None:
+                continue
+            same = before is not None and then is not None and getattr(before, name) is plain[name]
+            plain[name] = then[name] if same and then is not None else as_plain(plain[name])
+        return plain
 
     def samples(self) -> MetricSamples:
         """All judged intervals as if they had been read at once."""

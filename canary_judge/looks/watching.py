@@ -1,4 +1,4 @@
-"""Follow a canary look by look: a state file that a killed watcher can take up, and answers that fail for a while."""
+"""Follow a canary look by look: a log that a killed watcher can take up, and answers that fail for a while."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from canary_judge.errors import DataError, SourceUnavailable
-from canary_judge.files import put_file
+from canary_judge.looks.log import StateLog
 from canary_judge.looks.monitor import Monitor
 from canary_judge.results import Judgement, Verdict
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from canary_judge.config.model import JudgeConfig
     from canary_judge.series import MetricSource
 
-__all__ = ["follow", "restore", "save"]
+__all__ = ["follow", "restore"]
 
 # Looks without any answer after the planned end, before the watch gives up.
 _TRIES_AFTER_THE_END = 5
@@ -26,34 +26,22 @@ _TRIES_AFTER_THE_END = 5
 
 def restore(
     config: JudgeConfig, path: Path | None, *, start: datetime | None, horizon: str | timedelta | None
-) -> Monitor:
-    """The monitor whose state is in the file, or a new one where there is no such file.
+) -> tuple[Monitor, StateLog | None]:
+    """The monitor whose evidence is in the log, or a new one where it holds none; and the log, which is to be closed.
 
     Raises:
-        DataError: The file cannot be read, or its state belongs to another config.
+        DataError: The log cannot be read, or its evidence is of something else.
     """
-    if path is None or not path.exists():
-        return Monitor(config, start=start, horizon=horizon)
+    if path is None:
+        return Monitor(config, start=start, horizon=horizon), None
+    log = StateLog(config, path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-    try:
-        return Monitor(config, state=text)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-
-
-def save(monitor: Monitor, path: Path) -> None:
-    """Write the state beside the file and put it in place at once, so that no crash leaves half of it.
-
-    Raises:
-        DataError: The file cannot be written.
-    """
-    try:
-        put_file(path, monitor.state())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error}") from error
+        if log.state is not None:
+            return Monitor(config, state=log.state), log
+        return Monitor(config, start=start, horizon=horizon), log
+    except BaseException:
+        log.close()
+        raise
 
 
 def follow(
@@ -64,7 +52,7 @@ def follow(
     show: Callable[[Judgement], None],
     complain: Callable[[str], None],
     weight: float | None = None,
-    state: Path | None = None,
+    log: StateLog | None = None,
 ) -> Judgement | None:
     """Look at each moment until the canary passes, fails, or the planned end is reached.
 
@@ -75,16 +63,17 @@ def follow(
         show: Called with the judgement of each look.
         complain: Called when the source gives no answer; the next look tries again.
         weight: Percent of the traffic that the canary gets, where it is known.
-        state: File in which the state is kept after each look.
+        log: Where the evidence is kept after each look. What cannot be kept is shown, and leads to no pass.
 
     Returns:
         The last judgement; None when there was none.
 
     Raises:
         SourceUnavailable: There was no answer after the planned end either.
+        DataError: The canary passes, but the evidence could not be kept.
     """
     last: Judgement | None = None
-    failed = 0
+    failed, unkept = 0, ""
     for moment in moments:
         try:
             last = monitor.look(source, moment, weight=weight)
@@ -95,9 +84,24 @@ def follow(
             complain(f"no answer ({error}); the next look tries again")
             continue
         failed = 0
-        if state is not None:
-            save(monitor, state)
+        unkept = _keep(monitor, log)
+        if unkept:
+            complain(f"{unkept}; the canary cannot pass while its evidence is not kept")
         show(last)
-        if last.verdict is not Verdict.MARGINAL or (last.look is not None and last.look.ended):
+        passes = last.verdict is Verdict.PASS and not unkept
+        if passes or last.verdict is Verdict.FAIL or (last.look is not None and last.look.ended):
             break
+    if last is not None and last.verdict is Verdict.PASS and unkept:
+        raise DataError(f"{unkept}; the canary passes, but its evidence is not kept")
     return last
+
+
+def _keep(monitor: Monitor, log: StateLog | None) -> str:
+    """Why the evidence could not be kept; empty when it was."""
+    if log is None or monitor.evidence is None:
+        return ""
+    try:
+        log.keep(monitor.evidence)
+    except DataError as error:
+        return str(error)
+    return ""

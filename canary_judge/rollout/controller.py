@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -187,7 +188,7 @@ class Controller:
         if self._path is None:
             yield from self._with_callbacks(self._drive())
             return
-        with Journal(self._path) as self._journal:
+        with Journal(self._path) as self._journal, closing(self._looks):
             yield from self._with_callbacks(self._drive())
 
     def _with_callbacks(self, events: Iterator[Event]) -> Iterator[Event]:

@@ -1,21 +1,16 @@
-"""The journal of a rollout: JSON lines, on disk before and after each change of weight (POSIX: it is locked by flock).
+"""The journal of a rollout: JSON lines, on disk before and after each change of weight.
 
-A killed driver goes on from its last whole line. Each line carries a check sum, so that a damaged journal is told from
-one whose last line was cut off by the kill.
+A killed driver goes on from its last whole line (`canary_judge.checked_lines`).
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import zlib
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NotRequired, Self, TypedDict, cast
 
+from canary_judge.checked_lines import CheckedLines, Damaged, read_lines
 from canary_judge.errors import DataError
 from canary_judge.results import Judgement
 
@@ -64,51 +59,35 @@ class Record(TypedDict):
     residuals: NotRequired[list[str]]
 
 
-def _line(record: Mapping[str, Any]) -> bytes:
-    # half of a surrogate pair, as a server's answer may have it, is no UTF-8
-    body = json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "backslashreplace")
-    return b'{"crc":"%08x",%b\n' % (zlib.crc32(body), body[1:])
-
-
-def _parse(line: bytes) -> Record | None:
-    """The record of a line, or None when it is damaged."""
-    try:
-        record = json.loads(line)
-        crc = record.pop("crc")
-    except (ValueError, KeyError, AttributeError, TypeError):
-        return None
-    return cast("Record", record) if _line(record) == line and isinstance(crc, str) else None
-
-
 def read_journal(path: Path) -> tuple[list[Record], int]:
     """All records, and how many bytes of the file they take; a last line that was cut off is left out.
 
     Raises:
         DataError: The file cannot be read, or a line before the last one is damaged.
     """
+    records: list[Record] = []
     try:
-        content = path.read_bytes()
+        end = read_lines(path, lambda line: records.append(cast("Record", line)))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
-    records: list[Record] = []
-    good = 0
-    lines = content.splitlines(keepends=True)
-    for number, line in enumerate(lines, 1):
-        record = _parse(line)
-        if record is None or record.get("n") != number:
-            if number == len(lines) and not line.endswith(b"\n"):
-                break  # the writer was killed in the middle of it, or the disk was full
-            raise DataError(
-                f"{path}: line {number} is damaged, so what the rollout did is not known. Look at the weight in force, "
-                "move the journal away, and start again or roll back"
-            )
-        records.append(record)
-        good += len(line)
-    return records, good
+    except Damaged as error:
+        raise _damaged(path, error) from error
+    return records, end.byte
+
+
+def _damaged(path: Path, error: Damaged) -> DataError:
+    return DataError(
+        f"{path}: {error}, so what the rollout did is not known. Look at the weight in force, "
+        "move the journal away, and start again or roll back"
+    )
 
 
 class Journal:
     """An open journal that one driver holds; append only, every record on disk before `append` returns.
+
+    Attributes:
+        path: Its file.
+        records: All of it.
 
     Raises:
         DataError: Another driver holds it, it is damaged, or it cannot be written.
@@ -116,20 +95,15 @@ class Journal:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.records: list[Record] = []
         try:
-            self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._lines = CheckedLines(self.path, lambda line: self.records.append(cast("Record", line)))
+        except BlockingIOError:
+            raise DataError(f"{self.path}: another driver is running on this journal; stop it first") from None
         except OSError as error:
             raise DataError(f"{self.path}: the journal cannot be opened: {error}") from error
-        try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._handle)
-            raise DataError(f"{self.path}: another driver is running on this journal; stop it first") from None
-        try:
-            self.records, self._good = read_journal(self.path)
-        except DataError:
-            os.close(self._handle)
-            raise
+        except Damaged as error:
+            raise _damaged(self.path, error) from error
 
     def append(self, what: str, at: datetime, **values: Any) -> None:
         """Write one record and force it to the disk.
@@ -137,22 +111,16 @@ class Journal:
         Raises:
             DataError: It could not be written; the journal is as before.
         """
-        record = cast("Record", {"n": len(self.records) + 1, "at": at.isoformat(), "what": what, **values})
-        line = _line(record)
+        record: dict[str, Any] = {"at": at.isoformat(), "what": what, **values}
         try:
-            os.ftruncate(self._handle, self._good)  # what an earlier failure left behind
-            written = 0
-            while written < len(line):
-                written += os.pwrite(self._handle, line[written:], self._good + written)
-            os.fsync(self._handle)
+            self._lines.append(record)
         except OSError as error:
             raise DataError(f"{self.path}: the journal cannot be written: {error}") from error
-        self.records.append(record)
-        self._good += len(line)
+        self.records.append(cast("Record", {"n": len(self.records) + 1, **record}))
 
     def close(self) -> None:
         """Let go of the file."""
-        os.close(self._handle)
+        self._lines.close()
 
     def __enter__(self) -> Self:
         return self

@@ -9,8 +9,9 @@ from pathlib import Path
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import CanaryJudgeError, DataError, SourceError
 from canary_judge.judging.silence import all_silent
+from canary_judge.looks.log import StateLog
 from canary_judge.looks.monitor import Monitor
-from canary_judge.looks.watching import save
+from canary_judge.looks.observing import Fresh
 from canary_judge.results import Action, Judgement
 from canary_judge.rollout.after import Earlier, after_config, period
 from canary_judge.rollout.plan import RolloutPlan
@@ -46,6 +47,7 @@ class Looks:
     ) -> None:
         self._config, self._source, self._plan, self._evidence = config, source, plan, evidence
         self._monitor: Monitor | None = None
+        self._log: StateLog | None = None
         self._own: dict[tuple[int, datetime, int], Monitor] = {}
         self._first: datetime | None = None
         self.judgement: Judgement | None = None
@@ -67,7 +69,7 @@ class Looks:
         self._first = served
         if self._plan.stages[max(state.stage, 0)].ahead is not None:
             return ""
-        self._monitor, told = restored(self._config, self._evidence, served)
+        self._monitor, self._log, told = restored(self._config, self._evidence, served)
         return told
 
     def look(self, state: RolloutState, now: datetime) -> tuple[Judgement | None, str]:
@@ -86,7 +88,9 @@ class Looks:
             monitor, source, weight = self._monitor, self._source, state.weight
         before = monitor.watermark
         try:
-            judgement = monitor.look(source, now, weight=weight, weight_since=state.since, recent=recent)
+            judgement = monitor.look(
+                source, now, weight=weight, weight_since=state.since, recent=recent, fresh=self._fresh(state, now)
+            )
         except (SourceError, DataError) as error:
             return None, str(error)
         except Exception as error:  # noqa: BLE001  (a fault of a plug-in, or ours, must not leave the canary alone)
@@ -101,10 +105,30 @@ class Looks:
                 return None, "neither side has any value in what was read"
         if self._evidence is not None and not apart:
             try:
-                save(monitor, self._evidence)
+                self._keep(monitor, self._evidence)
             except Exception as error:  # noqa: BLE001  (it can be read again from the source; the judgement stands)
                 return judgement, said(error)
         return judgement, ""
+
+    def _keep(self, monitor: Monitor, path: Path) -> None:
+        if self._log is None:
+            self._log = StateLog.begun(self._config, path)
+        if monitor.evidence is not None:
+            self._log.keep(monitor.evidence)
+
+    def close(self) -> None:
+        """Let go of the evidence."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def _fresh(self, state: RolloutState, now: datetime) -> Fresh:
+        """What raises the weight is assessed at the look that raises it; before it may, nothing depends on a pass."""
+        if state.stage == len(self._plan.stages) - 1:
+            return "pass"
+        stage = self._plan.stages[state.stage]
+        waits = state.paused or (stage.approval and state.approved < state.stage)
+        return "none" if waits or now - state.since < self._plan.minimum_of(stage) else "all"
 
     def _apart(self, state: RolloutState, now: datetime) -> tuple[Monitor, Sources, datetime]:
         """For a stage whose evidence is its own: what a header or a mirror brings is no sample of the traffic.

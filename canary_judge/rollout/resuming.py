@@ -11,6 +11,7 @@ from typing import Any
 
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
+from canary_judge.looks.log import StateLog
 from canary_judge.looks.monitor import Monitor
 from canary_judge.looks.watching import restore
 from canary_judge.rollout.journal import Record
@@ -107,13 +108,15 @@ def _labels(labels: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {value}" for name, value in labels.items()) or "unlabelled"
 
 
-def restored(config: JudgeConfig, evidence: Path | None, served: datetime) -> tuple[Monitor, str]:
-    """The monitor with the evidence in the file, or one that reads it again; and a word on that, or nothing."""
+def restored(config: JudgeConfig, evidence: Path | None, served: datetime) -> tuple[Monitor, StateLog | None, str]:
+    """The monitor with the evidence in the log, and that; or one that reads it again, and a word on that."""
     fresh = Monitor(config, start=served)
     try:
-        monitor = restore(config, evidence, start=served, horizon=None)
+        monitor, log = restore(config, evidence, start=served, horizon=None)
         if monitor.start != fresh.start:
+            if log is not None:
+                log.close()
             raise DataError(f"{evidence} is of another rollout")
     except DataError as error:
-        return fresh, f"; the evidence is read again from {served:%H:%M:%S}, because {error}"
-    return monitor, ""
+        return fresh, None, f"; the evidence is read again from {served:%H:%M:%S}, because {error}"
+    return monitor, log, ""

@@ -53,7 +53,7 @@ def test_watch_refuses_a_broken_state(recorded, capsys):
 
 def test_watch_says_when_the_state_cannot_be_written(recorded, capsys):
     assert watched(recorded, "--state", str(recorded / "missing" / "state.json")) == 1
-    assert "cannot be written" in capsys.readouterr().err
+    assert "cannot be opened" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--horizon", "--every"])

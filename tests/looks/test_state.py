@@ -58,8 +58,8 @@ def state():
 
 def test_a_state_of_another_version_is_refused_with_the_remedy():
     config, plain = state()
-    with pytest.raises(DataError, match=r"has format 2, this version reads 3: delete it to start again"):
-        Monitor(config, state=json.dumps({**plain, "format": 2}))
+    with pytest.raises(DataError, match=r"has format 1, this version reads 2 and 3: delete it to start again"):
+        Monitor(config, state=json.dumps({**plain, "format": 1}))
 
 
 def test_yesterdays_state_says_nothing_of_todays_version():

@@ -2,11 +2,13 @@
 
 import json
 import random
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from canary_judge.errors import DataError
+from canary_judge.looks.log import StateLog
 from canary_judge.rollout import Phase, RolloutPlan
 from canary_judge.rollout.controller import Controller
 from canary_judge.rollout.events import EventKind
@@ -173,9 +175,10 @@ def test_lost_evidence_is_read_again(damage, tmp_path):
     elif damage == "rubbish":
         evidence.write_text("{")
     else:
-        state = json.loads(evidence.read_text())
-        state["start"] = (datetime.fromisoformat(state["start"]) - timedelta(days=1)).isoformat()
-        evidence.write_text(json.dumps(state))
+        with StateLog(world.config, evidence) as log:
+            state = log.state
+        with StateLog.begun(world.config, evidence) as log:
+            log.keep(replace(state, start=state.start - timedelta(days=1)))
     again, events = drive(world, journal=path)
     assert again.result().phase is Phase.PROMOTED
     first = next(event for event in events if event.judgement is not None)
@@ -198,7 +201,7 @@ def test_a_full_disk_holds_the_weight_and_never_blocks_a_rollback(tmp_path, monk
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(handle, data, offset)
 
-    monkeypatch.setattr("canary_judge.rollout.journal.os.pwrite", pwrite)
+    monkeypatch.setattr("canary_judge.checked_lines.os.pwrite", pwrite)
     plan = PLAN.model_copy(update={"minimum": timedelta(minutes=4)})
     controller, events = drive(world, plan, journal=tmp_path / "j")
     assert not [at for at, percent in world.log[1:] if 100 < at < 1000 and percent > 5]

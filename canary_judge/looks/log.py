@@ -1,0 +1,303 @@
+"""The evidence of repeated looks on disk: an append-only log, to which each look adds what is new.
+
+One line of JSON a look (`canary_judge.checked_lines`): the intervals that were consumed, and what changed of the rest.
+The first line binds the log to one config, both versions and the interval. Nothing that can be derived is kept, and a
+state that is read back is the one that was written, to the last bit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from array import array
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from canary_judge._version import __version__
+from canary_judge.checked_lines import CheckedLines, Damaged, Line, read_lines
+from canary_judge.config.model import JudgeConfig
+from canary_judge.errors import DataError
+from canary_judge.looks.rows import Rows, extend, floats, numbers, rows_of, whole_rows
+from canary_judge.looks.state import MonitorState, as_requests, check_belongs, sides_of
+
+__all__ = ["Folded", "StateLog", "read_log"]
+
+FORMAT = 4
+_START_AGAIN = "move it away to start again"
+# What grows by the judged intervals of a look, and is written where it does not.
+_GROWING = ("span_baseline", "span_canary")
+
+
+class StateLog:
+    """An open log that one process holds.
+
+    Args:
+        config: What is compared.
+        path: The file; it is made where it is not there. A state of an earlier version is converted, and kept beside
+            it with the ending `.v3` (or `.v2`).
+
+    Attributes:
+        state: What it holds; None where no look was kept yet.
+
+    Raises:
+        DataError: It is damaged, of something else, held by another process, or it cannot be read or written.
+    """
+
+    def __init__(self, config: JudgeConfig, path: Path) -> None:
+        self.path, self._config = path, config
+        folded = Folded(config)
+        self._made = not path.exists()
+        try:
+            _convert(config, path)
+            self._lines = CheckedLines(path, folded.take, chained=True)
+        except BlockingIOError:
+            raise DataError(
+                f"{path}: another process keeps its evidence in this file; stop it, or name another"
+            ) from None
+        except OSError as error:
+            raise DataError(f"{path}: cannot be opened: {error}") from error
+        except Damaged as error:
+            raise folded.damaged(path, error) from error
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+        self._begun = folded.head is not None
+        try:
+            self.state = folded.state()
+        except DataError as error:
+            self.close()
+            raise DataError(f"{path}: {error}") from error
+        self._plain = None if self.state is None else self.state.small()
+
+    @classmethod
+    def begun(cls, config: JudgeConfig, path: Path) -> StateLog:
+        """An empty log, in place of whatever stood in the file."""
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be written: {error}") from error
+        return cls(config, path)
+
+    def keep(self, state: MonitorState) -> None:
+        """Write what a look added, and force it to the disk.
+
+        Raises:
+            DataError: It could not be written; the next call writes what this one could not.
+        """
+        plain = state.small(self.state, self._plain)
+        try:
+            if not self._begun:
+                self._lines.append(_head(self._config))
+                self._begun = True
+            self._lines.append({"what": "look", **_added(self.state, state, self._plain, plain)})
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be written: {error}") from error
+        self.state, self._plain = state, plain
+
+    def close(self) -> None:
+        """Let go of the file; one that was made for nothing is taken away."""
+        if self._made and not self._begun:
+            self.path.unlink(missing_ok=True)
+        self._lines.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_log(path: Path) -> Folded:
+    """What a log holds, whatever config it is of, and although another process writes it.
+
+    Raises:
+        DataError: It is none, or damaged.
+    """
+    folded = Folded(None)
+    try:
+        read_lines(path, folded.take, chained=True)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    except Damaged as error:
+        raise folded.damaged(path, error) from error
+    if folded.head is None:
+        raise DataError(f"{path}: it is empty, so there is nothing to show")
+    return folded
+
+
+def _head(config: JudgeConfig) -> Line:
+    return {
+        "what": "begin",
+        "format": FORMAT,
+        "version": __version__,
+        "config": config.hash(),
+        "sides": sides_of(config),
+        "interval": config.interval.total_seconds(),
+    }
+
+
+# --- what a look adds ------------------------------------------------------------------------------------------------
+
+
+def _added(
+    old: MonitorState | None, new: MonitorState, before: dict[str, Any] | None, after: dict[str, Any]
+) -> dict[str, Any]:
+    judged = new.consumed - new.left_out - (0 if old is None else old.consumed - old.left_out)
+    added: dict[str, Any] = {"judged": judged}
+    changed = _changed(_expected(before or {}, judged), after)
+    if changed:
+        added["changed"] = changed
+    split = (new.split.exposure_baseline, new.split.exposure_canary)
+    was = None if old is None else (old.split.exposure_baseline, old.split.exposure_canary)
+    goes_on = was is not None and all(
+        np.array_equal(now[: then.size], then) for now, then in zip(split, was, strict=True)
+    )
+    first = was[0].size if goes_on and was is not None else 0
+    added["split"] = {"from": first, "rows": [numbers(side[first:]) for side in split]}
+    data = {}
+    for name, stream in new.streams.items():
+        past = None if old is None else old.streams.get(name)
+        if (rows := rows_of(None if past is None else past.data, stream.data, stream.intervals - judged)) is not None:
+            data[name] = rows
+    return {**added, "data": data}
+
+
+def _expected(before: Mapping[str, Any], judged: int) -> dict[str, Any]:
+    """The small things as they are after so many more intervals if nothing else happens."""
+    streams = {name: dict(stream) for name, stream in before.get("streams", {}).items()}
+    for stream in streams.values():
+        _grow(stream, judged)
+    return {**before, "streams": streams} if before else {}
+
+
+def _grow(stream: dict[str, Any], judged: int) -> None:
+    stream["intervals"] += judged
+    for key in _GROWING:
+        stream[key] += judged if stream[key] else 0
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What differs, branch by branch."""
+    found: dict[str, Any] = {}
+    for name, value in after.items():
+        old = before.get(name)
+        if name in before and isinstance(value, dict) and isinstance(old, dict) and old.keys() <= value.keys():
+            if inner := _changed(old, value):
+                found[name] = inner
+        elif name not in before or old != value:
+            found[name] = value
+    return found
+
+
+def _merge(before: dict[str, Any], changed: Mapping[str, Any]) -> None:
+    for name, value in changed.items():
+        if isinstance(value, dict) and isinstance(old := before.get(name), dict):
+            _merge(old, value)
+        else:
+            before[name] = value
+
+
+# --- and how a state is put together again ---------------------------------------------------------------------------
+
+
+class Folded:
+    """A log, read line by line.
+
+    Attributes:
+        head: Its first record; None before that.
+        small: All but the data, as plain values.
+        looks: Looks that were kept.
+    """
+
+    def __init__(self, config: JudgeConfig | None) -> None:
+        self.head: Line | None = None
+        self.small: dict[str, Any] = {}
+        self.looks = 0
+        self._config = config
+        self._split = [array("d"), array("d")]
+        self._rows: dict[str, Rows] = {}
+
+    def take(self, record: Line) -> None:
+        """The next record; DataError where it is of something else."""
+        try:
+            if self.head is None:
+                self._begin(record)
+            else:
+                self._add(record)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise DataError(f"this is no log of looks: {type(error).__name__}: {error}; {_START_AGAIN}") from error
+
+    def _begin(self, record: Line) -> None:
+        if record["what"] != "begin" or record["format"] != FORMAT:
+            raise DataError(f"this is no log of looks of format {FORMAT}; {_START_AGAIN}")
+        if self._config is not None:
+            check_belongs(self._config, of=record["config"], sides_then=record["sides"])
+        self.head = record
+
+    def _add(self, record: Line) -> None:
+        for stream in self.small.get("streams", {}).values():
+            _grow(stream, record["judged"])
+        _merge(self.small, record.get("changed", {}))
+        split = record["split"]
+        if split["from"] == 0:
+            self._split = [array("d"), array("d")]
+        for column, rows in zip(self._split, split["rows"], strict=True):
+            extend(column, rows)
+        for name, part in record["data"].items():
+            if "whole" in part:
+                self._rows[name] = whole_rows(part["whole"])
+            self._rows[name].take(part)
+        self.looks += 1
+
+    def damaged(self, path: Path, error: Damaged) -> DataError:
+        """What is wrong with the file, and what is left of it."""
+        if self.head is None:
+            return DataError(f"{path}: this is no log of looks: {error}; {_START_AGAIN}")
+        return DataError(
+            f"{path}: {error}, at byte {error.byte}; {self.small.get('consumed', 0)} intervals before it are whole. "
+            f"Cut the file off there to go on from them (truncate -s {error.byte}), or {_START_AGAIN}"
+        )
+
+    def state(self) -> MonitorState | None:
+        """The state after the last record; None where no look was kept."""
+        if not self.looks:
+            return None
+        try:
+            state = MonitorState.of_small(self.small)
+            streams = {
+                name: replace(stream, data=self._rows[name].data()) if name in self._rows else stream
+                for name, stream in state.streams.items()
+            }
+            baseline, canary = map(floats, self._split)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise DataError(f"this is no log of looks: {type(error).__name__}: {error}; {_START_AGAIN}") from error
+        return replace(state, streams=streams, split=as_requests(baseline=baseline, canary=canary)).checked()
+
+
+# --- states of earlier versions ---------------------------------------------------------------------------------------
+
+
+def _convert(config: JudgeConfig, path: Path) -> None:
+    """Put a log in the place of a state of format 2 or 3, which was one JSON object; that is kept beside it."""
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return
+    try:
+        plain = json.loads(text)
+    except ValueError:
+        return  # a log has more than one line, and says itself what is wrong with it
+    if not isinstance(plain, dict) or plain.get("what") == "begin":
+        return
+    state = MonitorState.from_json(config, text)
+    made = path.with_name(f"{path.name}.new")
+    with StateLog.begun(config, made) as log:
+        log.keep(state)
+    os.link(path, path.with_name(f"{path.name}.v{plain['format']}"))
+    made.replace(path)
