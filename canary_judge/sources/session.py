@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,9 +20,10 @@ from requests.auth import AuthBase
 from canary_judge.errors import QueryError, SourceUnavailable
 from canary_judge.untrusted import printable
 
-__all__ = ["Bearer", "Session", "TooMuchError"]
+__all__ = ["Bearer", "Session", "TooMuchError", "without_collection"]
 
 _ATTEMPTS = 3
+_LOCK, _parsing, _collects = threading.Lock(), 0, True
 # Of an answer, and of what a server says is wrong.
 _LARGEST, _LONGEST_TEXT = 1 << 30, 2000
 
@@ -56,6 +59,14 @@ class Session(requests.Session):
         self._seconds = timeout
         self._heard = threading.local()
         self._refuses_post = False
+
+    def settle(self, url: str) -> None:
+        """Ask the environment for proxies, certificates and passwords (.netrc) once, and not at every request."""
+        # what is asked for goes before what the environment says
+        found = self.merge_environment_settings(url, {}, True, self.verify, None)
+        self.proxies, self.verify = found["proxies"], found["verify"]
+        self.auth = self.auth or requests.utils.get_netrc_auth(url)
+        self.trust_env = False
 
     def mount(self, prefix: str | bytes, adapter: Any) -> None:
         """Keep our adapter: the client would put its own, with other retries and a smaller pool, in its place."""
@@ -187,6 +198,24 @@ class _Ear:
 
     def __exit__(self, *_: object) -> None:
         self._heard.warnings, self._heard.until = None, math.inf
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """No garbage collection while answers are parsed: it looks through millions of numbers again and again."""
+    global _parsing, _collects  # noqa: PLW0603
+    with _LOCK:
+        if _parsing == 0:
+            _collects = gc.isenabled()
+            gc.disable()
+        _parsing += 1
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _parsing -= 1
+            if _parsing == 0 and _collects:
+                gc.enable()
 
 
 def _read_until(response: requests.Response, until: float) -> bytes:

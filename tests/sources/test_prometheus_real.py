@@ -314,6 +314,34 @@ def test_too_many_raw_samples_name_the_metric_and_the_remedy(url):
     assert "more than max_samples = 100" in result.metrics[0].reason
 
 
+def test_a_selector_that_was_small_is_not_counted_before_it_is_read_again(url, monkeypatch):
+    source, asked = PrometheusSource(url), []
+    real = source._instant
+
+    def instant(expression, moment):
+        asked.append(expression)
+        return real(expression, moment)
+
+    monkeypatch.setattr(source, "_instant", instant)
+    usual = config(ratio("requests_total_errors", "requests_total"))
+    first = source.fetch(list(usual.queries()), WINDOW)
+    assert any("count_over_time" in one for one in asked)
+    asked.clear()
+    again = source.fetch(list(usual.queries()), WINDOW)
+    assert asked
+    assert not any("count_over_time" in one for one in asked)
+    for one, other in zip(first, again, strict=True):
+        for before, after in zip(one.series, other.series, strict=True):
+            np.testing.assert_array_equal(before.values, after.values)
+    # near the bound it is counted; and what has grown past it since is refused although it was not
+    near = config(ratio("requests_total_errors", "requests_total"), max_samples=2000)
+    source.fetch(list(near.queries()), WINDOW)
+    assert any("count_over_time" in one for one in asked)
+    source._sizes = dict.fromkeys(source._sizes, (1, 1e6))
+    few = config(ratio("requests_total_errors", "requests_total"), max_samples=100)
+    assert "more than max_samples = 100" in judge(few, source, WINDOW).metrics[0].reason
+
+
 def test_a_history_makes_the_autocorrelation_time_more_certain(url):
     with_history = config(one_gauge('heap_bytes{version="${version}"}', unit="bytes"), history="90m")
     source = PrometheusSource(url)
