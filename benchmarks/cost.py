@@ -42,7 +42,7 @@ def metric(kind: str, number: int) -> dict[str, str]:
     own = {
         "gauge": {"query": f"heap{number}", "margin": "10%"},
         "ratio": {"events": f"e{number}", "total": f"t{number}", "margin": "1.5x or +0.1pp"},
-        "latency": {"histogram": f"lat{number}_bucket", "slower_than": "250ms", "margin": "+1pp"},
+        "latency": {"histogram": f"lat{number}_seconds_bucket", "slower_than": "250ms", "margin": "+1pp"},
         "rate": {"events": f"e{number}", "margin": "1.5x"},
         "samples": {"query": f"l{number}", "margin": "20%"},
     }[kind]

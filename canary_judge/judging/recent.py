@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cache
 
 import numpy as np
 from scipy import special
@@ -29,7 +28,7 @@ from canary_judge.stats.counts import Counts
 from canary_judge.stats.dispersion import dispersion, instance_dispersion
 from canary_judge.stats.events import compare_counts, limit_counts
 from canary_judge.stats.margins import Margin, wider_share
-from canary_judge.stats.questions import AtMargin, Compared, Question
+from canary_judge.stats.questions import AtMargin, Compared, Once, Question
 from canary_judge.stats.residuals import residual_time
 from canary_judge.stats.sample_sizes import limit_sample_size, proportions_sample_size
 from canary_judge.stats.starts import NOT_WORSE_LATELY, StartEvidence, harm_since, recent_dispersion
@@ -392,7 +391,7 @@ def _scanned(metric: Metric, counts: Counts, compared: Compared, phi: float) -> 
     ends: list[list[Callable[[], Compared | None]]] = []
 
     def compared_part(one: Counts) -> Callable[[], Compared | None]:
-        return cache(
+        return Once(
             lambda: compare_counts(
                 one, harm=metric.harm, margin=margin, proportion=metric.is_proportion, phi=phi, only="beyond"
             )

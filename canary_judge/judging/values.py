@@ -384,7 +384,7 @@ def _recent(look: Look, metric: Metric, ranked: _Ranked, found: Assessed) -> Rec
         if last.fewest == 0:
             p_values.append(1.0)
         elif wide is not None:
-            p_margin = _compared(look.config, metric, last, wide).evidence.p_within_margin
+            p_margin = _compared(look.config, metric, last, wide, only="within").evidence.p_within_margin
             p_values.append(1.0 if p_margin is None else p_margin)
         if limit is not None and last.canary.size:
             bound = limit * factor if metric.harm is Harm.INCREASE else limit / factor
@@ -413,7 +413,9 @@ def _first_of_newest(look: Look, ranked: _Ranked, values: float) -> tuple[int, f
     return first, have
 
 
-def _compared(config: JudgeConfig, metric: Metric, ranked: _Ranked, margin: Margin | None) -> Compared:
+def _compared(
+    config: JudgeConfig, metric: Metric, ranked: _Ranked, margin: Margin | None, only: Question | None = None
+) -> Compared:
     compared = compare_values(
         baseline=ranked.baseline,
         canary=ranked.canary,
@@ -422,6 +424,7 @@ def _compared(config: JudgeConfig, metric: Metric, ranked: _Ranked, margin: Marg
         margin=margin,
         spreads_differ=isinstance(metric, SamplesMetric),
         design=ranked.pairs or ranked.strata,
+        only=only,
     )
     wanted = ranked.has_means and (ranked.means or ranked.tied(margin))
     if ranked.fewest < config.min_samples or not wanted:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import NamedTuple
 
 from scipy import special
@@ -29,7 +29,7 @@ from canary_judge.stats.exact import (
     rate_ratio_p_values,
 )
 from canary_judge.stats.margins import Margin
-from canary_judge.stats.questions import AtMargin, Compared, Interval, MarginTest, Question, Tails, ask
+from canary_judge.stats.questions import AtMargin, Compared, Interval, MarginTest, Once, Question, Tails, ask
 from canary_judge.stats.residuals import Residuals
 from canary_judge.stats.score import difference_interval, score_p_values, score_ratio_interval
 
@@ -104,7 +104,7 @@ class _Test:
         total = grouped.total()
         frequent = _is_frequent(total, proportion=proportion)
         rest = without_burst(counts)
-        rest_of_split = cache(lambda: Residuals.of(counts))
+        rest_of_split = Once(lambda: Residuals.of(counts))
         left = rest_of_split() if phi is None else None
         clumps = 1.0 if left is None else left.time
         return cls(
@@ -118,7 +118,7 @@ class _Test:
             between=between,
             by_null=phi is None and needs_null(counts),
             clumps=clumps,
-            slow=cache(lambda: _Slow.of(rest_of_split())),
+            slow=Once(lambda: _Slow.of(rest_of_split())),
         )
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from scipy import special
@@ -21,7 +21,7 @@ from canary_judge.stats.dependence import rank_autocorrelation_time, ranks_tau
 from canary_judge.stats.exact import binomial_tails
 from canary_judge.stats.margins import Margin, scale_of
 from canary_judge.stats.paired import combined_p_value, rank_scores, signed_rank
-from canary_judge.stats.questions import AtMargin, Compared, Interval, Question, Tails, ask
+from canary_judge.stats.questions import AtMargin, Compared, Interval, MarginTest, Question, Tails, ask
 from canary_judge.stats.rank import mann_whitney, mid_ranks
 from canary_judge.stats.shift import shift_interval
 from canary_judge.stats.stratified import stratified_ranks
@@ -84,6 +84,7 @@ def compare_values(
     margin: Margin | None,
     spreads_differ: bool = False,
     design: Pairs | Strata | None = None,
+    only: Question | None = None,
 ) -> Compared:
     """Compare two series (or two samples of raw values) by ranks.
 
@@ -106,6 +107,7 @@ def compare_values(
         design: The same values as pairs where those of both sides were taken at the same moments, with the gaps of one
             side; of raw values, the intervals within which they are compared (`stratified_ranks`), where enough of
             them have both sides.
+        only: Which question to the margin is asked; the p-values of the others may be 1.
 
     Returns:
         The evidence. The effect is a ratio when the margin is relative and all values are positive, else a
@@ -127,8 +129,11 @@ def compare_values(
         logarithms=margin is not None and margin.relative is not None and lowest > 0,
         design=design,
     )
-    at_par = Tails(above=test.harm(np.asarray, upward=True), below=test.harm(np.asarray, upward=False))
-    p_values = ask(harm, margin, at_par=at_par, at_margin=test.at_margin)
+    # a direction that does not hurt is not looked into
+    above = test.harm(np.asarray, upward=True) if only is None and harm is not Harm.DECREASE else 1.0
+    below = test.harm(np.asarray, upward=False) if only is None and harm is not Harm.INCREASE else 1.0
+    at_margin: MarginTest = test.at_margin if only is None else partial(test.at_margin, only=only)
+    p_values = ask(harm, margin, at_par=Tails(above=above, below=below), at_margin=at_margin)
     usual, scale, worth = float(np.median(baseline)), scale_of(margin, lowest=lowest), test.worth
     return Compared(
         at_margin=test.at_margin,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, Protocol
+from typing import Generic, Literal, NamedTuple, Protocol, TypeVar, cast
 
 from canary_judge.results import Comparison, Harm
 from canary_judge.stats.margins import Margin
 
-__all__ = ["AtMargin", "Compared", "Interval", "MarginTest", "PValues", "Question", "Tails", "ask"]
+__all__ = ["AtMargin", "Compared", "Interval", "MarginTest", "Once", "PValues", "Question", "Tails", "ask"]
 
 Interval = tuple[float | None, float | None]
 Question = Literal["beyond", "within"]
+T = TypeVar("T")
 
 
 class Tails(NamedTuple):
@@ -87,6 +88,28 @@ def ask(harm: Harm, margin: Margin | None, *, at_par: Tails, at_margin: MarginTe
         return PValues(harm=worse, beyond=None, within=None)
     up, down = at_margin(margin, upward=True), at_margin(margin, upward=False)
     return PValues(harm=worse, beyond=min(1.0, 2 * min(up.beyond, down.beyond)), within=max(up.within, down.within))
+
+
+class Once(Generic[T]):
+    """An answer that is found when it is first asked for; `functools.cache` costs more than many an answer.
+
+    Examples:
+        >>> answer = Once(lambda: 6 * 7)
+        >>> answer(), answer()
+        (42, 42)
+    """
+
+    __slots__ = ("_find", "_found")
+
+    def __init__(self, find: Callable[[], T]) -> None:
+        self._find: Callable[[], T] | None = find
+        self._found: T | None = None
+
+    def __call__(self) -> T:
+        """The answer."""
+        if self._find is not None:
+            self._found, self._find = self._find(), None
+        return cast("T", self._found)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

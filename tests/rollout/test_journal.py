@@ -81,7 +81,7 @@ def whole_journal(tmp_path):
 def test_a_journal_cut_off_anywhere_is_taken_up_or_refused(tmp_path):
     plan, content = whole_journal(tmp_path)
     rng = random.Random(1)
-    for number in range(40):
+    for number in range(16):
         length = rng.randrange(1, len(content))
         path = tmp_path / f"cut{number}"
         path.write_bytes(content[:length])
