@@ -237,6 +237,8 @@ class Query:
         by: Labels that keep instances apart.
         bound: For histograms, the threshold in the histogram's unit.
         max_samples: Most raw points this query may read.
+        template: The expression before the labels were put into it, for languages in which they are sent as values.
+        labels: Of the side.
     """
 
     metric: str
@@ -248,6 +250,8 @@ class Query:
     by: tuple[str, ...] = ()
     bound: float | None = None
     max_samples: int = 2_000_000
+    template: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

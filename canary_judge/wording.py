@@ -190,6 +190,8 @@ def standing(look: LookInfo | None, split: TrafficSplit | None, *, seconds: floa
             parts.append(f"{span(look.left_out * interval_seconds)} of warm-up left out")
         if look.seconds_to_decision:
             parts.append(f"decision expected within {span(look.seconds_to_decision)}")
+        if look.as_of is not None:
+            parts.append(f"some numbers as of {look.as_of:%H:%M:%S}")
     if split is not None and split.observed is not None:
         parts.append(
             f"canary gets {100 * split.observed:.3g} % of the traffic ({100 * split.configured:g} % configured)"

@@ -254,6 +254,8 @@ class JudgeConfig(StrictModel):
             by=metric.by if isinstance(metric, GaugeMetric) else (),
             bound=metric.bound() if isinstance(metric, LatencyMetric) else None,
             max_samples=self.max_samples,
+            template=template,
+            labels=tuple(self.labels(side).items()),
         )
 
     @field_serializer("sources", "router")

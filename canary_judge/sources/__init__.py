@@ -1,6 +1,6 @@
 """Where metrics come from: frames and files, Prometheus, and whatever is installed as an entry point.
 
-`PrometheusSource`, `FrameSource` and `compare` are imported when first used.
+`PrometheusSource`, `FrameSource`, `SqlSource` and `compare` are imported when first used.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from canary_judge.series import MetricSource
     from canary_judge.sources.frames import FrameSource, compare
     from canary_judge.sources.prometheus import PrometheusSource
+    from canary_judge.sources.sql import SqlSource
 
-__all__ = ["FrameSource", "PrometheusSource", "available", "compare", "from_config"]
+__all__ = ["FrameSource", "PrometheusSource", "SqlSource", "available", "compare", "from_config"]
 
 GROUP = "canary_judge.sources"
-_HOME = {"FrameSource": "frames", "compare": "frames", "PrometheusSource": "prometheus"}
+_HOME = {"FrameSource": "frames", "compare": "frames", "PrometheusSource": "prometheus", "SqlSource": "sql"}
 
 
 def __getattr__(name: str) -> object:
