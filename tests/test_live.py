@@ -17,6 +17,7 @@ import pytest
 
 from canary_judge import JudgeConfig, Window, judge
 from canary_judge.__main__ import main
+from canary_judge.looks.log import read_log
 from canary_judge.results import Outcome, Verdict
 from canary_judge.samples import collect
 from canary_judge.sources import PrometheusSource
@@ -141,7 +142,7 @@ def test_the_watch_sees_a_regression_live_and_a_restarted_one_goes_on(prometheus
     config = tmp_path / "live.json"
     plain = CONFIG.model_dump(mode="json", exclude={"sources", "preset"}, exclude_defaults=True, by_alias=True)
     config.write_text(json.dumps(plain))
-    state = tmp_path / "state.json"
+    state = tmp_path / "shop.state"
     with ExitStack() as stack:
         ports = {"baseline": app(stack, 0.02, 0.01, 1), "canary": app(stack, 0.30, 0.01, 2)}
         url = stack.enter_context(running(prometheus_binaries, config=scrape_config(ports)))
@@ -154,10 +155,10 @@ def test_the_watch_sees_a_regression_live_and_a_restarted_one_goes_on(prometheus
         time.sleep(18)  # Prometheus waits about 5 s before its first scrape, and preflight leaves the newest out
         common = ["watch", str(config), "--source", url, "--horizon", "3m", "--state", str(state), "--weight", "5"]
         assert main([*common, "--once"]) == 4
-        first = json.loads(state.read_text())["looks"]
+        first = read_log(state).looks
         time.sleep(7)
         assert main([*common, "--once"]) in {2, 4}
-        assert json.loads(state.read_text())["looks"] > first
+        assert read_log(state).looks > first
         capsys.readouterr()
         assert main([*common, "--every", "3s"]) == 2
         shown = capsys.readouterr().out

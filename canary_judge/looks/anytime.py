@@ -22,7 +22,7 @@ import numpy as np
 from scipy import special
 
 from canary_judge.arrays import Float, log_sum_exp
-from canary_judge.config.metrics import GaugeMetric
+from canary_judge.config.metrics import GaugeMetric, Metric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed, Lately
 from canary_judge.judging.recent import nulls, tolerated
@@ -36,7 +36,7 @@ from canary_judge.stats.rates import RateRatioProcess
 from canary_judge.stats.sequential import best_rho, normal_mixture, normal_mixture_bound
 from canary_judge.stats.starts import WHOLE, StartEvidence, harm_since
 
-__all__ = ["Design", "anytime", "with_interval"]
+__all__ = ["Design", "anytime", "is_spaced", "with_interval"]
 
 # With a horizon, this part of each error rate is spent on all looks, the rest on the planned end.
 _EARLY = 0.2
@@ -197,8 +197,13 @@ def _limit(
     return found, stream
 
 
+def is_spaced(metric: Metric, *, spaced: bool) -> bool:
+    """Whether evidence holds at spaced looks only: of instances, and where an assessment says so."""
+    return spaced or (isinstance(metric, GaugeMetric) and bool(metric.by))
+
+
 def _is_spaced(one: Assessed) -> bool:
-    return one.spaced or (isinstance(one.metric, GaugeMetric) and bool(one.metric.by))
+    return is_spaced(one.metric, spaced=one.spaced)
 
 
 def _p_values(fixed: Comparison) -> tuple[float, float, float]:

@@ -37,6 +37,8 @@ _NEAR = 0.35
 _SUSPECT = 3.0
 # The newest intervals are unlike the others beyond so many standard errors.
 _UNLIKE = 3.5
+# Of a mean of equal values.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +203,9 @@ def _clean(quality: Quality) -> bool:
     return not holes and not odd and not lost
 
 
-def due(held: Held, key: Key, data: Data | None, *, at: int, place: float, safety_level: float) -> bool:
+def due(
+    held: Held, key: Key, data: Data | None, *, at: int, place: float, safety_level: float, check_at: int | None
+) -> bool:
     """Whether the metric must be assessed at this look.
 
     Args:
@@ -211,7 +215,11 @@ def due(held: Held, key: Key, data: Data | None, *, at: int, place: float, safet
         at: How many they are.
         place: Of the metric among all, from 0 to 1: they grow due at different looks.
         safety_level: What is held against the evidence of safety.
+        check_at: Intervals at which the next check of evidence that holds at spaced looks only is due: it is taken at
+            that look, and not at one that the data choose. None for other evidence.
     """
+    if check_at is not None and at >= check_at:
+        return True
     if held.key != key or at - key.since <= _ALWAYS or data is None or _suspect(held):
         return True
     growth = _NEAR_GROWTH if _near(held, safety_level) else _GROWTH
@@ -322,11 +330,14 @@ def _of_counts(data: CountData, held: Held, *, limited: bool) -> list[Float]:
 
 
 def _z(difference: Float, variance: Float) -> Float:
-    return np.divide(difference, np.sqrt(variance), out=np.zeros_like(difference), where=variance > 0)
+    """In standard errors; what never varied must not begin to."""
+    never = np.where(difference != 0, np.inf, 0.0)
+    return np.divide(difference, np.sqrt(variance), out=never, where=variance > 0)
 
 
 def _z_of_means(values: Float, mean: float, spread: float, tau: float) -> Float:
     off = np.where(np.isfinite(values), values - mean, 0.0)
+    off[np.abs(off) <= _ROUNDING * abs(mean)] = 0.0
     number = np.array(_ends(off.size), dtype=float) + 1
     # so few intervals may all be off together
     return _z(_newest(off), spread**2 * number * np.minimum(number, max(tau, 1.0)))

@@ -7,6 +7,7 @@ state that is read back is the one that was written, to the last bit.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from array import array
@@ -50,6 +51,7 @@ class StateLog:
 
     def __init__(self, config: JudgeConfig, path: Path) -> None:
         self.path, self._config = path, config
+        _refuse_what_is_no_file(path)
         folded = Folded(config)
         self._made = not path.exists()
         try:
@@ -75,9 +77,11 @@ class StateLog:
 
     @classmethod
     def begun(cls, config: JudgeConfig, path: Path) -> StateLog:
-        """An empty log, in place of whatever stood in the file."""
+        """An empty log, in place of whatever stood in the file, which is kept beside it with the ending `.old`."""
+        _refuse_what_is_no_file(path)
         try:
-            path.unlink(missing_ok=True)
+            if path.exists() and path.stat().st_size:
+                path.replace(path.with_name(f"{path.name}.old"))
         except OSError as error:
             raise DataError(f"{path}: cannot be written: {error}") from error
         return cls(config, path)
@@ -120,7 +124,10 @@ def read_log(path: Path) -> Folded:
         DataError: It is none, or damaged.
     """
     folded = Folded(None)
+    _refuse_what_is_no_file(path)
     try:
+        if (old := _old_state(path.read_bytes())) is not None:
+            raise DataError(f"{path}: is a state of format {old.get('format')}, which the next watch converts to a log")
         read_lines(path, folded.take, chained=True)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
@@ -285,19 +292,45 @@ class Folded:
 
 def _convert(config: JudgeConfig, path: Path) -> None:
     """Put a log in the place of a state of format 2 or 3, which was one JSON object; that is kept beside it."""
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
+    if not path.exists():
         return
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one process converts it
+        text = file.read()
+        if (plain := _old_state(text)) is None:
+            return  # a log has more than one line, and says itself what is wrong with it
+        state = MonitorState.from_json(config, text)
+        made = path.with_name(f"{path.name}.new")
+        made.unlink(missing_ok=True)  # what a process that was killed left behind
+        with StateLog(config, made) as log:
+            log.keep(state)
+        _put_aside(path, f".v{plain['format']}")
+        made.replace(path)
+
+
+def _old_state(text: bytes) -> dict[str, Any] | None:
+    """The state of an earlier version, if it is one."""
     try:
         plain = json.loads(text)
-    except ValueError:
-        return  # a log has more than one line, and says itself what is wrong with it
-    if not isinstance(plain, dict) or plain.get("what") == "begin":
+    except (ValueError, RecursionError):
+        return None
+    return plain if isinstance(plain, dict) and plain.get("what") != "begin" else None
+
+
+def _put_aside(path: Path, ending: str) -> None:
+    """Keep a file under another name, too, that no other file has."""
+    for number in range(1, 1000):
+        kept = path.with_name(f"{path.name}{ending}" + ("" if number == 1 else f".{number}"))
+        try:
+            os.link(path, kept)
+        except FileExistsError:
+            if kept.samefile(path):
+                return
+            continue
         return
-    state = MonitorState.from_json(config, text)
-    made = path.with_name(f"{path.name}.new")
-    with StateLog.begun(config, made) as log:
-        log.keep(state)
-    os.link(path, path.with_name(f"{path.name}.v{plain['format']}"))
-    made.replace(path)
+    raise DataError(f"there are too many files {path.name}{ending}.*; remove some")
+
+
+def _refuse_what_is_no_file(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: is no regular file; name another")

@@ -17,7 +17,7 @@ from canary_judge.judging.look import POWER_OF_ONE_LOOK, Look, Newest
 from canary_judge.judging.missing import objections
 from canary_judge.judging.traffic import canary_share, requests, traffic_split
 from canary_judge.judging.verdict import conclude
-from canary_judge.looks.anytime import Design, anytime, with_interval
+from canary_judge.looks.anytime import Design, anytime, is_spaced, with_interval
 from canary_judge.looks.held import Key, calm, due, hold, shows, standing, with_held_intervals
 from canary_judge.looks.state import MonitorState, as_requests, no_requests
 from canary_judge.looks.streams import Stream, append
@@ -178,6 +178,7 @@ class _Run:
                 at=stream.intervals,
                 place=self._places[metric.name],
                 safety_level=self._config.false_pass_rate,
+                check_at=stream.check_at if is_spaced(metric, spaced=stream.held.spaced) else None,
             ):
                 bare = Assessed(metric=metric, quality=samples.quality, latched=stream.latched)
                 found[metric.name] = standing(stream.held, bare)

@@ -76,7 +76,8 @@ def follow(
     failed, unkept = 0, ""
     for moment in moments:
         try:
-            last = monitor.look(source, moment, weight=weight)
+            # a pass that was not kept is no pass yet, so that the next one is of fresh evidence, too
+            last = monitor.look(source, moment, weight=weight, fresh="all" if unkept else "pass")
         except SourceUnavailable as error:
             failed += 1
             if monitor.overdue(moment) and failed >= _TRIES_AFTER_THE_END:

@@ -12,7 +12,7 @@ from pyarrow import csv, parquet
 
 from canary_judge.errors import DataError
 from canary_judge.results import Side
-from canary_judge.sources.tables import strange_side
+from canary_judge.sources.tables import refuse_repeated, strange_side
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +37,7 @@ def parquet_columns(path: Path) -> dict[str, Raw]:
     """
     with parquet.ParquetFile(path, memory_map=True, pre_buffer=False) as file:
         names = [name for name in file.schema_arrow.names if not name.startswith("__index_level_")]
+        refuse_repeated(names)
         batches = file.iter_batches(batch_size=_ROWS, columns=names, use_threads=False)
         return _gathered(names, batches, rows=file.metadata.num_rows)
 
@@ -59,6 +60,7 @@ def csv_columns(path: Path, names: list[str], missing: Iterable[str]) -> dict[st
         return csv.open_csv(
             pa.input_stream(str(path), compression="gzip" if path.name.endswith(".gz") else None),
             read_options=csv.ReadOptions(block_size=_BYTES),
+            parse_options=csv.ParseOptions(newlines_in_values=True),
             convert_options=csv.ConvertOptions(
                 column_types=types,
                 null_values=list(missing),
@@ -70,7 +72,7 @@ def csv_columns(path: Path, names: list[str], missing: Iterable[str]) -> dict[st
 
     try:
         with opened({}) as reader:
-            types = {one.name: _wide(one.type) for one in reader.schema}
+            types = {one.name: _wide(one.name, one.type) for one in reader.schema}
         with opened(types) as reader:
             return _gathered(names, reader)
     except pa.ArrowInvalid as error:
@@ -80,11 +82,11 @@ def csv_columns(path: Path, names: list[str], missing: Iterable[str]) -> dict[st
         raise DataError(text) from error
 
 
-def _wide(kind: pa.DataType) -> pa.DataType:
-    """Whole numbers may have fractions further down, and nothing may be a number; days and hours are no times."""
+def _wide(name: str, kind: pa.DataType) -> pa.DataType:
+    """Whole numbers may have fractions further down, and nothing may be a number; other times than ours are labels."""
     if pa.types.is_integer(kind) or pa.types.is_null(kind):
         return pa.float64()
-    if pa.types.is_date(kind) or pa.types.is_time(kind):
+    if pa.types.is_date(kind) or pa.types.is_time(kind) or (pa.types.is_timestamp(kind) and name != "timestamp"):
         return pa.string()
     return kind
 

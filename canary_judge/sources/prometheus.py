@@ -297,7 +297,10 @@ class PrometheusSource:
         series = [_series(item) for item in self._instant(f"{selector}[{span}]", window.end)]
         found = sum(one.values.size for one in series)
         refuse_many(selector, found, query.max_samples)
-        self._sizes[selector] = found, length.total_seconds()
+        if found:
+            self._sizes[selector] = found, length.total_seconds()
+        else:  # nobody knows how much it has when it comes back
+            self._sizes.pop(selector, None)
         return series
 
     def _is_small(self, selector: str, length: timedelta, most: int) -> bool:

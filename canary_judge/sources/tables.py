@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     # with None for what is missing
     Raw = NDArray[Any]
 
-__all__ = ["Align", "Table", "strange_side"]
+__all__ = ["Align", "Table", "refuse_repeated", "strange_side"]
 
 Align = Literal["time", "start"]
 # Bytes up to which a CSV file is read here; about what is parsed in the time that pandas takes to be imported.
@@ -132,7 +132,8 @@ def _by_pandas(path: Path) -> pd.DataFrame:
 
     # pandas 3 reads floats to the last digit by itself, and warns when told to
     exact: dict[str, Any] = {} if int(pd.__version__.split(".")[0]) >= 3 else {"float_precision": "round_trip"}
-    frame: pd.DataFrame = pd.read_csv(path, encoding="utf-8-sig", **exact)
+    # in one piece, so that a column has one type
+    frame: pd.DataFrame = pd.read_csv(path, encoding="utf-8-sig", low_memory=False, **exact)
     return frame
 
 
@@ -140,7 +141,7 @@ def _header(lines: Any) -> list[str]:
     names: list[str] | None = next(lines, None)
     if not names:
         raise DataError("is empty; it needs a first line with the names of the columns")
-    _refuse_repeated(names)
+    refuse_repeated(names)
     if len(names) == 1 and ";" in names[0]:
         raise DataError("has one column only, with semicolons in its name; separate the columns with commas")
     return names
@@ -175,7 +176,7 @@ def _typed(column: Sequence[str]) -> Raw:
 
 def _columns(frame: pd.DataFrame) -> dict[str, Raw]:
     """Columns of a DataFrame; nothing here imports pandas, so that who has no frame pays nothing."""
-    _refuse_repeated([str(name) for name in frame.columns])
+    refuse_repeated([str(name) for name in frame.columns])
     columns: dict[str, Raw] = {}
     for name in frame.columns:
         column = frame[name]
@@ -199,7 +200,8 @@ def _columns(frame: pd.DataFrame) -> dict[str, Raw]:
     return columns
 
 
-def _refuse_repeated(names: Sequence[str]) -> None:
+def refuse_repeated(names: Sequence[str]) -> None:
+    """Refuse two columns of one name."""
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"the table has two columns {repeated[0]!r}; rename or drop one")
 

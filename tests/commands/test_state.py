@@ -37,7 +37,13 @@ def test_a_log_is_shown_to_a_program_while_it_is_written(kept, capsys):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(None, "cannot be read"), (b"", "it is empty"), (b"{}\n", "no log of looks")]
+    ("content", "told"),
+    [
+        (None, "cannot be read"),
+        (b"", "it is empty"),
+        (b"{}\n", "is a state of format None"),
+        (b"x\n", "no log of looks"),
+    ],
 )
 def test_what_is_no_log_is_told(tmp_path, capsys, content, told):
     path = tmp_path / "s"

@@ -1,6 +1,8 @@
 """The log of looks: what is read back is what was written, and damage is told from a last line that was cut off."""
 
+import fcntl
 import json
+import os
 from datetime import timedelta
 
 import numpy as np
@@ -195,18 +197,20 @@ def test_what_cannot_be_kept_is_shown_and_does_not_pass(tmp_path, monkeypatch):
     class Looking:
         evidence = MonitorState(start=START, horizon=None, consumed=1, looks=1)
 
-        def look(self, source, moment, *, weight):
+        def look(self, source, moment, *, weight, fresh):
+            asked.append(fresh)
             return passing
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    shown, said = [], []
+    shown, said, asked = [], [], []
     with StateLog(config("errors"), tmp_path / "s") as log:
         monkeypatch.setattr("canary_judge.checked_lines.os.pwrite", full)
         with pytest.raises(DataError, match=r"No space left.*passes, but its evidence is not kept"):
             follow(Looking(), None, [START, START + STEP], show=shown.append, complain=said.append, log=log)
         assert len(shown) == 2
+        assert asked == ["pass", "all"]
         assert "cannot pass while its evidence is not kept" in said[0]
         monkeypatch.undo()
         again = follow(Looking(), None, [START, START + STEP], show=shown.append, complain=said.append, log=log)
@@ -246,3 +250,60 @@ def test_a_horizon_and_a_warm_up_survive(tmp_path):
         assert log.state.to_json(settings) == state.to_json(settings)
         assert log.state.left_out == 6
         assert log.state.watermark(timedelta(minutes=1)) == START + 10 * STEP
+
+
+def old_state(tmp_path):
+    plain = next(one for one in WRITTEN if one["case"] == NUMBERS[0])["state"]
+    path = tmp_path / "state"
+    path.write_text(json.dumps(plain))
+    return going_on(NUMBERS[0], last=1)[0].config, path, plain
+
+
+def test_a_conversion_that_was_killed_is_done_again(tmp_path):
+    settings, path, plain = old_state(tmp_path)
+    (tmp_path / "state.new").write_text("half of it")
+    (tmp_path / "state.v3").hardlink_to(path)
+    with StateLog(settings, path) as log:
+        assert log.state.consumed == plain["consumed"]
+    assert json.loads((tmp_path / "state.v3").read_text()) == plain
+    assert not (tmp_path / "state.new").exists()
+
+
+def test_a_state_that_was_kept_before_is_not_written_over(tmp_path):
+    settings, path, plain = old_state(tmp_path)
+    (tmp_path / "state.v3").write_text("of another run")
+    StateLog(settings, path).close()
+    assert (tmp_path / "state.v3").read_text() == "of another run"
+    assert json.loads((tmp_path / "state.v3.2").read_text()) == plain
+
+
+def test_one_process_converts(tmp_path):
+    settings, path, _ = old_state(tmp_path)
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(DataError, match="another process keeps its evidence"):
+            StateLog(settings, path)
+    with pytest.raises(DataError, match="is a state of format 3, which the next watch converts"):
+        read_log(path)
+    StateLog(settings, path).close()
+    assert read_log(path).looks == 1
+
+
+@pytest.mark.parametrize("what", ["folder", "pipe", "deep"])
+def test_what_is_no_log_neither_hangs_nor_crashes(what, tmp_path):
+    path = tmp_path / "s"
+    if what == "folder":
+        path.mkdir()
+    elif what == "pipe":
+        os.mkfifo(path)
+    else:
+        path.write_text("[" * 200_000)
+    for opened in (lambda: StateLog(config("errors"), path), lambda: read_log(path)):
+        with pytest.raises(DataError):
+            opened()
+
+
+def test_what_stood_there_before_a_rollout_begins_is_kept(tmp_path):
+    (tmp_path / "s").write_text("my notes")
+    StateLog.begun(config("errors"), tmp_path / "s").close()
+    assert (tmp_path / "s.old").read_text() == "my notes"

@@ -524,3 +524,36 @@ def test_a_malformed_parquet_file_is_explained(column, tmp_path):
     (tmp_path / "t.parquet").write_bytes(b"PAR1 rubbish PAR1")
     with pytest.raises(DataError, match="cannot be read"):
         FrameSource(tmp_path / "t.parquet")
+
+
+def test_quoted_cells_of_a_large_file_may_have_several_lines(tmp_path, monkeypatch):
+    wide(heap=heap).assign(note="deploy of\nTuesday").to_csv(tmp_path / "t.csv", index=False)
+    small = FrameSource(tmp_path / "t.csv")
+    monkeypatch.setattr(tables, "_SMALL_FILE", 0)
+    monkeypatch.setattr(arrow, "_BYTES", 500)
+    assert repr(FrameSource(tmp_path / "t.csv")) == repr(small)
+
+
+def test_two_columns_of_one_name_in_parquet_are_named(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    columns = [pa.array([1.0]), pa.array([2.0]), pa.array([60.0]), pa.array(["canary"])]
+    parquet.write_table(pa.table(columns, names=["x", "x", "timestamp", "side"]), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match="two columns 'x'"):
+        FrameSource(tmp_path / "t.parquet")
+
+
+def test_a_label_that_is_a_number_at_first_stays_one_text(tmp_path, monkeypatch):
+    frame = wide(heap=heap).assign(release="1.10")
+    frame.loc[frame.index[-1], "release"] = "1.9-rc"
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    monkeypatch.setattr(tables, "_SMALL_FILE", 0)
+    monkeypatch.setattr(arrow, "_BYTES", 500)
+    assert set(Table.of(tmp_path / "t.csv", "time").texts["release"]) == {"1.10", "1.9-rc"}
+
+
+def test_other_times_are_labels_as_they_are_written(tmp_path, monkeypatch):
+    wide(heap=heap).assign(built="2026-01-01T00:00:00Z").to_csv(tmp_path / "t.csv", index=False)
+    monkeypatch.setattr(tables, "_SMALL_FILE", 0)
+    assert set(Table.of(tmp_path / "t.csv", "time").texts["built"]) == {"2026-01-01T00:00:00Z"}
