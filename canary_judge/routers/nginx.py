@@ -28,6 +28,8 @@ from canary_judge.routing import Residual, RollbackReport, WeightReading, check_
 
 __all__ = ["NginxRouter"]
 
+# Seconds that a worker serves before it counts as of the last reload.
+_SETTLED = 0.3
 _PROCESSES = Path("/proc")
 _Command = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
 
@@ -211,7 +213,11 @@ class NginxRouter:
         return tuple(found)
 
     def verify(self, percent: float, *, timeout: float = 10.0) -> bool:
-        """Whether the file has the weight and, where the pid file is known, every serving worker is younger than it."""
+        """Whether the file has the weight and, where the pid file is known, every serving worker is younger than it.
+
+        A reload that was under way when the file was written ends in workers that are younger and know nothing of it:
+        the next ones follow at once, so that those that have served for a moment are the last.
+        """
         return wait_until(
             lambda: same_weight(self.get_weight().percent, percent) and self._reloaded(), timeout, every=0.02
         )
@@ -228,7 +234,7 @@ class NginxRouter:
                 title = (_PROCESSES / child / "cmdline").read_bytes()
                 if b"worker process" in title and b"shutting down" not in title:
                     serving.append(_age((_PROCESSES / child / "stat").read_text(encoding="ascii")))
-            return bool(serving) and max(serving) <= age
+            return bool(serving) and max(serving) <= age and min(serving) >= _SETTLED
         except (OSError, ValueError):
             return False
 

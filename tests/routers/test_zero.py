@@ -16,6 +16,7 @@ from canary_judge.routers.ingress import PREFIX
 from canary_judge.routers.kinds import KINDS
 from canary_judge.routers.nginx import NginxRouter
 from canary_judge.routers.stores import HttpStore
+from canary_judge.routers.waiting import wait_until
 from canary_judge.routers.weighted import Target, reading
 from canary_judge.testing.routers import check_that_zero_can_always_be_written
 from tests import proxies
@@ -141,6 +142,7 @@ def test_nginx(what, upstreams, tmp_path):
     with proxies.nginx(tmp_path, upstreams[:2]) as (port, path, command, pid):
         path.write_text(f'split_clients "${{request_id}}" $variant {{\n{NGINX[what]}}}\n')
         subprocess.run([*command, "-s", "reload"], check=True, timeout=10)
+        assert wait_until(lambda: send(port, 40)["canary"] > 0, 10, every=0.1)
         router = NginxRouter(path, command=command, pid=pid)
         check_by_requests(router, port)
 
