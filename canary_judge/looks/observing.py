@@ -103,7 +103,8 @@ def observe(
         if not stale:
             break
         found = {name: one for name, one in found.items() if name not in stale}
-    passed = judgement.verdict is Verdict.PASS
+    # a pass has begun when it rested on fresh evidence once
+    passed = judgement.verdict is Verdict.PASS and (state.passed or all(one.as_of is None for one in found.values()))
     state = replace(state, streams=run.remembered(judgement, found), passed=passed)
     look = judgement.look
     assert look is not None  # noqa: S101

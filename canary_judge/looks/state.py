@@ -86,7 +86,7 @@ class MonitorState:
         split: Requests of both sides, interval by interval, since the weight last changed and had settled.
         split_from: Intervals up to this one saw the weight change, and say nothing of the split.
         acts: Judged intervals at which the weight changed.
-        passed: The verdict of the last look was pass.
+        passed: The verdict has been pass since a look at which all was assessed.
         streams: By metric.
     """
 

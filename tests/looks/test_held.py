@@ -129,6 +129,19 @@ def test_no_pass_begins_with_held_evidence():
     assert seen
 
 
+def test_a_pass_that_nothing_depended_on_begins_anew_when_something_does():
+    *_, (state, judgement) = run(("heap",), 1, 150, fresh="none")
+    assert judgement.verdict is Verdict.PASS
+    assert judgement.look.as_of is not None
+    state = replace(state, passed=False)  # had it begun on held evidence
+    _, again = observe(config("heap"), state, None, fresh="none")
+    assert again.look.as_of is not None
+    after, anew = observe(config("heap"), state, None)
+    assert anew.verdict is Verdict.PASS
+    assert after.streams["heap"].held.at == after.streams["heap"].intervals
+    assert after.passed
+
+
 @pytest.mark.parametrize("names", [("errors", "heap"), ("seconds", "pods")], ids="-".join)
 def test_a_restart_at_every_look_changes_no_byte(names):
     weights = [5.0] * 60 + [25.0] * 60
