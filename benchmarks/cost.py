@@ -96,12 +96,18 @@ def one_judgement() -> None:
     settings, rng = config(), np.random.default_rng(1)
     past = samples(settings, 0, 60, rng)
     sides = rng.normal(size=(20, 2, 60))
-    ours, peer = [], []
-    for _ in range(7):
-        ours.append(cpu(lambda: judge_samples(settings, past)))
+    ours: dict[bool, list[float]] = {True: [], False: []}
+    peer = []
+    for _ in range(11):
+        for intervals, taken in ours.items():
+            taken.append(cpu(lambda intervals=intervals: judge_samples(settings, past, with_intervals=intervals)))
         peer.append(cpu(lambda: [stats.mannwhitneyu(*pair) for pair in sides]))
-    ratio = np.median(np.divide(ours, peer))
-    print(f"judge_samples, 20 x 60: {1e3 * np.median(ours):.0f} ms, {ratio:.1f} times twenty scipy tests")
+    for intervals, taken in ours.items():
+        ratio = np.median(np.divide(taken, peer))
+        how = "with" if intervals else "without"
+        print(
+            f"judge_samples, 20 x 60, {how} intervals: {1e3 * np.median(taken):.0f} ms, {ratio:.1f} times twenty scipy tests"
+        )
 
 
 def followed(last: int, path: Path) -> None:

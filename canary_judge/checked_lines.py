@@ -15,12 +15,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-__all__ = ["CheckedLines", "Damaged", "End", "Line", "read_lines"]
+__all__ = ["CheckedLines", "Closing", "Damaged", "End", "Line", "read_lines"]
 
 Line = dict[str, Any]
 # Of every line; what begins otherwise is no such file, and is not written over.
 _BEGINNING = b'{"crc":"'
 _BODY = len(_BEGINNING) + len('01234567",')
+
+
+class Closing:
+    """Something that is closed where its `with` ends."""
+
+    def close(self) -> None:
+        """Let go of it."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 class Damaged(Exception):
@@ -138,11 +154,3 @@ class CheckedLines:
     def close(self) -> None:
         """Let go of the file."""
         os.close(self._handle)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -5,6 +5,10 @@ metric is assessed when its run has grown by 2 % (half a percent where its answe
 intervals are unlike those before, speak for harm, or have a fault. In between it stands as it was last assessed.
 Evidence that holds at any look holds at whichever looks it is taken, so no error rate suffers (Ville's inequality);
 and no pass rests on held evidence (`observe`). The price is delay, and docs/looks.md has its size.
+
+References:
+    Ville, J. (1939), *Etude critique de la notion de collectif* (an e-process is rarely large, whenever one looks).
+    Ramdas, A., Grunwald, P., Vovk, V. & Shafer, G. (2023), doi:10.1214/23-STS894, section 2 (stopping times).
 """
 
 from __future__ import annotations

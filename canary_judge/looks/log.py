@@ -14,13 +14,12 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from canary_judge._version import __version__
-from canary_judge.checked_lines import CheckedLines, Damaged, Line, read_lines
+from canary_judge.checked_lines import CheckedLines, Closing, Damaged, Line, read_lines
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
 from canary_judge.looks.rows import Rows, extend, floats, numbers, rows_of, whole_rows
@@ -34,7 +33,7 @@ _START_AGAIN = "move it away to start again"
 _GROWING = ("span_baseline", "span_canary")
 
 
-class StateLog:
+class StateLog(Closing):
     """An open log that one process holds.
 
     Args:
@@ -107,14 +106,6 @@ class StateLog:
         if self._made and not self._begun:
             self.path.unlink(missing_ok=True)
         self._lines.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def read_log(path: Path) -> Folded:

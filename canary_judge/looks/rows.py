@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -105,16 +105,16 @@ def _runs(values: Int) -> list[int]:
 # --- and read back ----------------------------------------------------------------------------------------------
 
 
-class Rows:
+class Rows(Protocol):
     """The data of one metric, as look after look adds to them."""
 
     def take(self, part: Mapping[str, Any]) -> None:
         """What one look added."""
-        raise NotImplementedError
+        ...
 
     def data(self) -> Data:
         """All of it."""
-        raise NotImplementedError
+        ...
 
 
 def extend(column: array[float], values: Iterable[float | None]) -> None:
@@ -127,7 +127,7 @@ def floats(column: array[float]) -> Float:
     return np.array(column, dtype=np.float64)
 
 
-class _CountRows(Rows):
+class _CountRows:
     def __init__(self) -> None:
         self._columns = [array("d") for _ in Counts.__slots__]
         self._instances: dict[str, tuple[float, float]] = {}
@@ -147,7 +147,7 @@ class _CountRows(Rows):
         return CountData(counts=Counts(**columns), instances=self._instances)
 
 
-class _GaugeRows(Rows):
+class _GaugeRows:
     def __init__(self) -> None:
         self._sides: dict[str, list[array[float]]] = {"baseline": [], "canary": []}
         self._width = 0
@@ -180,7 +180,7 @@ class _GaugeRows(Rows):
         return GaugeData(**beside, **sides)
 
 
-class _RawRows(Rows):
+class _RawRows:
     def __init__(self) -> None:
         self._values = {"baseline": array("d"), "canary": array("d")}
         self._places = {side: array("q") for side in self._values}

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NotRequired, Self, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
-from canary_judge.checked_lines import CheckedLines, Damaged, read_lines
+from canary_judge.checked_lines import CheckedLines, Closing, Damaged, read_lines
 from canary_judge.errors import DataError
 from canary_judge.results import Judgement
 
@@ -82,7 +81,7 @@ def _damaged(path: Path, error: Damaged) -> DataError:
     )
 
 
-class Journal:
+class Journal(Closing):
     """An open journal that one driver holds; append only, every record on disk before `append` returns.
 
     Attributes:
@@ -121,14 +120,6 @@ class Journal:
     def close(self) -> None:
         """Let go of the file."""
         self._lines.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def judged(judgement: Judgement | None) -> dict[str, Any]:

@@ -196,7 +196,7 @@ class SqlSource:
         for key in sorted(moved):
             points = sorted(moved[key])
             inside = [point for point in points if start < point[0] <= end]
-            outside += len(points) - len(inside)
+            outside += sum(not start <= at <= end for at, _ in points)  # one at the start is of the interval before
             if inside:
                 one = Series(
                     timestamps=np.array([at for at, _ in inside], dtype=np.int64),
@@ -207,7 +207,13 @@ class SqlSource:
         if form is Form.COUNTS and query.part == "events" and len(series) == 1:
             series = [_with_zeros(series[0], window.edges(query.step))]
         warnings = (f"{outside} rows of {query.part} lie outside of the window and are left out",) if outside else ()
-        return Result(series=tuple(series), form=form, warnings=warnings, provenance=self._provenance(query))
+        return Result(
+            series=tuple(series),
+            form=form,
+            warnings=warnings,
+            complete=not outside,  # whatever moved them there may have moved others away
+            provenance=self._provenance(query),
+        )
 
     def _rows(self, text: str, values: Mapping[str, object], most: int) -> tuple[list[str], list[Sequence[Any]]]:
         """Names of the columns, in lower case, and the rows."""
@@ -384,5 +390,15 @@ def _is_of_the_statement(error: OperationalError) -> bool:
     text = str(error.orig).lower()
     return any(
         one in text
-        for one in ("no such", "syntax", "unknown column", "doesn't exist", "readonly", "read only", "read-only")
+        for one in (
+            "no such table",
+            "no such column",
+            "no such function",
+            "syntax",
+            "unknown column",
+            "doesn't exist",
+            "readonly",
+            "read only",
+            "read-only",
+        )
     )

@@ -273,12 +273,23 @@ def test_rows_outside_of_the_window_are_told(shop):
     found = answer(SqlSource(shop[0]), late)
     assert found.series == ()
     assert "10000 rows of value lie outside of the window" in found.warnings[0]
+    assert not found.complete
+    edge = f"select :start_epoch as time, 1 as value from visits where {BETWEEN} limit 1"
+    inclusive = answer(SqlSource(shop[0], time_is="moment"), edge)
+    assert (inclusive.series, inclusive.warnings, inclusive.complete) == ((), (), True)
 
 
 def test_a_statement_that_takes_too_long_is_no_answer(shop):
     endless = f"with recursive n(x) as (select 1 union all select x + 1 from n where x < 3000000) select max(x) as value, {START.timestamp() + 30} as time from n where :start_epoch < :end_epoch"
     with pytest.raises(SourceUnavailable, match=r"no answer within 0\.05 s"):
         answer(SqlSource(shop[0], timeout=0.05), endless)
+
+
+def test_a_server_that_is_not_there_is_no_fault_of_the_statement(tmp_path):
+    pytest.importorskip("psycopg", reason="pip install 'psycopg[binary]'")
+    source = SqlSource(f"postgresql+psycopg://me@/shop?host={tmp_path}")  # no socket in this folder
+    with pytest.raises(SourceUnavailable, match="No such file"):
+        answer(source, ORDERS)
 
 
 def test_a_password_is_never_shown(monkeypatch):
