@@ -214,7 +214,7 @@ def ratio(rng: np.random.Generator, name: str, n: int) -> Made:
         answers[name, "events", "baseline"] = Result(form=Form(form))
     metric = {"kind": "ratio", "events": "e", "total": "t", "absent_is_zero": bool(rng.random() < 0.5)}
     if rng.random() < 0.1:
-        metric["unit_of_replication"] = "user"
+        metric["unit_of_replication"] = "request"
     return bounds(rng, metric, ["1.5x or +0.1pp", "50%", "+0.2pp", "20% or +1pp", "10%"], ["5%", "0.5%"]), answers
 
 

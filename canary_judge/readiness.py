@@ -20,7 +20,7 @@ from canary_judge.errors import ConfigError
 from canary_judge.judging.fetching import checked, fetch
 from canary_judge.planning import Plan, plan
 from canary_judge.results import Role, Side
-from canary_judge.samples import CountData, MetricSamples, Samples, collect
+from canary_judge.samples import CountData, MetricSamples, Samples, UserData, collect
 from canary_judge.series import (
     MetricSource,
     Query,
@@ -59,7 +59,7 @@ class SideSeen:
         points: Points of them.
         spacing_seconds: Usual time between two points of a series; None where that is not known.
         events: Events seen, for counts.
-        exposure: Their total (requests), for counts.
+        exposure: Their total (requests), for counts; users, where these are the unit.
         resets: Counter resets.
         queries: What was asked.
     """
@@ -170,7 +170,7 @@ def preflight(
     length = None if horizon is None else duration_from(horizon, "horizon")
     planned = _USUAL_WEIGHT if weight is None else percent_from(weight, "weight", lowest=0.001, highest=99.9)
     window = _window(config, source, None if until is None else moment_from(until, "until"))
-    queries = list(config.queries())
+    queries = list(config.queries(start=window.start))
     answers = fetch(config, source, queries, window)
     samples = collect(config, window, answers)
     look = _Look(config=config, source=source, window=window, answers=answers, samples=samples)
@@ -271,11 +271,13 @@ class _Look:
             counts = samples.data.counts
             events = float(getattr(counts, f"events_{side}").sum())
             exposure = float(getattr(counts, f"exposure_{side}").sum())
+        elif isinstance(samples.data, UserData):
+            exposure = float(getattr(samples.data, str(side)).whole.users)
         return SideSeen(
             metric=metric.name,
             side=str(side),
-            series=sum(len(result.series) for _, result in asked),
-            points=sum(one.timestamps.size for _, result in asked for one in result.series),
+            series=sum(len(result.series) + bool(_rows(result)) for _, result in asked),
+            points=sum(_rows(result) + sum(one.timestamps.size for one in result.series) for _, result in asked),
             spacing_seconds=spacing.get((metric.name, side)),
             events=events,
             exposure=exposure,
@@ -313,7 +315,19 @@ class _Look:
                 fatal.append(rare)
             warnings += self._swapped(metric, samples)
             warnings += [f"{metric.name}: {text}" for text in samples.warnings]
-        return errors, warnings
+        return errors, warnings + self._waiting()
+
+    def _waiting(self) -> list[str]:
+        """All metrics are judged up to the same moment: one whose rows come late makes the others wait."""
+        sources = self.source if isinstance(self.source, Mapping) else {"default": self.source}
+        counted = {metric.source for metric in self.config.metrics if metric.per_user() is None}
+        late = {name: getattr(sources.get(name), "delay", timedelta(0)) for name in sorted(counted)}
+        return [
+            f"source {name!r} has its rows {format_duration(delay)} late, and all metrics that are not by user wait "
+            "for them: a fault would be seen so much later; judge them by a config of their own"
+            for name, delay in late.items()
+            if delay >= self.config.interval and len(late) > 1
+        ]
 
     def _empty(self, metric: Metric) -> list[Query]:
         """Queries that found nothing, and should have: events may be absent where nothing happened."""
@@ -322,7 +336,7 @@ class _Look:
             asked = self.of(metric, side)
             anything = any(result.series for query, result in asked if query.part != "events")
             for query, result in asked:
-                if not result.series and not (query.part == "events" and anything):
+                if not result.series and not _rows(result) and not (query.part == "events" and anything):
                     found.append(query)
         return found
 
@@ -356,6 +370,11 @@ class _Look:
             return []
         told = f"the canary has {share:.0%} of the requests: are baseline and canary swapped?"
         return [f"{metric.name}: {told} (the baseline is the stable version)"]
+
+
+def _rows(result: Result) -> int:
+    """Rows of users that were counted."""
+    return 0 if result.moments is None else result.moments.rows
 
 
 def _scraped(query: Query, result: Result) -> bool:

@@ -112,7 +112,7 @@ class Comparison:
         level: Confidence level of `interval`, two-sided; 1 is the whole line.
         margin: Largest tolerated effect, on the same scale; None when nothing is tolerated or judged.
         baseline: Level of the baseline (median, or rate), in the metric's unit.
-        canary: Level of the canary.
+        canary: Level of the canary; of users, less what they differed from the baseline's before the run.
         p_harm: One-sided p-value of "no harm".
         p_beyond_margin: One-sided p-value of "harm at most the margin"; None without a margin.
         p_within_margin: One-sided p-value of "harm at least the margin"; None without a margin.
@@ -123,6 +123,9 @@ class Comparison:
         events_baseline, events_canary: Events, for counts.
         exact: The events are few enough for the exact test that is conditional on all of them.
         strata: Into how many strata of like traffic the intervals were put; like is compared with like.
+        users_baseline, users_canary: Users, where they are the unit; None for other metrics, as the two below.
+        variance_saved: Share of the variance that what the users did before the run explains (CUPED).
+        standard_error: Of the difference of the levels.
         log_e_harm: With repeated looks: natural log of the e-value against "no harm" at this look.
         log_e_beyond_margin: The same against "harm at most the margin".
         log_e_within_margin: The same against "harm at least the margin".
@@ -148,6 +151,10 @@ class Comparison:
     events_canary: float | None = None
     exact: bool = False
     strata: int = 1
+    users_baseline: int | None = None
+    users_canary: int | None = None
+    variance_saved: float | None = None
+    standard_error: float | None = None
     log_e_harm: float | None = None
     log_e_beyond_margin: float | None = None
     log_e_within_margin: float | None = None
@@ -337,15 +344,16 @@ class MetricResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrafficSplit:
-    """The canary's share of the requests, as configured and as observed.
+    """The canary's share of the requests (or of the users), as configured and as observed.
 
     Attributes:
         configured: The share the canary should get, as a fraction.
         observed: The share it got.
-        canary_requests: Requests of the canary since the weight last changed.
-        requests: Requests of both sides.
+        canary_requests: Requests of the canary since the weight last changed; its users, where these are counted.
+        requests: Requests of both sides; or their users.
         log_e: Log e-value against "the requests are split as configured", valid at any look.
         finding: What is wrong with the split, and where to look; empty when nothing is.
+        counted: What is counted: requests or users.
     """
 
     configured: float
@@ -354,6 +362,7 @@ class TrafficSplit:
     requests: float
     log_e: float
     finding: str
+    counted: str = "requests"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

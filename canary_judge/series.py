@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 
 from canary_judge.errors import DataError
+from canary_judge.moments import UserMoments
 from canary_judge.results import Side
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Form",
     "MetricSource",
+    "PerUser",
     "Query",
     "Reading",
     "Result",
@@ -208,19 +210,41 @@ class Reading(StrEnum):
     COUNTS = "counts"
     SAMPLES = "samples"
     HISTOGRAM = "histogram"
+    USERS = "users"
 
 
 class Form(StrEnum):
     """What the values of a result are.
 
     LEVEL: the quantity itself at that time. COUNTER: a cumulative count since the process started. COUNTS: events
-    since the previous point. SAMPLES: raw observations, of which several may share a timestamp.
+    since the previous point. SAMPLES: raw observations, of which several may share a timestamp. MOMENTS: no series, but
+    `Result.moments` of the users.
     """
 
     LEVEL = "level"
     COUNTER = "counter"
     COUNTS = "counts"
     SAMPLES = "samples"
+    MOMENTS = "moments"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerUser:
+    """What a question by user asks: each user's totals in (since, end of the window], and before the run.
+
+    Attributes:
+        numerator: What is added up of each user, in the source's own language: the name of a column, or an expression.
+        denominator: The same of what it is divided by; None: by the number of users.
+        cap: Most of the numerator that a user can have; with a denominator, of that: what follows is left out.
+        since: When the weight last changed; the start of the window where it is None.
+        past: The time before the run in which the same is added up for the same users; None: it is not known.
+    """
+
+    numerator: str
+    denominator: str | None = None
+    cap: float | None = None
+    since: datetime | None = None
+    past: Window | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +253,7 @@ class Query:
 
     Attributes:
         metric: Name of the metric it serves, for messages.
-        part: Its part: value, events, total, exposure, histogram or history.
+        part: Its part: value, events, total, exposure, histogram, history or users.
         side: Baseline or canary.
         reading: What it is read for.
         expression: In the source's own language: PromQL, or the name of a column.
@@ -239,6 +263,7 @@ class Query:
         max_samples: Most raw points this query may read.
         template: The expression before the labels were put into it, for languages in which they are sent as values.
         labels: Of the side.
+        users: What is asked of users, where these are the unit.
     """
 
     metric: str
@@ -252,6 +277,7 @@ class Query:
     max_samples: int = 2_000_000
     template: str = ""
     labels: tuple[tuple[str, str], ...] = ()
+    users: PerUser | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -292,6 +318,9 @@ class Result:
         error: The store refused this query, and why; the other queries are still judged.
         temporary: The error is one of the moment: asking again may help.
         provenance: The rendered query and where it was sent, without secrets.
+        moments: Of the users, for the form MOMENTS.
+        known_until: Up to when the store has all rows, where that is not the end of the window: later intervals are
+            asked for again, however late they are.
     """
 
     series: tuple[Series, ...] = ()
@@ -302,6 +331,8 @@ class Result:
     error: str | None = None
     temporary: bool = False
     provenance: str = ""
+    moments: UserMoments | None = None
+    known_until: datetime | None = None
 
 
 @runtime_checkable

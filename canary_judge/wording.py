@@ -25,6 +25,8 @@ __all__ = [
 ]
 
 _SHORT = 60
+# A smaller part of the variance is not worth telling.
+_WORTH_SAVING = 0.01
 
 
 def html_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], notes: Iterable[str] = ()) -> str:
@@ -135,6 +137,11 @@ def sizes(comparison: Comparison) -> str:
             + (", like intervals with like" if comparison.strata > 1 else "")
             + (f", events clump {comparison.dispersion:.1f}-fold" if clumps else "")
         )
+    if comparison.users_canary is not None and comparison.users_baseline is not None:
+        saved = comparison.variance_saved or 0.0
+        return f"{comparison.users_canary:,} against {comparison.users_baseline:,} users" + (
+            f", CUPED saves {saved:.0%}" if saved >= _WORTH_SAVING else ""
+        )
     dependent = comparison.tau is not None and comparison.tau > 1
     return (
         f"n = {comparison.n_canary:g} and {comparison.n_baseline:g}, worth {comparison.n_effective:.1f} independent"
@@ -193,9 +200,8 @@ def standing(look: LookInfo | None, split: TrafficSplit | None, *, seconds: floa
         if look.as_of is not None:
             parts.append(f"some numbers as of {look.as_of:%H:%M:%S}")
     if split is not None and split.observed is not None:
-        parts.append(
-            f"canary gets {100 * split.observed:.3g} % of the traffic ({100 * split.configured:g} % configured)"
-        )
+        of = "users" if split.counted == "users" else "traffic"
+        parts.append(f"canary gets {100 * split.observed:.3g} % of the {of} ({100 * split.configured:g} % configured)")
     return "; ".join(parts)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from canary_judge.commands import exit_codes
@@ -24,7 +26,7 @@ from canary_judge.errors import ConfigError
 
 if TYPE_CHECKING:
     from canary_judge.config.model import JudgeConfig
-    from canary_judge.series import Query
+    from canary_judge.series import MetricSource, Query
 
 __all__ = ["add_check", "add_plan", "add_presets", "add_schema"]
 
@@ -49,6 +51,7 @@ def add_check(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
     parser.add_argument("--horizon", metavar="DURATION", help="planned length, to tell margins that it cannot show")
     parser.add_argument("--weight", type=float, metavar="PERCENT", help="planned share of the traffic, for the same")
+    parser.add_argument("--show-sql", action="store_true", help="show the statements that databases would be sent now")
     add_output(parser)
     parser.set_defaults(run=_check)
 
@@ -78,15 +81,17 @@ def _plan(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from canary_judge.routers import from_config as router_from_config
-    from canary_judge.sources import from_config
+    from canary_judge.sources import from_config, refuse_without_users
 
     config = config_of(options)
-    for name, section in config.sources.items():
-        from_config(section, name=name)
+    built = {name: from_config(section, name=name) for name, section in config.sources.items()}
+    refuse_without_users(config, built)
     if config.rollout:
         plan_of(config)
     if config.router:
         router_from_config(config.router)
+    if options.show_sql:
+        return _show_sql(config, built)
     if options.source is not None or options.data is not None:
         return _check_data(options, config)
     if options.format == "json":
@@ -101,6 +106,25 @@ def _check(options: argparse.Namespace) -> int:
             f"\nNote: source {', '.join(map(repr, undefined))} is not in `sources`; pass --source or --data to `judge`."
         )
     print_advice(config)
+    return 0
+
+
+def _show_sql(config: JudgeConfig, sources: Mapping[str, MetricSource]) -> int:
+    """The statements of one look over the last day (or the length of `history`, for what users did before)."""
+    from canary_judge.series import Window
+
+    window = Window.last("1d", now=datetime.now(UTC)).aligned(config.interval)
+    shown = 0
+    for name, source in sources.items():
+        if not hasattr(source, "statements"):
+            continue
+        names = {metric.name for metric in config.metrics if metric.source == name}
+        asked = [query for query in config.queries(start=window.start) if query.metric in names]
+        for text in source.statements(asked, window):
+            print(f"-- source {name}\n{text};\n")
+            shown += 1
+    if not shown:
+        raise ConfigError("--show-sql: no source of the config is a database; add one of `type: sql` under `sources:`")
     return 0
 
 

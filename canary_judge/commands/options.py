@@ -132,13 +132,17 @@ def sources_of(options: argparse.Namespace, config: JudgeConfig) -> dict[str, Me
     if options.data is not None:
         return dict.fromkeys(used, sources.FrameSource(Path(options.data), align=options.align))
     if options.source is not None:
-        return dict.fromkeys(used, sources.PrometheusSource(options.source, progress=progress))
+        prometheus: MetricSource = sources.PrometheusSource(options.source, progress=progress)
+        found = dict.fromkeys(used, prometheus)
+        sources.refuse_without_users(config, found)
+        return found
     if missing := sorted(set(used) - set(config.sources)):
         raise ConfigError(
             f"source {missing[0]!r} is nowhere given: add it under `sources:` in the config, "
             "or pass --source URL or --data FILE"
         )
     found = {name: sources.from_config(config.sources[name], name=name) for name in used}
+    sources.refuse_without_users(config, found)
     for source in found.values():
         if hasattr(source, "progress"):
             source.progress = progress

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -20,13 +21,14 @@ from pydantic import (
 
 from canary_judge.config.units import MARGIN_HELP, TIME, is_margin, read_limit, read_margin
 from canary_judge.results import Harm, Role
-from canary_judge.series import Reading, format_duration, parse_duration
+from canary_judge.series import PerUser, Reading, format_duration, parse_duration
 from canary_judge.stats.margins import Margin
 
 __all__ = [
     "Duration",
     "GaugeMetric",
     "LatencyMetric",
+    "MeanMetric",
     "Metric",
     "QueryText",
     "RateMetric",
@@ -94,7 +96,8 @@ class _MetricModel(StrictModel):
     )
     unit_of_replication: Literal["request", "interval", "instance", "user"] | None = Field(
         default=None,
-        description="What is drawn at random: `instance` for a gauge averaged over few, `user` for sticky sessions.",
+        description="What is drawn at random: `instance` for a gauge averaged over few, `user` where each user stays "
+        "on one side (kinds ratio and mean, from a source that knows users).",
     )
     required: bool = Field(default=False, description="Without data on this metric the canary cannot pass.")
     fail_when: Literal["beyond_margin", "any_harm"] = "beyond_margin"
@@ -118,7 +121,20 @@ class _MetricModel(StrictModel):
             raise ValueError("`limit` needs `harm: increase` (an upper bound) or `harm: decrease` (a lower one)")
         self.parsed_margin()
         self.parsed_limit()
+        self._check_unit()
         return self
+
+    def _check_unit(self) -> None:
+        kind = getattr(self, "kind", "")
+        if self.unit_of_replication == "user":
+            raise ValueError(
+                f"unit_of_replication: kind {kind} has no users; use kind: mean with `numerator`, or kind: ratio, of a "
+                "source that knows users"
+            )
+
+    def per_user(self) -> PerUser | None:
+        """What is asked of each user; None where users are not the unit."""
+        return None
 
     def parsed_margin(self) -> Margin | None:
         """The margin in the metric's own unit."""
@@ -186,8 +202,19 @@ class GaugeMetric(_MetricModel):
         return "level"
 
 
+def _checked_cap(value: float | None) -> float | None:
+    if value is not None and value <= 0:
+        raise ValueError(f"is {value:g}; give the most that one user can have, above 0, or leave it out")
+    return value
+
+
+Cap = Annotated[float | None, AfterValidator(_checked_cap)]
+_CAP = "Of a metric by user: most that one user can have (of the denominator, where there is one)."
+_NO_LIMIT = "limit: is not judged by user, for what users do adds up while they are counted; give a `margin`"
+
+
 class RatioMetric(_ShareModel):
-    """Events out of a total: errors of requests, orders of sessions."""
+    """Events out of a total: errors of requests, orders of sessions. By user: the same of each user's totals."""
 
     kind: Literal["ratio"]
     events: QueryText
@@ -196,6 +223,25 @@ class RatioMetric(_ShareModel):
         default=False,
         description="No event series on either side means no events; else it may be a misspelt selector.",
     )
+    cap: Cap = Field(default=None, description=_CAP)
+
+    def _check_unit(self) -> None:
+        if self.unit_of_replication != "user":
+            if self.cap is not None:
+                raise ValueError("cap: needs `unit_of_replication: user`; requests have none")
+            return
+        if self.limit is not None:
+            raise ValueError(_NO_LIMIT)
+        if not isinstance(self.events, str) or not isinstance(self.total, str):
+            # pydantic turns ValueError, and no other, into one of its own
+            text = "events, total: by user both sides are read from one table; write one text each"
+            raise ValueError(text)  # noqa: TRY004
+
+    def per_user(self) -> PerUser | None:
+        """What is asked of each user."""
+        if self.unit_of_replication != "user" or not isinstance(self.events, str) or not isinstance(self.total, str):
+            return None
+        return PerUser(numerator=self.events, denominator=self.total, cap=self.cap)
 
     @model_validator(mode="after")
     def _a_part_of_the_total(self) -> Self:
@@ -205,7 +251,44 @@ class RatioMetric(_ShareModel):
 
     def texts(self) -> Mapping[str, tuple[Reading, QueryText]]:
         """Query text by part."""
+        if self.unit_of_replication == "user":
+            return {"users": (Reading.USERS, self.events)}
         return {"events": (Reading.COUNTS, self.events), "total": (Reading.COUNTS, self.total)}
+
+
+class MeanMetric(_MetricModel):
+    """A mean over users: minutes per user; or of what they did: minutes per visit, stars per rating."""
+
+    kind: Literal["mean"]
+    numerator: str = Field(min_length=1, description="What is added up of each user, as `minutes`.")
+    denominator: str | None = Field(
+        default=None, min_length=1, description="What it is divided by, as `visits`; the number of users if left out."
+    )
+    cap: Cap = Field(default=None, description=_CAP)
+
+    def _check_unit(self) -> None:
+        if self.unit_of_replication not in (None, "user"):
+            raise ValueError(
+                f"unit_of_replication: is {self.unit_of_replication!r}; kind mean is by user: leave it out"
+            )
+        if self.limit is not None:
+            raise ValueError(_NO_LIMIT)
+        if self.denominator == self.numerator:
+            raise ValueError(f"`numerator` and `denominator` are both {self.numerator!r}; divide by something else")
+        margin = self.parsed_margin()
+        if self.denominator is None and margin is not None and margin.absolute is not None:
+            raise ValueError(
+                f"margin {self.margin!r} of a mean per user must be relative, as in 2%: what a user has adds up while "
+                "he is counted, so that no amount of it is large or small; or divide it by a `denominator`"
+            )
+
+    def per_user(self) -> PerUser | None:
+        """What is asked of each user."""
+        return PerUser(numerator=self.numerator, denominator=self.denominator, cap=self.cap)
+
+    def texts(self) -> Mapping[str, tuple[Reading, QueryText]]:
+        """Query text by part."""
+        return {"users": (Reading.USERS, self.numerator)}
 
 
 class RateMetric(_MetricModel):
@@ -285,4 +368,6 @@ class LatencyMetric(_ShareModel):
         return {"histogram": (Reading.HISTOGRAM, self.histogram)}
 
 
-Metric = Annotated[GaugeMetric | RatioMetric | RateMetric | SamplesMetric | LatencyMetric, Field(discriminator="kind")]
+Metric = Annotated[
+    GaugeMetric | RatioMetric | RateMetric | SamplesMetric | LatencyMetric | MeanMetric, Field(discriminator="kind")
+]

@@ -9,6 +9,8 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -19,6 +21,7 @@ from canary_judge.config.metrics import (
     Duration,
     GaugeMetric,
     LatencyMetric,
+    MeanMetric,
     Metric,
     QueryText,
     RateMetric,
@@ -32,7 +35,7 @@ from canary_judge.config.reading import explain, nearest, read_yaml
 from canary_judge.config.templates import render
 from canary_judge.errors import ConfigError
 from canary_judge.results import Role, Side
-from canary_judge.series import Query, Reading, format_duration
+from canary_judge.series import Query, Reading, Window, format_duration
 
 __all__ = ["JudgeConfig", "ScoreThresholds", "TrafficExpectation", "json_schema"]
 
@@ -93,7 +96,7 @@ class JudgeConfig(StrictModel):
     interval: Duration = Field(description="Length of one interval of the grid, at least twice the scrape interval.")
     history: Duration | None = Field(
         default=None,
-        description="Length of the baseline-only record before the window: autocorrelation of gauges.",
+        description="Length of the record before the run: autocorrelation of gauges; what users did before (CUPED).",
     )
     warmup: Duration | None = Field(
         default=None,
@@ -220,12 +223,21 @@ class JudgeConfig(StrictModel):
         """Labels of one side."""
         return self.baseline if side is Side.BASELINE else self.canary
 
-    def queries(self) -> Iterator[Query]:
-        """All queries for the judged window; ConfigError when a `${label}` is undefined."""
+    def queries(self, *, since: datetime | None = None, start: datetime | None = None) -> Iterator[Query]:
+        """All queries for the judged window; ConfigError when a `${label}` is undefined.
+
+        Args:
+            since: When the weight last changed, for metrics by user; by default at the start of the window.
+            start: Start of the run, for what its users did before; None: nothing is asked of that.
+        """
+        past = None if self.history is None or start is None else Window(start - self.history, start)
         for metric in self.metrics:
             for part, (reading, text) in metric.texts().items():
                 for side in (Side.BASELINE, Side.CANARY):
-                    yield self._query(metric, part, reading, text, side)
+                    query = self._query(metric, part, reading, text, side)
+                    if query.users is not None:
+                        query = replace(query, users=replace(query.users, since=since, past=past))
+                    yield query
 
     def history_queries(self) -> Iterator[Query]:
         """Queries for the record before the window: of a gauge the baseline's, with `by` those of both sides.
@@ -256,6 +268,7 @@ class JudgeConfig(StrictModel):
             max_samples=self.max_samples,
             template=template,
             labels=tuple(self.labels(side).items()),
+            users=metric.per_user(),
         )
 
     @field_serializer("sources", "router")
@@ -272,6 +285,9 @@ class JudgeConfig(StrictModel):
     def hash(self) -> str:
         """SHA-256 of all that decides: no sides (they change with every deploy), no sources, no rollout."""
         data = self.model_dump(mode="json", exclude={"baseline", "canary", "sources", "router", "rollout"})
+        for metric in data["metrics"]:  # what is not set says nothing, and states of before know no such key
+            if metric.get("cap") is None:
+                metric.pop("cap", None)
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
@@ -318,5 +334,6 @@ def _known_keys() -> tuple[str, ...]:
         RateMetric,
         SamplesMetric,
         LatencyMetric,
+        MeanMetric,
     ]
     return tuple(sorted({field.alias or name for model in models for name, field in model.model_fields.items()}))

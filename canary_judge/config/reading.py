@@ -16,7 +16,7 @@ __all__ = ["explain", "nearest", "read_options", "read_yaml"]
 
 _Model = TypeVar("_Model", bound=BaseModel)
 # How pydantic names the member of a union, which the user did not write.
-_TAGS = {"gauge", "ratio", "rate", "samples", "latency", "str", "SideQueries", "PresetOptions"}
+_TAGS = {"gauge", "ratio", "rate", "samples", "latency", "mean", "str", "SideQueries", "PresetOptions"}
 _LONGEST_SHOWN = 80
 
 

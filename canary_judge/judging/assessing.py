@@ -11,9 +11,10 @@ from canary_judge.judging.instances import assess_instances
 from canary_judge.judging.look import Look
 from canary_judge.judging.missing import objections, rarer_than_intervals
 from canary_judge.judging.silence import both_heard
+from canary_judge.judging.users import assess_users
 from canary_judge.judging.values import assess_gauge, assess_raw, biased_gauge
 from canary_judge.results import Outcome, Quality
-from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData
+from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, UserData
 
 __all__ = ["assess"]
 
@@ -32,13 +33,13 @@ def assess(look: Look, metric: Metric, samples: MetricSamples, share: float | No
         return replace(bare, settled=(Outcome.ERROR, samples.error))
     if samples.data is None:
         return replace(bare, settled=(Outcome.NO_DATA, _no_data(samples.quality)))
+    if isinstance(samples.data, UserData):
+        found = assess_users(look, metric, samples.data, bare)
+        return found if samples.complete else found.unsafe("the source may have left data out")
     look = replace(look, both=both_heard(samples.data))
     found = _of_kind(look, metric, samples.data, bare, share)
     if (rare := rarer_than_intervals(look, samples.data)) is not None:
         found = replace(found, warnings=(*found.warnings, rare))
-    if metric.unit_of_replication == "user" and metric.is_proportion:
-        text = "requests of one user are not independent, so this is weaker evidence than it looks; count users instead"
-        found = replace(found, warnings=(*found.warnings, text))
     if found.settled is None:
         for text, settles in objections(look, metric, samples):
             found = replace(found, settled=(Outcome.INSUFFICIENT, text)) if settles else found.unsafe(text)

@@ -36,7 +36,7 @@ def judge(config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource]
             )
         window = Window(window.start + config.warmup, window.end)
     aligned = window.aligned(config.interval)
-    answers = fetch(config, source, list(config.queries()), aligned)
+    answers = fetch(config, source, list(config.queries(start=aligned.start)), aligned)
     if config.history is not None:
         past = Window(aligned.start - config.history, aligned.start).aligned(config.interval)
         answers += fetch(config, source, list(config.history_queries()), past)

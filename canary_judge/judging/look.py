@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from canary_judge.config.model import JudgeConfig
 from canary_judge.series import Window
 
-__all__ = ["POWER_OF_ONE_LOOK", "Look", "Newest"]
+__all__ = ["LONGEST_WAIT_SECONDS", "POWER_OF_ONE_LOOK", "Look", "Newest"]
 
 POWER_OF_ONE_LOOK = 0.99
-_LONGEST_WAIT_SECONDS = 30 * 86400.0
+LONGEST_WAIT_SECONDS = 30 * 86400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,4 +72,4 @@ class Look:
         """
         so_far = self.intervals if self.both is None else self.both
         seconds = so_far * self.config.interval.total_seconds() * (factor - 1)
-        return seconds if 0 < seconds <= _LONGEST_WAIT_SECONDS else None
+        return seconds if 0 < seconds <= LONGEST_WAIT_SECONDS else None

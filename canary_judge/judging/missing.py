@@ -11,7 +11,7 @@ from canary_judge.config.metrics import LatencyMetric, Metric, RateMetric, Ratio
 from canary_judge.judging.look import Look
 from canary_judge.judging.silence import fell_silent, heard, improbable_run, longest_run
 from canary_judge.results import Quality, Side
-from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData
+from canary_judge.samples import AnyData, CountData, GaugeData, MetricSamples, RawData, UserData
 from canary_judge.series import format_duration
 from canary_judge.stats.counts import Counts
 
@@ -35,6 +35,8 @@ _SOME = 3
 
 def objections(look: Look, metric: Metric, samples: MetricSamples) -> Iterator[tuple[str, bool]]:
     """Why the metric cannot be found safe; and whether nothing can be told at all."""
+    if isinstance(samples.data, UserData):
+        return  # of users other things are missing (judging.users)
     quality = samples.quality
     told = samples.complete
     for text, settles in () if quality is None else _of_quality(look, metric, samples, quality):
@@ -120,7 +122,7 @@ def _lost(counts: Counts, quality: Quality) -> Iterator[str]:
                 )
 
 
-def _undefined(metric: Metric, data: GaugeData | CountData | RawData | None, quality: Quality) -> Iterator[str]:
+def _undefined(metric: Metric, data: AnyData | None, quality: Quality) -> Iterator[str]:
     """Values of the canary that are no numbers, and may be its worst ones: time-outs have no latency."""
     bad, most = quality.non_finite_canary, _MOST_UNDEFINED
     if isinstance(data, CountData):
@@ -129,7 +131,7 @@ def _undefined(metric: Metric, data: GaugeData | CountData | RawData | None, qua
     elif isinstance(data, GaugeData):
         good, most = float(np.isfinite(data.canary).sum()), _MOST_UNDEFINED_LEVELS
     else:
-        good = data.canary.size if data is not None else np.inf
+        good = data.canary.size if isinstance(data, RawData) else np.inf
     if bad > max(most * (bad + good), 1):
         share = bad / (bad + good)
         yield f"{bad} values of the canary are NaN or infinite, {share:.1%} of its values: they may be the worst ones"

@@ -17,7 +17,7 @@ from canary_judge.stats.margins import Margin
 from canary_judge.stats.sample_sizes import limit_sample_size, proportions_sample_size, rate_ratio_events
 from canary_judge.wording import count, wait
 
-__all__ = ["count_shortfall", "instance_shortfall", "time_shortfall", "would_do"]
+__all__ = ["count_shortfall", "instance_shortfall", "time_shortfall", "users_shortfall", "would_do"]
 
 _NO_TIME = "; no realistic time would do: widen the margin"
 # A margin that is so many times as wide is another promise.
@@ -137,6 +137,47 @@ def time_shortfall(
 def instance_shortfall(*, have: float, required: float, text: str) -> Shortfall:
     """What a comparison of instances needs: no time does."""
     return Shortfall(needs="instances", have=have, required=required, seconds=None, weight_percent=None, text=text)
+
+
+def users_shortfall(
+    look: Look,
+    *,
+    have: float,
+    required: float,
+    seconds: float | None,
+    share: float | None = None,
+    margin: Margin | None = None,
+    needs: Callable[[Margin], float | None] | None = None,
+    proportion: bool = False,
+) -> Shortfall:
+    """What a comparison of users needs.
+
+    Args:
+        look: The look.
+        have: Users of the smaller side.
+        required: How many would do.
+        seconds: How long until they are seen.
+        share: The canary's part of the users; None: no weight is named.
+        margin: The one that is asked for; None: no other one is named.
+        needs: How many users a margin needs.
+        proportion: Absolute parts are percentage points.
+    """
+    weight = None if share is None else _weight(share * (1 - share) * required / have)
+    if weight is not None and share is not None and weight <= 100 * share:
+        weight = None
+    ways = [_more(look, seconds)] if seconds is not None else []
+    ways += [f"{weight:.0f} % of the traffic"] if weight is not None else []
+    wider = None if needs is None else would_do(margin, have, needs, share=proportion)
+    text = f"needs about {math.ceil(required):,} canary users, has {have:,.0f}"
+    return Shortfall(
+        needs="canary users",
+        have=have,
+        required=required,
+        seconds=seconds,
+        weight_percent=weight,
+        text=text + (f": {' or '.join(ways)}" if ways else _NO_TIME) + _decided_at(wider),
+        margin=wider,
+    )
 
 
 # --- counts ------------------------------------------------------------------------------------------------------

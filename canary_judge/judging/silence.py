@@ -8,7 +8,7 @@ import numpy as np
 
 from canary_judge.arrays import Bool
 from canary_judge.results import Judgement, MetricResult, Quality, Side
-from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData
+from canary_judge.samples import AnyData, CountData, GaugeData, MetricSamples, RawData
 
 __all__ = [
     "PATIENCE",
@@ -74,7 +74,7 @@ def fell_silent(samples: MetricSamples, quality: Quality, intervals: int) -> str
     return None
 
 
-def heard(data: GaugeData | CountData | RawData | None, side: Side) -> Bool:
+def heard(data: AnyData | None, side: Side) -> Bool:
     """The intervals in which a side has a value."""
     if isinstance(data, CountData):
         return np.asarray(getattr(data.counts, f"exposure_{side}") > 0)
@@ -94,7 +94,7 @@ def both_heard(data: GaugeData | CountData | RawData) -> int | None:
     return sides[0].size - max(int(np.argmax(side)) for side in sides)
 
 
-def _amount(data: GaugeData | CountData | RawData | None) -> float | None:
+def _amount(data: AnyData | None) -> float | None:
     """How many values the canary has, where it may have none for being thin."""
     if isinstance(data, CountData):
         return float(data.counts.exposure_canary.sum())

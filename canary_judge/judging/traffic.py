@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from canary_judge.config.model import JudgeConfig, TrafficExpectation
 from canary_judge.results import TrafficSplit
-from canary_judge.samples import CountData, Samples
+from canary_judge.samples import CountData, Samples, UserData
 from canary_judge.stats.counts import Counts
-from canary_judge.stats.split import split_finding
+from canary_judge.stats.split import split_finding, users_split
 
-__all__ = ["canary_share", "requests", "traffic_split"]
+__all__ = ["canary_share", "most_users", "requests", "traffic_split"]
 
 _USUAL_TOLERANCE = TrafficExpectation().tolerance
 
@@ -34,18 +36,50 @@ def canary_share(config: JudgeConfig, counts: Counts | None) -> float | None:
     return canary / (canary + baseline)
 
 
-def traffic_split(config: JudgeConfig, counts: Counts | None, weight: float | None = None) -> TrafficSplit | None:
-    """The observed against the configured share of the requests; None where no share is configured or no request seen.
+def most_users(samples: Samples) -> UserData | None:
+    """The users of the metric that saw most of them; None where none is by user."""
+    known = [one.data for one in samples.metrics.values() if isinstance(one.data, UserData)]
+    return max(known, key=lambda data: data.canary.whole.users + data.baseline.whole.users, default=None)
+
+
+def traffic_split(
+    config: JudgeConfig, counts: Counts | None, weight: float | None = None, *, users: UserData | None = None
+) -> TrafficSplit | None:
+    """The observed against the configured share of the requests, and of the users.
 
     Args:
         config: Its `traffic` holds the configured weight and the tolerance.
         counts: The requests, as exposures, while the weight held.
         weight: Percent, in place of the config's.
+        users: The users since the weight last changed, each of whom is one draw.
+
+    Returns:
+        The split of the requests, with what is found of the users; that of the users where no request is counted;
+        None where no share is configured, or nothing was seen.
     """
     expected = config.traffic.weight if weight is None and config.traffic is not None else weight
-    if expected is None or counts is None:
+    if expected is None:
+        return None
+    of_users = None if users is None else _users_split(users, expected / 100)
+    if of_users is not None and (
+        counts is None or not (counts.exposure_baseline.any() or counts.exposure_canary.any())
+    ):
+        return of_users
+    if counts is None:
         return None
     tolerance = config.traffic.tolerance if config.traffic is not None else _USUAL_TOLERANCE
-    return split_finding(
+    found = split_finding(
         baseline=counts.exposure_baseline, canary=counts.exposure_canary, share=expected / 100, tolerance=tolerance
+    )
+    if not found.finding and of_users is not None:
+        return replace(found, finding=of_users.finding)
+    return found
+
+
+def _users_split(users: UserData, share: float) -> TrafficSplit:
+    # who was seen on both sides is a draw of the one he was seen on first
+    return users_split(
+        baseline=users.baseline.whole.users + users.baseline.strays,
+        canary=users.canary.whole.users + users.canary.strays,
+        share=share,
     )

@@ -13,7 +13,7 @@ from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.assessing import assess
 from canary_judge.judging.look import Look, Newest
 from canary_judge.judging.outcomes import UNDECIDED, family_wise, outcome_of
-from canary_judge.judging.traffic import canary_share, requests, traffic_split
+from canary_judge.judging.traffic import canary_share, most_users, requests, traffic_split
 from canary_judge.results import (
     Action,
     GroupScore,
@@ -54,7 +54,7 @@ def judge_samples(config: JudgeConfig, samples: Samples, *, with_intervals: bool
     look, share = _one_look(config, samples), canary_share(config, counts)
     level = config.interval_level if with_intervals else 1.0
     assessed = [assess(look, metric, samples.metrics[metric.name], share).measured(level) for metric in config.metrics]
-    return conclude(config, assessed, samples.window, traffic=traffic_split(config, counts))
+    return conclude(config, assessed, samples.window, traffic=traffic_split(config, counts, users=most_users(samples)))
 
 
 def _one_look(config: JudgeConfig, samples: Samples) -> Look:

@@ -26,76 +26,32 @@ from canary_judge.config.metrics import GaugeMetric, Metric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed, Lately
 from canary_judge.judging.recent import nulls, tolerated
+from canary_judge.judging.users import information_needed
+from canary_judge.looks.design import Design
 from canary_judge.looks.streams import Stream
 from canary_judge.results import Comparison, Harm, LimitCheck
-from canary_judge.samples import CountData
+from canary_judge.samples import CountData, UserData
 from canary_judge.stats.counts import Counts, without_burst
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.questions import AtMargin, Interval, Question
 from canary_judge.stats.rates import RateRatioProcess
 from canary_judge.stats.sequential import best_rho, normal_mixture, normal_mixture_bound
 from canary_judge.stats.starts import WHOLE, StartEvidence, harm_since
+from canary_judge.stats.users import users_information
 
-__all__ = ["Design", "anytime", "is_spaced", "with_interval"]
+__all__ = ["anytime", "is_spaced", "with_interval"]
 
-# With a horizon, this part of each error rate is spent on all looks, the rest on the planned end.
-_EARLY = 0.2
-# The error rate and the power at which the cost of a design is told.
-_USUAL_ALPHA, _USUAL_POWER = 0.05, 0.8
 # The mixture is tuned to no more than so many times the information of the look that tunes it.
 _FURTHEST = 1000.0
 # The first spaced look at instances comes when there are so many intervals.
 _FIRST_CHECK = 10
-# An e-process alone needs so much more data than one planned look (spec/statistics.md, 4.6).
-_COST_OF_ALL_LOOKS = 1.75
 # A record of instances is looked at when it has doubled; without a horizon, no more often than this.
 _MOST_CHECKS = 12
 # Of a slow series the first one comes when there are so many: of fewer the start is larger than what it moves.
 _FIRST_SLOW_CHECK = 45
+# With no event on the baseline a share of it is none; so many users then stand for the planned information.
+_USERS_OF_NO_LEVEL = 1000.0
 _NOTHING_CHECKED = (0.0, 0.0, 0.0, 0.0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Design:
-    """How the looks share the error.
-
-    Attributes:
-        early: Part of each error rate for all looks together.
-        ended: The planned end is reached.
-        horizon: Intervals to the planned end; None without one.
-        acts: Judged intervals at which the weight changed, where harm is likely to begin.
-    """
-
-    early: float
-    ended: bool
-    horizon: int | None
-    acts: tuple[int, ...] = ()
-
-    @classmethod
-    def of(cls, horizon: int | None, consumed: int, acts: tuple[int, ...] = ()) -> Design:
-        """The design of a run with this horizon, so many intervals into it."""
-        return cls(
-            early=1.0 if horizon is None else _EARLY,
-            ended=horizon is not None and consumed >= horizon,
-            horizon=horizon,
-            acts=acts,
-        )
-
-    @property
-    def cost(self) -> float:
-        """How much more data this design needs than one planned look of the whole error rate."""
-        if self.horizon is None:
-            return _COST_OF_ALL_LOOKS
-        power = special.ndtri(_USUAL_POWER)
-        usual, late = special.ndtri(1 - _USUAL_ALPHA), special.ndtri(1 - _USUAL_ALPHA * (1 - _EARLY))
-        return float(((late + power) / (usual + power)) ** 2)
-
-    def spent(self, p_any: float, p_fixed: float | None) -> float:
-        """One p-value of evidence that holds at any look and of the planned end."""
-        p = p_any / self.early
-        if self.ended and p_fixed is not None:
-            p = min(p, p_fixed / (1 - self.early))
-        return min(p, 1.0)
 
 
 def anytime(config: JudgeConfig, one: Assessed, stream: Stream, design: Design) -> tuple[Assessed, Stream]:
@@ -103,6 +59,8 @@ def anytime(config: JudgeConfig, one: Assessed, stream: Stream, design: Design) 
     if one.settled is not None or (one.comparison is None and one.limit is None):
         # nothing new was learnt, but what was shown stays shown
         return replace(one, latched=stream.latched), stream
+    if one.comparison is not None and isinstance(stream.data, UserData):
+        return _of_users(config, one, one.comparison, stream, design)
     # without a comparison (a limit, and no traffic on the baseline) the time that has passed stands for information
     information = float(stream.intervals) if one.comparison is None else _information(one.comparison)
     if stream.scale is None:
@@ -164,20 +122,84 @@ def _comparison(
         beyond = log_beyond(fixed.p_beyond_margin, margin, direction, late)
         within = log_within(fixed.p_within_margin, margin, direction)
     stream = replace(stream, log_e_beyond=max(stream.log_e_beyond, beyond))
+    found = _over_looks(fixed, stream, design, harm=harm, beyond=beyond, within=within)
+    at_any_look = replace(one, comparison=found, at_margin=None if _is_spaced(one) else at_margin)
+    return at_any_look, stream
+
+
+def _over_looks(
+    fixed: Comparison, stream: Stream, design: Design, *, harm: float, beyond: float, within: float, part: float = 1.0
+) -> Comparison:
+    """The comparison with p-values over all looks.
+
+    Args:
+        fixed: That of this look.
+        stream: With the strongest evidence of harm beyond the margin.
+        design: How the looks share the error.
+        harm: Log e at this look, as the next two.
+        beyond: Of harm beyond the margin.
+        within: Of harm within it.
+        part: Of the error of harm, that this stage may use; the logs have it already.
+    """
     has_margin = fixed.p_beyond_margin is not None
     p_any = [math.exp(-max(log_e, 0.0)) for log_e in (harm, stream.log_e_beyond, within)]
-    found = replace(
+    return replace(
         fixed,
         method=f"{fixed.method}, at any look" + (" and the planned end" if design.ended else ""),
-        p_harm=design.spent(p_any[0], fixed.p_harm),
-        p_beyond_margin=design.spent(p_any[1], fixed.p_beyond_margin) if has_margin else None,
+        p_harm=design.spent(p_any[0], fixed.p_harm / part),
+        p_beyond_margin=design.spent(p_any[1], (fixed.p_beyond_margin or 0.0) / part) if has_margin else None,
         p_within_margin=design.spent(p_any[2], fixed.p_within_margin) if has_margin else None,
         log_e_harm=harm,
         log_e_beyond_margin=beyond if has_margin else None,
         log_e_within_margin=within if has_margin else None,
     )
-    at_any_look = replace(one, comparison=found, at_margin=None if _is_spaced(one) else at_margin)
-    return at_any_look, stream
+
+
+def _of_users(
+    config: JudgeConfig, one: Assessed, fixed: Comparison, stream: Stream, design: Design
+) -> tuple[Assessed, Stream]:
+    """Users counted since the weight last changed: of harm, this stage has a part of the error only."""
+    stream = _with_progress(config, one, fixed, stream)
+    part = math.log(design.of_stage)
+    # nothing of the baseline to measure the information by: the users themselves
+    progress = stream.progress or fixed.n_canary / _USERS_OF_NO_LEVEL
+
+    def log_e(p: float | None) -> float:
+        return _of_p_value(config, 1.0 if p is None else p, progress)
+
+    def at_margin(margin: Margin, *, upward: bool, only: Question | None = None) -> AtMargin:
+        assert one.compared is not None  # noqa: S101  (there is a comparison)
+        at = one.compared.at_margin(margin, upward=upward, only=only)
+        return AtMargin(
+            beyond=design.spent(math.exp(-max(log_e(at.beyond) + part, 0.0)), at.beyond / design.of_stage),
+            within=design.spent(math.exp(-max(log_e(at.within), 0.0)), at.within),
+        )
+
+    harm, beyond = log_e(fixed.p_harm) + part, log_e(fixed.p_beyond_margin) + part
+    stream = replace(stream, log_e_beyond=max(stream.log_e_beyond, beyond))
+    found = _over_looks(
+        fixed,
+        stream,
+        design,
+        harm=harm,
+        beyond=beyond,
+        within=log_e(fixed.p_within_margin),
+        part=design.of_stage,
+    )
+    return replace(one, comparison=found, at_margin=at_margin, latched=stream.latched), stream
+
+
+def _with_progress(config: JudgeConfig, one: Assessed, fixed: Comparison, stream: Stream) -> Stream:
+    """The stream with what was reached of the planned information; it never falls, though a night may lower it."""
+    information = users_information(fixed)
+    if not information:
+        return stream
+    margin = one.metric.parsed_margin()
+    scale = stream.scale
+    if scale is None:
+        alpha, power, level = config.false_pass_rate, config.power, fixed.baseline or 0.0
+        scale = information if margin is None else information_needed(margin, level, alpha=alpha, power=power)
+    return replace(stream, scale=scale, progress=max(stream.progress, information / scale))
 
 
 def _limit(
@@ -281,8 +303,11 @@ def _equivalent_level(
         return 1 - 2 * miss * (1 - design.early)
     if _is_spaced(one):
         return 1 - 2 * miss * design.early / _checks(design, stream.checks)
-    information = _information(fixed)
-    progress = information / (stream.scale or _scale(one, information, design, stream.intervals) or information)
+    if isinstance(stream.data, UserData):
+        progress = stream.progress or fixed.n_canary / _USERS_OF_NO_LEVEL
+    else:
+        information = _information(fixed)
+        progress = information / (stream.scale or _scale(one, information, design, stream.intervals) or information)
     rho = best_rho(1.0, alpha=config.false_alarm_rate)
     bound = float(normal_mixture_bound(progress, rho=rho, alpha=miss * design.early)) / math.sqrt(progress)
     return min(1 - 2 * float(special.ndtr(-bound)), 1 - 1e-12)

@@ -26,11 +26,9 @@ from scipy import special
 from canary_judge.arrays import Float
 from canary_judge.judging.assessed import Assessed
 from canary_judge.results import Comparison, LimitCheck, MetricResult, Outcome, Quality, Recent, Shortfall
-from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData
+from canary_judge.samples import AnyData, CountData, GaugeData, MetricSamples, RawData, UserData
 
 __all__ = ["Held", "Key", "as_plain", "calm", "due", "hold", "shows", "standing", "with_held_intervals"]
-
-Data = GaugeData | CountData | RawData
 
 # Up to so many intervals since the weight changed every look assesses all.
 _ALWAYS = 50
@@ -105,7 +103,7 @@ class Held:
 def hold(
     one: Assessed,
     result: MetricResult,
-    data: Data | None,
+    data: AnyData | None,
     key: Key,
     *,
     at: int,
@@ -208,7 +206,7 @@ def _clean(quality: Quality) -> bool:
 
 
 def due(
-    held: Held, key: Key, data: Data | None, *, at: int, place: float, safety_level: float, check_at: int | None
+    held: Held, key: Key, data: AnyData | None, *, at: int, place: float, safety_level: float, check_at: int | None
 ) -> bool:
     """Whether the metric must be assessed at this look.
 
@@ -225,6 +223,8 @@ def due(
     if check_at is not None and at >= check_at:
         return True
     if held.key != key or at - key.since <= _ALWAYS or data is None or _suspect(held):
+        return True
+    if isinstance(data, UserData):  # to assess moments costs nothing that grows
         return True
     growth = _NEAR_GROWTH if _near(held, safety_level) else _GROWTH
     if _steps(at - key.since, growth, place) > _steps(held.at - key.since, growth, place):
@@ -274,7 +274,9 @@ def _near(held: Held, level: float) -> bool:
 # --- what is usual, and what is not -------------------------------------------------------------------------------
 
 
-def _usual(data: Data, one: Assessed) -> tuple[float, ...]:
+def _usual(data: AnyData, one: Assessed) -> tuple[float, ...]:
+    if isinstance(data, UserData):
+        return ()
     if isinstance(data, CountData):
         counts = data.counts
         sums = [float(getattr(counts, name).sum()) for name in type(counts).__slots__]
@@ -294,7 +296,7 @@ def _usual(data: Data, one: Assessed) -> tuple[float, ...]:
     return (*parts, tau)
 
 
-def _unlike(held: Held, data: Data) -> bool:
+def _unlike(held: Held, data: CountData | GaugeData | RawData) -> bool:
     """Whether the newest intervals since the last assessment, or the last few of them, are unlike those before."""
     limited = held.limit is not None
     if isinstance(data, CountData):

@@ -11,12 +11,13 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError, QueryError
 from canary_judge.judging.fetching import fetch
 from canary_judge.judging.silence import PATIENCE, given_up
-from canary_judge.looks.observing import Fresh, observe, warmup_intervals
+from canary_judge.looks.observing import Fresh, observe, warmup_intervals, with_weight
 from canary_judge.looks.state import MonitorState
 from canary_judge.looks.streams import Stream
 from canary_judge.results import Judgement, Role, Side
 from canary_judge.samples import CountData, Samples, collect
 from canary_judge.samples.grid import intervals
+from canary_judge.samples.users import is_late
 from canary_judge.series import (
     Form,
     MetricSource,
@@ -47,7 +48,9 @@ class Monitor:
         horizon: Planned length of the run. Most of the error is then spent on the planned end, where nearly as little
             data is needed as for a single look, and the rest on rolling back early. Without one, all of it goes to
             evidence at any look, and there is no end.
-        state: What an earlier monitor's `state()` gave; it replaces start and horizon.
+        stages: How many weights are planned: metrics by user are counted anew at each, and the stages share their
+            error of harm. By default stage k has 1 / (k (k + 1)) of it.
+        state: What an earlier monitor's `state()` gave; it replaces start, horizon and stages.
 
     Raises:
         DataError: The state belongs to another config, or the horizon is shorter than an interval.
@@ -80,6 +83,7 @@ class Monitor:
         *,
         start: datetime | None = None,
         horizon: str | timedelta | None = None,
+        stages: int | None = None,
         state: str | bytes | MonitorState | None = None,
     ) -> None:
         self.config = config
@@ -90,13 +94,22 @@ class Monitor:
                 f"horizon {format_duration(length)} is shorter than one interval "
                 f"({format_duration(config.interval)}); give a longer one"
             )
+        if stages is not None and (not isinstance(stages, int) or stages < 1):
+            raise DataError(f"stages is {stages!r}; give how many weights are planned, 1 or more")
+        self._stages = stages
         self._state = MonitorState.from_json(config, state) if isinstance(state, str | bytes) else state
         if self._state is None and start is not None:
             self._begin(moment_from(start, "start"))
 
     def _begin(self, start: datetime) -> MonitorState:
         aligned = Window(start, start + self.config.interval).aligned(self.config.interval).start
-        self._state = MonitorState(start=aligned, horizon=self._horizon, warm_until=warmup_intervals(self.config))
+        self._state = MonitorState(
+            start=aligned,
+            horizon=self._horizon,
+            warm_until=warmup_intervals(self.config),
+            since=aligned + (self.config.warmup or timedelta(0)),
+            stages=self._stages,
+        )
         return self._state
 
     def __repr__(self) -> str:
@@ -186,6 +199,8 @@ class Monitor:
             changed = state.start + (weight_since - state.start) // interval * interval
         while True:
             before = changed is not None and state.watermark(interval) < changed
+            if not before:
+                state = with_weight(self.config, state, weight, weight_since)
             samples = self._read(state, source, moment, changed if before else None)
             state, judgement = observe(
                 self.config, state, samples, weight=state.weight if before else weight, recent=recent, fresh=fresh
@@ -212,7 +227,8 @@ class Monitor:
         if end - watermark < interval:
             return None
         window = Window(watermark, end).aligned(interval)
-        answers = fetch(self.config, source, list(self.config.queries()), window)
+        queries = list(self.config.queries(since=state.since or state.start, start=state.start))
+        answers = fetch(self.config, source, queries, window)
         if state.consumed == 0:
             _refuse_what_never_works(self.config, collect(self.config, window, answers))
         ready = _ready(self.config, state, window, moment, answers)
@@ -254,10 +270,18 @@ def _ready(
     count = edges.size - 1
     overdue = max(min((moment - window.start) // config.interval - PATIENCE, count), 0)
     complete = count
+    for _, result in answers:
+        if result.known_until is not None:  # rows that the store has not loaded yet are no gap, however late they are
+            known = max((result.known_until - window.start) // config.interval, 0)
+            complete, overdue = min(complete, known), min(overdue, known)
     for query, result in answers:
         if result.error is not None or not result.complete:
             complete = 0
             break
+        if result.moments is not None:
+            step = round(config.interval.total_seconds() * 1e9)
+            complete = min(complete, count - (1 if is_late(result.moments, step) else 0))
+            continue
         stream = state.streams.get(query.metric)
         waited = stream is not None and given_up(stream.quality, query.side)
         if waited or (query.part == "events" and not _comes_each_interval(result, stream, query.side)):

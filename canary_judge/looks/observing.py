@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Literal
 
 import numpy as np
@@ -15,17 +16,18 @@ from canary_judge.judging.assessed import Assessed, Finding
 from canary_judge.judging.assessing import assess
 from canary_judge.judging.look import POWER_OF_ONE_LOOK, Look, Newest
 from canary_judge.judging.missing import objections
-from canary_judge.judging.traffic import canary_share, requests, traffic_split
+from canary_judge.judging.traffic import canary_share, most_users, requests, traffic_split
 from canary_judge.judging.verdict import conclude
-from canary_judge.looks.anytime import Design, anytime, is_spaced, with_interval
+from canary_judge.looks.anytime import anytime, is_spaced, with_interval
+from canary_judge.looks.design import Design
 from canary_judge.looks.held import Key, calm, due, hold, shows, standing, with_held_intervals
 from canary_judge.looks.state import MonitorState, as_requests, no_requests
-from canary_judge.looks.streams import Stream, append
+from canary_judge.looks.streams import Stream, append, of_next_stage
 from canary_judge.results import Judgement, LookInfo, MetricResult, Outcome, Role, Verdict
 from canary_judge.samples import Samples
 from canary_judge.series import Window
 
-__all__ = ["Fresh", "observe", "warmup_intervals"]
+__all__ = ["Fresh", "observe", "warmup_intervals", "with_weight"]
 
 Fresh = Literal["pass", "all", "none"]
 
@@ -67,22 +69,13 @@ def observe(
     Raises:
         DataError: The samples do not begin at the watermark.
     """
-    if weight is not None and weight != state.weight:
-        # what was consumed before the change is judged; from here on the canary warms up again
-        state = replace(
-            state,
-            weight=weight,
-            split=no_requests(),
-            split_from=state.consumed + _SETTLING,
-            warm_until=max(state.warm_until, state.consumed + warmup_intervals(config)),
-            acts=_with_act(state),
-        )
+    state = with_weight(config, state, weight)
     odd: set[str] = set()
     if samples is not None:
         odd = {metric.name for metric in config.metrics if not calm(samples.metrics[metric.name])}
         state = _consume(config, state, samples)
     window = Window(state.start, max(state.watermark(config.interval), state.start + config.interval))
-    design = Design.of(state.horizon, state.consumed, state.acts)
+    design = Design.of(state.horizon, state.consumed, state.acts, state.stages)
     newest = Newest(
         factor=recent,
         since=state.acts[-1] if state.acts else 0,
@@ -92,7 +85,7 @@ def observe(
     )
     level = config.interval_level if with_intervals else 1.0
     run = _Run(config, state, window, design, newest, level)
-    split = traffic_split(config, state.split, state.weight)
+    split = traffic_split(config, state.split, state.weight, users=most_users(run.samples))
     found = run.standing(odd) if fresh != "all" and not design.ended else {}
     stale: set[str] = set()
     while True:
@@ -110,6 +103,34 @@ def observe(
     assert look is not None  # noqa: S101
     look = replace(look, seconds_to_decision=_projected(config, judgement, state))
     return _latched(state, judgement), replace(judgement, look=look)
+
+
+def with_weight(
+    config: JudgeConfig, state: MonitorState, weight: float | None, since: datetime | None = None
+) -> MonitorState:
+    """The state once the canary gets this share of the traffic; the same where it does already.
+
+    Args:
+        config: Its warm-up begins again.
+        state: Of what was consumed before the change, which is judged.
+        weight: Percent; None: as before.
+        since: When it came into force, for users, who are counted to the moment; the watermark by default.
+    """
+    if weight is None or weight == state.weight:
+        return state
+    watermark = state.watermark(config.interval)
+    settled = max(since or watermark, watermark) + (config.warmup or timedelta(0))
+    streams = {name: of_next_stage(stream, settled) for name, stream in state.streams.items()}
+    return replace(
+        state,
+        weight=weight,
+        split=no_requests(),
+        split_from=state.consumed + _SETTLING,
+        warm_until=max(state.warm_until, state.consumed + warmup_intervals(config)),
+        acts=_with_act(state),
+        since=settled,
+        streams=streams,
+    )
 
 
 def _stale(
@@ -140,6 +161,7 @@ class _Run:
 
     Attributes:
         streams: What is remembered of each metric.
+        samples: All that was read of them.
     """
 
     def __init__(
@@ -148,7 +170,8 @@ class _Run:
         self._config, self._window, self._design, self._level = config, window, design, level
         self.streams = {metric.name: state.streams.get(metric.name, Stream()) for metric in config.metrics}
         self._samples = {name: stream.samples() for name, stream in self.streams.items()}
-        self._share = canary_share(config, requests(config, Samples(window=window, metrics=self._samples)))
+        self.samples = Samples(window=window, metrics=self._samples)
+        self._share = canary_share(config, requests(config, self.samples))
         left = None if state.horizon is None else (state.horizon - state.consumed) * config.interval.total_seconds()
         self._look = Look(config=config, window=window, cost=design.cost, newest=newest, left=left)
         self._keys = {metric.name: self._key(metric) for metric in config.metrics}

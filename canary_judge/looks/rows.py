@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from canary_judge.arrays import Float, Int
 from canary_judge.looks.streams import Data
-from canary_judge.samples import CountData, GaugeData, RawData
+from canary_judge.samples import CountData, GaugeData, RawData, UserData
 from canary_judge.stats.counts import Counts
 
 __all__ = ["Rows", "extend", "floats", "numbers", "rows_of", "whole_rows"]
@@ -21,6 +23,9 @@ def rows_of(old: Data | None, new: Data | None, before: int) -> dict[str, Any] |
     """The new intervals of a metric, and what else changed of its data; `whole` where they are all there are."""
     if new is None:
         return None
+    if isinstance(new, UserData):
+        asked = not isinstance(old, UserData) or new.baseline is not old.baseline or new.canary is not old.canary
+        return None if not asked else {"whole": "UserData", "users": _moments().dump_python(new, mode="json")}
     if not _goes_on(old, new):
         old, before = None, 0
     found: dict[str, Any] = {} if old is not None else {"whole": type(new).__name__}
@@ -198,9 +203,33 @@ class _RawRows:
         return RawData(**{**values, **places})
 
 
+class _UserRows:
+    """Moments stand as they are: the last ones count."""
+
+    def __init__(self) -> None:
+        self._last: UserData | None = None
+
+    def take(self, part: Mapping[str, Any]) -> None:
+        self._last = _moments().validate_python(part["users"])
+
+    def data(self) -> UserData:
+        assert self._last is not None  # noqa: S101  (it is made for a part that is taken)
+        return self._last
+
+
+@cache
+def _moments() -> TypeAdapter[UserData]:
+    return TypeAdapter(UserData)
+
+
 def whole_rows(kind: str) -> Rows:
     """Of this kind of data, none yet."""
     return _ROWS[kind]()
 
 
-_ROWS: dict[str, type[Rows]] = {"CountData": _CountRows, "GaugeData": _GaugeRows, "RawData": _RawRows}
+_ROWS: dict[str, type[Rows]] = {
+    "CountData": _CountRows,
+    "GaugeData": _GaugeRows,
+    "RawData": _RawRows,
+    "UserData": _UserRows,
+}

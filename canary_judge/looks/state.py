@@ -86,6 +86,8 @@ class MonitorState:
         split: Requests of both sides, interval by interval, since the weight last changed and had settled.
         split_from: Intervals up to this one saw the weight change, and say nothing of the split.
         acts: Judged intervals at which the weight changed.
+        since: When it last changed, and had settled: from then on users are counted; None: since the start.
+        stages: How many weights are planned, for the error that metrics by user share over them; None: not known.
         passed: The verdict has been pass since a look at which all was assessed.
         streams: By metric.
     """
@@ -100,6 +102,8 @@ class MonitorState:
     split: _Requests = field(default_factory=no_requests)
     split_from: int = 0
     acts: tuple[int, ...] = ()
+    since: datetime | None = None
+    stages: int | None = None
     passed: bool = False
     streams: Mapping[str, Stream] = field(default_factory=dict)
 
@@ -144,6 +148,8 @@ class MonitorState:
         split = self.split.exposure_baseline.size == self.split.exposure_canary.size
         fits = {
             "start": self.start.tzinfo is not None and self.start.utcoffset() is not None,
+            "since": self.since is None or self.since.tzinfo is not None,
+            "stages": self.stages is None or self.stages > 0,
             "horizon": self.horizon is None or self.horizon > 0,
             "consumed": 0 <= self.left_out <= self.consumed < _MOST_INTERVALS,
             "weight": self.weight is None or 0 <= self.weight <= 100,
@@ -167,7 +173,9 @@ class MonitorState:
         plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in others}
         past, was = (before.streams if before else {}), (then or {}).get("streams", {})
         streams = {name: one.small(past.get(name), was.get(name)) for name, one in self.streams.items()}
-        return {**plain, "start": self.start.isoformat(), "acts": list(self.acts), "streams": streams}
+        since = None if self.since is None else self.since.isoformat()
+        start = self.start.isoformat()
+        return {**plain, "start": start, "since": since, "acts": list(self.acts), "streams": streams}
 
     @classmethod
     def of_small(cls, plain: dict[str, Any]) -> MonitorState:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields, replace
+from datetime import datetime
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -15,11 +16,13 @@ from pydantic import BeforeValidator, Discriminator, PlainSerializer, Tag, WrapS
 from canary_judge.arrays import Float, Int
 from canary_judge.judging.assessed import Finding
 from canary_judge.looks.held import Held, as_plain
+from canary_judge.moments import Moments, UserMoments
 from canary_judge.results import Quality
-from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData
+from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, UserData
+from canary_judge.series import nanoseconds
 from canary_judge.stats.counts import Counts
 
-__all__ = ["Data", "Stream", "append"]
+__all__ = ["Data", "Stream", "append", "of_next_stage"]
 
 
 def _kind(data: object) -> object:
@@ -30,7 +33,8 @@ def _kind(data: object) -> object:
 Data = Annotated[
     Annotated[GaugeData, Tag("GaugeData")]
     | Annotated[CountData, Tag("CountData")]
-    | Annotated[RawData, Tag("RawData")],
+    | Annotated[RawData, Tag("RawData")]
+    | Annotated[UserData, Tag("UserData")],
     Discriminator(_kind),
     WrapSerializer(lambda data, plain: {"kind": _kind(data), **plain(data)}),
 ]
@@ -56,6 +60,7 @@ class Stream:
         trouble: Why the last of them could not.
         failing: How many of them are the newest ones, in a row.
         complete: False when the source may have left data out.
+        progress: By user: the most that was reached of the planned information since the weight last changed.
         scale: Information at which the mixtures are most sensitive; fixed by the first look that could tell.
         log_e_beyond: Largest log e against "harm at most the margin" of any look.
         log_e_limit: The same against "the canary keeps the limit".
@@ -76,6 +81,7 @@ class Stream:
     trouble: str | None = None
     failing: int = 0
     complete: bool = True
+    progress: float = 0.0
     scale: float | None = None
     log_e_beyond: float = 0.0
     log_e_limit: float = 0.0
@@ -87,7 +93,7 @@ class Stream:
 
     def fits(self, judged: int) -> bool:
         """Whether the parts fit together, after so many judged intervals."""
-        numbers = (self.scale or 1.0, self.log_e_beyond, self.log_e_limit, *(self.checked or ()))
+        numbers = (self.scale or 1.0, self.progress, self.log_e_beyond, self.log_e_limit, *(self.checked or ()))
         if (
             self.intervals not in (0, judged)
             or not all(math.isfinite(one) for one in numbers)
@@ -107,6 +113,8 @@ class Stream:
                     and bool(np.isfinite(values).all() and ((at >= 0) & (at < self.intervals)).all())
                     for values, at in sides
                 )
+            case UserData(baseline=baseline, canary=canary):
+                return baseline.fits() and canary.fits()
         return True
 
     def small(self, before: Stream | None, then: dict[str, Any] | None) -> dict[str, Any]:
@@ -128,6 +136,17 @@ class Stream:
         error = self.trouble if self.data is None and self.lost else None
         quality = None if self.quality is None else replace(self.quality, unread=self.failing)
         return MetricSamples(data=self.data, quality=quality, warnings=warnings, complete=self.complete, error=error)
+
+
+def of_next_stage(stream: Stream, since: datetime) -> Stream:
+    """The stream of a metric by user once the weight has changed: its users are counted anew.
+
+    What was shown stays shown, and the strongest evidence of harm stands, for each stage has a part of the error.
+    """
+    if not isinstance(stream.data, UserData):
+        return stream
+    nobody = UserMoments(whole=Moments(), since=nanoseconds(since), until=nanoseconds(since))
+    return replace(stream, data=UserData(baseline=nobody, canary=nobody), scale=None, progress=0.0, held=None)
 
 
 def append(stream: Stream, new: MetricSamples, count: int) -> Stream:
@@ -208,6 +227,8 @@ def _join(old: Data | None, new: Data | None, before: int, count: int) -> Data |
         return _join_counts(_as_counts(old, before), _as_counts(new, count))
     if kind is RawData:
         return _join_raw(old, new, before)
+    if kind is UserData:
+        return new if new is not None else old  # each look has all of it anew
     return None
 
 

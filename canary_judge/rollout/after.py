@@ -21,6 +21,8 @@ _WIDER = 2.0
 
 def _comparable(metric: Metric) -> bool:
     """Whether the past says what is normal: shares of requests do, levels follow the traffic, which has grown."""
+    if metric.per_user() is not None:
+        return False  # the same users were there before
     return metric.is_proportion or (isinstance(metric, RateMetric) and metric.exposure is not None)
 
 

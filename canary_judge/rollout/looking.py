@@ -62,14 +62,18 @@ class Looks:
         """A stage is reached: the canary serves since then, unless it did before."""
         self._first = self._first or state.since
         if self._monitor is None and self._plan.stages[state.stage].ahead is None:
-            self._monitor = Monitor(self._config, start=state.since)
+            self._monitor = Monitor(self._config, start=state.since, stages=self._weights())
+
+    def _weights(self) -> int:
+        """How many weights the canary will be judged at."""
+        return len({stage.weight for stage in self._plan.stages if 0 < stage.weight < 100 and stage.ahead is None}) or 1
 
     def take_up(self, state: RolloutState, served: datetime) -> str:
         """Go on with the evidence that was kept, or read it again; a word on that, or nothing."""
         self._first = served
         if self._plan.stages[max(state.stage, 0)].ahead is not None:
             return ""
-        self._monitor, self._log, told = restored(self._config, self._evidence, served)
+        self._monitor, self._log, told = restored(self._config, self._evidence, served, stages=self._weights())
         return told
 
     def look(self, state: RolloutState, now: datetime) -> tuple[Judgement | None, str]:
@@ -84,7 +88,7 @@ class Looks:
         if apart:
             monitor, source, now = self._apart(state, now)
         else:
-            self._monitor = self._monitor or Monitor(self._config, start=state.since)
+            self._monitor = self._monitor or Monitor(self._config, start=state.since, stages=self._weights())
             monitor, source, weight = self._monitor, self._source, state.weight
         before = monitor.watermark
         try:

@@ -108,9 +108,11 @@ def _labels(labels: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {value}" for name, value in labels.items()) or "unlabelled"
 
 
-def restored(config: JudgeConfig, evidence: Path | None, served: datetime) -> tuple[Monitor, StateLog | None, str]:
+def restored(
+    config: JudgeConfig, evidence: Path | None, served: datetime, *, stages: int
+) -> tuple[Monitor, StateLog | None, str]:
     """The monitor with the evidence in the log, and that; or one that reads it again, and a word on that."""
-    fresh = Monitor(config, start=served)
+    fresh = Monitor(config, start=served, stages=stages)
     try:
         monitor, log = restore(config, evidence, start=served, horizon=None)
         if monitor.start != fresh.start:

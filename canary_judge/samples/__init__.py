@@ -1,6 +1,6 @@
 """From raw series to what is compared: one grid for both sides, exact counts, and what had to be dropped."""
 
 from canary_judge.samples.collecting import collect
-from canary_judge.samples.data import CountData, GaugeData, MetricSamples, RawData, Samples
+from canary_judge.samples.data import AnyData, CountData, GaugeData, MetricSamples, RawData, Samples, UserData
 
-__all__ = ["CountData", "GaugeData", "MetricSamples", "RawData", "Samples", "collect"]
+__all__ = ["AnyData", "CountData", "GaugeData", "MetricSamples", "RawData", "Samples", "UserData", "collect"]

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from canary_judge.arrays import Int
-from canary_judge.config.metrics import GaugeMetric, Metric, SamplesMetric
+from canary_judge.config.metrics import GaugeMetric, MeanMetric, Metric, SamplesMetric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.results import Side
 from canary_judge.samples.counts import count_samples
@@ -20,6 +20,7 @@ from canary_judge.samples.data import MetricSamples, Samples
 from canary_judge.samples.gauges import gauge_samples
 from canary_judge.samples.grid import Parts, Unusable
 from canary_judge.samples.raw import raw_samples
+from canary_judge.samples.users import user_samples
 from canary_judge.series import Form, Query, Result, Series, Window
 
 __all__ = ["collect", "metric_samples"]
@@ -41,7 +42,10 @@ def collect(config: JudgeConfig, window: Window, answers: Iterable[tuple[Query, 
     for metric in config.metrics:
         parts = found[metric.name]
         warnings = tuple(dict.fromkeys(text for result in parts.values() for text in result.warnings))
-        complete = all(result.complete for result in parts.values())
+        complete = all(
+            result.complete and (result.known_until is None or result.known_until >= window.end)
+            for result in parts.values()
+        )
         refused = [
             (f"{side} {part}: {r.error}", r.temporary)
             for (part, side), r in parts.items()
@@ -65,6 +69,10 @@ def metric_samples(metric: Metric, parts: Parts, edges: Int) -> MetricSamples:
     for (part, side), result in parts.items():
         for series in result.series:
             _check_order(series, result.form, f"{side} {part}")
+    if metric.per_user() is not None or isinstance(metric, MeanMetric):
+        return user_samples(parts, edges)
+    if any(result.form is Form.MOMENTS for result in parts.values()):
+        raise Unusable("the source gave users where the metric asks for none; set `unit_of_replication: user`")
     if isinstance(metric, GaugeMetric):
         return gauge_samples(metric, parts, edges)
     if isinstance(metric, SamplesMetric):

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from canary_judge.arrays import Float, Int
+from canary_judge.moments import UserMoments
 from canary_judge.results import Quality
 from canary_judge.series import Window
 from canary_judge.stats.counts import Counts
 
-__all__ = ["CountData", "GaugeData", "MetricSamples", "RawData", "Samples"]
+__all__ = ["AnyData", "CountData", "GaugeData", "MetricSamples", "RawData", "Samples", "UserData"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,6 +63,17 @@ class RawData:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class UserData:
+    """What the users of both sides did since the weight last changed, in moments; each look has all of it anew."""
+
+    baseline: UserMoments
+    canary: UserMoments
+
+
+AnyData = GaugeData | CountData | RawData | UserData
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MetricSamples:
     """All that is known of one metric.
 
@@ -74,7 +86,7 @@ class MetricSamples:
         temporary: That may be otherwise when one asks again.
     """
 
-    data: GaugeData | CountData | RawData | None
+    data: AnyData | None
     quality: Quality | None = None
     warnings: tuple[str, ...] = ()
     complete: bool = True

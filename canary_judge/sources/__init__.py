@@ -10,14 +10,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from canary_judge import plugins
+from canary_judge.errors import ConfigError
 
 if TYPE_CHECKING:
+    from canary_judge.config.model import JudgeConfig
     from canary_judge.series import MetricSource
     from canary_judge.sources.frames import FrameSource, compare
     from canary_judge.sources.prometheus import PrometheusSource
     from canary_judge.sources.sql import SqlSource
 
-__all__ = ["FrameSource", "PrometheusSource", "SqlSource", "available", "compare", "from_config"]
+__all__ = [
+    "FrameSource",
+    "PrometheusSource",
+    "SqlSource",
+    "available",
+    "compare",
+    "from_config",
+    "refuse_without_users",
+]
 
 GROUP = "canary_judge.sources"
 _HOME = {"FrameSource": "frames", "compare": "frames", "PrometheusSource": "prometheus", "SqlSource": "sql"}
@@ -27,6 +37,17 @@ def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'canary_judge.sources' has no attribute {name!r}")
     return getattr(import_module(f"canary_judge.sources.{_HOME[name]}"), name)
+
+
+def refuse_without_users(config: JudgeConfig, sources: Mapping[str, MetricSource]) -> None:
+    """Refuse metrics by user of a source that can never answer them; ConfigError names the metric."""
+    for metric in config.metrics:
+        source = sources.get(metric.source)
+        if source is not None and metric.per_user() is not None and not getattr(source, "answers_users", True):
+            from canary_judge.sources.users import NO_USERS
+
+            kind = type(source).__name__.removesuffix("Source")
+            raise ConfigError(f"{metric.name}: {NO_USERS.format(kind=kind)}")
 
 
 def available() -> list[str]:

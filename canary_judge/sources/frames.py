@@ -6,21 +6,23 @@ import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from canary_judge.arrays import Int
+from canary_judge.arrays import Float, Int
 from canary_judge.config.model import JudgeConfig
 from canary_judge.config.reading import nearest
 from canary_judge.errors import ConfigError, DataError
 from canary_judge.judging import judge
+from canary_judge.moments import UserMoments
 from canary_judge.results import Judgement, Side
 from canary_judge.samples.pace import CUMULATIVE, looks_cumulative
 from canary_judge.series import (
     Form,
+    PerUser,
     Query,
     Reading,
     Result,
@@ -31,13 +33,14 @@ from canary_judge.series import (
     nanoseconds,
 )
 from canary_judge.sources.tables import Align, Table
+from canary_judge.sources.users import Rows, codes_of, moments_by_side, span_of, totals_before
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["FrameSource", "compare"]
 
-_OPTIONS = {"path", "align", "counters"}
+_OPTIONS = {"path", "align", "counters", "user"}
 
 
 class FrameSource:
@@ -50,13 +53,15 @@ class FrameSource:
     - requests: one row per request with `timestamp`, `side`, `ok` (true or false) and perhaps `latency`; the names
       are then `requests`, `errors` and `latency`.
 
-    Counts are per row (events since the previous row), unless the name is among `counters`.
+    Counts are per row (events since the previous row), unless the name is among `counters`. With a column that names
+    the user of each row, metrics by user are answered: each user's rows are added up.
 
     Args:
         data: A DataFrame, or the path of a .csv, .csv.gz or .parquet file.
         align: "time": both sides by their timestamps. "start": the baseline is shifted so that both begin together,
             to compare two periods.
         counters: Names whose values are cumulative.
+        user: Name of the column with the user of each row, for metrics by user.
 
     Raises:
         DataError: The table is malformed; the message names the column, the row and the remedy.
@@ -72,8 +77,14 @@ class FrameSource:
     """
 
     def __init__(
-        self, data: pd.DataFrame | str | Path, *, align: Align = "time", counters: Collection[str] = ()
+        self,
+        data: pd.DataFrame | str | Path,
+        *,
+        align: Align = "time",
+        counters: Collection[str] = (),
+        user: str = "user",
     ) -> None:
+        self._user = user
         self._counters = frozenset(counters)
         self._table = Table.of(data, align)
         self._shifted = align == "start"
@@ -81,6 +92,9 @@ class FrameSource:
         self._requests = self._table.ok is not None
         self._long = {"metric", "value"} <= columns
         self._names, self._labels = self._columns()
+        self._codes = cache(self._users)
+        self._activity = lru_cache(maxsize=16)(self._rows_of_users)
+        self._by_user = lru_cache(maxsize=64)(self._moments)  # both sides, and all metrics of a look
         if isinstance(counters, str) or (strange := sorted(self._counters - set(self._names))):
             what = counters if isinstance(counters, str) else strange[0]
             raise ConfigError(
@@ -92,7 +106,7 @@ class FrameSource:
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> FrameSource:
-        """Build it from a config's `sources:` section: `path`, and perhaps `align` and `counters`."""
+        """Build it from a config's `sources:` section: `path`, and perhaps `align`, `counters` and `user`."""
         unknown = sorted(set(options) - _OPTIONS)
         if unknown:
             raise ConfigError(f"{unknown[0]}: unknown key{nearest(unknown[0], _OPTIONS)}")
@@ -101,7 +115,10 @@ class FrameSource:
         counters = options.get("counters", [])
         if not isinstance(counters, list) or not all(isinstance(name, str) for name in counters):
             raise ConfigError(f"counters: is {counters!r}; give a list of names, as in [requests_total]")
-        return cls(options["path"], align=options.get("align", "time"), counters=counters)
+        user = options.get("user", "user")
+        if not isinstance(user, str):
+            raise ConfigError(f"user: is {user!r}; give the name of the column with the user of each row")
+        return cls(options["path"], align=options.get("align", "time"), counters=counters, user=user)
 
     def window(self, interval: str | timedelta) -> Window:
         """From the canary's first row to the last row of either side, on the grid of the interval."""
@@ -129,12 +146,15 @@ class FrameSource:
             self._table.times, [nanoseconds(window.start), nanoseconds(window.end)], side="right"
         )
         rows = cache(lambda side: first + np.flatnonzero(self._table.side(side)[first:last]))
-        answers = [self._answer(query, rows, window) for query in queries]
+        answers = [
+            self._of_users(query, window) if query.users is not None else self._answer(query, rows, window)
+            for query in queries
+        ]
         return [replace(answer, simultaneous=not self._shifted) for answer in answers]
 
     def _columns(self) -> tuple[list[str], list[str]]:
         table = self._table
-        texts = [name for name in table.texts if name not in ("metric", "value", "latency")]
+        texts = [name for name in table.texts if name not in ("metric", "value", "latency", self._user)]
         if self._requests:
             return ["requests", "errors", *(["latency"] if "latency" in table.numbers else [])], []
         if self._long:
@@ -142,7 +162,58 @@ class FrameSource:
                 *texts,
                 *(name for name in table.numbers if name != "value"),
             ]
-        return list(table.numbers), texts
+        return [name for name in table.numbers if name != self._user], texts
+
+    def _of_users(self, query: Query, window: Window) -> Result:
+        asked, since, until = span_of(query, window)
+        provenance = f"users of the {query.side} in a table of {len(self._table)} rows"
+        if (error := self._no_users(asked)) is not None:
+            return Result(error=error, form=Form.MOMENTS, provenance=provenance)
+        moments = self._by_user(asked, since, until)[query.side]
+        return Result(form=Form.MOMENTS, moments=moments, provenance=provenance)
+
+    def _no_users(self, asked: PerUser) -> str | None:
+        """Why the table cannot tell of users; None where it can."""
+        if self._user not in {*self._table.numbers, *self._table.texts}:
+            return f"unit_of_replication: user needs a column {self._user!r} with the user of each row"
+        if self._long:
+            return "users are counted in tables with a column for each quantity; this one has rows of metric and value"
+        if self._shifted:
+            return "align: start compares two periods, in which the same users are on both sides"
+        for name in (asked.numerator, asked.denominator):
+            if name is not None and name not in self._names:
+                return f"the table has no {name!r}{nearest(name, self._names)}; there are {', '.join(self._names)}"
+            if name is not None and np.isinf(self._added_up(name)).any():
+                return f"column {name!r} has an infinite value, which cannot be added up; drop such rows"
+        return None
+
+    def _users(self) -> tuple[Int, int]:
+        table = self._table
+        return codes_of(table.numbers[self._user] if self._user in table.numbers else table.texts[self._user])
+
+    def _moments(self, asked: PerUser, since: int, until: int) -> dict[Side, UserMoments]:
+        rows, before = self._activity(replace(asked, since=None))
+        return moments_by_side(rows, asked, before, since=since, until=until)
+
+    def _rows_of_users(self, asked: PerUser) -> tuple[Rows, Float]:
+        """All rows with what is asked, and the totals of the time before the run."""
+        codes, count = self._codes()
+        rows = Rows(
+            times=self._table.times,
+            canary=self._table.canary,
+            users=codes,
+            count=count,
+            numerator=self._added_up(asked.numerator),
+            denominator=None if asked.denominator is None else self._added_up(asked.denominator),
+        )
+        return rows, totals_before(rows, asked)
+
+    def _added_up(self, name: str) -> Float:
+        """Row by row what is added up of a user; nothing where nothing is known."""
+        table = self._table
+        if table.ok is not None and name in ("requests", "errors"):
+            return (np.ones(len(table)) if name == "requests" else ~table.ok).astype(float)
+        return np.nan_to_num(table.numbers[name], nan=0.0, posinf=np.inf, neginf=-np.inf)
 
     def _answer(self, query: Query, rows_of: Callable[[Side], Int], window: Window) -> Result:
         name = query.expression

@@ -15,7 +15,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -45,6 +45,7 @@ from canary_judge.sources.promql import (
     without_twins,
 )
 from canary_judge.sources.session import Bearer, Session, TooMuchError, without_collection
+from canary_judge.sources.users import NO_USERS
 
 __all__ = ["PrometheusSource"]
 
@@ -96,6 +97,9 @@ class PrometheusSource:
     Raises:
         ConfigError: The address is no http(s) address.
     """
+
+    # to metrics by user, which sums over users cannot answer
+    answers_users: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -238,6 +242,8 @@ class PrometheusSource:
     def _answer(self, query: Query, window: Window, until: float) -> Result:
         if time.monotonic() > until:
             raise SourceUnavailable(f"{self.url}: not asked, for the deadline of {self._deadline:g} s has passed")
+        if query.users is not None:
+            raise QueryError(NO_USERS.format(kind="Prometheus"))
         bare = self.is_selector(query.expression)
         provenance = f"{query.expression} at {self.url}"
         own = min(until, time.monotonic() + self._timeout)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
-__all__ = ["multinomial_log_e", "split_finding"]
+__all__ = ["multinomial_log_e", "split_finding", "users_split"]
 
 _ALPHA = 0.001  # practice for sample ratio mismatch: it is looked at on every canary, and rarely harmless
 _ENOUGH_REQUESTS = 20.0
@@ -72,6 +72,42 @@ def split_finding(*, baseline: Float, canary: Float, share: float, tolerance: fl
         )
     return TrafficSplit(
         configured=share, observed=observed, canary_requests=mine, requests=whole, log_e=log_e, finding=finding
+    )
+
+
+def users_split(*, baseline: int, canary: int, share: float) -> TrafficSplit:
+    """Judge the split of the users: each is one draw, so that significance alone is a finding.
+
+    Args:
+        baseline: Users first seen on the baseline since the weight last changed.
+        canary: The same of the canary.
+        share: Configured share of the canary, 0 to 1.
+
+    Examples:
+        >>> users_split(baseline=98_780, canary=1_220, share=0.02).finding[:67]
+        'users are missing on the canary (1,220 of 2,000 expected): do they '
+    """
+    whole = baseline + canary
+    observed, expected = (canary / whole if whole else None), share * whole
+    log_e, finding = 0.0, ""
+    if 0 < share < 1 and whole:
+        # looked for is what loses or adds a tenth of the canary's users
+        log_e = multinomial_log_e([canary, baseline], [share, 1 - share], k=(1 - share) / (0.01 * share))
+        if log_e >= np.log(1 / _ALPHA):
+            counted = f"({canary:,} of {expected:,.0f} expected)"
+            finding = (
+                f"users are missing on the canary {counted}: do they crash before their first event?"
+                if canary < expected
+                else f"more users are on the canary {counted}: is it chance who gets it?"
+            )
+    return TrafficSplit(
+        configured=share,
+        observed=observed,
+        canary_requests=float(canary),
+        requests=float(whole),
+        log_e=log_e,
+        finding=finding,
+        counted="users",
     )
 
 

@@ -5,6 +5,7 @@ def test_my_router_keeps_the_contract(check):
 check(MyHarness())
 """
 
+from canary_judge.testing.people import People, Visits
 from canary_judge.testing.routers import MemoryStore, OddRouterHarness, RouterHarness, router_checks
 from canary_judge.testing.sources import KnownSeries, SourceHarness, known_data, source_checks
 from canary_judge.testing.world import SimulatedClock, SimulatedWorld, simulated_world
@@ -13,10 +14,12 @@ __all__ = [
     "KnownSeries",
     "MemoryStore",
     "OddRouterHarness",
+    "People",
     "RouterHarness",
     "SimulatedClock",
     "SimulatedWorld",
     "SourceHarness",
+    "Visits",
     "known_data",
     "router_checks",
     "simulated_world",

@@ -6,10 +6,9 @@ for it, times the measured dispersion and autocorrelation time.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,7 +18,9 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
 from canary_judge.judging.fetching import checked, fetch
 from canary_judge.judging.values import FEWEST_EFFECTIVE, raw_tau
-from canary_judge.looks.anytime import Design
+from canary_judge.looks.design import Design
+from canary_judge.planning.plans import MetricPlan, Plan
+from canary_judge.planning.users import Seen, UsersNeed, lengths_of, time_of_users
 from canary_judge.results import Harm, Role, Side
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, collect
 from canary_judge.series import (
@@ -44,151 +45,13 @@ from canary_judge.stats.sample_sizes import (
     sign_sample_size,
     t_sample_size,
 )
-from canary_judge.wording import html_table, span, wait
+from canary_judge.wording import span
 
-__all__ = ["WEIGHTS", "MetricPlan", "Plan", "plan", "plan_to_json"]
+__all__ = ["WEIGHTS", "plan"]
 
 WEIGHTS = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0)
-_DAY = 86400.0
 # With less nothing is seen in a life; with more there is no baseline to compare with.
 _LEAST_WEIGHT, _MOST_WEIGHT = 0.001, 99.9
-
-
-def plan_to_json(found: Plan) -> str:
-    """The plan as JSON: seconds by metric and weight, null where no time would do."""
-    return json.dumps({**asdict(found), "feasible": found.feasible}, indent=2, allow_nan=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetricPlan:
-    """What one metric needs.
-
-    Attributes:
-        name: The metric.
-        measured: What the baseline does, for a person.
-        seconds: Time at each weight until safety is shown; None where no time would do.
-        problem: Why no time would do, or what else is needed; empty when nothing is.
-        halved: How many times as long it takes at half of the margin; None without one.
-        doubled: The same at twice the margin.
-    """
-
-    name: str
-    measured: str
-    seconds: tuple[float | None, ...]
-    problem: str = ""
-    halved: float | None = None
-    doubled: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """Time until a healthy canary is shown to be within every gate's margin.
-
-    Attributes:
-        name: The config's name.
-        weights: Shares of the traffic, in percent.
-        power: Probability that a canary that does no harm is shown to do none by then.
-        metrics: One entry per gate.
-        start: Start of the measured window.
-        end: Its end.
-    """
-
-    name: str
-    weights: tuple[float, ...]
-    power: float
-    metrics: tuple[MetricPlan, ...]
-    start: str
-    end: str
-
-    def seconds(self, weight: float) -> float | None:
-        """Time at this weight until every gate is shown; None when one never is."""
-        place = self.weights.index(weight)
-        times = [metric.seconds[place] for metric in self.metrics]
-        known = [time for time in times if time is not None]
-        return max(known, default=0.0) if len(known) == len(times) else None
-
-    def bottleneck(self, weight: float) -> str | None:
-        """The gate that takes longest at this weight; None without gates."""
-        place = self.weights.index(weight)
-        times = [(math.inf if (time := one.seconds[place]) is None else time, one.name) for one in self.metrics]
-        return max(times)[1] if times else None
-
-    @property
-    def feasible(self) -> bool:
-        """Some weight shows every gate within a day."""
-        times = [self.seconds(weight) for weight in self.weights]
-        return any(time is not None and time <= _DAY for time in times)
-
-    def _title(self) -> str:
-        return f"{self.name}: time until a harmless canary is shown to be within its margins, power {self.power:.0%}"
-
-    def _table(self) -> list[list[str]]:
-        head = ["metric", "measured", *(f"{weight:g} %" for weight in self.weights)]
-        rows = [[one.name, one.measured, *(_time(seconds) for seconds in one.seconds)] for one in self.metrics]
-        return [head, *rows, ["all gates", "", *(_time(self.seconds(weight)) for weight in self.weights)]]
-
-    def __str__(self) -> str:
-        """Name, and the time at each weight."""
-        times = ", ".join(f"{_time(self.seconds(weight))} at {weight:g} %" for weight in self.weights)
-        return f"{self.name}: safety shown after {times}"
-
-    def _repr_html_(self) -> str:
-        head, *rows = self._table()
-        return html_table(self._title(), head, rows, self._conclusions())
-
-    def explain(self) -> str:
-        """The plan as text."""
-        head, *rows = self._table()
-        widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-
-        def line(row: Sequence[str]) -> str:
-            left = [row[0].ljust(widths[0]), row[1].ljust(widths[1])]
-            return "  ".join([*left, *(cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True))])
-
-        lines = [
-            self._title(),
-            f"measured on the baseline, {self.start} to {self.end}",
-            "",
-            *(line(row).rstrip() for row in (head, *rows)),
-            "",
-            *self._conclusions(),
-        ]
-        return "\n".join(lines)
-
-    def _conclusions(self) -> list[str]:
-        lines = [f"{one.name}: {one.problem}" for one in self.metrics if one.problem]
-        slowest = {weight: self.bottleneck(weight) for weight in self.weights}
-        if not self.metrics:
-            return ["There is no gate, so nothing has to be shown."]
-        groups: dict[str, list[float]] = {}
-        for weight, name in slowest.items():
-            groups.setdefault(name or "", []).append(weight)
-        lines += [
-            f"Bottleneck at {', '.join(f'{weight:g}' for weight in weights)} %: {name}"
-            for name, weights in groups.items()
-        ]
-        fits = [weight for weight in self.weights if (time := self.seconds(weight)) is not None and time <= _DAY]
-        if not fits:
-            lines.append(
-                "No weight shows this within a day: use a wider margin, another metric, or another strategy "
-                "(a dark launch, a shadow of the traffic, a longer soak)."
-            )
-        else:
-            time = self.seconds(fits[0])
-            lines.append(f"The smallest weight that does within a day is {fits[0]:g} %: {_time(time)}.")
-        for one in self.metrics:
-            if one.name in groups and one.halved is not None and one.doubled is not None:
-                lines.append(
-                    f"{one.name}: half of its margin would take about {one.halved:.2g} times as long, twice its margin "
-                    f"{one.doubled:.2g} times."
-                )
-        return lines
-
-
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "never"
-    return f"> {wait(30 * _DAY)}" if seconds > 30 * _DAY else wait(seconds)
 
 
 def plan(
@@ -220,7 +83,7 @@ def plan(
         raise DataError("weights is empty; give percentages of the traffic, as [5, 25]")
     aligned = window.aligned(config.interval)
     alone = config.with_sides(canary=config.baseline)
-    asked = [query for query in alone.queries() if query.side is Side.BASELINE]
+    asked = [query for query in alone.queries() if query.side is Side.BASELINE and query.users is None]
     both, halved = _two_sides(fetch(config, source, asked, aligned))
     samples = collect(alone, aligned, both)
     aim = _Aim(
@@ -231,10 +94,13 @@ def plan(
         # what the looks leave for the planned end
         error=config.false_pass_rate * (1 - Design.of(1, 0).early),
     )
+    gates = [metric for metric in config.metrics if metric.role is Role.GATE]
+    users = _users(alone, source, aligned, [metric.name for metric in gates if metric.per_user() is not None])
     metrics = [
-        aim.planned(metric, samples.metrics[metric.name], halved=metric.name in halved)
-        for metric in config.metrics
-        if metric.role is Role.GATE
+        aim.of_users(metric, users[metric.name])
+        if metric.name in users
+        else aim.planned(metric, samples.metrics[metric.name], halved=metric.name in halved)
+        for metric in gates
     ]
     return Plan(
         name=config.name,
@@ -244,6 +110,23 @@ def plan(
         start=f"{aligned.start:%Y-%m-%d %H:%M} UTC",
         end=f"{aligned.end:%Y-%m-%d %H:%M} UTC",
     )
+
+
+def _users(
+    config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource], window: Window, names: Sequence[str]
+) -> dict[str, list[Seen] | str]:
+    """The baseline's users over several lengths; or why they cannot be counted."""
+    found: dict[str, list[Seen] | str] = {name: [] for name in names}
+    for part in lengths_of(window, config.interval) if names else []:
+        asked = [query for query in config.queries(start=part.start) if query.metric in found]
+        for query, result in fetch(config, source, [one for one in asked if one.side is Side.BASELINE], part):
+            seen = found[query.metric]
+            if isinstance(seen, list):
+                if result.error is not None or result.moments is None:
+                    found[query.metric] = result.error or "the source gave no users"
+                else:
+                    seen.append(Seen(part.duration.total_seconds(), result.moments.whole))
+    return found
 
 
 # --- the baseline as both sides ----------------------------------------------------------------------------------
@@ -332,6 +215,22 @@ class _Aim:
             doubled=double,
         )
 
+    def of_users(self, metric: Metric, seen: list[Seen] | str) -> MetricPlan:
+        """The plan of a metric by user."""
+        half, double = (_length_at(metric, factor) for factor in (0.5, 2.0))
+        if isinstance(seen, str):
+            found = UsersNeed("-", (None,) * len(self.shares), seen)
+        else:
+            found = time_of_users(metric, seen, self.shares, error=self.error, power=self.power)
+        return MetricPlan(
+            name=metric.name,
+            measured=found.measured,
+            seconds=found.seconds,
+            problem=found.problem,
+            halved=half,
+            doubled=double,
+        )
+
     def never(self, measured: str, problem: str) -> _Needs:
         """No time would do."""
         return _Needs(measured=measured, seconds=(None,) * len(self.shares), problem=problem)
@@ -355,6 +254,8 @@ class _Aim:
             return _of_counts(self, metric, samples.data, halved=halved)
         if isinstance(samples.data, RawData):
             return _of_raw(self, metric, samples.data)
+        if not isinstance(samples.data, GaugeData):
+            return self.never("-", "users are planned for by themselves")
         if isinstance(metric, GaugeMetric) and metric.by:
             return _of_instances(self, metric, samples.data)
         return _of_gauge(self, metric, samples.data)

@@ -1,0 +1,97 @@
+"""What travels of users: how many, and the moments of their totals. Nothing of a single user is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from canary_judge.arrays import Float
+
+__all__ = ["Moments", "UserMoments"]
+
+# The numerator, the denominator, and both of them before the run.
+_TOTALS = 4
+
+
+def _no_mean() -> Float:
+    return np.zeros(_TOTALS)
+
+
+def _no_covariance() -> Float:
+    return np.zeros((_TOTALS, _TOTALS))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Moments:
+    """Means and covariances of the users' totals: numerator, denominator, and the same two before the run.
+
+    Attributes:
+        users: How many users.
+        mean: Of each total, shape (4,).
+        covariance: Sample covariances (divided by users - 1), shape (4, 4); zeros for fewer than two users.
+        largest_share: The largest user's part in the sum of the denominators; of the numerators, where there is no
+            denominator.
+
+    Examples:
+        >>> found = Moments.of(np.array([[1.0, 10.0, 0.0, 0.0], [3.0, 30.0, 0.0, 0.0]]))
+        >>> found.users, found.mean.tolist(), found.largest_share
+        (2, [2.0, 20.0, 0.0, 0.0], 0.75)
+    """
+
+    users: int = 0
+    mean: Float = field(default_factory=_no_mean)
+    covariance: Float = field(default_factory=_no_covariance)
+    largest_share: float = 0.0
+
+    @classmethod
+    def of(cls, totals: Float, *, per_user: bool = False) -> Moments:
+        """The moments of totals, one row per user, shape (users, 4); `per_user`: there is no denominator."""
+        users = len(totals)
+        if not users:
+            return cls()
+        sizes = np.abs(totals[:, 0 if per_user else 1])
+        return cls(
+            users=users,
+            mean=totals.mean(axis=0),
+            covariance=np.cov(totals, rowvar=False) if users > 1 else _no_covariance(),
+            largest_share=float(sizes.max() / (sizes.sum() or 1.0)),
+        )
+
+    def fits(self) -> bool:
+        """Whether they are moments of users at all: numbers, of these shapes."""
+        shapes = self.mean.shape == (_TOTALS,) and self.covariance.shape == (_TOTALS, _TOTALS)
+        return self.users >= 0 and shapes and bool(np.isfinite(self.mean).all() and np.isfinite(self.covariance).all())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class UserMoments:
+    """What a source answers to a question by user, for one side; users seen on both sides are left out of it.
+
+    Attributes:
+        whole: The users seen since the weight last changed, with all that they did since.
+        early: Those of the first third of that time, with what they did in it; None where it was not asked.
+        late: The same of the last third.
+        strays: Users seen on both sides, of which the first row is of this one.
+        anonymous: Rows without a user, which are left out.
+        rows: Rows with a user.
+        latest: Time of the newest row, in nanoseconds since the epoch; None without any.
+        since: Start of what is counted, in nanoseconds, not part of it.
+        until: Its end.
+    """
+
+    whole: Moments
+    early: Moments | None = None
+    late: Moments | None = None
+    strays: int = 0
+    anonymous: int = 0
+    rows: int = 0
+    latest: int | None = None
+    since: int
+    until: int
+
+    def fits(self) -> bool:
+        """Whether all of it is such an answer."""
+        parts = [one for one in (self.whole, self.early, self.late) if one is not None]
+        numbers = min(self.strays, self.anonymous, self.rows) >= 0 and self.since <= self.until
+        return numbers and all(one.fits() for one in parts)
