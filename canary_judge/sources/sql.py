@@ -7,55 +7,40 @@ A query is a statement that selects a column `time` and one of numbers. Nothing 
 from __future__ import annotations
 
 import re
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from typing import Any, NamedTuple
 
-import numpy as np
 import sqlalchemy
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.exc import (
-    ArgumentError,
-    DBAPIError,
-    InterfaceError,
-    NoSuchModuleError,
-    OperationalError,
-    SQLAlchemyError,
-)
 
-from canary_judge.arrays import Int
 from canary_judge.config.reading import read_options
-from canary_judge.errors import ConfigError, QueryError, SourceError, SourceUnavailable
-from canary_judge.samples.pace import CUMULATIVE, looks_cumulative
-from canary_judge.series import Form, Query, Reading, Result, Series, Window, nanoseconds
+from canary_judge.errors import ConfigError, DataError, QueryError, SourceError, SourceUnavailable
+from canary_judge.moments import UserMoments
+from canary_judge.results import Side
+from canary_judge.series import Form, PerUser, Query, Result, Window, duration_from, nanoseconds
 from canary_judge.sources.daemons import in_daemons
-from canary_judge.untrusted import printable
+from canary_judge.sources.points import FORMS, Labels, TimeIs, to_result
+from canary_judge.sources.sql_database import Database
+from canary_judge.sources.sql_users import Activity, Assignments, Span, statement, table_of, to_moments
+from canary_judge.sources.users import span_of
 
 __all__ = ["SqlSource"]
 
-TimeIs = Literal["moment", "bucket_start", "bucket_end"]
-# Beyond this a number of seconds since 1970 is one of milliseconds.
-_LATEST = 1e11
-_LONGEST_TEXT = 500
-_FORMS = {
-    Reading.LEVEL: Form.LEVEL,
-    Reading.COUNTS: Form.COUNTS,
-    Reading.SAMPLES: Form.SAMPLES,
-    Reading.HISTOGRAM: Form.SAMPLES,
-}
 _STRING = re.compile(r"'(?:[^']|'')*'")
 _NAME = re.compile(r"\$\{(\w+)\}")
-# Statements that change nothing, by the database; each connection is also rolled back.
-_READ_ONLY = {
-    "postgresql": ("SET TRANSACTION READ ONLY", "SET LOCAL statement_timeout = {ms}"),
-    "mysql": ("SET TRANSACTION READ ONLY", "SET SESSION max_execution_time = {ms}"),
-    "mariadb": ("SET TRANSACTION READ ONLY", "SET SESSION max_statement_time = {seconds}"),
-    "sqlite": ("PRAGMA query_only = ON",),
-}
+# Of a count of users, five rows are read for each side.
+_MOST_ROWS = 100
+# So many counts are remembered for `every`.
+_MOST_COUNTS = 50
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 class _Options(BaseModel):
@@ -66,6 +51,38 @@ class _Options(BaseModel):
     workers: int = Field(default=4, gt=0, le=64)
     timezone: str | None = None
     time_is: TimeIs | None = None
+    table: str | None = Field(default=None, min_length=1)
+    user: str = Field(default="user", min_length=1)
+    timestamp: str = Field(default="timestamp", min_length=1)
+    side: str | None = Field(default=None, min_length=1)
+    assignments: Assignments | None = None
+    delay: str | None = None
+    every: str | None = None
+    max_bytes: int | None = Field(default=None, gt=0)
+
+
+class _Count(NamedTuple):
+    """One count of users, in nanoseconds; and how the sides are called in the table.
+
+    Attributes:
+        since: Start, not part of it.
+        until: Its end.
+        past: The time before the run.
+        sides: Baseline and canary.
+    """
+
+    since: int
+    until: int
+    past: tuple[int, int] | None
+    sides: tuple[str, ...]
+
+
+class _Last(NamedTuple):
+    """The last count of a metric, which stands until it may be asked again."""
+
+    asked: PerUser
+    until: int
+    moments: dict[Side, UserMoments]
 
 
 class SqlSource:
@@ -83,12 +100,18 @@ class SqlSource:
         timezone: Of times that the database gives without one; they are refused by default.
         time_is: What `time` says: the moment of a row, or the start or the end of the bucket that it counts. It must be
             said where all times of counts lie on the grid.
+        activity: The table of what users did, for metrics by user.
+        delay: How late rows may be: what is newer is not asked for yet.
+        every: How often the database is asked at most, in the time of the data; in between its last answer stands.
+        max_bytes: Most bytes that one statement may read (BigQuery).
+        now: The time of day.
 
     Raises:
         ConfigError: The address is none, or there is no driver for it.
 
     Examples:
         >>> from canary_judge.results import Side
+        >>> from canary_judge.series import Reading
         >>> engine = sqlalchemy.create_engine(
         ...     "sqlite://", poolclass=sqlalchemy.StaticPool, connect_args={"check_same_thread": False})
         >>> with engine.begin() as connection:
@@ -112,32 +135,63 @@ class SqlSource:
         workers: int = 4,
         timezone: str | None = None,
         time_is: TimeIs | None = None,
+        activity: Activity | None = None,
+        delay: str | timedelta | None = None,
+        every: str | timedelta | None = None,
+        max_bytes: int | None = None,
+        now: Callable[[], datetime] = _now,
     ) -> None:
-        try:
-            # no pool: a warehouse ends idle connections, and a watch may last for days
-            self._engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool) if isinstance(url, str) else url
-        except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
-            # the address may hold a password, and so may what is said of it
-            kind = url.split(":", 1)[0] if isinstance(url, str) else ""
-            raise ConfigError(
-                f"url: is no address of a database that can be reached here ({type(error).__name__} for {kind!r}); "
-                "write it as postgresql+psycopg://user@host/name, and install the driver"
-            ) from None
-        self._timeout, self._workers, self._time_is = timeout, workers, time_is
-        try:
-            self._zone = None if timezone is None else ZoneInfo(timezone)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise ConfigError(f"timezone: {timezone!r} is none; write it as UTC or Europe/Berlin") from None
-        self.url = self._engine.url.render_as_string(hide_password=True)
+        self._database = Database(url, timeout=timeout, timezone=timezone, max_bytes=max_bytes)
+        self._timeout, self._workers, self._time_is, self._clock = timeout, workers, time_is, now
+        self._activity = activity
+        self._delay, self._every = (
+            timedelta(0) if given is None else duration_from(given, name)
+            for name, given in (("delay", delay), ("every", every))
+        )
+        self._lock = threading.Lock()
+        self._counted: dict[_Count, dict[str, _Last]] = {}
+        self._read: dict[tuple[str, str, Side], tuple[Window, Result]] = {}
+        self.url = self._database.url
 
     def __repr__(self) -> str:
         return f"SqlSource({self.url!r})"
 
+    @property
+    def delay(self) -> timedelta:
+        """How late rows may be."""
+        return self._delay
+
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> SqlSource:
-        """Build it from a config's `sources:` section; keys as the arguments."""
+        """Build it from a config's `sources:` section; keys as the arguments, those of `activity` beside them."""
         read = read_options(_Options, options)
-        return cls(read.url, timeout=read.timeout, workers=read.workers, timezone=read.timezone, time_is=read.time_is)
+        if read.side is not None and read.assignments is not None:
+            raise ConfigError("side: `side` and `assignments` both say on which side a user is; give one of them")
+        activity = None
+        if read.table is not None:
+            activity = Activity(
+                table=read.table,
+                user=read.user,
+                timestamp=read.timestamp,
+                side=read.side,
+                assignments=read.assignments,
+            )
+        elif read.assignments is not None or read.side is not None:
+            raise ConfigError("table: is missing; name the table of what users did")
+        try:
+            return cls(
+                read.url,
+                timeout=read.timeout,
+                workers=read.workers,
+                timezone=read.timezone,
+                time_is=read.time_is,
+                activity=activity,
+                delay=read.delay,
+                every=read.every,
+                max_bytes=read.max_bytes,
+            )
+        except DataError as error:
+            raise ConfigError(str(error)) from None
 
     def fetch(self, queries: Sequence[Query], window: Window) -> list[Result]:
         """Answer every query for an aligned window; a refused statement is an error of that query alone.
@@ -148,25 +202,41 @@ class SqlSource:
         if not queries:
             return []
         until = time.monotonic() + self._timeout
-        jobs = [partial(self._answer, query, window) for query in queries]
-        futures, leave = in_daemons(jobs, workers=self._workers, name="sql")
-        results: list[Result] = []
+        asked: list[tuple[list[Query], Callable[[], list[Result]]]] = [
+            ([query], partial(self._answers, query, window)) for query in queries if query.users is None
+        ]
+        for count, same in self._counts(queries, window).items():
+            asked.append((same, partial(self._users, count, same)))
+        futures, leave = in_daemons([job for _, job in asked], workers=self._workers, name="sql")
+        results: dict[int, Result] = {}
         unavailable: list[SourceUnavailable] = []
         try:
-            for query, future in zip(queries, futures, strict=True):
+            for (group, _), future in zip(asked, futures, strict=True):
                 try:
-                    results.append(future.result(timeout=max(until - time.monotonic(), 0.0)))
+                    found = future.result(timeout=max(until - time.monotonic(), 0.0))
                 except TimeoutError:
                     unavailable.append(SourceUnavailable(f"{self.url}: no answer within {self._timeout:g} s"))
-                    results.append(self._failed(query, unavailable[-1]))
+                    found = [self._failed(query, unavailable[-1]) for query in group]
                 except SourceError as error:
                     unavailable += [error] if isinstance(error, SourceUnavailable) else []
-                    results.append(self._failed(query, error))
+                    found = [self._failed(query, error) for query in group]
+                results |= zip(map(id, group), found, strict=True)
         finally:
             leave()
-        if len(unavailable) == len(queries):
+        if len(unavailable) == len(asked):
             raise unavailable[0]
-        return results
+        return [results[id(query)] for query in queries]
+
+    def statements(self, queries: Sequence[Query], window: Window) -> list[str]:
+        """What `fetch` would send, as the database reads it.
+
+        Raises:
+            SourceError: A query cannot be sent, or the database cannot be asked what its times are like.
+        """
+        texts = [self._database.text_of(_prepared(*_bound(query, window))) for query in queries if query.users is None]
+        for count, same in self._counts(queries, window).items():
+            texts.append(self._database.text_of(self._statement(count, [query.users for query in same])[0]))
+        return list(dict.fromkeys(texts))
 
     def _failed(self, query: Query, error: SourceError) -> Result:
         return Result(
@@ -179,128 +249,125 @@ class SqlSource:
     def _provenance(self, query: Query) -> str:
         return f"{' '.join((query.template or query.expression).split())} at {self.url}"
 
+    # --- users ---
+
+    def _counts(self, queries: Sequence[Query], window: Window) -> dict[_Count, list[Query]]:
+        """Queries by user, of which each group is one statement."""
+        labels: dict[Side, dict[str, str]] = {query.side: dict(query.labels) for query in queries}
+        found: dict[_Count, list[Query]] = {}
+        for query in queries:
+            if query.users is None:
+                continue
+            asked, since, until = span_of(query, window)
+            until = min(until, nanoseconds(self._clock() - self._delay))
+            past = None if asked.past is None else (nanoseconds(asked.past.start), nanoseconds(asked.past.end))
+            names = tuple(self._called(side, labels.get(side, {})) for side in Side)
+            found.setdefault(_Count(min(since, until), until, past, names), []).append(query)
+        return found
+
+    def _called(self, side: Side, labels: Mapping[str, str]) -> str:
+        """How a side is called in the table: as its label of the column's name says, or by its name here."""
+        given = self._activity
+        column = None if given is None else given.assignments.side if given.assignments is not None else given.side
+        return labels.get(column or "", side.value)
+
+    def _users(self, count: _Count, queries: Sequence[Query]) -> list[Result]:
+        key = count._replace(until=0)
+        with self._lock:
+            if len(self._counted) > _MOST_COUNTS:
+                self._counted.clear()  # of weights before
+            known = self._counted.setdefault(key, {})
+        every = self._every // timedelta(microseconds=1) * 1000
+        names = {query.metric: _text(query.users) for query in queries}
+        fresh = all(
+            (last := known.get(metric)) is not None and last.asked == text and 0 <= count.until - last.until < every
+            for metric, text in names.items()
+        )
+        if not fresh:
+            metrics = list({query.metric: query.users for query in queries}.items())
+            select, moments_of = self._statement(count, [users for _, users in metrics])
+            found = moments_of(self._database.rows(select, _MOST_ROWS)[1])
+            for (metric, users), moments in zip(metrics, found, strict=True):
+                known[metric] = _Last(_text(users), count.until, moments)
+        return [
+            Result(
+                form=Form.MOMENTS,
+                moments=known[query.metric].moments[query.side],
+                provenance=f"users of {self._activity.table if self._activity else ''} at {self.url}",
+            )
+            for query in queries
+        ]
+
+    def _statement(
+        self, count: _Count, metrics: Sequence[PerUser | None]
+    ) -> tuple[Any, Callable[[Sequence[Sequence[Any]]], list[dict[Side, UserMoments]]]]:
+        """What counts the users, and what reads its rows."""
+        activity = self._activity
+        if activity is None:
+            raise QueryError("a metric by user needs the `table` of the source (and its user, timestamp, side)")
+        if len(set(count.sides)) == 1:
+            raise QueryError(f"both sides are called {count.sides[0]!r} in the table; give each its own label")
+        time_of = partial(self._database.time, column=activity.timestamp)
+        example = self._example(activity)
+
+        def comparable(moment: int) -> object:
+            return self._database.comparable(moment, example, activity.timestamp)
+
+        third = (count.until - count.since) // 3
+        span = Span(
+            since=comparable(count.since),
+            until=comparable(count.until),
+            early=comparable(count.since + third),
+            late=comparable(count.until - third),
+            past=None if count.past is None else (comparable(count.past[0]), comparable(count.past[1])),
+        )
+        asked = [one for one in metrics if one is not None]
+        select = statement(
+            activity, asked, span, dict(zip(Side, count.sides, strict=True)), dialect=self._database.dialect
+        )
+        return select, partial(to_moments, metrics=len(asked), since=count.since, until=count.until, moment=time_of)
+
+    def _example(self, activity: Activity) -> object:
+        """A time of the table, which tells how times are to be compared with it."""
+        table = table_of(activity.table, activity.timestamp)
+        column = table.c[activity.timestamp]
+        _, rows = self._database.rows(sqlalchemy.select(column).where(column.is_not(None)).limit(1), 1)
+        if not rows:
+            raise QueryError(f"the table {activity.table} has no row with a {activity.timestamp}")
+        return rows[0][0]
+
+    # --- queries ---
+
+    def _answers(self, query: Query, window: Window) -> list[Result]:
+        """The answer for as much of the window as is loaded, and may be asked now."""
+        known = self._clock() - self._delay
+        if known >= window.end and not self._every:
+            return [self._answer(query, window)]
+        key = (query.metric, query.part, query.side)
+        until = window.start + (min(known, window.end) - window.start) // query.step * query.step
+        last = self._read.get(key)
+        if last is not None and last[0].start <= window.start <= last[0].end and until - last[0].end < self._every:
+            # since the last time too little time has passed to ask again
+            if last[0].start == window.start:
+                return [last[1]]
+            until = window.start
+        if until <= window.start:
+            return [Result(form=FORMS[query.reading], known_until=window.start, provenance=self._provenance(query))]
+        part = Window(window.start, until)
+        found = replace(self._answer(query, part), known_until=None if until == window.end else until)
+        self._read[key] = (part, found)
+        return [found]
+
     def _answer(self, query: Query, window: Window) -> Result:
         text, values = _bound(query, window)
-        names, rows = self._rows(text, values, query.max_samples)
-        form = _FORMS[query.reading]
-        column = _column(names, query.part)
-        place = names.index("time")
-        labels = [at for at, name in enumerate(names) if at not in (place, column)]
-        found: dict[tuple[str, ...], list[tuple[int, float]]] = {}
+        names, rows = self._database.rows(_prepared(text, values), query.max_samples)
+        column, place = _column(names, query.part), names.index("time")
+        labels = [at for at in range(len(names)) if at not in (place, column)]
+        found: dict[Labels, list[tuple[int, float]]] = {}
         for row in rows:
-            key = tuple("" if row[at] is None else str(row[at]) for at in labels)
-            found.setdefault(key, []).append((self._time(row[place]), _value(row[column], names[column])))
-        moved = self._moved(found, query, form)
-        start, end = nanoseconds(window.start), nanoseconds(window.end)
-        series, outside = [], 0
-        for key in sorted(moved):
-            points = sorted(moved[key])
-            inside = [point for point in points if start < point[0] <= end]
-            outside += sum(not start <= at <= end for at, _ in points)  # one at the start is of the interval before
-            if inside:
-                one = Series(
-                    timestamps=np.array([at for at, _ in inside], dtype=np.int64),
-                    values=np.array([value for _, value in inside]),
-                    labels={names[at]: part for at, part in zip(labels, key, strict=True)},
-                )
-                series.append(_checked(one, form, query))
-        if form is Form.COUNTS and query.part == "events" and len(series) == 1:
-            series = [_with_zeros(series[0], window.edges(query.step))]
-        warnings = (f"{outside} rows of {query.part} lie outside of the window and are left out",) if outside else ()
-        return Result(
-            series=tuple(series),
-            form=form,
-            warnings=warnings,
-            complete=not outside,  # whatever moved them there may have moved others away
-            provenance=self._provenance(query),
-        )
-
-    def _rows(self, text: str, values: Mapping[str, object], most: int) -> tuple[list[str], list[Sequence[Any]]]:
-        """Names of the columns, in lower case, and the rows."""
-        statement = sqlalchemy.text(text).bindparams(
-            *(
-                sqlalchemy.bindparam(name, value, sqlalchemy.DateTime(timezone=True))
-                if isinstance(value, datetime)
-                else sqlalchemy.bindparam(name, value)
-                for name, value in values.items()
-            )
-        )
-        try:
-            with self._engine.connect() as connection, _given_back(connection):
-                for guard in _READ_ONLY.get(self._engine.dialect.name, ()):
-                    milliseconds = max(round(1000 * self._timeout), 1)
-                    connection.exec_driver_sql(guard.format(ms=milliseconds, seconds=self._timeout))
-                answer = connection.execute(statement)
-                if not answer.returns_rows:
-                    raise QueryError("the statement gives no rows; write a SELECT")
-                names = [str(name).lower() for name in answer.keys()]  # noqa: SIM118  (no mapping)
-                rows = answer.fetchmany(most + 1)
-        except (OperationalError, InterfaceError) as error:
-            if isinstance(error, OperationalError) and not error.connection_invalidated and _is_of_the_statement(error):
-                raise QueryError(self._said(error)) from None
-            raise SourceUnavailable(f"{self.url}: {self._said(error)}") from None
-        except (DBAPIError, SQLAlchemyError) as error:
-            raise QueryError(self._said(error)) from None
-        if len(rows) > most:
-            raise QueryError(f"the statement gives more than max_samples = {most:,} rows; count them in the database")
-        return names, [tuple(row) for row in rows]
-
-    def _said(self, error: Exception) -> str:
-        """What the database said, without the password and in one line."""
-        text = " ".join(printable(str(getattr(error, "orig", None) or error)).split())[:_LONGEST_TEXT]
-        password = self._engine.url.password
-        return text.replace(str(password), "***") if password else text
-
-    def _time(self, value: object) -> int:
-        if isinstance(value, str):
-            try:
-                value = datetime.fromisoformat(value)
-            except ValueError:
-                raise QueryError(f"column `time` has {value!r}, which is no time") from None
-        if isinstance(value, datetime):
-            if value.tzinfo is None:
-                if self._zone is None:
-                    raise QueryError(
-                        f"column `time` has {value}, which has no time zone; select one with a zone, or set `timezone` "
-                        "of the source"
-                    )
-                value = value.replace(tzinfo=self._zone)
-            return nanoseconds(value.astimezone(UTC))
-        try:
-            seconds = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            raise QueryError(f"column `time` has {value!r}, which is no time") from None
-        if isinstance(value, bool) or not abs(seconds) < _LATEST:
-            raise QueryError(
-                f"column `time` has {value!r}, which is no seconds since 1970; divide milliseconds by 1000"
-            )
-        return round(seconds * 1e6) * 1000
-
-    def _moved(
-        self, found: dict[tuple[str, ...], list[tuple[int, float]]], query: Query, form: Form
-    ) -> dict[tuple[str, ...], list[tuple[int, float]]]:
-        """Each row at the end of the bucket that it counts, in which it belongs."""
-        step = query.step // timedelta(microseconds=1) * 1000
-        times = [at for points in found.values() for at, _ in points]
-        if form is Form.COUNTS and self._time_is is None and times and all(at % step == 0 for at in times):
-            raise QueryError(
-                "all times lie on the grid: does `time` name the start of the bucket that a row counts (as of "
-                "date_trunc), or its end? Set `time_is: bucket_start`, `bucket_end` or `moment` of the source"
-            )
-        if self._time_is != "bucket_start" or form is not Form.COUNTS:
-            return found
-        return {key: [(at + step, value) for at, value in points] for key, points in found.items()}
-
-
-@contextmanager
-def _given_back(connection: sqlalchemy.Connection) -> Iterator[None]:
-    """Nothing stays as it was set: the connection may be one of somebody else's engine."""
-    try:
-        yield
-    finally:
-        connection.rollback()
-        if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql("PRAGMA query_only = OFF")
+            key = tuple((names[at], "" if row[at] is None else str(row[at])) for at in labels)
+            found.setdefault(key, []).append((self._database.time(row[place]), _value(row[column], names[column])))
+        return to_result(found, query, window, time_is=self._time_is, provenance=self._provenance(query))
 
 
 def _bound(query: Query, window: Window) -> tuple[str, dict[str, object]]:
@@ -333,6 +400,25 @@ def _bound(query: Query, window: Window) -> tuple[str, dict[str, object]]:
     return text, {name: known[name] for name in asked}
 
 
+def _prepared(text: str, values: Mapping[str, object]) -> sqlalchemy.TextClause:
+    """The statement with its values beside it."""
+    return sqlalchemy.text(text).bindparams(
+        *(
+            sqlalchemy.bindparam(name, value, sqlalchemy.DateTime(timezone=True))
+            if isinstance(value, datetime)
+            else sqlalchemy.bindparam(name, value)
+            for name, value in values.items()
+        )
+    )
+
+
+def _text(asked: PerUser | None) -> PerUser:
+    """What is asked, without the time."""
+    if asked is None:
+        raise QueryError("the query asks nothing of users")
+    return replace(asked, since=None, past=None)
+
+
 def _column(names: Sequence[str], part: str) -> int:
     """Which column answers a part."""
     if "time" not in names:
@@ -355,50 +441,3 @@ def _value(value: object, name: str) -> float:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise QueryError(f"column {name!r} has {value!r}, which is no number") from None
-
-
-def _checked(one: Series, form: Form, query: Query) -> Series:
-    if form is not Form.SAMPLES and (np.diff(one.timestamps) == 0).any():
-        if form is Form.COUNTS:  # rows of single events
-            at, place = np.unique(one.timestamps, return_inverse=True)
-            sums = np.bincount(place, weights=one.values).astype(np.float64)
-            one = Series(timestamps=at, values=sums, labels=one.labels)
-        else:
-            when = np.datetime64(int(one.timestamps[1:][np.diff(one.timestamps) == 0][0]), "ns")
-            raise QueryError(f"two rows of {query.part} have the time {when}Z; aggregate them, or select a label, too")
-    if form is Form.COUNTS and looks_cumulative(one.values[np.isfinite(one.values)]):
-        raise QueryError(
-            CUMULATIVE.format(name=repr(query.part)).replace(
-                "name it among `counters:` of the source", "count what is new of each row"
-            )
-        )
-    return one
-
-
-def _with_zeros(one: Series, edges: Int) -> Series:
-    """The database has answered: an interval without a row of events had none; without any row it may be a typo."""
-    seen = np.searchsorted(edges, one.timestamps, side="left")
-    empty = np.setdiff1d(np.arange(1, edges.size), seen)
-    times = np.concatenate([one.timestamps, edges[empty]])
-    order = np.argsort(times, kind="stable")
-    values = np.concatenate([one.values, np.zeros(empty.size)])
-    return Series(timestamps=times[order], values=values[order], labels=one.labels)
-
-
-def _is_of_the_statement(error: OperationalError) -> bool:
-    """SQLite and MySQL call an unknown table an operational error, too."""
-    text = str(error.orig).lower()
-    return any(
-        one in text
-        for one in (
-            "no such table",
-            "no such column",
-            "no such function",
-            "syntax",
-            "unknown column",
-            "doesn't exist",
-            "readonly",
-            "read only",
-            "read-only",
-        )
-    )

@@ -1,14 +1,8 @@
 """The SQL source: the conformance kit, a real PostgreSQL, and what goes wrong in statements and answers."""
 
 import contextlib
-import os
-import shutil
-import signal
-import socket
-import subprocess
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,6 +16,7 @@ from canary_judge.series import Form, Query, Reading
 from canary_judge.sources import FrameSource, from_config
 from canary_judge.sources.sql import SqlSource
 from canary_judge.testing.sources import check_that_counters_are_raw_and_carry_their_base, source_checks
+from tests.databases import running_postgres
 
 START, STEP = datetime(2026, 1, 1, 12, tzinfo=UTC), timedelta(minutes=1)
 WINDOW = Window(START, START + 30 * STEP)
@@ -312,48 +307,8 @@ def test_a_password_is_never_shown(monkeypatch):
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory):
-    """Address of a server of our own, on the loopback."""
-    psycopg = pytest.importorskip("psycopg", reason="pip install 'psycopg[binary]'")
-    paths = os.pathsep.join([os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
-    programs = {name: shutil.which(name, path=paths) for name in ("initdb", "postgres")}
-    if not all(programs.values()):
-        pytest.skip("no PostgreSQL server here")
-    folder = tmp_path_factory.mktemp("pg")
-    user = None
-    if os.getuid() == 0:  # it refuses to run as root
-        user = "nobody"
-        shutil.chown(folder, user)
-        for parent in folder.parents:
-            with contextlib.suppress(OSError):
-                parent.chmod(parent.stat().st_mode | 0o055)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    data = folder / "data"
-    made = subprocess.run(
-        [programs["initdb"], "-D", data, "-U", "me", "--auth=trust", "-E", "UTF8"],
-        user=user,
-        cwd=folder,
-        capture_output=True,
-        check=False,
-    )
-    if made.returncode:
-        pytest.skip(f"initdb: {made.stderr[-200:]!r}")
-    command = [programs["postgres"], "-D", data, "-p", str(port), "-k", str(folder), "-c", "listen_addresses=127.0.0.1"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, user=user, cwd=folder, stdout=log, stderr=log)
-    try:
-        for _ in range(100):
-            with contextlib.suppress(psycopg.OperationalError):
-                psycopg.connect(host="127.0.0.1", port=port, user="me", dbname="postgres").close()
-                break
-            time.sleep(0.1)
-        else:
-            pytest.fail((folder / "log").read_text()[-500:])
-        yield f"postgresql+psycopg://me@127.0.0.1:{port}/postgres"
-    finally:
-        process.send_signal(signal.SIGINT)  # without waiting for its clients
-        process.wait(20)
+    with running_postgres(tmp_path_factory.mktemp("pg")) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

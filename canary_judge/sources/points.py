@@ -1,0 +1,120 @@
+"""Points as a store has them, put in order: moved to the end of their buckets, cut to the window, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Literal
+
+import numpy as np
+
+from canary_judge.arrays import Int
+from canary_judge.errors import QueryError
+from canary_judge.samples.pace import CUMULATIVE, looks_cumulative
+from canary_judge.series import Form, Query, Reading, Result, Series, Window, nanoseconds
+
+__all__ = ["FORMS", "Labels", "TimeIs", "to_result"]
+
+TimeIs = Literal["moment", "bucket_start", "bucket_end"]
+# Names and values of labels, in the order of the names.
+Labels = tuple[tuple[str, str], ...]
+# What is read of a store that counts what is new in each row.
+FORMS = {
+    Reading.LEVEL: Form.LEVEL,
+    Reading.COUNTS: Form.COUNTS,
+    Reading.SAMPLES: Form.SAMPLES,
+    Reading.HISTOGRAM: Form.SAMPLES,
+}
+
+
+def to_result(
+    found: Mapping[Labels, Sequence[tuple[int, float]]],
+    query: Query,
+    window: Window,
+    *,
+    time_is: TimeIs | None,
+    provenance: str,
+    known_zeros: bool = True,
+) -> Result:
+    """The answer to a query.
+
+    Args:
+        found: Time (nanoseconds since the epoch) and value of each point, by series.
+        query: What was asked.
+        window: Of which points are wanted.
+        time_is: What a time says of a count: its moment, or the start or the end of the bucket that is counted.
+        provenance: As in `Result`.
+        known_zeros: A series of events without a point in an interval had no event there, for the store has answered.
+
+    Raises:
+        QueryError: It is not said what the times are, two points are at one time, or the counts never fall.
+    """
+    form = FORMS[query.reading]
+    moved = _moved(found, query, form, time_is)
+    start, end = nanoseconds(window.start), nanoseconds(window.end)
+    series, outside = [], 0
+    for key in sorted(moved):
+        points = sorted(moved[key])
+        inside = [point for point in points if start < point[0] <= end]
+        outside += sum(not start <= at <= end for at, _ in points)  # one at the start is of the interval before
+        if inside:
+            one = Series(
+                timestamps=np.array([at for at, _ in inside], dtype=np.int64),
+                values=np.array([value for _, value in inside]),
+                labels=dict(key),
+            )
+            series.append(_checked(one, form, query))
+    if known_zeros and form is Form.COUNTS and query.part == "events" and len(series) == 1:
+        series = [_with_zeros(series[0], window.edges(query.step))]
+    warnings = (f"{outside} rows of {query.part} lie outside of the window and are left out",) if outside else ()
+    return Result(
+        series=tuple(series),
+        form=form,
+        warnings=warnings,
+        complete=not outside,  # whatever moved them there may have moved others away
+        provenance=provenance,
+    )
+
+
+def _moved(
+    found: Mapping[Labels, Sequence[tuple[int, float]]], query: Query, form: Form, time_is: TimeIs | None
+) -> Mapping[Labels, Sequence[tuple[int, float]]]:
+    """Each point at the end of the bucket that it counts, in which it belongs."""
+    step = query.step // timedelta(microseconds=1) * 1000
+    times = [at for points in found.values() for at, _ in points]
+    if form is Form.COUNTS and time_is is None and times and all(at % step == 0 for at in times):
+        raise QueryError(
+            "all times lie on the grid: does `time` name the start of the bucket that a row counts (as of "
+            "date_trunc), or its end? Set `time_is: bucket_start`, `bucket_end` or `moment` of the source"
+        )
+    if time_is != "bucket_start" or form is not Form.COUNTS:
+        return found
+    return {key: [(at + step, value) for at, value in points] for key, points in found.items()}
+
+
+def _checked(one: Series, form: Form, query: Query) -> Series:
+    if form is not Form.SAMPLES and (np.diff(one.timestamps) == 0).any():
+        if form is Form.COUNTS:  # rows of single events
+            at, place = np.unique(one.timestamps, return_inverse=True)
+            sums = np.bincount(place, weights=one.values).astype(np.float64)
+            one = Series(timestamps=at, values=sums, labels=one.labels)
+        else:
+            when = np.datetime64(int(one.timestamps[1:][np.diff(one.timestamps) == 0][0]), "ns")
+            raise QueryError(f"two rows of {query.part} have the time {when}Z; aggregate them, or select a label, too")
+    if form is Form.COUNTS and looks_cumulative(one.values[np.isfinite(one.values)]):
+        raise QueryError(
+            CUMULATIVE.format(name=repr(query.part)).replace(
+                "name it among `counters:` of the source", "count what is new of each row"
+            )
+        )
+    return one
+
+
+def _with_zeros(one: Series, edges: Int) -> Series:
+    """The store has answered: an interval without a row of events had none; without any row it may be a typo."""
+    seen = np.searchsorted(edges, one.timestamps, side="left")
+    empty = np.setdiff1d(np.arange(1, edges.size), seen)
+    times = np.concatenate([one.timestamps, edges[empty]])
+    order = np.argsort(times, kind="stable")
+    values = np.concatenate([one.values, np.zeros(empty.size)])
+    return Series(timestamps=times[order], values=values[order], labels=one.labels)

@@ -1,0 +1,369 @@
+"""The statement that counts users in a database: one for all metrics, both sides, and all thirds of the time.
+
+Built with SQLAlchemy, so that names are quoted and values are bound as each dialect does it. It needs nothing but sums,
+joins and common table expressions (and a window, where a metric has a cap or sides are in a table of assignments):
+covariances are sums of products of what is centred at the means of a first pass, for not all databases have
+`covar_samp`, and sums of squares cancel.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from typing import Any, NamedTuple
+
+import numpy as np
+import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict, Field
+
+from canary_judge.errors import QueryError
+from canary_judge.moments import Moments, UserMoments
+from canary_judge.results import Side
+from canary_judge.series import PerUser
+
+__all__ = ["Activity", "Assignments", "Span", "statement", "table_of", "to_moments"]
+
+# Written out, so that what is bound are times, sides and caps.
+_ZERO: Any = sa.literal_column("0")
+_ONE: Any = sa.literal_column("1")
+_NOTHING: Any = sa.literal_column("0e0")
+_UNIT: Any = sa.literal_column("1e0")
+_NAME = re.compile(r"[^\W\d]\w*")
+# Written as text, these stand for no user.
+_NOBODY = ("", "0")
+_SIDE = "side"
+_PARTS = ("whole", "early", "late")
+_TOTALS = ("x", "y", "x0", "y0")
+_PAIRS = list(combinations_with_replacement(range(4), 2))
+# Bound values of these databases must not be compared with casts that they do not have.
+_NO_CAST = ("mysql", "mariadb")
+
+
+class Assignments(BaseModel):
+    """A table that says since when each user is on which side."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    table: str = Field(min_length=1)
+    user: str = Field(min_length=1)
+    side: str = Field(min_length=1)
+    timestamp: str = Field(min_length=1)
+
+
+class Activity(BaseModel):
+    """A table of what users did, one row each time; and where their side is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    table: str = Field(min_length=1)
+    user: str = Field(min_length=1)
+    timestamp: str = Field(min_length=1)
+    side: str | None = None
+    assignments: Assignments | None = None
+
+
+class Span(NamedTuple):
+    """The time in which users are counted, and the time before the run, as the database compares its times.
+
+    Attributes:
+        since: Start, not part of it.
+        until: Its end.
+        early: End of its first third.
+        late: Start of its last third.
+        past: Start and end of the time before; None: it is not asked.
+    """
+
+    since: Any
+    until: Any
+    early: Any
+    late: Any
+    past: tuple[Any, Any] | None
+
+
+def statement(
+    activity: Activity, metrics: Sequence[PerUser], span: Span, sides: Mapping[Side, str], *, dialect: str
+) -> sa.CompoundSelect[Any]:
+    """What counts the users; its rows are read by `to_moments`.
+
+    Args:
+        activity: The tables.
+        metrics: What is added up of each user; their `since` and `past` are in the span.
+        span: The time.
+        sides: How each side is called in the table.
+        dialect: Of the database.
+
+    Raises:
+        QueryError: A numerator or denominator has a `${label}`, which would have to become text of the statement.
+    """
+    return _Statement(activity, metrics, span, sides, dialect).whole()
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    activity: Activity
+    metrics: Sequence[PerUser]
+    span: Span
+    sides: Mapping[Side, str]
+    dialect: str
+
+    def whole(self) -> sa.CompoundSelect[Any]:
+        users, past = self._users(), self._past()
+        selects = [self._moments(users, past, part) for part in _PARTS]
+        return sa.union_all(*selects, *(self._facts(users, side) for side in Side))
+
+    # --- rows ---
+
+    def _columns(self) -> list[str]:
+        given = [self.activity.user, self.activity.timestamp, self.activity.side or _SIDE]
+        texts = [text for one in self.metrics for text in (one.numerator, one.denominator) if text is not None]
+        return [*given, *(text for text in texts if _NAME.fullmatch(text))]
+
+    def _rows(self, start: Any, end: Any, name: str, *, with_side: bool) -> sa.CTE:
+        """Rows of a span: u, t, their side s, and x1, y1, x2, ... of each metric."""
+        table = table_of(self.activity.table, *self._columns())
+        user, time = table.c[self.activity.user], table.c[self.activity.timestamp]
+        columns: list[Any] = [user.label("u"), time.label("t")]
+        source: Any = table
+        where = [time > start, time <= end]
+        if with_side:
+            side, joined, source = self._side(table, user, time, end)
+            columns.append(sa.case((side == self.sides[Side.CANARY], _ONE), else_=_ZERO).label("s"))
+            where += [side.in_(list(self.sides.values())), *joined]
+        for number, metric in enumerate(self.metrics):
+            columns.append(self._added(table, metric.numerator).label(f"x{number}"))
+            if metric.denominator is not None:
+                columns.append(self._added(table, metric.denominator).label(f"y{number}"))
+        rows = sa.select(*columns).select_from(source).where(*where).cte(name)
+        return self._capped(rows, name) if any(self._runs(metric) for metric in self.metrics) else rows
+
+    @staticmethod
+    def _runs(metric: PerUser) -> bool:
+        """Whether what follows the cap-th unit is left out."""
+        return metric.cap is not None and metric.denominator is not None
+
+    def _side(self, table: sa.TableClause, user: Any, time: Any, end: Any) -> tuple[Any, list[Any], Any]:
+        """The side of a row, what joins it, and what is selected from."""
+        given = self.activity.assignments
+        if given is None:
+            return table.c[self.activity.side or _SIDE], [], table
+        assigned = table_of(given.table, given.user, given.side, given.timestamp)
+        who, since = assigned.c[given.user], assigned.c[given.timestamp]
+        ranges = (
+            sa.select(
+                who.label("u"),
+                assigned.c[given.side].label("side"),
+                since.label("since"),
+                sa.func.lead(since).over(partition_by=who, order_by=since).label("until"),
+            )
+            .where(since <= end)
+            .cte("ranges")
+        )
+        valid = [time >= ranges.c.since, sa.or_(ranges.c.until.is_(None), time < ranges.c.until)]
+        return ranges.c.side, valid, table.join(ranges, user == ranges.c.u)
+
+    def _added(self, table: sa.TableClause, text: str) -> Any:
+        """A column, or an expression of columns, as a float; nothing counts as 0."""
+        if "${" in text:
+            raise QueryError(f"{text!r} has a label; of a metric by user only the side tells the versions apart")
+        known = table.c[text] if _NAME.fullmatch(text) else sa.literal_column(f"({text})")
+        real = known * _UNIT if self.dialect in _NO_CAST else sa.cast(known, sa.Double)
+        return sa.func.coalesce(real, _NOTHING)
+
+    def _capped(self, rows: sa.CTE, name: str) -> sa.CTE:
+        """The same without what follows the cap-th unit of a user's denominator."""
+        running = [
+            sa.func.sum(rows.c[f"y{number}"]).over(partition_by=rows.c.u, order_by=rows.c.t).label(f"r{number}")
+            for number, metric in enumerate(self.metrics)
+            if self._runs(metric)
+        ]
+        counted = sa.select(*rows.c, *running).cte(f"{name}_counted")
+        columns: list[Any] = []
+        for column in counted.c:
+            number = column.name[1:]
+            if column.name[0] in "xy" and number.isdigit() and self._runs(metric := self.metrics[int(number)]):
+                within = counted.c[f"r{number}"] <= float(metric.cap or 0.0)
+                columns.append(sa.case((within, column), else_=_NOTHING).label(column.name))
+            elif column.name[0] != "r":
+                columns.append(column)
+        return sa.select(*columns).cte(f"{name}_capped")
+
+    # --- users ---
+
+    def _users(self) -> sa.CTE:
+        """One row per user: rows and times on each side, and all totals of the whole time and of its thirds."""
+        rows = self._rows(self.span.since, self.span.until, "activity", with_side=True)
+        canary, time = rows.c.s, rows.c.t
+        inside: dict[str, Any] = {"whole": None, "early": time <= self.span.early, "late": time > self.span.late}
+        columns: list[Any] = [rows.c.u, sa.func.min(canary).label("s"), sa.func.max(canary).label("other")]
+        for side in Side:
+            mine = canary == (_ONE if side is Side.CANARY else _ZERO)
+            columns += [
+                sa.func.sum(sa.case((mine, _ONE), else_=_ZERO)).label(f"rows_{side}"),
+                sa.func.min(sa.case((mine, time))).label(f"first_{side}"),
+                sa.func.max(sa.case((mine, time))).label(f"last_{side}"),
+            ]
+        for part, condition in inside.items():
+            if condition is not None:
+                columns.append(sa.func.max(sa.case((condition, _ONE), else_=_ZERO)).label(f"in_{part}"))
+            for number, metric in enumerate(self.metrics):
+                for total in ("x", "y") if metric.denominator is not None else ("x",):
+                    value: Any = rows.c[f"{total}{number}"]
+                    if condition is not None:
+                        value = sa.case((condition, value), else_=_NOTHING)
+                    columns.append(self._total(sa.func.sum(value), metric).label(f"{part}_{total}{number}"))
+        return self._kept(sa.select(*columns).group_by(rows.c.u), "users")
+
+    def _past(self) -> sa.CTE | None:
+        """One row per user: the totals before the run."""
+        if self.span.past is None:
+            return None
+        rows = self._rows(*self.span.past, "history", with_side=False)
+        columns: list[Any] = [rows.c.u]
+        for number, metric in enumerate(self.metrics):
+            columns.append(self._total(sa.func.sum(rows.c[f"x{number}"]), metric).label(f"x{number}"))
+            if metric.denominator is not None:
+                columns.append(sa.func.sum(rows.c[f"y{number}"]).label(f"y{number}"))
+        return self._kept(sa.select(*columns).group_by(rows.c.u), "past")
+
+    @staticmethod
+    def _total(total: Any, metric: PerUser) -> Any:
+        if metric.cap is None or metric.denominator is not None:
+            return total
+        return sa.case((total > float(metric.cap), float(metric.cap)), else_=total)
+
+    def _kept(self, select: sa.Select[Any], name: str) -> sa.CTE:
+        """It is read several times, and is to be computed once."""
+        cte = select.cte(name)
+        return cte.prefix_with("MATERIALIZED") if self.dialect in ("postgresql", "sqlite", "duckdb") else cte
+
+    @staticmethod
+    def _nobody(user: Any) -> Any:
+        return sa.or_(user.is_(None), sa.cast(user, sa.String(64)).in_(_NOBODY))
+
+    # --- what is told of them ---
+
+    def _moments(self, users: sa.CTE, past: sa.CTE | None, part: str) -> sa.Select[Any]:
+        """Of each side and metric: means, and covariances of what is centred at them."""
+        columns: list[Any] = [users.c.s.label("s")]
+        for number, metric in enumerate(self.metrics):
+            columns += [value.label(f"{name}{number}") for name, value in self._four(users, past, part, number, metric)]
+        source: Any = users
+        if past is not None:
+            source = users.outerjoin(past, users.c.u == past.c.u)
+        where = [users.c.s == users.c.other, sa.not_(self._nobody(users.c.u))]
+        if part != "whole":
+            where.append(users.c[f"in_{part}"] == _ONE)
+        totals = sa.select(*columns).select_from(source).where(*where).cte(f"totals_{part}")
+        names = [f"{total}{number}" for number in range(len(self.metrics)) for total in _TOTALS]
+        means = (
+            sa.select(
+                totals.c.s,
+                sa.func.count().label("users"),
+                *(sa.func.avg(totals.c[name]).label(f"m_{name}") for name in names),
+            )
+            .group_by(totals.c.s)
+            .cte(f"means_{part}")
+        )
+        found: list[Any] = []
+        for number, metric in enumerate(self.metrics):
+            found += [sa.func.max(means.c[f"m_{total}{number}"]).label(f"m_{total}{number}") for total in _TOTALS]
+            off = [totals.c[f"{total}{number}"] - means.c[f"m_{total}{number}"] for total in _TOTALS]
+            found += [sa.func.sum(off[a] * off[b]).label(f"c_{a}{b}_{number}") for a, b in _PAIRS]
+            size = sa.func.abs(totals.c[f"{'x' if metric.denominator is None else 'y'}{number}"])
+            found += [sa.func.max(size).label(f"largest{number}"), sa.func.sum(size).label(f"all{number}")]
+        return (
+            sa.select(
+                sa.literal_column(f"'{part}'").label("part"),
+                totals.c.s.label("side"),
+                sa.func.max(means.c.users).label("users"),
+                _ZERO.label("named"),
+                _ZERO.label("anonymous"),
+                sa.func.max(sa.case((totals.c.s < _ZERO, sa.literal(self.span.until)))).label("latest"),
+                *found,
+            )
+            .select_from(totals.join(means, totals.c.s == means.c.s))
+            .group_by(totals.c.s)
+        )
+
+    def _four(
+        self, users: sa.CTE, past: sa.CTE | None, part: str, number: int, metric: PerUser
+    ) -> list[tuple[str, Any]]:
+        alone = metric.denominator is None
+        before = {
+            "x0": _NOTHING if past is None else sa.func.coalesce(past.c[f"x{number}"], _NOTHING),
+            "y0": _UNIT if alone else _NOTHING if past is None else sa.func.coalesce(past.c[f"y{number}"], _NOTHING),
+        }
+        return [
+            ("x", users.c[f"{part}_x{number}"]),
+            ("y", _UNIT if alone else users.c[f"{part}_y{number}"]),
+            *before.items(),
+        ]
+
+    def _facts(self, users: sa.CTE, side: Side) -> sa.Select[Any]:
+        """Strays that were on this side first, rows, and the newest one."""
+        mine, other = (f"first_{one}" for one in (side, Side.BASELINE if side is Side.CANARY else Side.CANARY))
+        # at the same time on both: on the baseline
+        first = users.c[mine] <= users.c[other] if side is Side.BASELINE else users.c[mine] < users.c[other]
+        nobody, rows = self._nobody(users.c.u), users.c[f"rows_{side}"]
+        stray = sa.and_(users.c.s != users.c.other, first, sa.not_(nobody))
+        nothing = sa.case((users.c.s < _ZERO, _NOTHING))
+        count = len(self.metrics) * (len(_TOTALS) + len(_PAIRS) + 2)
+        return sa.select(
+            sa.literal_column("'rows'").label("part"),
+            (_ONE if side is Side.CANARY else _ZERO).label("side"),
+            sa.func.coalesce(sa.func.sum(sa.case((stray, _ONE), else_=_ZERO)), _ZERO).label("users"),
+            sa.func.coalesce(sa.func.sum(sa.case((nobody, _ZERO), else_=rows)), _ZERO).label("named"),
+            sa.func.coalesce(sa.func.sum(sa.case((nobody, rows), else_=_ZERO)), _ZERO).label("anonymous"),
+            sa.func.max(users.c[f"last_{side}"]).label("latest"),
+            *(sa.func.max(nothing).label(f"nothing{place}") for place in range(count)),
+        )
+
+
+def to_moments(
+    rows: Sequence[Sequence[Any]], metrics: int, *, since: int, until: int, moment: Callable[[Any], int]
+) -> list[dict[Side, UserMoments]]:
+    """What the rows of the statement say, metric by metric.
+
+    Args:
+        rows: As the database gave them.
+        metrics: How many there are.
+        since: Start of the time, in nanoseconds.
+        until: Its end.
+        moment: Reads a time of the database.
+
+    Raises:
+        QueryError: A time is none.
+    """
+    found: list[dict[Side, dict[str, Any]]] = [
+        {side: {part: Moments() for part in _PARTS} for side in Side} for _ in range(metrics)
+    ]
+    width = len(_TOTALS) + len(_PAIRS) + 2
+    for part, place, users, named, anonymous, latest, *numbers in rows:
+        side = Side.CANARY if int(place) else Side.BASELINE
+        for number in range(metrics):
+            known = found[number][side]
+            if part == "rows":
+                known |= {"strays": int(users), "rows": int(named), "anonymous": int(anonymous)}
+                known["latest"] = None if latest is None else moment(latest)
+            else:
+                known[str(part)] = _read(int(users), numbers[number * width : (number + 1) * width])
+    return [{side: UserMoments(**known, since=since, until=until) for side, known in one.items()} for one in found]
+
+
+def _read(users: int, numbers: Sequence[Any]) -> Moments:
+    values = [float("nan") if one is None else float(one) for one in numbers]
+    covariance = np.zeros((4, 4))
+    for (a, b), value in zip(_PAIRS, values[4:-2], strict=True):
+        covariance[a, b] = covariance[b, a] = value / (users - 1) if users > 1 else 0.0
+    largest, whole = values[-2:]
+    return Moments(
+        users=users, mean=np.array(values[:4]), covariance=covariance, largest_share=largest / whole if whole else 0.0
+    )
+
+
+def table_of(name: str, *columns: str) -> sa.TableClause:
+    """A table with these columns; its schema stands in front of it, with a dot."""
+    schema, _, table = name.rpartition(".")
+    return sa.table(table, *(sa.column(column) for column in dict.fromkeys(columns)), schema=schema or None)

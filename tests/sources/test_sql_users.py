@@ -1,0 +1,487 @@
+"""Users counted by databases: the same numbers as from rows, on real servers, and what may go wrong."""
+
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from canary_judge import JudgeConfig, Monitor, Window, judge
+from canary_judge.errors import ConfigError, DataError, SourceUnavailable
+from canary_judge.results import Outcome, Side, Verdict
+from canary_judge.series import PerUser, Query, Reading
+from canary_judge.sources import FrameSource, from_config
+from canary_judge.sources.sql import SqlSource
+from canary_judge.sources.sql_users import Activity, Assignments
+from canary_judge.testing import People
+from tests.databases import running_mariadb, running_postgres
+
+START = datetime(2026, 11, 18, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+END = START + 30 * HOUR
+SIDE = Activity(table="events", user="user", timestamp="timestamp", side="side")
+ASSIGNED = Activity(
+    table="events",
+    user="user",
+    timestamp="timestamp",
+    assignments=Assignments(table="exposures", user="user", side="variant", timestamp="since"),
+)
+ASKED = {
+    "clicks": PerUser(numerator="clicks", denominator="impressions"),
+    "capped": PerUser(numerator="clicks", denominator="impressions", cap=30),
+    "minutes": PerUser(numerator="minutes"),
+    "capped minutes": PerUser(numerator="minutes", cap=12),
+    "stars": PerUser(numerator="rating", denominator="ratings"),
+}
+
+
+WEEK_BEFORE = Window(START - timedelta(days=7), START)
+SPAN = Window(START, END)
+
+
+def queries(since=START + 6 * HOUR, past=WEEK_BEFORE, asked=ASKED, labels=None):
+    return [
+        Query(
+            metric=name,
+            part="users",
+            side=side,
+            reading=Reading.USERS,
+            expression=one.numerator,
+            step=HOUR,
+            labels=tuple((labels or {}).get(side, {}).items()),
+            users=PerUser(numerator=one.numerator, denominator=one.denominator, cap=one.cap, since=since, past=past),
+        )
+        for name, one in asked.items()
+        for side in Side
+    ]
+
+
+def people() -> pd.DataFrame:
+    frame = People(users=2000, weights=((0.0, 6.0),), bots=0.001, leak=0.02).draw(7).frame(START)
+    frame.loc[frame.index[::50], "user"] = 0
+    return frame
+
+
+@pytest.fixture(scope="module")
+def frame():
+    return people()
+
+
+def exposures(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row whenever a user is on another side than before."""
+    run = frame[frame.timestamp > START]
+    moved = run.groupby("user").side.transform(lambda side: side != side.shift())
+    return pd.DataFrame({"user": run.user, "variant": run.side, "since": run.timestamp})[moved.to_numpy()]
+
+
+def same(one, two):
+    """Two answers, number by number."""
+    for a, b in zip(one, two, strict=True):
+        assert a.error is None, a.error
+        assert b.error is None, b.error
+        for part in ("whole", "early", "late"):
+            x, y = getattr(a.moments, part), getattr(b.moments, part)
+            assert x.users == y.users
+            np.testing.assert_allclose(y.mean, x.mean, rtol=1e-10)
+            np.testing.assert_allclose(y.covariance, x.covariance, rtol=1e-10, atol=1e-10 * np.abs(x.covariance).max())
+            assert y.largest_share == pytest.approx(x.largest_share, rel=1e-10)
+        for name in ("strays", "anonymous", "rows", "latest", "since", "until"):
+            assert getattr(a.moments, name) == getattr(b.moments, name), name
+
+
+def as_seconds(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    return frame.assign(**{name: frame[name].dt.as_unit("us").astype("int64") / 1e6 for name in columns})
+
+
+def as_naive(frame: pd.DataFrame, zone: str, *columns: str) -> pd.DataFrame:
+    return frame.assign(**{name: frame[name].dt.tz_convert(zone).dt.tz_localize(None) for name in columns})
+
+
+@contextmanager
+def sqlite(folder, frame):
+    url = f"sqlite:///{folder}/shop.db"
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    as_seconds(frame, "timestamp").to_sql("events", engine, index=False)
+    as_seconds(exposures(frame), "since").to_sql("exposures", engine, index=False)
+    yield url, {}
+
+
+@contextmanager
+def sqlite_with_texts(folder, frame):
+    url = f"sqlite:///{folder}/texts.db"
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    as_naive(frame, "UTC", "timestamp").to_sql("events", engine, index=False)
+    as_naive(exposures(frame), "UTC", "since").to_sql("exposures", engine, index=False)
+    yield url, {"timezone": "UTC"}
+
+
+@contextmanager
+def duckdb(folder, frame):
+    found = pytest.importorskip("duckdb")
+    pytest.importorskip("duckdb_engine")
+    connection = found.connect(f"{folder}/shop.duckdb")
+    connection.register("rows_", frame)
+    connection.register("assigned_", exposures(frame))
+    connection.execute("create table events as select * from rows_")
+    connection.execute("create table exposures as select * from assigned_")
+    connection.close()
+    yield f"duckdb:///{folder}/shop.duckdb", {}
+
+
+@contextmanager
+def duckdb_naive(folder, frame):
+    found = pytest.importorskip("duckdb")
+    pytest.importorskip("duckdb_engine")
+    connection = found.connect(f"{folder}/naive.duckdb")
+    rows = as_naive(frame, "America/New_York", "timestamp")
+    connection.register("rows_", rows)
+    connection.register("assigned_", as_naive(exposures(frame), "America/New_York", "since"))
+    connection.execute("create table events as select * from rows_")
+    connection.execute("create table exposures as select * from assigned_")
+    connection.close()
+    yield f"duckdb:///{folder}/naive.duckdb", {"timezone": "America/New_York"}
+
+
+@contextmanager
+def postgres(folder, frame):
+    with running_postgres(folder) as url:
+        engine = sa.create_engine(url, poolclass=sa.NullPool)
+        frame.to_sql("events", engine, index=False, method="multi", chunksize=5000)
+        exposures(frame).to_sql("exposures", engine, index=False, method="multi", chunksize=5000)
+        yield url, {}
+
+
+@contextmanager
+def mariadb(folder, frame):
+    with running_mariadb(folder) as url:
+        engine = sa.create_engine(url, poolclass=sa.NullPool)
+        kinds = {"timestamp": sa.dialects.mysql.DATETIME(fsp=6)}
+        as_naive(frame, "UTC", "timestamp").to_sql(
+            "events", engine, index=False, dtype=kinds, method="multi", chunksize=5000
+        )
+        kinds = {"since": sa.dialects.mysql.DATETIME(fsp=6)}
+        as_naive(exposures(frame), "UTC", "since").to_sql("exposures", engine, index=False, dtype=kinds)
+        yield url, {"timezone": "UTC"}
+
+
+STORES = [sqlite, sqlite_with_texts, duckdb, duckdb_naive, postgres, mariadb]
+
+
+@pytest.fixture(scope="module", params=STORES, ids=lambda store: store.__name__)
+def store(request, tmp_path_factory, frame):
+    with request.param(tmp_path_factory.mktemp("store"), frame) as found:
+        yield found
+
+
+def test_a_database_counts_as_rows_are_counted(store, frame):
+    url, options = store
+    window = Window(START, END)
+    for asked in (queries(), queries(past=None), queries(since=None)):
+        same(FrameSource(frame).fetch(asked, window), SqlSource(url, activity=SIDE, **options).fetch(asked, window))
+
+
+def test_a_table_of_assignments_says_the_same(store, frame):
+    url, options = store
+    window, asked = Window(START, END), queries(since=START)
+    one = FrameSource(frame[frame.user != 0]).fetch(asked, window)
+    two = SqlSource(url, activity=ASSIGNED, **options).fetch(asked, window)
+    for a, b in zip(one, two, strict=True):
+        assert a.moments.whole.users == b.moments.whole.users
+        np.testing.assert_allclose(b.moments.whole.mean, a.moments.whole.mean, rtol=1e-10)
+        np.testing.assert_allclose(b.moments.whole.covariance, a.moments.whole.covariance, rtol=1e-9, atol=1e-9)
+        assert a.moments.strays == b.moments.strays
+
+
+@pytest.fixture
+def shop(tmp_path, frame):
+    with sqlite(tmp_path, frame) as (url, _):
+        yield url
+
+
+def told(source, asked=None, window=SPAN) -> str:
+    return source.fetch(asked or queries(), window)[0].error or ""
+
+
+def test_a_judgement_from_a_config(shop, monkeypatch):
+    monkeypatch.setenv("SHOP", shop)
+    metric = {
+        "name": "clicks",
+        "kind": "ratio",
+        "events": "clicks",
+        "total": "impressions",
+        "unit_of_replication": "user",
+        "harm": "decrease",
+        "margin": "60%",
+        "source": "warehouse",
+    }
+    config = JudgeConfig.from_mapping(
+        {
+            "name": "feed",
+            "interval": "1h",
+            "history": "7d",
+            "metrics": [metric],
+            "sources": {
+                "warehouse": {
+                    "type": "sql",
+                    "url": "${env:SHOP}",
+                    "table": "events",
+                    "user": "user",
+                    "timestamp": "timestamp",
+                    "side": "side",
+                }
+            },
+        }
+    )
+    source = {"warehouse": from_config(config.sources["warehouse"])}
+    found = judge(config, source, Window(START, START + 48 * HOUR))["clicks"]
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert "82 users were seen on the canary" in found.reason
+    assert any("users were seen on both sides and are left out" in text for text in found.warnings)
+
+
+def test_the_side_may_be_a_version(tmp_path, frame):
+    url = f"sqlite:///{tmp_path}/v.db"
+    renamed = (
+        as_seconds(frame, "timestamp")
+        .rename(columns={"side": "release"})
+        .replace({"release": {"baseline": "1.4", "canary": "1.5"}})
+    )
+    renamed.to_sql("events", sa.create_engine(url, poolclass=sa.NullPool), index=False)
+    activity = Activity(table="events", user="user", timestamp="timestamp", side="release")
+    labels = {Side.BASELINE: {"release": "1.4", "pod": "x"}, Side.CANARY: {"release": "1.5"}}
+    same(
+        FrameSource(frame).fetch(queries(), Window(START, END)),
+        SqlSource(url, activity=activity).fetch(queries(labels=labels), Window(START, END)),
+    )
+    alike = {side: {"release": "1.5"} for side in Side}
+    assert "both sides are called '1.5'" in told(SqlSource(url, activity=activity), queries(labels=alike))
+
+
+@pytest.mark.parametrize("value", ["1.5' or '1'='1", 'x"; drop table events; --', "${user}", "a\\'b", ":since"])
+def test_no_value_becomes_a_part_of_the_statement(shop, frame, value):
+    activity = Activity(table="events", user="user", timestamp="timestamp", side="side")
+    labels = {Side.BASELINE: {}, Side.CANARY: {"side": value}}
+    found = SqlSource(shop, activity=activity).fetch(queries(labels=labels), Window(START, END))
+    assert [one.error for one in found] == [None] * len(found)
+    assert found[1].moments.rows == 0
+    assert found[0].moments.rows > 0
+
+
+def test_names_are_quoted(tmp_path, frame):
+    url = f"sqlite:///{tmp_path}/odd.db"
+    odd = as_seconds(frame, "timestamp").rename(columns={"user": "select", "side": "group", "timestamp": "at time"})
+    odd.to_sql('the "events"', sa.create_engine(url, poolclass=sa.NullPool), index=False)
+    activity = Activity(table='the "events"', user="select", timestamp="at time", side="group")
+    same(
+        FrameSource(frame).fetch(queries(), Window(START, END)),
+        SqlSource(url, activity=activity).fetch(queries(), Window(START, END)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"table": "event"}, "no such table"),
+        ({"user": "person"}, "person"),
+        ({"timestamp": "when_"}, "when_"),
+        ({"side": "variant"}, "variant"),
+        ({"timestamp": "side"}, "no time"),
+    ],
+)
+def test_what_is_misspelt_is_an_error_of_the_metric(shop, change, text):
+    source = SqlSource(
+        shop,
+        activity=Activity(**{"table": "events", "user": "user", "timestamp": "timestamp", "side": "side", **change}),
+    )
+    assert text in told(source)
+
+
+def test_columns_that_are_not_there_and_expressions(shop, frame):
+    source = SqlSource(shop, activity=SIDE)
+    assert "klicks" in told(source, queries(asked={"m": PerUser(numerator="klicks")}))
+    assert "has a label" in told(
+        source, queries(asked={"m": PerUser(numerator="case when x = '${version}' then 1 end")})
+    )
+    expression = {"m": PerUser(numerator="case when clicks > 0 then 1 else 0 end", denominator="1")}
+    rows = frame.assign(some=(frame.clicks > 0).astype(float), one=1.0)
+    plain = {"m": PerUser(numerator="some", denominator="one")}
+    same(
+        FrameSource(rows).fetch(queries(asked=plain), Window(START, END)),
+        source.fetch(queries(asked=expression), Window(START, END)),
+    )
+
+
+def test_without_a_table_users_are_nowhere(shop):
+    assert "needs the `table` of the source" in told(SqlSource(shop))
+
+
+def test_times_without_a_zone_need_one_to_be_said(tmp_path, frame):
+    with sqlite_with_texts(tmp_path, frame) as (url, _):
+        assert "no time zone" in told(SqlSource(url, activity=SIDE))
+        assert "no time zone" not in told(SqlSource(url, activity=SIDE, timezone="UTC"))
+    url = f"sqlite:///{tmp_path}/iso.db"
+    frame.head(50).assign(timestamp=[one.isoformat() for one in frame.timestamp.head(50)]).to_sql(
+        "events", sa.create_engine(url), index=False
+    )
+    assert "does not sort by time" in told(SqlSource(url, activity=SIDE))
+    milliseconds = f"sqlite:///{tmp_path}/ms.db"
+    as_seconds(frame.head(50), "timestamp").assign(timestamp=lambda one: 1000 * one.timestamp).to_sql(
+        "events", sa.create_engine(milliseconds), index=False
+    )
+    assert "divide milliseconds by 1000" in told(SqlSource(milliseconds, activity=SIDE))
+
+
+def test_an_empty_table_is_told(tmp_path, frame):
+    url = f"sqlite:///{tmp_path}/none.db"
+    as_seconds(frame.head(0), "timestamp").to_sql("events", sa.create_engine(url), index=False)
+    assert "no row" in told(SqlSource(url, activity=SIDE))
+
+
+def test_a_time_without_rows_has_no_users(shop):
+    found = SqlSource(shop, activity=SIDE).fetch(
+        queries(since=None, past=None), Window(START + 100 * HOUR, START + 101 * HOUR)
+    )
+    assert [one.error for one in found] == [None] * len(found)
+    assert {one.moments.whole.users for one in found} == {0}
+    assert {one.moments.latest for one in found} == {None}
+
+
+class Counting(SqlSource):
+    """Tells how often the database was asked to count users."""
+
+    asked = 0
+
+    def _statement(self, *given):
+        self.asked += 1
+        return super()._statement(*given)
+
+
+def test_a_warehouse_is_asked_once_an_hour_and_not_once_a_look(shop):
+    source = Counting(shop, activity=SIDE, every="1h")
+    found = []
+    for minute in range(0, 180, 10):
+        window = Window(START, START + 24 * HOUR + timedelta(minutes=minute))
+        found.append(source.fetch(queries(), window)[0].moments)
+    assert source.asked == 3
+    assert len({one.until for one in found}) == 3
+    # another weight is another count
+    source.fetch(queries(since=START + 20 * HOUR), window)
+    assert source.asked == 4
+    # and one statement is for all metrics of both sides
+    assert len(queries()) == 10
+
+
+def test_rows_that_may_be_late_are_not_counted_yet(shop, frame):
+    now = START + 30 * HOUR
+    source = SqlSource(shop, activity=SIDE, delay="2h", now=lambda: now)
+    late = source.fetch(queries(), Window(START, now))
+    same(FrameSource(frame).fetch(queries(), Window(START, now - 2 * HOUR)), late)
+    past = SqlSource(shop, activity=SIDE, delay="2h")  # today the rows of then are there
+    same(FrameSource(frame).fetch(queries(), Window(START, now)), past.fetch(queries(), Window(START, now)))
+
+
+ORDERS = "select timestamp as time, clicks as value from events where timestamp > :start_epoch and timestamp <= :end_epoch and side = '${version}'"
+SHOWN = ORDERS.replace("clicks", "impressions")
+
+
+def ordinary() -> JudgeConfig:
+    return JudgeConfig.from_mapping(
+        {
+            "name": "shop",
+            "interval": "1h",
+            "baseline": {"version": "baseline"},
+            "canary": {"version": "canary"},
+            "metrics": [
+                {
+                    "name": "clicks",
+                    "kind": "ratio",
+                    "events": ORDERS,
+                    "total": SHOWN,
+                    "harm": "decrease",
+                    "margin": "50%",
+                }
+            ],
+        }
+    )
+
+
+def test_intervals_that_are_not_loaded_yet_are_no_gaps(shop):
+    clock = [START]
+    source = SqlSource(shop, delay="5h", now=lambda: clock[0])
+    monitor = Monitor(ordinary(), start=START)
+    for hour in range(1, 13):
+        clock[0] = START + hour * HOUR
+        monitor.look(source, clock[0])
+        # it waits for five hours, longer than it waits for points that are late
+        assert monitor.watermark == START + max(hour - 5, 0) * HOUR
+    assert monitor.evidence.streams["clicks"].quality.coverage_canary == 1.0
+    straight = Monitor(ordinary(), start=START)
+    straight.look(SqlSource(shop), START + 7 * HOUR)
+    assert (
+        straight.evidence.streams["clicks"].data.counts.events_canary.sum()
+        == monitor.evidence.streams["clicks"].data.counts.events_canary.sum()
+    )
+
+
+def test_a_finished_window_that_is_not_loaded_whole_is_no_pass(shop):
+    window = Window(START, START + 48 * HOUR)
+    assert judge(ordinary(), SqlSource(shop), window).verdict is Verdict.PASS
+    found = judge(ordinary(), SqlSource(shop, delay="1h", now=lambda: window.end), window)
+    assert found.verdict is Verdict.MARGINAL
+    assert "left data out" in found["clicks"].reason
+
+
+def test_ordinary_queries_keep_to_every_as_well(shop):
+    source, asked = SqlSource(shop, every="3h"), []
+    answer = source._answer
+    source._answer = lambda query, window: asked.append(window.end) or answer(query, window)
+    monitor = Monitor(ordinary(), start=START)
+    for quarter in range(1, 49):
+        monitor.look(source, START + quarter * timedelta(minutes=15))
+    assert len(set(asked)) == 4
+    assert monitor.watermark == START + 10 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"side": "side"}, "table: is missing"),
+        (
+            {"table": "t", "side": "s", "assignments": {"table": "a", "user": "u", "side": "s", "timestamp": "t"}},
+            "give one of them",
+        ),
+        ({"table": "t", "assignments": {"table": "a"}}, "assignments"),
+        ({"delay": "soon"}, "delay"),
+        ({"every": "-1h"}, "every"),
+        ({"max_bytes": 1000}, "only BigQuery has"),
+        ({"tabel": "t"}, "did you mean 'table'"),
+        ({"timezone": "Mars"}, "timezone"),
+    ],
+)
+def test_options_that_cannot_be_meant(options, text):
+    with pytest.raises(ConfigError, match=text.replace("?", r"\?")):
+        from_config({"type": "sql", "url": "sqlite://", **options})
+
+
+def test_a_statement_that_takes_too_long_is_no_answer(tmp_path, frame):
+    with running_postgres(tmp_path) as url:
+        engine = sa.create_engine(url, poolclass=sa.NullPool)
+        frame.head(10).to_sql("rows", engine, index=False)
+        with engine.begin() as connection:
+            connection.exec_driver_sql('create view events as select "rows".* from "rows", pg_sleep(5)')
+        with pytest.raises(SourceUnavailable):
+            SqlSource(url, activity=SIDE, timeout=0.5).fetch(queries(), Window(START, END))
+
+
+def test_what_would_be_sent_can_be_read(shop):
+    (text,) = SqlSource(shop, activity=SIDE).statements(queries(), Window(START, END))
+    assert "MATERIALIZED" in text
+    assert "'canary'" in text
+    assert ":" not in text.replace("'", "")
+
+
+def test_a_naive_delay_is_refused():
+    with pytest.raises(DataError):
+        SqlSource("sqlite://", delay=5)
