@@ -1,6 +1,6 @@
 """Where metrics come from: frames and files, Prometheus, and whatever is installed as an entry point.
 
-`PrometheusSource`, `FrameSource`, `SqlSource` and `compare` are imported when first used.
+`PrometheusSource`, `FrameSource`, `SqlSource`, `HttpSource` and `compare` are imported when first used.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from canary_judge.config.model import JudgeConfig
     from canary_judge.series import MetricSource
     from canary_judge.sources.frames import FrameSource, compare
+    from canary_judge.sources.http import HttpSource
     from canary_judge.sources.prometheus import PrometheusSource
     from canary_judge.sources.sql import SqlSource
 
 __all__ = [
     "FrameSource",
+    "HttpSource",
     "PrometheusSource",
     "SqlSource",
     "available",
@@ -30,7 +32,13 @@ __all__ = [
 ]
 
 GROUP = "canary_judge.sources"
-_HOME = {"FrameSource": "frames", "compare": "frames", "PrometheusSource": "prometheus", "SqlSource": "sql"}
+_HOME = {
+    "FrameSource": "frames",
+    "compare": "frames",
+    "HttpSource": "http",
+    "PrometheusSource": "prometheus",
+    "SqlSource": "sql",
+}
 
 
 def __getattr__(name: str) -> object:

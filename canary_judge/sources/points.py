@@ -34,7 +34,7 @@ def to_result(
     *,
     time_is: TimeIs | None,
     provenance: str,
-    known_zeros: bool = True,
+    lenient: bool = False,
 ) -> Result:
     """The answer to a query.
 
@@ -44,7 +44,7 @@ def to_result(
         window: Of which points are wanted.
         time_is: What a time says of a count: its moment, or the start or the end of the bucket that is counted.
         provenance: As in `Result`.
-        known_zeros: A series of events without a point in an interval had no event there, for the store has answered.
+        lenient: One bucket more at either end is no finding: some stores round a window up.
 
     Raises:
         QueryError: It is not said what the times are, two points are at one time, or the counts never fall.
@@ -52,11 +52,14 @@ def to_result(
     form = FORMS[query.reading]
     moved = _moved(found, query, form, time_is)
     start, end = nanoseconds(window.start), nanoseconds(window.end)
+    slack = query.step // timedelta(microseconds=1) * 1000 if lenient else 0
     series, outside = [], 0
     for key in sorted(moved):
         points = sorted(moved[key])
         inside = [point for point in points if start < point[0] <= end]
-        outside += sum(not start <= at <= end for at, _ in points)  # one at the start is of the interval before
+        outside += sum(
+            not start - slack <= at <= end + slack for at, _ in points
+        )  # one at the start is of the interval before
         if inside:
             one = Series(
                 timestamps=np.array([at for at, _ in inside], dtype=np.int64),
@@ -64,7 +67,7 @@ def to_result(
                 labels=dict(key),
             )
             series.append(_checked(one, form, query))
-    if known_zeros and form is Form.COUNTS and query.part == "events" and len(series) == 1:
+    if form is Form.COUNTS and query.part == "events" and len(series) == 1:
         series = [_with_zeros(series[0], window.edges(query.step))]
     warnings = (f"{outside} rows of {query.part} lie outside of the window and are left out",) if outside else ()
     return Result(

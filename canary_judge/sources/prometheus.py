@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 from urllib.parse import unquote, urlsplit
 
@@ -34,7 +33,8 @@ from canary_judge.series import (
     Window,
     nanoseconds,
 )
-from canary_judge.sources.addresses import header_value, without_user
+from canary_judge.sources.addresses import header_value, refuse_missing, without_user
+from canary_judge.sources.auth import Bearer, auth_from_config
 from canary_judge.sources.daemons import in_daemons
 from canary_judge.sources.promql import (
     is_selector,
@@ -44,7 +44,7 @@ from canary_judge.sources.promql import (
     without_shared,
     without_twins,
 )
-from canary_judge.sources.session import Bearer, Session, TooMuchError, without_collection
+from canary_judge.sources.session import Session, TooMuchError, without_collection
 from canary_judge.sources.users import NO_USERS
 
 __all__ = ["PrometheusSource"]
@@ -71,7 +71,10 @@ class _Options(BaseModel):
     username: str | None = None
     password: SecretStr | None = None
     bearer_token: SecretStr | None = None
+    auth: dict[str, Any] | None = None
     ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
     insecure: bool = False
 
 
@@ -91,6 +94,8 @@ class PrometheusSource:
         auth: Any `requests` auth object, or (user, password).
         bearer_token: Sent as Authorization: Bearer.
         ca: Path of a CA bundle.
+        cert: Path of a client certificate, with its key or beside `key`.
+        key: Path of the client certificate's key.
         insecure: Do not verify the server's certificate.
         progress: Called with (queries done, queries in all).
 
@@ -113,6 +118,8 @@ class PrometheusSource:
         auth: AuthBase | tuple[str, str] | None = None,
         bearer_token: str | None = None,
         ca: str | None = None,
+        cert: str | None = None,
+        key: str | None = None,
         insecure: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
@@ -122,8 +129,7 @@ class PrometheusSource:
             raise ConfigError(f"url: is no address ({error}); write it as http://localhost:9090") from None
         if parts.query or parts.fragment:
             raise ConfigError("url: has a `?` or `#` part, which would be lost; give the base address only")
-        if ca is not None and not Path(ca).exists():
-            raise ConfigError(f"ca: {ca!r} does not exist; give the path of a CA bundle")
+        refuse_missing(ca=ca, cert=cert, key=key)
         tenant = None if tenant is None else header_value("tenant", tenant)
         bearer_token = None if bearer_token is None else header_value("bearer_token", bearer_token)
         headers = {name: header_value(f"headers.{name}", value) for name, value in (headers or {}).items()}
@@ -136,6 +142,8 @@ class PrometheusSource:
         self._timeout, self._deadline, self._workers = timeout, deadline, workers
         session = Session(timeout=timeout, workers=workers)
         session.verify = ca if ca is not None else not insecure
+        if cert is not None:
+            session.cert = cert if key is None else (cert, key)
         session.headers.update({**headers, **({"X-Scope-OrgID": tenant} if tenant else {})})
         if bearer_token is not None:
             auth = Bearer(bearer_token)
@@ -163,6 +171,14 @@ class PrometheusSource:
         if read.password is not None and read.username is None:
             raise ConfigError("password: stands without a `username`; add it")
         password = read.password.get_secret_value() if read.password else ""
+        ways = {"auth": read.auth, "username": read.username, "bearer_token": read.bearer_token}
+        if len(given := [name for name, value in ways.items() if value is not None]) > 1:
+            raise ConfigError(f"{given[1]}: stands beside `{given[0]}`; there is one way to say who we are")
+        auth: AuthBase | tuple[str, str] | None = None
+        if read.auth is not None:
+            auth = auth_from_config(read.auth)
+        elif read.username is not None:
+            auth = (read.username, password)
         return cls(
             read.url,
             timeout=read.timeout,
@@ -170,9 +186,11 @@ class PrometheusSource:
             workers=read.workers,
             tenant=read.tenant,
             headers={name: value.get_secret_value() for name, value in read.headers.items()},
-            auth=(read.username, password) if read.username is not None else None,
+            auth=auth,
             bearer_token=read.bearer_token.get_secret_value() if read.bearer_token else None,
             ca=read.ca,
+            cert=read.cert,
+            key=read.key,
             insecure=read.insecure,
         )
 

@@ -15,12 +15,11 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase
 
 from canary_judge.errors import QueryError, SourceUnavailable
 from canary_judge.untrusted import printable
 
-__all__ = ["Bearer", "Session", "TooMuchError", "without_collection"]
+__all__ = ["Session", "TooMuchError", "read_until", "short_cause", "without_collection"]
 
 _ATTEMPTS = 3
 _LOCK, _parsing, _collects = threading.Lock(), 0, True
@@ -33,18 +32,6 @@ _RETRIED = frozenset({429, 502, 504})
 
 class TooMuchError(QueryError):
     """The server cannot answer so much at once: less may do."""
-
-
-class Bearer(AuthBase):
-    """Sends a bearer token and never shows it."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Add the header."""
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
 
 
 class Session(requests.Session):
@@ -114,9 +101,9 @@ class Session(requests.Session):
                 **sent,
                 **options,
             )
-            body = _read_until(response, until)
+            body = read_until(response, until)
         except requests.exceptions.SSLError as error:
-            raise SourceUnavailable(f"its certificate was not accepted: {_short(error)}; set `ca`") from error
+            raise SourceUnavailable(f"its certificate was not accepted: {short_cause(error)}; set `ca`") from error
         except requests.exceptions.ConnectTimeout as error:
             raise SourceUnavailable("cannot be reached: no connection in time") from error
         except (requests.exceptions.ReadTimeout, TimeoutError) as error:
@@ -125,10 +112,10 @@ class Session(requests.Session):
             if "timed out" in str(error).lower():
                 raise SourceUnavailable(f"no answer within {self._seconds:g} s") from error
             if last:
-                raise SourceUnavailable(f"cannot be reached: {_short(error)}") from error
+                raise SourceUnavailable(f"cannot be reached: {short_cause(error)}") from error
             return None, backoff
         except requests.exceptions.RequestException as error:
-            raise SourceUnavailable(f"the request failed: {_short(error)}") from error
+            raise SourceUnavailable(f"the request failed: {short_cause(error)}") from error
         if response.status_code == 405 and post:
             self._refuses_post = True
             return self._attempt(method, url, params, options, until, attempt)
@@ -218,7 +205,7 @@ def without_collection() -> Iterator[None]:
                 gc.enable()
 
 
-def _read_until(response: requests.Response, until: float) -> bytes:
+def read_until(response: requests.Response, until: float) -> bytes:
     """The body, read piece by piece, so that a server that drips bytes cannot outlast the deadline."""
     raw = response.raw
     read = getattr(raw, "read1", raw.read)
@@ -241,7 +228,7 @@ def _read_until(response: requests.Response, until: float) -> bytes:
     return b"".join(pieces)
 
 
-def _short(error: BaseException) -> str:
+def short_cause(error: BaseException) -> str:
     """The innermost cause of a client error, without the tower of wrappers around it."""
     text = str(error)
     found = re.search(

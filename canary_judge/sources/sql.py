@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,9 +22,10 @@ from canary_judge.config.reading import read_options
 from canary_judge.errors import ConfigError, DataError, QueryError, SourceError, SourceUnavailable
 from canary_judge.moments import UserMoments
 from canary_judge.results import Side
-from canary_judge.series import Form, PerUser, Query, Result, Window, duration_from, nanoseconds
+from canary_judge.series import Form, PerUser, Query, Result, Window, nanoseconds
 from canary_judge.sources.daemons import in_daemons
-from canary_judge.sources.points import FORMS, Labels, TimeIs, to_result
+from canary_judge.sources.loading import Loading, time_of_day
+from canary_judge.sources.points import Labels, TimeIs, to_result
 from canary_judge.sources.sql_database import Database
 from canary_judge.sources.sql_users import Activity, Assignments, Span, statement, table_of, to_moments
 from canary_judge.sources.users import span_of
@@ -37,10 +38,6 @@ _NAME = re.compile(r"\$\{(\w+)\}")
 _MOST_ROWS = 100
 # So many counts are remembered for `every`.
 _MOST_COUNTS = 50
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 class _Options(BaseModel):
@@ -110,6 +107,7 @@ class SqlSource:
         ConfigError: The address is none, or there is no driver for it.
 
     Examples:
+        >>> from datetime import UTC
         >>> from canary_judge.results import Side
         >>> from canary_judge.series import Reading
         >>> engine = sqlalchemy.create_engine(
@@ -139,18 +137,14 @@ class SqlSource:
         delay: str | timedelta | None = None,
         every: str | timedelta | None = None,
         max_bytes: int | None = None,
-        now: Callable[[], datetime] = _now,
+        now: Callable[[], datetime] = time_of_day,
     ) -> None:
         self._database = Database(url, timeout=timeout, timezone=timezone, max_bytes=max_bytes)
-        self._timeout, self._workers, self._time_is, self._clock = timeout, workers, time_is, now
+        self._timeout, self._workers, self._time_is = timeout, workers, time_is
         self._activity = activity
-        self._delay, self._every = (
-            timedelta(0) if given is None else duration_from(given, name)
-            for name, given in (("delay", delay), ("every", every))
-        )
+        self._loading = Loading(delay, every, now)
         self._lock = threading.Lock()
         self._counted: dict[_Count, dict[str, _Last]] = {}
-        self._read: dict[tuple[str, str, Side], tuple[Window, Result]] = {}
         self.url = self._database.url
 
     def __repr__(self) -> str:
@@ -159,7 +153,7 @@ class SqlSource:
     @property
     def delay(self) -> timedelta:
         """How late rows may be."""
-        return self._delay
+        return self._loading.delay
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> SqlSource:
@@ -203,7 +197,7 @@ class SqlSource:
             return []
         until = time.monotonic() + self._timeout
         asked: list[tuple[list[Query], Callable[[], list[Result]]]] = [
-            ([query], partial(self._answers, query, window)) for query in queries if query.users is None
+            ([query], partial(self._ask, query, window)) for query in queries if query.users is None
         ]
         for count, same in self._counts(queries, window).items():
             asked.append((same, partial(self._users, count, same)))
@@ -259,7 +253,7 @@ class SqlSource:
             if query.users is None:
                 continue
             asked, since, until = span_of(query, window)
-            until = min(until, nanoseconds(self._clock() - self._delay))
+            until = min(until, nanoseconds(self._loading.known))
             past = None if asked.past is None else (nanoseconds(asked.past.start), nanoseconds(asked.past.end))
             names = tuple(self._called(side, labels.get(side, {})) for side in Side)
             found.setdefault(_Count(min(since, until), until, past, names), []).append(query)
@@ -277,7 +271,7 @@ class SqlSource:
             if len(self._counted) > _MOST_COUNTS:
                 self._counted.clear()  # of weights before
             known = self._counted.setdefault(key, {})
-        every = self._every // timedelta(microseconds=1) * 1000
+        every = self._loading.every // timedelta(microseconds=1) * 1000
         names = {query.metric: _text(query.users) for query in queries}
         fresh = all(
             (last := known.get(metric)) is not None and last.asked == text and 0 <= count.until - last.until < every
@@ -338,25 +332,8 @@ class SqlSource:
 
     # --- queries ---
 
-    def _answers(self, query: Query, window: Window) -> list[Result]:
-        """The answer for as much of the window as is loaded, and may be asked now."""
-        known = self._clock() - self._delay
-        if known >= window.end and not self._every:
-            return [self._answer(query, window)]
-        key = (query.metric, query.part, query.side)
-        until = window.start + (min(known, window.end) - window.start) // query.step * query.step
-        last = self._read.get(key)
-        if last is not None and last[0].start <= window.start <= last[0].end and until - last[0].end < self._every:
-            # since the last time too little time has passed to ask again
-            if last[0].start == window.start:
-                return [last[1]]
-            until = window.start
-        if until <= window.start:
-            return [Result(form=FORMS[query.reading], known_until=window.start, provenance=self._provenance(query))]
-        part = Window(window.start, until)
-        found = replace(self._answer(query, part), known_until=None if until == window.end else until)
-        self._read[key] = (part, found)
-        return [found]
+    def _ask(self, query: Query, window: Window) -> list[Result]:
+        return [self._loading.answer(query, window, self._answer)]
 
     def _answer(self, query: Query, window: Window) -> Result:
         text, values = _bound(query, window)

@@ -16,7 +16,7 @@ from canary_judge.series import Form, Query, Reading
 from canary_judge.sources import FrameSource, from_config
 from canary_judge.sources.sql import SqlSource
 from canary_judge.testing.sources import check_that_counters_are_raw_and_carry_their_base, source_checks
-from tests.databases import running_postgres
+from tests.databases import running_mariadb, running_postgres
 
 START, STEP = datetime(2026, 1, 1, 12, tzinfo=UTC), timedelta(minutes=1)
 WINDOW = Window(START, START + 30 * STEP)
@@ -126,17 +126,31 @@ def test_repeated_looks_come_to_the_same_counts(shop):
     assert judgement.metrics[0].comparison.n_baseline == whole.n_baseline
 
 
+@pytest.fixture(scope="module", params=["sqlite", "duckdb", "postgres", "mariadb"])
+def database(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("points")
+    if request.param == "sqlite":
+        yield f"sqlite:///{folder}/points.db"
+    elif request.param == "duckdb":
+        pytest.importorskip("duckdb_engine")
+        yield f"duckdb:///{folder}/points.duckdb"
+    else:
+        with {"postgres": running_postgres, "mariadb": running_mariadb}[request.param](folder) as url:
+            yield url
+
+
 class Harness:
     """Each series as rows of one table."""
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, url):
+        self.url = url
 
     def source(self, data):
-        self.path.unlink(missing_ok=True)
-        made = engine(self.path)
+        made = sqlalchemy.create_engine(self.url, poolclass=sqlalchemy.NullPool)
         with made.begin() as connection:
-            connection.exec_driver_sql("create table points (name text, side text, at real, value real)")
+            connection.exec_driver_sql("drop table if exists points")
+            kinds = "name varchar(40), side varchar(40), happened double precision, value double precision"
+            connection.exec_driver_sql(f"create table points ({kinds})")
             rows = [
                 {"n": one.name, "s": one.side.value, "a": at, "v": None if np.isnan(value) else value}
                 for one in data
@@ -148,15 +162,18 @@ class Harness:
     def expression(self, name, side):
         if not name.replace("_", "").isalnum():
             return name
-        return f"select at as time, value from points where {BETWEEN} and name = '{name}' and side = '{side.value}'"
+        inside = BETWEEN.replace("at ", "happened ")
+        return (
+            f"select happened as time, value from points where {inside} and name = '{name}' and side = '{side.value}'"
+        )
 
 
 @pytest.mark.parametrize(
     "check", [one for one in source_checks() if one is not check_that_counters_are_raw_and_carry_their_base]
 )
-def test_the_contract_of_sources_holds(check, tmp_path):
+def test_the_contract_of_sources_holds(check, database):
     """But for counters: what a table counts, it counts in rows."""
-    check(Harness(tmp_path / "points.db"))
+    check(Harness(database))
 
 
 @pytest.mark.parametrize(
