@@ -56,7 +56,10 @@ def find_binaries() -> Binaries:
         packages = list(Path(folder).glob("*.deb"))
         if got.returncode or not packages:
             raise NoPrometheusError(f"apt-get download prometheus failed: {got.stderr.strip()[-300:]}")
-        subprocess.run(["dpkg-deb", "-x", packages[0], f"{folder}/x"], check=True, timeout=120)
+        # a package of its own in newer releases
+        subprocess.run(["apt-get", "download", "promtool"], cwd=folder, capture_output=True, timeout=240, check=False)
+        for package in Path(folder).glob("*.deb"):
+            subprocess.run(["dpkg-deb", "-x", package, f"{folder}/x"], check=True, timeout=120)
         with contextlib.suppress(OSError):  # another worker may have been faster
             Path(f"{folder}/x/usr").rename(CACHE / "usr")
     return Binaries(CACHE / "usr/bin/prometheus", CACHE / "usr/bin/promtool")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, ClassVar, NoReturn
 from urllib.parse import unquote, urlsplit
@@ -36,10 +36,14 @@ from canary_judge.series import (
 from canary_judge.sources.addresses import header_value, refuse_missing, without_user
 from canary_judge.sources.auth import Bearer, auth_from_config
 from canary_judge.sources.daemons import in_daemons
+from canary_judge.sources.native import buckets_of, counters_of, observations_of
 from canary_judge.sources.promql import (
     is_selector,
+    promql_length,
     refuse_many,
     refuse_unless_per_interval,
+    series_of,
+    unix_seconds,
     with_position,
     without_shared,
     without_twins,
@@ -289,13 +293,16 @@ class PrometheusSource:
     def _histogram(self, query: Query, window: Window, *, bare: bool) -> list[Series]:
         selector = query.expression.strip()
         if not bare:
-            raise QueryError(f"{selector} must be a bare selector of ..._bucket series, without functions")
+            raise QueryError(
+                f"{selector} must be a bare selector of ..._bucket series, or of a native histogram, without functions"
+            )
         span = window.duration + _LOOK_BACK
-        found = self._instant(f"count by (le) (count_over_time({selector}[{_promql(span)}]))", window.end)
+        found = self._instant(f"count by (le) (count_over_time({selector}[{promql_length(span)}]))", window.end)
         bounds = [item["metric"]["le"] for item in found if "le" in item["metric"]]
         if found and not bounds:
-            raise QueryError(f"{selector} has no label `le`; give the ..._bucket series of a histogram")
+            return self._native(query, selector, window)
         if not bounds:
+            self._refuse_classic(selector, window.end)
             return []
         wanted = [le for le in bounds if np.isclose(float(le), query.bound or 0.0, rtol=1e-9, atol=0)]
         if not wanted:
@@ -308,17 +315,50 @@ class PrometheusSource:
         name = selector[: selector.index("{")] if opened else selector
         return self._raw(query, f"{name}{{{inner + ',' if inner else ''}{matcher}}}", window)
 
+    def _native(self, query: Query, selector: str, window: Window) -> list[Series]:
+        """Native histograms as the counters that classic ones would have been."""
+        span = promql_length(window.duration + _LOOK_BACK)
+        points = self._instant(f"sum(count_over_time({selector}[{span}]))", window.end)
+        buckets = buckets_of(self._instant(selector, window.end))  # last_over_time() of 2.42 leaves them out
+        refuse_many(selector, float(points[0]["value"][1]) * max(buckets, 1) if points else 0.0, query.max_samples)
+        found = self._instant(f"{selector}[{span}]", window.end)
+        if not any("histograms" in item for item in found):
+            raise QueryError(
+                f"{selector} has no label `le`; give the ..._bucket series of a histogram, or a native one"
+            )
+        return [one for item in found for one in counters_of(item, query.bound or 0.0)]
+
+    def _refuse_classic(self, selector: str, moment: datetime) -> None:
+        """Where a side has moved to native histograms its buckets are gone, which is no lack of traffic."""
+        name, opened, rest = selector.partition("{")
+        bare = name.strip().removesuffix("_bucket")
+        if bare == name.strip():
+            return
+        try:
+            native = self._instant(f"histogram_count({bare}{opened}{rest})", moment)
+        except QueryError:  # a server that knows no native histograms has none
+            return
+        if native:
+            raise QueryError(
+                f"{selector} has nothing, but {bare} is a native histogram: write `histogram: {bare}{opened}{rest}`, "
+                "for one side where the other has classic buckets (`{baseline: ..., canary: ...}`)"
+            )
+
     def _raw(self, query: Query, selector: str, window: Window) -> list[Series]:
         """The scraped samples themselves, by a range vector through the instant endpoint."""
         length = window.duration + _LOOK_BACK
-        span = _promql(length)
+        span = promql_length(length)
         if not self._is_small(selector, length, query.max_samples):
             counted = self._instant(f"sum(count_over_time({selector}[{span}]))", window.end)
             points = float(counted[0]["value"][1]) if counted else 0.0
             refuse_many(selector, points, query.max_samples)
             if not points:
                 return []
-        series = [_series(item) for item in self._instant(f"{selector}[{span}]", window.end)]
+        counts = query.reading is Reading.COUNTS
+        series = [
+            observations_of(item) if counts and "histograms" in item else series_of(item)
+            for item in self._instant(f"{selector}[{span}]", window.end)
+        ]
         found = sum(one.values.size for one in series)
         refuse_many(selector, found, query.max_samples)
         if found:
@@ -333,7 +373,9 @@ class PrometheusSource:
         return seconds > 0 and found * max(length.total_seconds() / seconds, 1.0) <= most / _FAR_FEWER
 
     def _instant(self, expression: str, moment: datetime) -> list[dict[str, Any]]:
-        found: Any = self._call(lambda: self._client.custom_query(expression, {"time": _seconds(moment)}), expression)
+        found: Any = self._call(
+            lambda: self._client.custom_query(expression, {"time": unix_seconds(moment)}), expression
+        )
         if not isinstance(found, list) or (found and not isinstance(found[0], dict)):
             raise QueryError(f"{expression} gave a single number; write a query that returns series")
         return found
@@ -357,7 +399,7 @@ class PrometheusSource:
 
     def _piece(self, expression: str, origin: datetime, first: int, last: int, step: timedelta) -> list[Series]:
         """Grid points first to last; halved when the server says that it is too much."""
-        times = {"start": _seconds(origin + first * step), "end": _seconds(origin + last * step)}
+        times = {"start": unix_seconds(origin + first * step), "end": unix_seconds(origin + last * step)}
         width = f"{step.total_seconds():.3f}"
         try:
             found: Any = self._call(
@@ -373,7 +415,7 @@ class PrometheusSource:
                 *self._piece(expression, origin, first, middle, step),
                 *self._piece(expression, origin, middle + 1, last, step),
             ]
-        return [_series(item) for item in found]
+        return [series_of(item) for item in found]
 
     def _call(self, request: Callable[[], Any], expression: str) -> Any:
         try:
@@ -407,15 +449,15 @@ class PrometheusSource:
         if not targets or len(targets) > _MOST_TARGETS or time.monotonic() > until:
             return answers
         pattern = "|".join(re.escape(target) for target in targets).replace("\\", "\\\\").replace('"', '\\"')
-        span = _promql(window.duration + _LOOK_BACK)
+        span = promql_length(window.duration + _LOOK_BACK)
         try:
             up = self._instant(f'up{{instance=~"{pattern}"}}[{span}]', window.end)
             begun = self._instant(f'process_start_time_seconds{{instance=~"{pattern}"}}[{span}]', window.end)
         except SourceError as error:
             note = f"it could not be told when new counters began: {error}"
             return [replace(answer, warnings=(*answer.warnings, note)) for answer in answers]
-        scraped = [(one.labels.items(), one.timestamps[one.values == 1]) for one in map(_series, up)]
-        started = [(one.labels.items(), np.rint(one.values * 1e9)) for one in map(_series, begun)]
+        scraped = [(one.labels.items(), one.timestamps[one.values == 1]) for one in map(series_of, up)]
+        started = [(one.labels.items(), np.rint(one.values * 1e9)) for one in map(series_of, begun)]
 
         def origin(one: Series) -> Series:
             if not one.timestamps.size or one.timestamps[0] <= start or "instance" not in one.labels:
@@ -447,26 +489,3 @@ def _understanding(expression: str) -> Iterator[None]:
         yield
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise QueryError(f"the answer to {expression} has a shape that Prometheus does not give: {error!r}") from error
-
-
-def _series(item: Mapping[str, Any]) -> Series:
-    labels = {name: str(value) for name, value in item["metric"].items() if name != "__name__"}
-    pairs = item.get("values")
-    if pairs is None:
-        if "histograms" in item:
-            raise QueryError("native histograms cannot be judged yet; select classic ..._bucket series")
-        pairs = [item["value"]]
-    times = np.array([pair[0] for pair in pairs], dtype=float)
-    return Series(
-        timestamps=np.rint(times * 1e3).astype(np.int64) * 1_000_000,
-        values=np.array([float(pair[1]) for pair in pairs]),  # numpy reads texts at a tenth of the speed
-        labels=labels,
-    )
-
-
-def _seconds(moment: datetime) -> str:
-    return f"{(moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(seconds=1):.3f}"
-
-
-def _promql(duration: timedelta) -> str:
-    return f"{duration // timedelta(milliseconds=1)}ms"

@@ -38,7 +38,7 @@ def plugin(tmp_path, monkeypatch):
 
 
 def test_an_installed_plugin_is_found_by_name(plugin):
-    assert available() == ["constant", "frame", "prometheus", "sql"]
+    assert available() == ["constant", "frame", "http", "prometheus", "sql"]
     assert from_config({"type": "constant", "value": 5}).value == 5
 
 
