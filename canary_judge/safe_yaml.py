@@ -32,7 +32,7 @@ def plain_loader() -> Any:
 
 @cache
 def config_loader() -> Any:
-    """A safe loader whose scalars are those of YAML 1.2: `no`, `on`, `1:30` and dates are text, 0100 is a hundred.
+    """A safe loader whose scalars are those of YAML 1.2: `no`, `on`, `1:30`, +5 and dates are text, 0100 is a hundred.
 
     References:
         YAML 1.2.2, section 10.3 (core schema).
@@ -55,8 +55,9 @@ def config_loader() -> Any:
 
     for tag, pattern, first in (
         ("bool", _BOOL, "tTfF"),
-        ("int", _INT, "-+0123456789"),
-        ("float", _FLOAT, "-+.0123456789"),
+        # with a plus sign it is text: the margin +0.05 is not 0.05
+        ("int", _INT, "-0123456789"),
+        ("float", _FLOAT, "-.0123456789"),
     ):
         Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern.pattern})$"), list(first))
     Loader.add_constructor("tag:yaml.org,2002:int", integer)

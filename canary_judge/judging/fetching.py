@@ -36,7 +36,9 @@ def judge(config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource]
             )
         window = Window(window.start + config.warmup, window.end)
     aligned = window.aligned(config.interval)
-    answers = fetch(config, source, list(config.queries(start=aligned.start)), aligned)
+    # users are counted to the moment: what they did before the canary was there is none of its doing
+    queries = config.queries(since=window.start, start=aligned.start)
+    answers = fetch(config, source, list(queries), aligned)
     if config.history is not None:
         past = Window(aligned.start - config.history, aligned.start).aligned(config.interval)
         answers += fetch(config, source, list(config.history_queries()), past)

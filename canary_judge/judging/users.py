@@ -126,7 +126,10 @@ def _objections(
     strays = data.baseline.strays + data.canary.strays
     left_out = strays / (strays + comparison.n_canary)
     if left_out > _MOST_LEFT_OUT:
-        text = f"{left_out:.0%} of the canary's users were seen on the baseline, too: is the assignment sticky?"
+        text = (
+            f"{left_out:.0%} of the canary's users were seen on the baseline, too: is the assignment sticky, or had "
+            "the canary not begun yet?"
+        )
         yield text, left_out > _TOO_MANY_LEFT_OUT
     users = min(comparison.n_canary, comparison.n_baseline)
     if quality is not None and quality.unread:

@@ -107,7 +107,7 @@ class Monitor:
             start=aligned,
             horizon=self._horizon,
             warm_until=warmup_intervals(self.config),
-            since=aligned + (self.config.warmup or timedelta(0)),
+            since=start + (self.config.warmup or timedelta(0)),
             stages=self._stages,
         )
         return self._state

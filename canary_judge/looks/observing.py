@@ -120,6 +120,8 @@ def with_weight(
         return state
     watermark = state.watermark(config.interval)
     settled = max(since or watermark, watermark) + (config.warmup or timedelta(0))
+    if state.consumed == 0 and state.since is not None:  # the first weight that is told is the one of the start
+        settled = max(settled, state.since)
     streams = {name: of_next_stage(stream, settled) for name, stream in state.streams.items()}
     return replace(
         state,

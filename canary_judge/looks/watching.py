@@ -25,20 +25,27 @@ _TRIES_AFTER_THE_END = 5
 
 
 def restore(
-    config: JudgeConfig, path: Path | None, *, start: datetime | None, horizon: str | timedelta | None
+    config: JudgeConfig,
+    path: Path | None,
+    *,
+    start: datetime | None,
+    horizon: str | timedelta | None,
+    stages: int = 1,
 ) -> tuple[Monitor, StateLog | None]:
     """The monitor whose evidence is in the log, or a new one where it holds none; and the log, which is to be closed.
+
+    Without more `stages` the weight is not planned to change.
 
     Raises:
         DataError: The log cannot be read, or its evidence is of something else.
     """
     if path is None:
-        return Monitor(config, start=start, horizon=horizon), None
+        return Monitor(config, start=start, horizon=horizon, stages=stages), None
     log = StateLog(config, path)
     try:
         if log.state is not None:
             return Monitor(config, state=log.state), log
-        return Monitor(config, start=start, horizon=horizon), log
+        return Monitor(config, start=start, horizon=horizon, stages=stages), log
     except BaseException:
         log.close()
         raise

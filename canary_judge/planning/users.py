@@ -27,7 +27,7 @@ from canary_judge.wording import span, wait
 __all__ = ["Seen", "UsersNeed", "lengths_of", "time_of_users"]
 
 _LENGTHS = tuple(timedelta(hours=hours) for hours in (6, 12, 24, 48))
-# So many times the longest measured length the users are still told from it.
+# Beyond so many times the longest measured length a time is a guess, and what could be shown now is told, too.
 _FURTHEST = 4.0
 # Information grows at least by this power of the time.
 _SLOWEST = 0.1
@@ -49,8 +49,8 @@ class UsersNeed(NamedTuple):
 
 
 def lengths_of(window: Window, step: timedelta) -> list[Window]:
-    """The spans over which users are counted, all of which end with the window."""
-    found = [length for length in _LENGTHS if step <= length <= window.duration] or [window.duration]
+    """The spans over which users are counted: all end with the window, and none is shorter for a short one."""
+    found = [length for length in _LENGTHS if length >= step] or [step]
     return [Window(window.end - length // step * step, window.end) for length in found]
 
 
@@ -109,8 +109,7 @@ def _time(known: Sequence[Seen], share: float, margin: Margin, metric: Metric, n
         power = math.log(reached[-1] / reached[-2]) / math.log(known[-1].seconds / known[-2].seconds)
     if reached[-1] <= 0:
         return None
-    longer = float((1 / reached[-1]) ** (1 / max(power, _SLOWEST)))
-    return known[-1].seconds * longer if longer <= _FURTHEST else None
+    return known[-1].seconds * float((1 / reached[-1]) ** (1 / max(power, _SLOWEST)))
 
 
 def _problem(
@@ -123,8 +122,9 @@ def _problem(
 ) -> str:
     parts = []
     longest = known[-1]
-    if None in times:
-        share = shares[times.index(None)]
+    far = [time is None or time > _FURTHEST * longest.seconds for time in times]
+    if any(far):
+        share = shares[far.index(True)]
         users = share * longest.moments.users
         reached = _information(longest, share, margin, metric) / need
         text = f"{100 * share:g} % are {users:,.0f} users in {span(longest.seconds)}"
@@ -138,8 +138,6 @@ def _problem(
         else:
             text += f", fewer than the {FEWEST_FOR_SAFETY} that safety needs" if users < FEWEST_FOR_SAFETY else ""
         parts.append(text)
-    if longest.seconds < 2 * DAY:
-        parts.append("measure two days (`--last 48h`): those who come by night are others, and return less")
-    elif any(time is not None and time < DAY for time in times):
+    if any(time is not None and time < DAY for time in times):
         parts.append(f"judge whole days ({wait(DAY)}): those who come by night are others")
     return "; ".join(parts)

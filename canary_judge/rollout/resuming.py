@@ -114,7 +114,7 @@ def restored(
     """The monitor with the evidence in the log, and that; or one that reads it again, and a word on that."""
     fresh = Monitor(config, start=served, stages=stages)
     try:
-        monitor, log = restore(config, evidence, start=served, horizon=None)
+        monitor, log = restore(config, evidence, start=served, horizon=None, stages=stages)
         if monitor.start != fresh.start:
             if log is not None:
                 log.close()

@@ -166,6 +166,9 @@ class FrameSource:
 
     def _of_users(self, query: Query, window: Window) -> Result:
         asked, since, until = span_of(query, window)
+        if self._table.canary.any():  # before its first row there was no canary
+            first = int(self._table.times[self._table.canary.argmax()])
+            since = min(max(since, first - 1), until)
         provenance = f"users of the {query.side} in a table of {len(self._table)} rows"
         if (error := self._no_users(asked)) is not None:
             return Result(error=error, form=Form.MOMENTS, provenance=provenance)

@@ -1,5 +1,7 @@
 """Simulated people: users who come back, differ, and stay on one side; seeded, with numpy alone.
 
+`python -m canary_judge.testing events.duckdb` writes their visits, up to this minute, to a file to try things on.
+
 What is in it: lognormal activity, a daily cycle with a phase of each user, click-through rates that differ between
 users and fall with activity, a weather that all share, a trend by day, bots, minutes with a heavy tail, ratings 1 to 5
 with ties, what each user did before, weights that rise while everybody keeps his bucket, visits that stray to the other

@@ -267,3 +267,8 @@ def test_a_preset_and_own_metrics_go_together():
 @pytest.mark.parametrize("text", ["15s", "6h", "1h30m", "500ms", "2d"])
 def test_durations_are_written_as_they_are_read(text):
     assert format_duration(parse_duration(text)) == text
+
+
+def test_a_margin_with_a_plus_sign_needs_no_quotes():
+    text = "name: a\ninterval: 1h\nmetrics: [{name: m, kind: mean, numerator: stars, denominator: ratings, harm: decrease, margin: +0.05}]"
+    assert JudgeConfig.parse(text).metrics[0].parsed_margin().absolute == 0.05

@@ -153,7 +153,7 @@ def test_strays_of_the_canary_forbid_a_pass_and_many_of_them_everything():
     assert judged(baseline, replace(canary, strays=100))["clicks"].outcome is Outcome.SAFE
     some = judged(baseline, replace(canary, strays=200))["clicks"]
     assert some.outcome is Outcome.INSUFFICIENT
-    assert "6% of the canary's users were seen on the baseline, too: is the assignment sticky?" in some.reason
+    assert "6% of the canary's users were seen on the baseline, too: is the assignment sticky" in some.reason
     assert any("200 users were seen on both sides and are left out" in text for text in some.warnings)
     many = judged(baseline, replace(side(totals(3, 3000, 0.01)), strays=1000))["clicks"]
     assert many.outcome is Outcome.INSUFFICIENT

@@ -213,3 +213,14 @@ def test_the_error_of_harm_is_shared_by_the_stages(steady):
     )
     assert five.comparison.log_e_harm == pytest.approx(one.comparison.log_e_harm - np.log(5))
     assert five.p_within == one.p_within
+
+
+def test_a_start_between_two_intervals_is_kept_to_the_moment():
+    people = People(users=20_000, hours=12, weights=((0, 10.0),))
+    begun = START + timedelta(minutes=38)
+    source = FrameSource(people.draw(1).frame(begun))
+    monitor = Monitor(config(), start=begun)
+    found = monitor.look(source, START + 12 * HOUR, weight=10.0)
+    assert monitor.evidence.since == begun
+    assert not any("both sides" in text for text in found["clicks"].warnings)
+    assert not found.traffic.finding

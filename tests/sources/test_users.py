@@ -81,7 +81,7 @@ def test_a_user_is_one_whatever_his_rows():
             table(
                 (1, "baseline", "ann", 1, 10),
                 (2, "baseline", "ann", 0, 5),
-                (3, "canary", "bob", 2, 20),
+                (0.5, "canary", "bob", 2, 20),
                 (4, "canary", "cat", 0, 4),
                 (5, "baseline", "dan", 1, 1),
             )
@@ -122,7 +122,7 @@ def test_rows_without_a_user_are_no_giant():
 @pytest.mark.parametrize("user", [[1, 2, 0, np.nan], ["1", "2", "", None], [1, "2", None, "0"]])
 def test_numbers_and_texts_are_users(user):
     rows = [(1 + at, "baseline", one, 1, 1) for at, one in enumerate(user)]
-    found = counted(FrameSource(table(*rows, (9, "canary", user[0], 1, 1))))
+    found = counted(FrameSource(table(*rows, (0.5, "canary", user[0], 1, 1))))
     assert found[Side.BASELINE].whole.users == 1  # the other one is on both sides
     assert found[Side.BASELINE].anonymous == 2
 
@@ -167,7 +167,7 @@ def test_requests_have_users_too():
     frame = pd.DataFrame(
         {
             "timestamp": [START + timedelta(minutes=at) for at in range(1, 7)],
-            "side": ["baseline", "canary"] * 3,
+            "side": ["canary", "baseline"] * 3,
             "ok": [True, False, True, True, False, True],
             "user_id": ["a", "b", "a", "c", "d", "b"],
         }
