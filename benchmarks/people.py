@@ -1,10 +1,10 @@
 """How often a metric by user is wrong, on simulated people, through `Monitor`: 48 hourly looks with a planned end.
 
-    python -m benchmarks.people [RUNS] [SCENARIO ...]
+    python -m benchmarks.people [RUNS] [SCENARIO ...]     python -m benchmarks.people [RUNS] tables
 
 For each kind of people two worlds: a canary that does nothing (alarms, of any harm, promised at 1 %), and one exactly at
 its margin of 10 % (alarms beyond it, 1 %; passes, 5 %; the 90 % interval at the end). Beside it the same clicks judged
-as requests. `ramp`, `split`, `novelty` and `strays` are tables of their own. Every number is a share of fresh seeds.
+as requests. `tables`: ramps, users that are missing, effects that fade, users on both sides. Seeds are fresh ones.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import numpy as np
 
-from canary_judge import JudgeConfig, Monitor
+from canary_judge import JudgeConfig, Monitor, judge
 from canary_judge.results import Judgement, Outcome, Side
 from canary_judge.series import Form, Query, Result, Series, Window, nanoseconds
 from canary_judge.sources.users import Rows, moments_by_side, span_of, totals_before
@@ -172,11 +173,110 @@ def levels(scenarios: Sequence[Scenario], runs: int, pool: ProcessPoolExecutor) 
         )
 
 
+# --- ramps, splits, fading effects, strays ------------------------------------------------------------------------------
+
+
+def at_once(people: People, seed: int, hours: int = 48, **more: object) -> Judgement:
+    """One look at all of it."""
+    return judge(config(CLICKS, 0.1, **more), VisitsSource(people.draw(seed)), Window(START, START + hours * HOUR))
+
+
+def ramp(people: People, seed: int) -> tuple[float, float, float]:
+    """The effect pooled over the ramp; that of the last weight; and its z against the truth."""
+    visits = people.draw(seed)
+    monitor, source = Monitor(config(CLICKS, 0.05), start=START, stages=len(people.weights)), VisitsSource(visits)
+    for hour in range(1, people.hours + 1):
+        begun, weight = [one for one in people.weights if one[0] < hour][-1]
+        look = monitor.look(source, START + hour * HOUR, weight=weight, weight_since=START + begun * HOUR)
+    inside = visits.hour > 0
+    rates = [
+        visits.clicks[inside & side].sum() / visits.impressions[inside & side].sum()
+        for side in (visits.canary, ~visits.canary)
+    ]
+    found = look["m"].comparison
+    assert found is not None
+    assert found.effect is not None
+    assert found.standard_error
+    assert found.baseline
+    z = (found.effect - 1 - people.lift) * found.baseline / found.standard_error
+    return rates[0] / rates[1] - 1, found.effect - 1, z
+
+
+RAMP = People(users=60_000, hours=48, visits=4.0, weights=((0, 1.0), (12, 5.0), (24, 25.0), (36, 50.0)), lift=-0.05)
+
+
+def missing(lost: float, seed: int) -> bool:
+    """Whether it is found that so many of the canary's users never send an event."""
+    people = People(users=200_000, weights=((0.0, 2.0),), days_before=0)
+    visits = people.draw(seed)
+    gone = np.random.default_rng(seed).random(people.users) < lost
+    kept = ~(visits.canary & gone[visits.user])
+    fewer = replace(visits, **{one.name: getattr(visits, one.name)[kept] for one in fields(visits)})
+    found = judge(config(CLICKS, 0.1, traffic={"weight": 2.0}), VisitsSource(fewer), Window(START, START + 48 * HOUR))
+    return found.traffic is not None and bool(found.traffic.finding)
+
+
+def fades(people: People, seed: int) -> tuple[bool, bool]:
+    """Whether it would pass but for that; and whether it is told to fade."""
+    found = at_once(people, seed, 36)["m"]
+    within = found.p_within is not None and found.p_within <= 0.05
+    return within, "the effect fades" in found.reason
+
+
+def strays(leak: float, seed: int) -> tuple[float, float, str]:
+    """The canary's users on both sides, the effect, and what is said."""
+    people = People(users=60_000, weights=((0.0, 2.0),), leak=leak, lift=-0.1)
+    found = at_once(people, seed)["m"]
+    comparison, told = found.comparison, [text for text in found.warnings if "both sides" in text]
+    left_out = int(told[0].split()[0].replace(",", "")) if told else 0
+    effect = math.nan if comparison is None or comparison.effect is None else comparison.effect - 1
+    users = 0 if comparison is None else comparison.users_canary or 0
+    return left_out / (left_out + users) if users else math.nan, effect, found.outcome.value
+
+
+def tables(runs: int, pool: ProcessPoolExecutor) -> None:
+    seeds = range(SEEDS, SEEDS + runs)
+    print(
+        f"{runs} runs each\n\n| ramp 1, 5, 25, 50 %, the canary costs 5 % | pooled reads | the last weight reads | sd of z |"
+    )
+    print("| --- | --- | --- | --- |")
+    for trend in (0.0, 0.1, 0.3):
+        found = np.array(list(pool.map(partial(ramp, replace(RAMP, trend=trend)), seeds)))
+        print(
+            f"| odds rise by {trend:.0%} a day | {found[:, 0].mean():+.1%} | {found[:, 1].mean():+.1%} | {found[:, 2].std():.2f} |",
+            flush=True,
+        )
+    print("\n| canary users that never send an event, 2 % of 200,000 | found |\n| --- | --- |")
+    for lost in (0.0, 0.05, 0.1, 0.2):
+        print(f"| {lost:.0%} | {np.mean(list(pool.map(partial(missing, lost), seeds))):.1%} |", flush=True)
+    print("\n| 10 % of 100,000 users, 36 h | would pass | of these told to fade |\n| --- | --- | --- |")
+    base = People(users=100_000, hours=36, weights=((0.0, 10.0),))
+    for name, people in (
+        ("nothing changed", base),
+        ("+20 % that fades in 8 h, on a lasting -5 %", replace(base, lift=-0.05, novelty=0.2)),
+    ):
+        found = np.array(list(pool.map(partial(fades, people), seeds)))
+        print(f"| {name} | {found[:, 0].mean():.1%} | {found[found[:, 0], 1].mean():.1%} |", flush=True)
+    print(
+        "\n| visits that stray, 2 % canary at -10 % | of its users on both sides | reads | outcomes |\n| --- | --- | --- | --- |"
+    )
+    for leak in (0.0, 0.01, 0.05):
+        rows = list(pool.map(partial(strays, leak), seeds))
+        outcomes = ", ".join(f"{name} {share}" for name, share in Counter(row[2] for row in rows).most_common())
+        print(
+            f"| {leak:.0%} | {np.nanmean([row[0] for row in rows]):.1%} | {np.nanmean([row[1] for row in rows]):+.1%} | {outcomes} |",
+            flush=True,
+        )
+
+
 def main() -> None:
     arguments = sys.argv[1:]
     runs = int(arguments[0]) if arguments else 400
     names = arguments[1:]
     with ProcessPoolExecutor(2) as pool:
+        if names == ["tables"]:
+            tables(runs, pool)
+            return
         levels([one for one in SCENARIOS if not names or one.name in names], runs, pool)
 
 

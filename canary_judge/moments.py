@@ -73,9 +73,15 @@ class UserMoments:
         early: Those of the first third of that time, with what they did in it; None where it was not asked.
         late: The same of the last third.
         strays: Users seen on both sides, of which the first row is of this one.
+        strayed: Rows of this side that are left out with them.
         anonymous: Rows without a user, which are left out.
         rows: Rows with a user.
-        latest: Time of the newest row, in nanoseconds since the epoch; None without any.
+        undefined: Rows whose numerator is not known, though there is something to divide it by; they count as 0.
+        capped: Share of the denominators (of the numerators, where there is none) that the cap leaves out.
+        known: Users of `whole` who were there before the run; None where that was not asked.
+        before: Rows of this side in the time before the run, when there should have been no canary.
+        earliest: Time of the first row, in nanoseconds since the epoch; None without any.
+        latest: The same of the newest row.
         since: Start of what is counted, in nanoseconds, not part of it.
         until: Its end.
     """
@@ -84,8 +90,14 @@ class UserMoments:
     early: Moments | None = None
     late: Moments | None = None
     strays: int = 0
+    strayed: int = 0
     anonymous: int = 0
     rows: int = 0
+    undefined: int = 0
+    capped: float = 0.0
+    known: int | None = None
+    before: int = 0
+    earliest: int | None = None
     latest: int | None = None
     since: int
     until: int

@@ -13,11 +13,13 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.look import LONGEST_WAIT_SECONDS, Look
 from canary_judge.judging.shortfalls import users_shortfall
+from canary_judge.judging.silence import PATIENCE
+from canary_judge.moments import UserMoments
 from canary_judge.results import Comparison, Harm, Outcome, Quality, Shortfall, Side
 from canary_judge.samples import UserData
 from canary_judge.samples.users import is_late
 from canary_judge.stats.margins import Margin
-from canary_judge.stats.users import alike_before, change_since, compare_users, users_information
+from canary_judge.stats.users import Past, alike_before, change_since, compare_users, users_information
 from canary_judge.wording import span
 
 __all__ = ["FEWEST_FOR_SAFETY", "FEWEST_USERS", "assess_users", "information_needed"]
@@ -35,6 +37,18 @@ _UNLIKE_BEFORE = 4.0
 _FADES, _WORTH_TELLING = 2.33, 1.64
 # A level so few standard errors from 0 has no relative margin.
 _NO_LEVEL = 5.0
+# Shares of the sides' rows that are left out may differ by so much, and by what chance does.
+_APART = 0.01
+# Of so many users at least this share was there before, unless ids are of sessions.
+_MANY_USERS, _FEW_KNOWN = 1000, 0.02
+# The canary may have so many of its rows before the run, by clocks that go wrong.
+_MOST_BEFORE = 0.01
+# A pause of so many usual distances is none of chance; of both sides, it may be a night of this share of the time.
+_PAUSE, _LONGEST_PAUSE = 10.0, 0.1
+# Standard errors by which the canary's share of the users changed between the thirds.
+_MOVED = 5.0
+# A part that a cap leaves out from which on it is told.
+_WORTH_A_WORD = 0.001
 
 
 def assess_users(look: Look, metric: Metric, data: UserData, bare: Assessed) -> Assessed:
@@ -46,7 +60,7 @@ def assess_users(look: Look, metric: Metric, data: UserData, bare: Assessed) -> 
         data: Their moments.
         bare: The metric without evidence.
     """
-    bare = replace(bare, warnings=(*bare.warnings, *_told(data)))
+    bare = replace(bare, warnings=(*bare.warnings, *_told(metric, data)))
     sides = {"baseline": data.baseline.whole, "canary": data.canary.whole}
     fewest = min(sides, key=lambda side: sides[side].users)
     have = sides[fewest].users
@@ -60,7 +74,18 @@ def assess_users(look: Look, metric: Metric, data: UserData, bare: Assessed) -> 
     assert per_user is not None  # noqa: S101  (the metric is by user)
     alone = per_user.denominator is None
     margin = metric.parsed_margin()
-    compared = compare_users(data.baseline.whole, data.canary.whole, harm=metric.harm, margin=margin, per_user=alone)
+    for side, moments in sides.items():
+        x, y = moments.mean.tolist()[:2]
+        if metric.is_proportion and x > y:
+            text = (
+                f"the users of the {side} have {x / y if y else math.inf:.3g} times as many `{per_user.numerator}` as "
+                f"`{per_user.denominator}`, so that these are no share: are they swapped? Else use kind: mean"
+            )
+            return replace(bare, settled=(Outcome.ERROR, text))
+    past: Past = "left out" if _contaminated(data) else "both" if _apart(data) else "taken off"
+    compared = compare_users(
+        data.baseline.whole, data.canary.whole, harm=metric.harm, margin=margin, per_user=alone, past=past
+    )
     if compared is None:
         text = f"`{per_user.denominator}` of all users is 0 on a side, so there is nothing to divide by"
         return replace(bare, settled=(Outcome.NO_DATA, text))
@@ -92,10 +117,12 @@ def _shortfall(look: Look, metric: Metric, comparison: Comparison, data: UserDat
     if margin is None or not have:
         return None
 
-    def required(margin: Margin) -> float:
+    def required(margin: Margin) -> float | None:
+        if metric.harm is Harm.DECREASE and (margin.relative or 0.0) >= 1:
+            return None  # no fall is that large
         return users / have * look.cost * _planned(look.config, margin, level)
 
-    need = max(required(margin), FEWEST_FOR_SAFETY)
+    need = max(required(margin) or math.inf, FEWEST_FOR_SAFETY)
     if users >= need or not math.isfinite(need):
         return None
     share = users / (users + comparison.n_baseline)
@@ -123,11 +150,13 @@ def _objections(
     look: Look, metric: Metric, comparison: Comparison, data: UserData, quality: Quality | None
 ) -> Iterator[tuple[str, bool]]:
     """Why the metric cannot be found safe; and whether nothing can be told at all."""
-    strays = data.baseline.strays + data.canary.strays
-    left_out = strays / (strays + comparison.n_canary)
+    canary = data.canary
+    strays = (data.baseline.strays + canary.strays) / (data.baseline.strays + canary.strays + comparison.n_canary)
+    left_out = max(strays, canary.strayed / canary.rows if canary.rows else 0.0)
     if left_out > _MOST_LEFT_OUT:
+        what = "users" if strays >= left_out else "rows are of users who"
         text = (
-            f"{left_out:.0%} of the canary's users were seen on the baseline, too: is the assignment sticky, or had "
+            f"{left_out:.0%} of the canary's {what} were seen on the baseline, too: is the assignment sticky, or had "
             "the canary not begun yet?"
         )
         yield text, left_out > _TOO_MANY_LEFT_OUT
@@ -141,10 +170,8 @@ def _objections(
         largest = moments.whole.largest_share
         if largest > max(_MOST_OF_ONE, _AVERAGE_USERS / moments.whole.users):
             yield f"one user makes {largest:.0%} of the {side}: a bot?", False
-        rows = moments.rows + moments.anonymous
-        if moments.anonymous > _TOO_MANY_LEFT_OUT * rows:
-            yield f"{moments.anonymous / rows:.0%} of the rows of the {side} have no user", False
-    yield from ((text, False) for text in _late(look, data))
+    yield from ((text, False) for text in (*_rows_apart(metric, data), *_sessions(data)))
+    yield from _timing(look, metric, data)
     level, own = comparison.baseline or 0.0, data.baseline.whole
     margin = metric.parsed_margin()
     if margin is not None and margin.absolute is None:
@@ -159,20 +186,135 @@ def _objections(
             yield f"the effect fades: {_thirds(data, early, late)}", False
 
 
+def _rows_apart(metric: Metric, data: UserData) -> Iterator[str]:
+    """What is left out of one side more than of the other may be what went wrong there."""
+    per_user = metric.per_user()
+    cap = "" if per_user is None else f"beyond the cap of {per_user.cap:g}" if per_user.cap is not None else ""
+    numerator = "" if per_user is None else per_user.numerator
+    for name, what, most in (
+        ("anonymous", "rows without a user", _TOO_MANY_LEFT_OUT),
+        ("undefined", f"rows without `{numerator}`, which count as 0", 1.0),
+        ("capped", cap, 1.0),
+    ):
+        shares = [_share(getattr(data, side.value), name) for side in Side]
+        users = min(data.baseline.whole.users, data.canary.whole.users)
+        pooled = min(max(shares), 0.5)
+        # so many users' shares stray so far by chance
+        chance = 4 * math.sqrt(pooled * (1 - pooled) / users)
+        if abs(shares[1] - shares[0]) > _APART + chance or max(shares) > most:
+            yield f"{shares[1]:.0%} of the canary and {shares[0]:.0%} of the baseline are {what}: why do they differ?"
+
+
+def _share(moments: UserMoments, name: str) -> float:
+    """Of the rows of a side, or of what is added up."""
+    if name == "capped":
+        return moments.capped
+    rows = moments.rows + (moments.anonymous if name == "anonymous" else 0)
+    return float(getattr(moments, name)) / rows if rows else 0.0
+
+
+def _sessions(data: UserData) -> Iterator[str]:
+    """Ids that nobody had before are no users."""
+    known = [getattr(data, side.value).known for side in Side]
+    users = data.baseline.whole.users
+    if known[0] is not None and users >= _MANY_USERS and known[0] < _FEW_KNOWN * users:
+        yield (
+            f"{known[0]:,} of {users:,} users of the baseline were there in `history`: are these ids of sessions? If "
+            "all users are new, leave `history` out"
+        )
+
+
+def _timing(look: Look, metric: Metric, data: UserData) -> Iterator[tuple[str, bool]]:
+    """Sides that were not counted over the same time; means per user are then of different lengths."""
+    for text in _late(look, data):
+        yield text, False
+    per_user = metric.per_user()
+    alone = per_user is not None and per_user.denominator is None
+    step = round(look.config.interval.total_seconds() * 1e9)
+    starts = {side: _silent_at_first(getattr(data, side.value)) for side in Side}
+    for side, other in ((Side.CANARY, Side.BASELINE), (Side.BASELINE, Side.CANARY)):
+        moments, pause = getattr(data, side.value), starts[side]
+        begun = None if moments.earliest is None else moments.earliest - moments.since
+        if begun is not None and pause and begun >= step / 4 and not starts[other]:
+            yield (
+                f"the {side}'s first row comes {span(begun / 1e9)} after the {other}'s could: was it not counted yet?",
+                alone,
+            )
+            return
+    if (moved := _moved(data)) is not None:
+        yield moved, alone
+
+
+def _silent_at_first(moments: UserMoments) -> bool:
+    """Whether the pause before the first row is too long for chance."""
+    if moments.earliest is None or moments.latest is None:
+        return False
+    pause, length = moments.earliest - moments.since, moments.latest - moments.earliest
+    return moments.rows * pause > _PAUSE * length
+
+
+def _moved(data: UserData) -> str | None:
+    """A hole in one side's rows: its share of the users in the first or in the last third is another."""
+    parts = []
+    for name in ("early", "late"):
+        sides = [getattr(getattr(data, side.value), name) for side in Side]
+        if any(one is None for one in sides):
+            return None
+        parts.append([one.users for one in sides])
+    (b_1, c_1), (b_2, c_2) = parts
+    if min(b_1, b_2) < FEWEST_USERS or not c_1 + c_2:
+        return None
+    share = (c_1 + c_2) / (b_1 + b_2 + c_1 + c_2)
+    off = c_1 / (b_1 + c_1) - c_2 / (b_2 + c_2)
+    error = math.sqrt(share * (1 - share) * (1 / (b_1 + c_1) + 1 / (b_2 + c_2)))
+    if error and abs(off) > _MOVED * error:
+        return (
+            f"the canary has {c_1 / (b_1 + c_1):.2%} of the users in the first third of the time and "
+            f"{c_2 / (b_2 + c_2):.2%} in the last: are there holes in its rows?"
+        )
+    return None
+
+
 def _late(look: Look, data: UserData) -> Iterator[str]:
-    """One side's rows have stopped coming, and the other's have not."""
+    """One side's rows have stopped coming and the other's have not; or both have, for longer than a pause."""
     step = round(look.config.interval.total_seconds() * 1e9)
     late = {side: is_late(getattr(data, side.value), step) for side in Side}
+    if all(late.values()):
+        age = min(getattr(data, side.value).until - (getattr(data, side.value).latest or 0) for side in Side)
+        if age > max(PATIENCE * step, _LONGEST_PAUSE * (data.canary.until - data.canary.since)):
+            yield f"neither side has a row of the last {span(age / 1e9)}"
     for side in Side:
         if late[side] and not all(late.values()):
             moments = getattr(data, side.value)
             yield f"the {side}'s rows are late: the newest is {span((moments.until - moments.latest) / 1e9)} old"
 
 
-def _unlike(data: UserData) -> Iterator[str]:
-    """The users were others before the canary could do anything to them."""
+def _contaminated(data: UserData) -> bool:
+    """Whether the canary was there before the run."""
+    return data.canary.before > _MOST_BEFORE * data.canary.rows
+
+
+def _apart(data: UserData) -> float:
+    """Standard errors by which the users differed before the run, beyond chance; 0 where they did not."""
     apart = abs(alike_before(data.baseline.whole, data.canary.whole))
-    if apart > _UNLIKE_BEFORE:
+    known = [getattr(data, side.value).known for side in Side]
+    if None not in known:  # and whether as many of them were there at all
+        users = [getattr(data, side.value).whole.users for side in Side]
+        share = min(sum(one or 0 for one in known) / (sum(users) or 1), 1.0)
+        error = math.sqrt(share * (1 - share) * sum(1 / one for one in users if one))
+        off = abs((known[1] or 0) / (users[1] or 1) - (known[0] or 0) / (users[0] or 1))
+        apart = max(apart, off / error if error else 0.0)
+    return apart if apart > _UNLIKE_BEFORE else 0.0
+
+
+def _unlike(data: UserData) -> Iterator[str]:
+    """The users were others before the canary could do anything to them; or it did already."""
+    if _contaminated(data):
+        yield (
+            f"the canary has {data.canary.before:,} rows in the time before the run (`history`): it ran already, so "
+            "that what its users did before is not taken off"
+        )
+    elif (apart := _apart(data)) > 0:
         yield (
             f"the users of both sides differed before the run already, by {apart:.1f} standard errors: is it chance "
             "who gets the canary?"
@@ -195,8 +337,17 @@ def _thirds(data: UserData, early: float, late: float) -> str:
     return f"{early:+.1%} in the first {length}, {late:+.1%} in the last"
 
 
-def _told(data: UserData) -> Iterator[str]:
+def _told(metric: Metric, data: UserData) -> Iterator[str]:
     """What a reader should know."""
+    per_user = metric.per_user()
+    if per_user is not None and max(data.baseline.capped, data.canary.capped) > _WORTH_A_WORD:
+        what = per_user.denominator or per_user.numerator
+        yield (
+            f"the cap leaves out {data.canary.capped:.0%} of the canary's and {data.baseline.capped:.0%} of the "
+            f"baseline's `{what}`"
+        )
+    if per_user is not None and (undefined := data.canary.undefined + data.baseline.undefined):
+        yield f"{undefined:,} rows have no `{per_user.numerator}`, which counts as 0"
     strays = data.baseline.strays + data.canary.strays
     if strays:
         yield f"{strays:,} users were seen on both sides and are left out"

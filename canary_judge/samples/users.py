@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from canary_judge.arrays import Int
 from canary_judge.moments import UserMoments
 from canary_judge.results import Quality, Side, Sides
@@ -11,6 +13,8 @@ from canary_judge.series import Form, Result
 
 __all__ = ["is_late", "user_samples"]
 
+# Of means beyond these the squares leave the range of floats.
+_HUGE = 1e70
 # Rows that come at random leave a pause of so many usual distances as good as never.
 _PAUSE = 10.0
 
@@ -23,6 +27,10 @@ def user_samples(parts: Parts, edges: Int) -> MetricSamples:
     if (found.baseline.since, found.baseline.until) != (found.canary.since, found.canary.until):
         raise Unusable("the source counted the users of both sides over different times; ask them at once")
     data = UserData(baseline=found.baseline, canary=found.canary)
+    for side in Side:
+        mean = np.abs(getattr(data, side.value).whole.mean)
+        if (mean > _HUGE).any() or ((mean > 0) & (mean < 1 / _HUGE)).any():
+            raise Unusable(f"{side}: means of {mean.max():.3g} cannot be compared; is their unit right?")
     users = data.canary.whole.users + data.baseline.whole.users
     step, count = int(edges[1] - edges[0]), edges.size - 1
     quality = Quality(

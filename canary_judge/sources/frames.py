@@ -184,6 +184,8 @@ class FrameSource:
         if self._shifted:
             return "align: start compares two periods, in which the same users are on both sides"
         for name in (asked.numerator, asked.denominator):
+            if name is not None and name in self._table.texts:
+                return f"column {name!r} is no numbers: it has text, which cannot be added up"
             if name is not None and name not in self._names:
                 return f"the table has no {name!r}{nearest(name, self._names)}; there are {', '.join(self._names)}"
             if name is not None and np.isinf(self._added_up(name)).any():
@@ -201,22 +203,25 @@ class FrameSource:
     def _rows_of_users(self, asked: PerUser) -> tuple[Rows, Float]:
         """All rows with what is asked, and the totals of the time before the run."""
         codes, count = self._codes()
+        x = self._added_up(asked.numerator)
+        y = None if asked.denominator is None else self._added_up(asked.denominator)
         rows = Rows(
             times=self._table.times,
             canary=self._table.canary,
             users=codes,
             count=count,
-            numerator=self._added_up(asked.numerator),
-            denominator=None if asked.denominator is None else self._added_up(asked.denominator),
+            numerator=np.nan_to_num(x, nan=0.0, posinf=np.inf, neginf=-np.inf),
+            denominator=None if y is None else np.nan_to_num(y, nan=0.0, posinf=np.inf, neginf=-np.inf),
+            undefined=np.isnan(x) & (True if y is None else np.nan_to_num(y) != 0),
         )
         return rows, totals_before(rows, asked)
 
     def _added_up(self, name: str) -> Float:
-        """Row by row what is added up of a user; nothing where nothing is known."""
+        """Row by row what is added up of a user; NaN where nothing is known."""
         table = self._table
         if table.ok is not None and name in ("requests", "errors"):
             return (np.ones(len(table)) if name == "requests" else ~table.ok).astype(float)
-        return np.nan_to_num(table.numbers[name], nan=0.0, posinf=np.inf, neginf=-np.inf)
+        return table.numbers[name]
 
     def _answer(self, query: Query, rows_of: Callable[[Side], Int], window: Window) -> Result:
         name = query.expression

@@ -319,7 +319,14 @@ class SqlSource:
         select = statement(
             activity, asked, span, dict(zip(Side, count.sides, strict=True)), dialect=self._database.dialect
         )
-        return select, partial(to_moments, metrics=len(asked), since=count.since, until=count.until, moment=time_of)
+        return select, partial(
+            to_moments,
+            metrics=len(asked),
+            since=count.since,
+            until=count.until,
+            past=count.past is not None,
+            moment=time_of,
+        )
 
     def _example(self, activity: Activity) -> object:
         """A time of the table, which tells how times are to be compared with it."""

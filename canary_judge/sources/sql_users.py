@@ -22,6 +22,7 @@ from canary_judge.errors import QueryError
 from canary_judge.moments import Moments, UserMoments
 from canary_judge.results import Side
 from canary_judge.series import PerUser
+from canary_judge.sources.users import NOBODY
 
 __all__ = ["Activity", "Assignments", "Span", "statement", "table_of", "to_moments"]
 
@@ -31,12 +32,13 @@ _ONE: Any = sa.literal_column("1")
 _NOTHING: Any = sa.literal_column("0e0")
 _UNIT: Any = sa.literal_column("1e0")
 _NAME = re.compile(r"[^\W\d]\w*")
-# Written as text, these stand for no user.
-_NOBODY = ("", "0")
 _SIDE = "side"
 _PARTS = ("whole", "early", "late")
 _TOTALS = ("x", "y", "x0", "y0")
+_TIMES = ("earliest", "latest")
 _PAIRS = list(combinations_with_replacement(range(4), 2))
+# Numbers of a metric: means, covariances, the largest size and all of them.
+_WIDTH = len(_TOTALS) + len(_PAIRS) + 2
 # Bound values of these databases must not be compared with casts that they do not have.
 _NO_CAST = ("mysql", "mariadb")
 
@@ -111,7 +113,7 @@ class _Statement:
     def whole(self) -> sa.CompoundSelect[Any]:
         users, past = self._users(), self._past()
         selects = [self._moments(users, past, part) for part in _PARTS]
-        return sa.union_all(*selects, *(self._facts(users, side) for side in Side))
+        return sa.union_all(*selects, *(self._facts(users, past, side) for side in Side))
 
     # --- rows ---
 
@@ -127,14 +129,23 @@ class _Statement:
         columns: list[Any] = [user.label("u"), time.label("t")]
         source: Any = table
         where = [time > start, time <= end]
+        side: Any = table.c[self.activity.side or _SIDE] if self.activity.assignments is None else None
         if with_side:
             side, joined, source = self._side(table, user, time, end)
-            columns.append(sa.case((side == self.sides[Side.CANARY], _ONE), else_=_ZERO).label("s"))
             where += [side.in_(list(self.sides.values())), *joined]
+        canary = _ZERO if side is None else sa.case((side == self.sides[Side.CANARY], _ONE), else_=_ZERO)
+        columns.append(canary.label("s"))
         for number, metric in enumerate(self.metrics):
-            columns.append(self._added(table, metric.numerator).label(f"x{number}"))
+            x = self._real(table, metric.numerator)
+            undefined: Any = x.is_(None)
+            columns.append(sa.func.coalesce(x, _NOTHING).label(f"x{number}"))
             if metric.denominator is not None:
-                columns.append(self._added(table, metric.denominator).label(f"y{number}"))
+                y = sa.func.coalesce(self._real(table, metric.denominator), _NOTHING)
+                undefined = sa.and_(undefined, y != _NOTHING)
+                columns.append(y.label(f"y{number}"))
+                if self._runs(metric):
+                    columns.append(y.label(f"w{number}"))
+            columns.append(sa.case((undefined, _ONE), else_=_ZERO).label(f"n{number}"))
         rows = sa.select(*columns).select_from(source).where(*where).cte(name)
         return self._capped(rows, name) if any(self._runs(metric) for metric in self.metrics) else rows
 
@@ -163,13 +174,12 @@ class _Statement:
         valid = [time >= ranges.c.since, sa.or_(ranges.c.until.is_(None), time < ranges.c.until)]
         return ranges.c.side, valid, table.join(ranges, user == ranges.c.u)
 
-    def _added(self, table: sa.TableClause, text: str) -> Any:
-        """A column, or an expression of columns, as a float; nothing counts as 0."""
+    def _real(self, table: sa.TableClause, text: str) -> Any:
+        """A column, or an expression of columns, as a float."""
         if "${" in text:
             raise QueryError(f"{text!r} has a label; of a metric by user only the side tells the versions apart")
         known = table.c[text] if _NAME.fullmatch(text) else sa.literal_column(f"({text})")
-        real = known * _UNIT if self.dialect in _NO_CAST else sa.cast(known, sa.Double)
-        return sa.func.coalesce(real, _NOTHING)
+        return known * _UNIT if self.dialect in _NO_CAST else sa.cast(known, sa.Double)
 
     def _capped(self, rows: sa.CTE, name: str) -> sa.CTE:
         """The same without what follows the cap-th unit of a user's denominator."""
@@ -203,6 +213,7 @@ class _Statement:
                 sa.func.sum(sa.case((mine, _ONE), else_=_ZERO)).label(f"rows_{side}"),
                 sa.func.min(sa.case((mine, time))).label(f"first_{side}"),
                 sa.func.max(sa.case((mine, time))).label(f"last_{side}"),
+                *self._of_side(rows, mine, side),
             ]
         for part, condition in inside.items():
             if condition is not None:
@@ -215,12 +226,26 @@ class _Statement:
                     columns.append(self._total(sa.func.sum(value), metric).label(f"{part}_{total}{number}"))
         return self._kept(sa.select(*columns).group_by(rows.c.u), "users")
 
+    def _of_side(self, rows: sa.CTE, mine: Any, side: Side) -> list[Any]:
+        """Rows whose numerator is not known; and what the cap leaves out: all of it, and what is left."""
+        found = []
+        for number, metric in enumerate(self.metrics):
+            found.append(sa.func.sum(sa.case((mine, rows.c[f"n{number}"]), else_=_ZERO)).label(f"n_{side}{number}"))
+            if metric.cap is None:
+                continue
+            raw, left = ("w", "y") if self._runs(metric) else ("x", "x")
+            whole, rest = (
+                sa.func.sum(sa.case((mine, rows.c[f"{one}{number}"]), else_=_NOTHING)) for one in (raw, left)
+            )
+            found += [whole.label(f"w_{side}{number}"), self._total(rest, metric).label(f"l_{side}{number}")]
+        return found
+
     def _past(self) -> sa.CTE | None:
         """One row per user: the totals before the run."""
         if self.span.past is None:
             return None
         rows = self._rows(*self.span.past, "history", with_side=False)
-        columns: list[Any] = [rows.c.u]
+        columns: list[Any] = [rows.c.u, _UNIT.label("there"), sa.func.sum(rows.c.s).label("canary")]
         for number, metric in enumerate(self.metrics):
             columns.append(self._total(sa.func.sum(rows.c[f"x{number}"]), metric).label(f"x{number}"))
             if metric.denominator is not None:
@@ -240,13 +265,14 @@ class _Statement:
 
     @staticmethod
     def _nobody(user: Any) -> Any:
-        return sa.or_(user.is_(None), sa.cast(user, sa.String(64)).in_(_NOBODY))
+        return sa.or_(user.is_(None), sa.func.lower(sa.func.trim(sa.cast(user, sa.String(64)))).in_(NOBODY))
 
     # --- what is told of them ---
 
     def _moments(self, users: sa.CTE, past: sa.CTE | None, part: str) -> sa.Select[Any]:
         """Of each side and metric: means, and covariances of what is centred at them."""
-        columns: list[Any] = [users.c.s.label("s")]
+        known = _ZERO if past is None else sa.case((past.c.there.is_(None), _ZERO), else_=_ONE)
+        columns: list[Any] = [users.c.s.label("s"), known.label("known")]
         for number, metric in enumerate(self.metrics):
             columns += [value.label(f"{name}{number}") for name, value in self._four(users, past, part, number, metric)]
         source: Any = users
@@ -261,6 +287,7 @@ class _Statement:
             sa.select(
                 totals.c.s,
                 sa.func.count().label("users"),
+                sa.func.sum(totals.c.known).label("known"),
                 *(sa.func.avg(totals.c[name]).label(f"m_{name}") for name in names),
             )
             .group_by(totals.c.s)
@@ -278,9 +305,9 @@ class _Statement:
                 sa.literal_column(f"'{part}'").label("part"),
                 totals.c.s.label("side"),
                 sa.func.max(means.c.users).label("users"),
-                _ZERO.label("named"),
-                _ZERO.label("anonymous"),
-                sa.func.max(sa.case((totals.c.s < _ZERO, sa.literal(self.span.until)))).label("latest"),
+                sa.func.max(means.c.known).label("known"),
+                *(_ZERO.label(name) for name in ("anonymous", "strayed", "before")),
+                *(sa.func.max(sa.case((totals.c.s < _ZERO, sa.literal(self.span.until)))).label(n) for n in _TIMES),
                 *found,
             )
             .select_from(totals.join(means, totals.c.s == means.c.s))
@@ -293,7 +320,8 @@ class _Statement:
         alone = metric.denominator is None
         before = {
             "x0": _NOTHING if past is None else sa.func.coalesce(past.c[f"x{number}"], _NOTHING),
-            "y0": _UNIT if alone else _NOTHING if past is None else sa.func.coalesce(past.c[f"y{number}"], _NOTHING),
+            # whom nobody knew yet has no past: not one of nothing
+            "y0": _NOTHING if past is None else sa.func.coalesce(past.c["there" if alone else f"y{number}"], _NOTHING),
         }
         return [
             ("x", users.c[f"{part}_x{number}"]),
@@ -301,28 +329,57 @@ class _Statement:
             *before.items(),
         ]
 
-    def _facts(self, users: sa.CTE, side: Side) -> sa.Select[Any]:
-        """Strays that were on this side first, rows, and the newest one."""
+    def _facts(self, users: sa.CTE, past: sa.CTE | None, side: Side) -> sa.Select[Any]:
+        """Strays that were on this side first, rows of all kinds, the first and the newest one."""
         mine, other = (f"first_{one}" for one in (side, Side.BASELINE if side is Side.CANARY else Side.CANARY))
         # at the same time on both: on the baseline
         first = users.c[mine] <= users.c[other] if side is Side.BASELINE else users.c[mine] < users.c[other]
         nobody, rows = self._nobody(users.c.u), users.c[f"rows_{side}"]
-        stray = sa.and_(users.c.s != users.c.other, first, sa.not_(nobody))
-        nothing = sa.case((users.c.s < _ZERO, _NOTHING))
-        count = len(self.metrics) * (len(_TOTALS) + len(_PAIRS) + 2)
+        stray = sa.and_(users.c.s != users.c.other, sa.not_(nobody))
+
+        def total(condition: Any, value: Any) -> Any:
+            return sa.func.coalesce(sa.func.sum(sa.case((condition, value), else_=_ZERO)), _ZERO)
+
+        numbers: list[Any] = []
+        for number, metric in enumerate(self.metrics):
+            of_metric = [total(sa.not_(nobody), users.c[f"n_{side}{number}"])]
+            if metric.cap is not None:
+                of_metric += [total(sa.not_(nobody), users.c[f"{one}_{side}{number}"]) for one in ("w", "l")]
+            numbers += [*of_metric, *[_NOTHING] * (_WIDTH - len(of_metric))]
         return sa.select(
             sa.literal_column("'rows'").label("part"),
             (_ONE if side is Side.CANARY else _ZERO).label("side"),
-            sa.func.coalesce(sa.func.sum(sa.case((stray, _ONE), else_=_ZERO)), _ZERO).label("users"),
-            sa.func.coalesce(sa.func.sum(sa.case((nobody, _ZERO), else_=rows)), _ZERO).label("named"),
-            sa.func.coalesce(sa.func.sum(sa.case((nobody, rows), else_=_ZERO)), _ZERO).label("anonymous"),
+            total(sa.and_(stray, first), _ONE).label("users"),
+            total(sa.not_(nobody), rows).label("known"),
+            total(nobody, rows).label("anonymous"),
+            total(stray, rows).label("strayed"),
+            (self._before(past) if side is Side.CANARY else _ZERO).label("before"),
+            sa.func.min(users.c[f"first_{side}"]).label("earliest"),
             sa.func.max(users.c[f"last_{side}"]).label("latest"),
-            *(sa.func.max(nothing).label(f"nothing{place}") for place in range(count)),
+            *(one.label(f"number{place}") for place, one in enumerate(numbers)),
         )
+
+    def _before(self, past: sa.CTE | None) -> Any:
+        """Rows of the canary (or users assigned to it) in the time when there should have been none."""
+        given = self.activity.assignments
+        if self.span.past is None or past is None:
+            return _ZERO
+        if given is None:
+            return sa.select(sa.func.coalesce(sa.func.sum(past.c.canary), _ZERO)).scalar_subquery()
+        assigned = table_of(given.table, given.user, given.side, given.timestamp)
+        early = assigned.c[given.timestamp] <= self.span.past[1]
+        mine = assigned.c[given.side] == self.sides[Side.CANARY]
+        return sa.select(sa.func.count()).select_from(assigned).where(early, mine).scalar_subquery()
 
 
 def to_moments(
-    rows: Sequence[Sequence[Any]], metrics: int, *, since: int, until: int, moment: Callable[[Any], int]
+    rows: Sequence[Sequence[Any]],
+    metrics: int,
+    *,
+    since: int,
+    until: int,
+    past: bool,
+    moment: Callable[[Any], int],
 ) -> list[dict[Side, UserMoments]]:
     """What the rows of the statement say, metric by metric.
 
@@ -331,24 +388,32 @@ def to_moments(
         metrics: How many there are.
         since: Start of the time, in nanoseconds.
         until: Its end.
+        past: Whether the time before the run was asked.
         moment: Reads a time of the database.
 
     Raises:
         QueryError: A time is none.
     """
     found: list[dict[Side, dict[str, Any]]] = [
-        {side: {part: Moments() for part in _PARTS} for side in Side} for _ in range(metrics)
+        {side: {**{part: Moments() for part in _PARTS}, "known": 0 if past else None} for side in Side}
+        for _ in range(metrics)
     ]
-    width = len(_TOTALS) + len(_PAIRS) + 2
-    for part, place, users, named, anonymous, latest, *numbers in rows:
+    for part, place, users, known, anonymous, strayed, before, earliest, latest, *numbers in rows:
         side = Side.CANARY if int(place) else Side.BASELINE
         for number in range(metrics):
-            known = found[number][side]
+            mine, values = found[number][side], numbers[number * _WIDTH : (number + 1) * _WIDTH]
             if part == "rows":
-                known |= {"strays": int(users), "rows": int(named), "anonymous": int(anonymous)}
-                known["latest"] = None if latest is None else moment(latest)
+                mine |= {"strays": int(users), "rows": int(known), "anonymous": int(anonymous)}
+                mine |= {"strayed": int(strayed), "before": int(before), "undefined": int(values[0])}
+                mine["capped"] = 1 - float(values[2]) / float(values[1]) if values[1] else 0.0
+                mine |= {
+                    name: None if at is None else moment(at)
+                    for name, at in (("earliest", earliest), ("latest", latest))
+                }
             else:
-                known[str(part)] = _read(int(users), numbers[number * width : (number + 1) * width])
+                mine[str(part)] = _read(int(users), values)
+                if part == "whole" and past:
+                    mine["known"] = int(known)
     return [{side: UserMoments(**known, since=since, until=until) for side, known in one.items()} for one in found]
 
 

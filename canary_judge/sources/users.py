@@ -20,8 +20,23 @@ NO_USERS = (
     "column `user` (a source of type frame or sql). Or judge requests, without `unit_of_replication: user`; but where "
     "users stay on one side that passes a canary at its margin 14 to 33 % of the time instead of 5"
 )
-# What stands for no user.
-NOBODY = ("", "0", "nan", "none", "null")
+# What stands for no user, in lower case.
+NOBODY = (
+    "",
+    "0",
+    "-1",
+    "-",
+    "nan",
+    "none",
+    "null",
+    "undefined",
+    "unknown",
+    "anonymous",
+    "guest",
+    "00000000-0000-0000-0000-000000000000",
+)
+# Beyond it whole numbers are no longer exact as floats.
+_LARGEST_ID = 2.0**53
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,6 +50,7 @@ class Rows:
         count: How many users there are.
         numerator: To be added up; 0 where nothing is known.
         denominator: The same; None where there is none.
+        undefined: Where the numerator is not known, and should be.
     """
 
     times: Int
@@ -43,21 +59,14 @@ class Rows:
     count: int
     numerator: Float
     denominator: Float | None
+    undefined: Bool
 
     def between(self, start: int, end: int) -> Rows:
         """The rows in (start, end]."""
         first, last = np.searchsorted(self.times, [start, end], side="right")
-        part = slice(int(first), int(last))
-        return Rows(
-            times=self.times[part],
-            canary=self.canary[part],
-            users=self.users[part],
-            count=self.count,
-            numerator=self.numerator[part],
-            denominator=None if self.denominator is None else self.denominator[part],
-        )
+        return self.where(slice(int(first), int(last)))
 
-    def where(self, these: Bool) -> Rows:
+    def where(self, these: Bool | slice) -> Rows:
         """Some of the rows."""
         return Rows(
             times=self.times[these],
@@ -66,7 +75,12 @@ class Rows:
             count=self.count,
             numerator=self.numerator[these],
             denominator=None if self.denominator is None else self.denominator[these],
+            undefined=self.undefined[these],
         )
+
+    def of(self, side: Side) -> Rows:
+        """The rows of a side."""
+        return self.where(self.canary == (side is Side.CANARY))
 
     def capped(self, cap: float | None) -> Rows:
         """The same without what follows the cap-th unit of a user's denominator."""
@@ -94,21 +108,32 @@ class Rows:
 def codes_of(column: Sequence[object] | np.ndarray) -> tuple[Int, int]:
     """A whole number for each user (-1: none), and how many users there are.
 
+    Raises:
+        DataError: Whole numbers are too large to be told apart as floats.
+
     Examples:
         >>> codes_of(np.array(["ann", "", "bob", "ann", None], dtype=object))
         (array([ 0, -1,  1,  0, -1]), 2)
     """
     given = np.asarray(column)
     if given.dtype.kind in "fiu":
-        nobody = ~np.isfinite(given) | (given == 0) if given.dtype.kind == "f" else given == 0
-        values = given
-    else:
-        values = np.array(["" if one is None else str(one) for one in given.tolist()])
-        nobody = np.isin(np.char.lower(values), NOBODY)
-    known, places = np.unique(values[~nobody], return_inverse=True)
-    codes = np.full(given.size, -1, dtype=np.int64)
-    codes[~nobody] = places
-    return codes, known.size
+        values = given.astype(float)
+        nobody = ~np.isfinite(values) | (values == 0) | (values == -1)
+        if (np.abs(values[~nobody]) >= _LARGEST_ID).any():
+            raise DataError(
+                "a user is a number beyond 2^53, which cannot be told from its neighbours; give ids as text"
+            )
+        known, places = np.unique(values[~nobody], return_inverse=True)
+        codes = np.full(given.size, -1, dtype=np.int64)
+        codes[~nobody] = places
+        return codes, known.size
+    # a dictionary, for one long text would make an array of texts as wide as itself
+    found: dict[str, int] = {}
+    places = np.array([found.setdefault("" if one is None else str(one), len(found)) for one in given.tolist()])
+    order = [-1 if name.strip().lower() in NOBODY else 0 for name in found]
+    number = np.cumsum([one == 0 for one in order]) - 1
+    renamed = np.where(np.array(order) < 0, -1, number).astype(np.int64) if found else np.empty(0, dtype=np.int64)
+    return renamed[places] if found else np.empty(0, dtype=np.int64), int((renamed >= 0).sum())
 
 
 def span_of(query: Query, window: Window) -> tuple[PerUser, int, int]:
@@ -127,11 +152,17 @@ def span_of(query: Query, window: Window) -> tuple[PerUser, int, int]:
 def totals_before(rows: Rows, asked: PerUser) -> Float:
     """Numerator and denominator of each user in the time before the run, shape (count, 2)."""
     if asked.past is None:
-        found = np.zeros((rows.count, 2))
-        found[:, 1] = asked.denominator is None
-        return found
-    past = rows.between(nanoseconds(asked.past.start), nanoseconds(asked.past.end))
-    return past.where(past.users >= 0).capped(asked.cap).totals(asked.cap)
+        return np.zeros((rows.count, 2))
+    past = _past(rows, asked.past)
+    past = past.where(past.users >= 0)
+    found = past.capped(asked.cap).totals(asked.cap)
+    if asked.denominator is None:  # whom nobody knew yet has no past: not one of nothing
+        found[:, 1] = np.bincount(past.users, minlength=rows.count) > 0
+    return found
+
+
+def _past(rows: Rows, past: Window) -> Rows:
+    return rows.between(nanoseconds(past.start), nanoseconds(past.end))
 
 
 def moments_by_side(rows: Rows, asked: PerUser, before: Float, *, since: int, until: int) -> dict[Side, UserMoments]:
@@ -145,26 +176,32 @@ def moments_by_side(rows: Rows, asked: PerUser, before: Float, *, since: int, un
         until: Its end.
     """
     inside = rows.between(since, until)
-    known = inside.where(inside.users >= 0).capped(asked.cap)
-    seen = {
-        side: np.bincount(known.users[known.canary == (side is Side.CANARY)], minlength=rows.count) > 0 for side in Side
-    }
+    whole = inside.where(inside.users >= 0)
+    known = whole.capped(asked.cap)
+    seen = {side: np.bincount(known.of(side).users, minlength=rows.count) > 0 for side in Side}
     strays = seen[Side.BASELINE] & seen[Side.CANARY]
     first = np.full(rows.count, -1, dtype=np.int64)
     first[known.users[::-1]] = known.canary[::-1]  # the earliest row is written last
     third = (until - since) // 3
     spans = {"whole": (since, until), "early": (since, since + third), "late": (until - third, until)}
     parts = {name: known.between(*span) for name, span in spans.items()}
+    # the time in which there should have been no canary, and who was there in it
+    past = None if asked.past is None else _past(rows, asked.past)
+    there = None if past is None else np.bincount(past.users[past.users >= 0], minlength=rows.count) > 0
     found = {}
     for side in Side:
-        mine = inside.canary == (side is Side.CANARY)
-        own = inside.where(mine)
-        anonymous = int((own.users < 0).sum())
+        own, named = inside.of(side), whole.of(side)
         found[side] = UserMoments(
             **{name: _moments(part, before, side, strays, asked) for name, part in parts.items()},
             strays=int((strays & (first == (side is Side.CANARY))).sum()),
-            anonymous=anonymous,
-            rows=own.users.size - anonymous,
+            strayed=int(strays[named.users].sum()),
+            anonymous=own.users.size - named.users.size,
+            rows=named.users.size,
+            undefined=int(named.undefined.sum()),
+            capped=_left_out(named, known.of(side), asked),
+            known=None if there is None else int((seen[side] & ~strays & there).sum()),
+            before=0 if past is None or side is Side.BASELINE else int(past.of(side).times.size),
+            earliest=int(own.times[0]) if own.times.size else None,
             latest=int(own.times[-1]) if own.times.size else None,
             since=since,
             until=until,
@@ -172,8 +209,17 @@ def moments_by_side(rows: Rows, asked: PerUser, before: Float, *, since: int, un
     return found
 
 
+def _left_out(rows: Rows, capped: Rows, asked: PerUser) -> float:
+    """The share of what is added up that the cap leaves out."""
+    if asked.cap is None:
+        return 0.0
+    place = 0 if asked.denominator is None else 1
+    whole, rest = (float(one[:, place].sum()) for one in (rows.totals(None), capped.totals(asked.cap)))
+    return 1 - rest / whole if whole else 0.0
+
+
 def _moments(rows: Rows, before: Float, side: Side, strays: Bool, asked: PerUser) -> Moments:
-    own = rows.where(rows.canary == (side is Side.CANARY))
+    own = rows.of(side)
     seen = (np.bincount(own.users, minlength=rows.count) > 0) & ~strays
     totals = np.hstack([own.totals(asked.cap)[seen], before[seen]])
     return Moments.of(totals, per_user=asked.denominator is None)

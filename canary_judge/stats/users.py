@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy import special
@@ -32,7 +32,12 @@ from canary_judge.results import Comparison, Harm, Scale
 from canary_judge.stats.margins import Margin, scale_of
 from canary_judge.stats.questions import AtMargin, Compared, Interval, Question, Tails, ask
 
-__all__ = ["alike_before", "change_since", "compare_users", "users_information", "users_spread"]
+__all__ = ["Past", "alike_before", "change_since", "compare_users", "users_information", "users_spread"]
+
+
+# What is so small a part of the terms that it is a difference of is rounding.
+_ROUNDING, _OF_A_MEAN = 1e-11, 3e-26
+Past = Literal["taken off", "left out", "both"]
 
 
 class _Side(NamedTuple):
@@ -64,11 +69,15 @@ class _Side(NamedTuple):
         now = np.array([1 / y, -ratio / y, 0.0, 0.0])
         then = np.array([0.0, 0.0, 1 / y0, -before / y0]) if y0 else np.zeros(4)
         covariance = moments.covariance
+        own = float(now @ covariance @ now)
+        terms = float(np.abs(now) @ np.abs(covariance) @ np.abs(now))
+        if own <= _ROUNDING * terms or own <= _OF_A_MEAN * ratio**2:
+            own = 0.0  # of users who are all alike
         return cls(
             users=moments.users,
             ratio=ratio,
             before=before,
-            own=max(float(now @ covariance @ now), 0.0),
+            own=own,
             shared=float(now @ covariance @ then),
             past=max(float(then @ covariance @ then), 0.0),
         )
@@ -199,7 +208,13 @@ class _Contrast:
 
 
 def compare_users(
-    baseline: Moments, canary: Moments, *, harm: Harm, margin: Margin | None, per_user: bool = False
+    baseline: Moments,
+    canary: Moments,
+    *,
+    harm: Harm,
+    margin: Margin | None,
+    per_user: bool = False,
+    past: Past = "taken off",
 ) -> Compared | None:
     """Compare the ratio of means of both sides' users.
 
@@ -209,6 +224,8 @@ def compare_users(
         harm: The harmful direction.
         margin: Largest tolerated degradation; None: only "worse at all" is asked.
         per_user: There is no denominator, for the name of the method.
+        past: What users did before is taken off what they do now; or left out; or harm must be shown both ways, where
+            it is not chance alone who got the canary.
 
     Returns:
         The comparison; None where a side has fewer than two users, or none of them has a denominator.
@@ -223,14 +240,25 @@ def compare_users(
         >>> found.evidence.p_beyond_margin < 0.001, round(found.at(0.9).effect, 2)
         (True, 0.78)
     """
-    contrast = _Contrast.of(baseline, canary)
-    if contrast is None:
-        return None
     plain = _Contrast.of(baseline, canary, cuped=False)
-    assert plain is not None  # noqa: S101  (it is of the same sides)
+    adjusted = _Contrast.of(baseline, canary)
+    if plain is None or adjusted is None:
+        return None
+    contrast = adjusted if past == "taken off" else plain
     level = contrast.baseline.ratio
     scale = scale_of(margin, lowest=level)
-    p = ask(harm, margin, at_par=contrast.tails(1.0), at_margin=contrast.at_margin)
+
+    def at_margin(margin: Margin, *, upward: bool, only: Question | None = None) -> AtMargin:
+        found = contrast.at_margin(margin, upward=upward, only=only)
+        if past != "both":
+            return found
+        other = adjusted.at_margin(margin, upward=upward, only=only)
+        return AtMargin(beyond=max(found.beyond, other.beyond), within=max(found.within, other.within))
+
+    tails = contrast.tails(1.0)
+    if past == "both":
+        tails = Tails(*map(max, tails, adjusted.tails(1.0)))
+    p = ask(harm, margin, at_par=tails, at_margin=at_margin)
     variance, without = contrast.variance(1.0), plain.variance(1.0)
     own = contrast.baseline.own + contrast.canary.own
     evidence = Comparison(
@@ -250,9 +278,7 @@ def compare_users(
         variance_saved=1 - variance / without if without else 0.0,
         standard_error=math.sqrt(variance),
     )
-    return Compared(
-        evidence=evidence, at_margin=contrast.at_margin, measure=lambda level: contrast.measured(scale, level)
-    )
+    return Compared(evidence=evidence, at_margin=at_margin, measure=lambda level: contrast.measured(scale, level))
 
 
 def users_spread(moments: Moments) -> tuple[float, float] | None:

@@ -10,9 +10,11 @@ from canary_judge import JudgeConfig
 from canary_judge.errors import ConfigError
 from canary_judge.judging import judge_samples
 from canary_judge.moments import Moments, UserMoments
-from canary_judge.results import Outcome, Verdict
+from canary_judge.results import Outcome, Side, Verdict
 from canary_judge.samples import MetricSamples, Samples, UserData
-from canary_judge.series import Window, nanoseconds
+from canary_judge.samples.grid import Unusable
+from canary_judge.samples.users import user_samples
+from canary_judge.series import Form, Result, Window, nanoseconds
 
 START = datetime(2026, 11, 18, tzinfo=UTC)
 END = START + timedelta(hours=48)
@@ -173,12 +175,13 @@ def test_one_giant_is_told():
 
 def test_rows_without_a_user_are_told_and_forbid_a_pass():
     baseline, canary = side(totals(1, 20_000)), side(totals(2, 3000))
-    some = judged(baseline, replace(canary, anonymous=1000))["clicks"]
-    assert some.outcome is Outcome.SAFE
-    assert any("1,000 of 10,000 rows of the canary have no user" in text for text in some.warnings)
-    many = judged(baseline, replace(canary, anonymous=3000))["clicks"]
-    assert many.outcome is Outcome.INSUFFICIENT
-    assert "25% of the rows of the canary have no user" in many.reason
+    alike = judged(replace(baseline, anonymous=6000), replace(canary, anonymous=1000))["clicks"]
+    assert alike.outcome is Outcome.SAFE
+    assert any("1,000 of 10,000 rows of the canary have no user" in text for text in alike.warnings)
+    for few, many in ((0, 1000), (20_000, 3000)):  # other shares, or too many of both
+        found = judged(replace(baseline, anonymous=few), replace(canary, anonymous=many))["clicks"]
+        assert found.outcome is Outcome.INSUFFICIENT
+        assert "are rows without a user: why do they differ?" in found.reason
 
 
 def test_rows_of_one_side_that_stopped_are_late():
@@ -215,6 +218,127 @@ def test_an_effect_that_fades_is_no_pass():
     better = judged(baseline, side(totals(2, 8000, 0.102), **thirds(0.095, 0.11, 20)))["clicks"]
     assert better.outcome is Outcome.SAFE
     assert any("the effect changes" in text for text in better.warnings)
+
+
+def test_values_that_are_missing_on_one_side_are_no_zeros():
+    baseline, canary = side(totals(1, 20_000), undefined=600), side(totals(2, 3000), undefined=90)
+    assert judged(baseline, canary)["clicks"].outcome is Outcome.SAFE  # of both, as where nothing was bought
+    found = judged(baseline, replace(canary, undefined=900))["clicks"]
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert "10% of the canary and 1% of the baseline are rows without `clicks`, which count as 0" in found.reason
+
+
+def test_a_cap_that_leaves_out_more_of_one_side():
+    metric = {**METRIC, "cap": 50}
+    fine = judged(side(totals(1, 20_000), capped=0.2), side(totals(2, 3000), capped=0.2), metric)["clicks"]
+    assert fine.outcome is Outcome.SAFE
+    assert any(
+        "the cap leaves out 20% of the canary's and 20% of the baseline's `impressions`" in text
+        for text in fine.warnings
+    )
+    found = judged(side(totals(1, 20_000), capped=0.2), side(totals(2, 3000), capped=0.4), metric)["clicks"]
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert "beyond the cap of 50" in found.reason
+
+
+def test_a_canary_that_ran_before_takes_nothing_off():
+    rows = totals(2, 3000, 0.08)
+    rows[:, 2] = np.floor(rows[:, 2] * 0.8)  # and did the same harm then
+    found = judged(side(totals(1, 20_000)), side(rows, before=4000))["clicks"]
+    assert found.outcome is Outcome.REGRESSED
+    assert "CUPED" not in found.comparison.method
+    assert any("4,000 rows in the time before the run" in text for text in found.warnings)
+    healthy = judged(side(totals(1, 20_000)), side(totals(2, 3000), before=4000))["clicks"]
+    assert healthy.outcome is Outcome.INSUFFICIENT
+    assert judged(side(totals(1, 20_000)), side(totals(2, 3000), before=3))["clicks"].outcome is Outcome.SAFE
+
+
+def test_harm_that_only_the_past_tells_is_none_where_the_past_cannot_be_compared():
+    mean = {"name": "minutes", "kind": "mean", "numerator": "minutes", "harm": "increase", "margin": "10%"}
+    rng = np.random.default_rng(1)
+
+    def users(number, known):
+        x = np.exp(rng.standard_normal(number))
+        there = rng.random(number) < known
+        return np.column_stack([x, np.ones(number), np.where(there, x, 0), there])
+
+    # ids that history does not know, of the canary alone
+    found = judged(side(users(20_000, 1.0), known=20_000), side(users(3000, 0.0), known=0), mean)["minutes"]
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert "differed before the run already" in found.reason
+    some = judged(side(users(20_000, 0.9), known=18_000), side(users(3000, 0.6), known=1800), mean)["minutes"]
+    assert some.outcome is Outcome.INSUFFICIENT
+    alike = judged(side(users(20_000, 0.9), known=18_000), side(users(3000, 0.9), known=2690), mean)["minutes"]
+    assert alike.outcome is Outcome.SAFE
+
+
+def test_ids_that_nobody_had_before_are_sessions():
+    found = judged(side(totals(1, 20_000), known=100), side(totals(2, 3000), known=15))["clicks"]
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert "are these ids of sessions? If all users are new, leave `history` out" in found.reason
+    assert judged(side(totals(1, 20_000), known=None), side(totals(2, 3000)))["clicks"].outcome is Outcome.SAFE
+
+
+def test_events_and_total_that_are_swapped_are_no_share():
+    rows_b, rows_c = totals(1, 20_000)[:, [1, 0, 3, 2]], totals(2, 3000)[:, [1, 0, 3, 2]]
+    found = of(rows_b, rows_c)
+    assert found.outcome is Outcome.ERROR
+    assert "these are no share: are they swapped?" in found.reason
+
+
+@pytest.mark.parametrize("hours", [2, 6])
+def test_a_side_that_began_later_is_counted_over_less_time(hours):
+    mean = {"name": "minutes", "kind": "mean", "numerator": "minutes", "harm": "decrease", "margin": "30%"}
+    early, late = nanoseconds(START) + 60 * 10**9, nanoseconds(START) + hours * 3600 * 10**9
+    baseline, canary = (side(totals(seed, 5000), earliest=early) for seed in (1, 2))
+    assert judged(baseline, canary, mean)["minutes"].outcome is Outcome.SAFE
+    found = judged(baseline, replace(canary, earliest=late), mean)["minutes"]
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert f"the canary's first row comes {hours}h00m after the baseline's could" in found.reason
+    # of a ratio no length is longer, but the hours of the day are others
+    assert judged(baseline, replace(canary, earliest=late))["clicks"].outcome is Outcome.INSUFFICIENT
+
+
+def test_a_hole_in_the_rows_of_one_side_is_seen():
+    def thirds(early, late):
+        return {"early": Moments.of(totals(8, early)), "late": Moments.of(totals(9, late))}
+
+    fine = judged(side(totals(1, 20_000), **thirds(9000, 9000)), side(totals(2, 3000), **thirds(1350, 1380)))["clicks"]
+    assert fine.outcome is Outcome.SAFE
+    found = judged(side(totals(1, 20_000), **thirds(9000, 9000)), side(totals(2, 3000), **thirds(900, 1380)))["clicks"]
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert "are there holes in its rows?" in found.reason
+
+
+def test_rows_of_nobody_that_have_stopped_for_long_are_old():
+    old = nanoseconds(END) - 20 * 3600 * 10**9
+    found = judged(side(totals(1, 20_000), latest=old), side(totals(2, 3000), latest=old))["clicks"]
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert "neither side has a row of the last 20h00m" in found.reason
+
+
+def test_rounding_is_no_difference_between_users():
+    same = np.column_stack([np.full(9000, 0.1), np.ones(9000), np.zeros(9000), np.zeros(9000)])
+    mean = {
+        "name": "minutes",
+        "kind": "mean",
+        "numerator": "minutes",
+        "harm": "decrease",
+        "margin": "10%",
+        "fail_when": "any_harm",
+    }
+    found = of(same, same[:900] * 1.0, mean)
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert "same value" in found.reason
+
+
+@pytest.mark.parametrize("factor", [1e100, 1e-100])
+def test_values_near_the_ends_of_floats_are_an_error(factor):
+    found = side(totals(1, 500))
+    far = replace(found, whole=replace(found.whole, mean=found.whole.mean * factor))
+    results = {("users", one): Result(form=Form.MOMENTS, moments=far) for one in Side}
+    with pytest.raises(Unusable, match="cannot be compared"):
+        user_samples(results, Window(START, END).edges(timedelta(hours=1)))
 
 
 def test_users_that_are_missing_hold_the_canary():

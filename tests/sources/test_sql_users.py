@@ -61,6 +61,8 @@ def queries(since=START + 6 * HOUR, past=WEEK_BEFORE, asked=ASKED, labels=None):
 def people() -> pd.DataFrame:
     frame = People(users=2000, weights=((0.0, 6.0),), bots=0.001, leak=0.02).draw(7).frame(START)
     frame.loc[frame.index[::50], "user"] = 0
+    frame.loc[frame.index[::70], "clicks"] = np.nan
+    frame.loc[frame.index[::90], ["minutes", "impressions"]] = np.nan
     return frame
 
 
@@ -87,7 +89,20 @@ def same(one, two):
             np.testing.assert_allclose(y.mean, x.mean, rtol=1e-10)
             np.testing.assert_allclose(y.covariance, x.covariance, rtol=1e-10, atol=1e-10 * np.abs(x.covariance).max())
             assert y.largest_share == pytest.approx(x.largest_share, rel=1e-10)
-        for name in ("strays", "anonymous", "rows", "latest", "since", "until"):
+        assert b.moments.capped == pytest.approx(a.moments.capped, rel=1e-9)
+        for name in (
+            "strays",
+            "strayed",
+            "anonymous",
+            "rows",
+            "undefined",
+            "known",
+            "before",
+            "earliest",
+            "latest",
+            "since",
+            "until",
+        ):
             assert getattr(a.moments, name) == getattr(b.moments, name), name
 
 
