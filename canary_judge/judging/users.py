@@ -18,6 +18,7 @@ from canary_judge.moments import UserMoments
 from canary_judge.results import Comparison, Harm, Outcome, Quality, Shortfall, Side
 from canary_judge.samples import UserData
 from canary_judge.samples.users import is_late
+from canary_judge.series import nanoseconds
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.users import Past, alike_before, change_since, compare_users, users_information
 from canary_judge.wording import span
@@ -226,6 +227,9 @@ def _sessions(data: UserData) -> Iterator[str]:
 
 def _timing(look: Look, metric: Metric, data: UserData) -> Iterator[tuple[str, bool]]:
     """Sides that were not counted over the same time; means per user are then of different lengths."""
+    end = nanoseconds(look.window.end)
+    if look.newest.decides and data.canary.until < end:
+        yield f"the rows of the last {span((end - data.canary.until) / 1e9)} are not loaded yet", False
     for text in _late(look, data):
         yield text, False
     per_user = metric.per_user()

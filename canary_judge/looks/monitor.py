@@ -281,6 +281,9 @@ def _ready(
         if result.moments is not None:
             step = round(config.interval.total_seconds() * 1e9)
             complete = min(complete, count - (1 if is_late(result.moments, step) else 0))
+            if _ends(config, state, window) and result.moments.until < edges[-1]:
+                # the planned end is looked at once, when all of its rows are loaded
+                complete, overdue = min(complete, count - 1), min(overdue, count - 1)
             continue
         stream = state.streams.get(query.metric)
         waited = stream is not None and given_up(stream.quality, query.side)
@@ -297,6 +300,11 @@ def _ready(
     if usable == 0:
         return None
     return Window(window.start, window.start + usable * config.interval)
+
+
+def _ends(config: JudgeConfig, state: MonitorState, window: Window) -> bool:
+    """Whether the window reaches the planned end."""
+    return state.horizon is not None and window.end >= state.start + state.horizon * config.interval
 
 
 def _comes_each_interval(events: Result, stream: Stream | None, side: Side) -> bool:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import requests
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -20,13 +21,15 @@ from canary_judge import plugins
 from canary_judge.config.reading import read_options
 from canary_judge.errors import ConfigError, SourceUnavailable
 from canary_judge.sources.addresses import header_value, without_user
+from canary_judge.untrusted import printable
 
 __all__ = ["GROUP", "Azure", "Basic", "Bearer", "Google", "OAuth2", "Sigv4", "auth_from_config"]
 
 GROUP = "canary_judge.auth"
 # A token is replaced so many seconds before it expires.
 _EARLY = 30.0
-_TOKEN_SECONDS, _USUAL_LIFE = 10.0, 300.0
+_TOKEN_SECONDS, _USUAL_LIFE, _LONGEST_LIFE = 10.0, 300.0, 86400.0 * 365
+_LONGEST_TEXT = 200
 
 
 def auth_from_config(options: Mapping[str, Any], *, place: str = "auth") -> AuthBase:
@@ -46,7 +49,13 @@ def auth_from_config(options: Mapping[str, Any], *, place: str = "auth") -> Auth
 
 
 class _Secret(AuthBase):
-    """Is never shown, nor pickled."""
+    """Is never shown, nor pickled.
+
+    Attributes:
+        secrets: What was sent last, and must not be shown.
+    """
+
+    secrets: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(***)"
@@ -58,6 +67,23 @@ class _Secret(AuthBase):
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _as_header(name: str, value: str) -> str:
+    """What was given to us while we run, and is no fault of the config."""
+    try:
+        return header_value(name, value)
+    except ConfigError as error:
+        raise SourceUnavailable(str(error)) from None
+
+
+def _life(value: object) -> float:
+    """Seconds that a token lives."""
+    try:
+        seconds = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return _USUAL_LIFE
+    return seconds if 0 <= seconds < _LONGEST_LIFE else _USUAL_LIFE
 
 
 def _read(path: Path, what: str) -> str:
@@ -99,11 +125,12 @@ class Bearer(_Secret):
         path = Path(read.token_file or "")
         if not path.exists():
             raise ConfigError(f"token_file: {str(path)!r} does not exist")
-        return cls(lambda: header_value("token_file", _read(path, "token_file")))
+        return cls(lambda: _as_header("token_file", _read(path, "token_file")))
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Add the header."""
         token = self._token if isinstance(self._token, str) else self._token()
+        self.secrets = (token,)
         request.headers["Authorization"] = f"Bearer {token}"
         return request
 
@@ -136,6 +163,7 @@ class Basic(_Secret):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Add the header."""
         password = self._password if isinstance(self._password, str) else self._password()
+        self.secrets = (password,)
         signed: requests.PreparedRequest = HTTPBasicAuth(self._username.encode(), password.encode())(request)
         return signed
 
@@ -187,7 +215,11 @@ class OAuth2(_Secret):
         read = read_options(_OAuth2Options, options)
         if (read.client_secret is None) == (read.client_secret_file is None):
             raise ConfigError("client_secret: give one of `client_secret` and `client_secret_file`")
-        if not read.token_url.startswith(("https://", "http://127.0.0.1", "http://localhost")):
+        parts = urlsplit(read.token_url)
+        if parts.scheme != "https" and (parts.scheme, parts.hostname) not in (
+            ("http", "127.0.0.1"),
+            ("http", "localhost"),
+        ):
             raise ConfigError(f"token_url: {without_user(read.token_url)!r} is not https, so the secret would be seen")
         secret: str | Callable[[], str]
         if read.client_secret is not None:
@@ -203,7 +235,14 @@ class OAuth2(_Secret):
             if time.monotonic() >= self._until:
                 self._renew()
             request.headers["Authorization"] = f"Bearer {self._token}"
+        request.register_hook("response", self._heed)  # type: ignore[no-untyped-call]
         return request
+
+    def _heed(self, response: requests.Response, *_: object, **__: object) -> None:
+        """A token that is refused is asked for anew at the next request."""
+        if response.status_code == 401:
+            with self._lock:
+                self._until = 0.0
 
     def _renew(self) -> None:
         secret = self._secret if isinstance(self._secret, str) else self._secret()
@@ -222,12 +261,13 @@ class OAuth2(_Secret):
             raise SourceUnavailable(f"{where} gives no token: {type(error).__name__}") from None
         token = answer.get("access_token") if isinstance(answer, dict) else None
         if response.status_code != 200 or not isinstance(token, str) or not token:
-            said = answer.get("error", "") if isinstance(answer, dict) else ""
-            raise SourceUnavailable(f"{where} gives no token (HTTP {response.status_code}): {said}")
-        life = answer.get("expires_in", _USUAL_LIFE)
-        seconds = float(life) if isinstance(life, int | float) else _USUAL_LIFE
-        self._token = header_value("access_token", token)
-        self._until = time.monotonic() + max(seconds - _EARLY, 0.0)
+            said = printable(str(answer.get("error", "") if isinstance(answer, dict) else ""))[:_LONGEST_TEXT]
+            raise SourceUnavailable(
+                f"{where} gives no token (HTTP {response.status_code}): {said.replace(secret, '***')}"
+            )
+        self._token = _as_header("access_token", token)
+        self.secrets = (token, secret)
+        self._until = time.monotonic() + max(_life(answer.get("expires_in")) - _EARLY, 0.0)
 
 
 # --- clouds, each with a library of its own --------------------------------------------------------------------------
@@ -255,10 +295,14 @@ class Sigv4(_Secret):
         """`region`, `service`, and perhaps `profile`."""
         read = read_options(_Sigv4Options, options)
         try:
+            from botocore.exceptions import BotoCoreError
             from botocore.session import Session
         except ImportError as error:
             raise ConfigError("type: sigv4 needs botocore; pip install 'canary-judge[aws]'") from error
-        credentials = Session(profile=read.profile).get_credentials()
+        try:
+            credentials = Session(profile=read.profile).get_credentials()
+        except BotoCoreError as error:
+            raise ConfigError(f"profile: AWS gives no credentials ({type(error).__name__})") from None
         if credentials is None:
             raise ConfigError("type: sigv4 finds no credentials of AWS in the environment, a profile or a role")
         return cls(credentials, region=read.region, service=read.service)
@@ -273,8 +317,13 @@ class Sigv4(_Secret):
             for name, value in request.headers.items()
             if name.lower() in ("content-type", "host", "x-amz-target")
         }
+        from botocore.exceptions import BotoCoreError
+
         signed = AWSRequest(method=request.method, url=request.url, data=request.body or b"", headers=kept)
-        self._signer.add_auth(signed)
+        try:
+            self._signer.add_auth(signed)
+        except BotoCoreError as error:
+            raise SourceUnavailable(f"AWS gives no credentials: {type(error).__name__}") from None
         request.headers.update(dict(signed.headers))
         return request
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -26,7 +27,7 @@ from canary_judge.sources.auth import auth_from_config
 from canary_judge.sources.daemons import in_daemons
 from canary_judge.sources.json_requests import Request, Sender
 from canary_judge.sources.loading import Loading, time_of_day
-from canary_judge.sources.points import Labels, TimeIs, to_result
+from canary_judge.sources.points import Labels, TimeIs, to_result, twins
 from canary_judge.sources.users import NO_USERS
 from canary_judge.untrusted import printable
 
@@ -37,6 +38,8 @@ _UNITS = {"s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1.0}
 _EARLIEST, _LATEST = 978_307_200e9, 7_258_118_400e9
 _MOST_PAGES = 100
 _LONGEST_TEXT = 300
+_SECRET = re.compile(r"(?i)pass|secret|token|key|auth|credential")
+Points = dict[Labels, list[tuple[int, float]]]
 # So many points tell the step in which a store answered.
 _SOME = 5
 
@@ -131,6 +134,7 @@ class HttpSource:
             workers=options.workers,
             per_minute=options.per_minute,
             throttled=self._paths.get("throttled"),
+            secrets=[*_secrets(options.parameters), *_secrets(options.body)],
         )
 
     def __repr__(self) -> str:
@@ -158,7 +162,8 @@ class HttpSource:
         if not queries:
             return []
         until = time.monotonic() + self._options.timeout
-        jobs = [partial(self._ask, query, window, until) for query in queries]
+        same = twins(queries, [self._sent(query, window) for query in queries])
+        jobs = [partial(self._ask, query, window, until, same.get(at, "")) for at, query in enumerate(queries)]
         futures, leave = in_daemons(jobs, workers=self._options.workers, name="http")
         results: list[Result] = []
         unavailable: list[SourceUnavailable] = []
@@ -189,14 +194,22 @@ class HttpSource:
     def _provenance(self, query: Query) -> str:
         return f"{' '.join((query.template or query.expression).split())} at {self.url}"
 
-    def _ask(self, query: Query, window: Window, until: float) -> Result:
+    def _sent(self, query: Query, window: Window) -> Request | None:
+        try:
+            return None if query.users is not None else self._request.filled(query, window)
+        except QueryError:
+            return None
+
+    def _ask(self, query: Query, window: Window, until: float, refused: str) -> Result:
+        if refused:
+            raise QueryError(refused)
         if query.users is not None:
             raise QueryError(NO_USERS.format(kind="A store of this kind"))
         return self._loading.answer(query, window, lambda asked, part: self._answer(asked, part, until))
 
     def _answer(self, query: Query, window: Window, until: float) -> Result:
         request, token = self._request.filled(query, window), None
-        found: dict[Labels, list[tuple[int, float]]] = {}
+        found: Points = {}
         complete = True
         for _ in range(_MOST_PAGES):
             if token is not None and self._options.next is not None:
@@ -204,7 +217,7 @@ class HttpSource:
             answer = self._sender.send(request, until, self.url)
             self._refuse_failed(answer)
             complete = complete and self._is_complete(answer)
-            self._collect(answer, found)
+            self._add(self._collected(answer), found)
             if sum(map(len, found.values())) > query.max_samples:
                 raise QueryError(f"the answer has more than max_samples = {query.max_samples:,} points")
             token = None if self._next is None else _search(self._next, answer, "next.token")
@@ -239,13 +252,23 @@ class HttpSource:
 
     # --- points ---
 
-    def _collect(self, answer: Any, found: dict[Labels, list[tuple[int, float]]]) -> None:
-        """The points of one answer, added to those of the pages before."""
+    @staticmethod
+    def _add(page: Points, found: Points) -> None:
+        """The points of a page, which must not be those of a page before."""
+        for labels, points in page.items():
+            known = {at for at, _ in found.get(labels, ())}
+            if any(at in known for at, _ in points):
+                raise QueryError("a page repeats points of a page before; is `next` the token of the next one?")
+            found.setdefault(labels, []).extend(points)
+
+    def _collected(self, answer: Any) -> Points:
+        """The points of one answer."""
+        found: Points = {}
         if (rows := self._paths.get("rows")) is not None:
             for row in self._items(rows, answer, "rows"):
                 at, value = (_search(self._paths[name], row, name) for name in ("times", "values"))
                 found.setdefault(self._labels_of(row), []).append((self._time(at), self._value(value)))
-            return
+            return found
         series = self._paths.get("series")
         for item in [answer] if series is None else self._items(series, answer, "series"):
             times, values = (self._items(self._paths[name], item, name) for name in ("times", "values"))
@@ -254,8 +277,11 @@ class HttpSource:
                     f"`times` finds {len(times)} and `values` {len(values)}; a projection as [*] leaves nulls out, "
                     "write map(&value, points)"
                 )
-            points = found.setdefault(self._labels_of(item), [])
-            points += [(self._time(at), self._value(value)) for at, value in zip(times, values, strict=True)]
+            points = [(self._time(at), self._value(value)) for at, value in zip(times, values, strict=True)]
+            if self._options.time_is != "moment" and len({at for at, _ in points}) < len(points):
+                raise QueryError("one series has two points at one time; name its `labels`, or give `time_is: moment`")
+            found.setdefault(self._labels_of(item), []).extend(points)
+        return found
 
     def _items(self, path: Any, answer: Any, name: str) -> list[Any]:
         items = _search(path, answer, name)
@@ -277,7 +303,7 @@ class HttpSource:
             if isinstance(value, bool):
                 raise TypeError
             at = float(value) * _UNITS[unit]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise QueryError(f"`times` finds {self._sender.shown(value)}, which is no number") from None
         if not _EARLIEST <= at <= _LATEST:
             raise QueryError(f"`times` finds {value!r}, which is no time in {unit} since 1970; see `time_unit`")
@@ -292,7 +318,10 @@ class HttpSource:
             if self._zone is None:
                 raise QueryError(f"`times` finds {value!r}, which has no time zone; set `timezone` of the source")
             moment = moment.replace(tzinfo=self._zone)
-        return nanoseconds(moment.astimezone(UTC))
+        try:
+            return nanoseconds(moment.astimezone(UTC))
+        except OverflowError:
+            raise QueryError(f"`times` finds {value!r}, which is beyond all times") from None
 
     def _value(self, value: Any) -> float:
         if value is None:
@@ -301,7 +330,7 @@ class HttpSource:
             if isinstance(value, bool):
                 raise TypeError
             return float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise QueryError(f"`values` finds {self._sender.shown(value)}, which is no number") from None
 
     def _refuse_coarser(self, found: Mapping[Labels, Sequence[tuple[int, float]]], query: Query) -> None:
@@ -319,6 +348,13 @@ class HttpSource:
                     f"the store answered in steps of {usual / 1e9:g} s where {step / 1e9:g} s were asked: look more "
                     "often, or set a longer `interval`"
                 )
+
+
+def _secrets(value: Any, name: str = "") -> list[str]:
+    """Values of parameters and of a body whose names say that they are secrets."""
+    if isinstance(value, Mapping):
+        return [one for key, inner in value.items() for one in _secrets(inner, str(key))]
+    return [value] if isinstance(value, str) and _SECRET.search(name) else []
 
 
 def _path(name: str, text: str) -> Any:

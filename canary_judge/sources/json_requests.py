@@ -11,7 +11,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -31,10 +31,12 @@ __all__ = ["Request", "Sender"]
 
 _PLACE = re.compile(r"\$\{([A-Za-z_]\w*)(?::(\w+))?\}")
 # What no language of queries takes for an end, a space between words, or a wildcard.
-_SAFE = re.compile(r"[\w.\-:/@+]+")
+_SAFE = re.compile(r"[\w.\-:@+]+")
 _ATTEMPTS = 4
 _TRIED_AGAIN = frozenset({429, 502, 503, 504})
 _LONGEST_TEXT = 500
+# Of a secret; a shorter one may be a part of any text.
+_SHORTEST_SECRET = 4
 # Such numbers are moments, not seconds to wait.
 _A_MOMENT = 1e6
 
@@ -73,7 +75,7 @@ class Request:
             raise QueryError("the request must say ${start:s} and ${end:s} (or ms, iso): which time is asked for?")
         return replace(
             self,
-            url=_PLACE.sub(lambda found: quote(str(values.of(found[1], found[2], inside=False)), safe=""), self.url),
+            url=_PLACE.sub(lambda found: _part_of_path(values.of(found[1], found[2], inside=False)), self.url),
             parameters=values.fill(self.parameters),
             body=values.fill(self.body),
         )
@@ -84,6 +86,13 @@ class Request:
         if where == "parameters":
             return replace(self, parameters={**self.parameters, name: token})
         return replace(self, body={**(self.body or {}), name: token})
+
+
+def _part_of_path(value: object) -> str:
+    text = quote(str(value), safe="")
+    if text in ("", ".", ".."):
+        raise QueryError(f"{str(value)!r} is no part of a path: it would lead elsewhere")
+    return text
 
 
 def _names(value: Any) -> list[str]:
@@ -121,7 +130,7 @@ class _Values:
         value = self._labels[name]
         if inside and not _SAFE.fullmatch(value):
             raise QueryError(
-                f"label {name} is {printable(value)!r}: inside of a text it may hold letters, digits and . - : / @ + "
+                f"label {name} is {printable(value)!r}: inside of a text it may hold letters, digits and . - : @ + "
                 "only, for anything else could end the text or match more than one version"
             )
         return value
@@ -161,6 +170,7 @@ class Sender:
         workers: Connections that are kept.
         per_minute: Most requests in a minute; they are spaced out.
         throttled: JMESPath that is true of an answer which says "too often" in another way than by its status.
+        secrets: More that must not be shown.
     """
 
     def __init__(
@@ -173,14 +183,18 @@ class Sender:
         workers: int,
         per_minute: float | None,
         throttled: Any,
+        secrets: Sequence[str] = (),
     ) -> None:
         self._session = requests.Session()
         adapter = HTTPAdapter(pool_connections=workers, pool_maxsize=workers, max_retries=0)
         for prefix in ("http://", "https://"):
             self._session.mount(prefix, adapter)
         self._session.headers.update({"Accept": "application/json", **headers})
-        self._session.auth, self._session.verify, self._session.cert = auth, verify, cert
-        self._secrets = sorted((value for value in headers.values() if len(value) > 3), key=len, reverse=True)
+        # without one of ours the session would take that of ~/.netrc
+        self._session.auth = auth or _as_it_is
+        self._session.verify, self._session.cert = verify, cert
+        self._auth = auth
+        self._secrets = {part for value in (*headers.values(), *secrets) for part in (value, *value.split())}
         self._space = 0.0 if per_minute is None else 60.0 / per_minute
         self._throttled = throttled
         self._lock = threading.Lock()
@@ -189,10 +203,11 @@ class Sender:
     def shown(self, said: Any) -> str:
         """What a store said, as it may be shown."""
         text = said if isinstance(said, str) else json.dumps(said, default=str)
-        text = " ".join(printable(text).split())[:_LONGEST_TEXT]
-        for secret in self._secrets:
+        text = " ".join(printable(text).split())
+        known = {*self._secrets, *getattr(self._auth, "secrets", ())}
+        for secret in sorted((one for one in known if len(one) >= _SHORTEST_SECRET), key=len, reverse=True):
             text = text.replace(secret, "***")
-        return text
+        return text[:_LONGEST_TEXT]
 
     def send(self, request: Request, until: float, shown_url: str) -> Any:
         """The JSON that answers a request.
@@ -243,13 +258,12 @@ class Sender:
             body = read_until(response, until)
         except requests.exceptions.SSLError as error:
             raise SourceUnavailable(
-                f"{shown_url}: its certificate was not accepted: {short_cause(error)}; set `ca`"
+                f"{shown_url}: its certificate was not accepted: {_cause(error)}; set `ca`"
             ) from None
         except (requests.exceptions.Timeout, TimeoutError):
             raise SourceUnavailable(f"{shown_url}: no answer in time") from None
         except requests.exceptions.RequestException as error:
-            cause = short_cause(error)  # which may hold the address, and that a key
-            return None, 0.0, f"cannot be reached: {type(error).__name__ if 'url' in cause else cause}"
+            return None, 0.0, f"cannot be reached: {_cause(error)}"
         if response.is_redirect:
             raise SourceUnavailable(f"{shown_url}: sends us on to another address; use that one if it is the right one")
         status = response.status_code
@@ -281,6 +295,16 @@ class Sender:
             return bool(self._throttled.search(answer))
         except JMESPathError:
             return False
+
+
+def _cause(error: Exception) -> str:
+    """Without the address, which may hold a key."""
+    cause = short_cause(error)
+    return type(error).__name__ if "url" in cause else cause
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
 
 
 def _asked_to_wait(headers: Mapping[str, str], now: Callable[[], float] = time.time) -> float:

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from canary_judge.results import Side
 from canary_judge.series import Query, Result, Window, duration_from
 from canary_judge.sources.points import FORMS
 
 __all__ = ["Loading", "time_of_day"]
+
+# So many answers are remembered for `every`.
+_MOST_QUERIES = 1000
 
 
 def time_of_day() -> datetime:
@@ -39,7 +41,7 @@ class Loading:
         self.delay = timedelta(0) if delay is None else duration_from(delay, "delay")
         self.every = timedelta(0) if every is None else duration_from(every, "every")
         self._now = now
-        self._read: dict[tuple[str, str, Side], tuple[Window, Result]] = {}
+        self._read: dict[Query, tuple[Window, Result]] = {}
 
     @property
     def known(self) -> datetime:
@@ -57,17 +59,18 @@ class Loading:
         known = self.known
         if known >= window.end and not self.every:
             return ask(query, window)
-        key = (query.metric, query.part, query.side)
         until = window.start + (min(known, window.end) - window.start) // query.step * query.step
-        last = self._read.get(key)
+        last = self._read.get(query)
         if last is not None and last[0].start <= window.start <= last[0].end and until - last[0].end < self.every:
             # since the last time too little time has passed to ask again
-            if last[0].start == window.start:
-                return last[1]
+            if last[0].start == window.start and last[0].end <= window.end:
+                return replace(last[1], known_until=None if last[0].end == window.end else last[0].end)
             until = window.start
         if until <= window.start:
             return Result(form=FORMS[query.reading], known_until=window.start, provenance="not asked yet")
         part = Window(window.start, until)
         found = replace(ask(query, part), known_until=None if until == window.end else until)
-        self._read[key] = (part, found)
+        if len(self._read) >= _MOST_QUERIES:
+            self._read.clear()
+        self._read[query] = (part, found)
         return found

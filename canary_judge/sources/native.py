@@ -8,19 +8,91 @@ would have said at that moment, and whatever holds for counters holds for it: re
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from canary_judge.errors import QueryError
-from canary_judge.series import Series
+from canary_judge.series import Query, Series, Window
+from canary_judge.sources.promql import refuse_many
 
-__all__ = ["buckets_of", "counters_of", "observations_of"]
+__all__ = ["Natives", "buckets_of", "counters_of", "observations_of"]
 
 # Bounds of the finest resolution are 0.27 % apart, and a duration is written to the microsecond.
 _NEAR = 1e-3
 _FINEST, _COARSEST = 8, -4
+
+
+class Natives:
+    """The native histograms of a server.
+
+    Args:
+        instant: Asks the server an instant query.
+    """
+
+    def __init__(self, instant: Callable[[str, datetime], list[dict[str, Any]]]) -> None:
+        self._instant, self._known = instant, True
+
+    def read(self, query: Query, selector: str, window: Window, span: str) -> list[Series]:
+        """Native histograms as the counters that classic ones would have been.
+
+        Args:
+            query: For its bound, and how much it may read.
+            selector: Of native histograms.
+            window: At whose end is asked.
+            span: How far back, as PromQL writes it.
+        """
+        points = self._instant(f"sum(count_over_time({selector}[{span}]))", window.end)
+        buckets = buckets_of(self._instant(selector, window.end))  # last_over_time() of 2.42 leaves them out
+        refuse_many(selector, float(points[0]["value"][1]) * max(buckets, 1) if points else 0.0, query.max_samples)
+        found = self._instant(f"{selector}[{span}]", window.end)
+        if not any("histograms" in item for item in found):
+            raise QueryError(
+                f"{selector} has no label `le`; give the ..._bucket series of a histogram, or a native one"
+            )
+        return [one for item in found for one in counters_of(item, query.bound or 0.0)]
+
+    def refuse_classic(self, selector: str, moment: datetime) -> None:
+        """Where a side has moved to native histograms its buckets are gone, which is no lack of traffic."""
+        bare, native = self._beside(selector, moment)
+        if native:
+            raise QueryError(
+                f"{selector} has nothing, but without `_bucket` it is a native histogram: write `histogram: {bare}`, "
+                "for one side where the other has classic buckets (`{baseline: ..., canary: ...}`)"
+            )
+
+    def refuse_half(self, selector: str, span: str, moment: datetime) -> None:
+        """Where some instances have moved to native histograms the others are not all of the side."""
+        bare, native = self._beside(selector, moment)
+        if not native:
+            return
+        classic = self._instant(f"count by (instance, pod) (count_over_time({selector}[{span}]))", moment)
+        have = {_place(one) for one in classic}
+        lacking = [one["metric"] for one in native if _place(one) not in have]
+        if lacking:
+            who = lacking[0].get("instance") or lacking[0].get("pod") or "one"
+            raise QueryError(
+                f"{who} has native histograms only, and is not among the classic buckets of {selector}: write "
+                f"`histogram: {bare}` once all instances have them"
+            )
+
+    def _beside(self, selector: str, moment: datetime) -> tuple[str, list[dict[str, Any]]]:
+        """The same selector without `_bucket`, and the native histograms that it finds."""
+        name, opened, rest = selector.partition("{")
+        bare = name.strip().removesuffix("_bucket")
+        if bare == name.strip() or not self._known:
+            return "", []
+        try:
+            return f"{bare}{opened}{rest}", self._instant(f"histogram_count({bare}{opened}{rest})", moment)
+        except QueryError:  # a server that knows none has none
+            self._known = False
+            return "", []
+
+
+def _place(item: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    return item["metric"].get("instance"), item["metric"].get("pod")
 
 
 def buckets_of(items: Sequence[Mapping[str, Any]]) -> int:

@@ -13,7 +13,7 @@ from canary_judge.errors import QueryError
 from canary_judge.samples.pace import CUMULATIVE, looks_cumulative
 from canary_judge.series import Form, Query, Reading, Result, Series, Window, nanoseconds
 
-__all__ = ["FORMS", "Labels", "TimeIs", "to_result"]
+__all__ = ["FORMS", "Labels", "TimeIs", "to_result", "twins"]
 
 TimeIs = Literal["moment", "bucket_start", "bucket_end"]
 # Names and values of labels, in the order of the names.
@@ -25,6 +25,26 @@ FORMS = {
     Reading.SAMPLES: Form.SAMPLES,
     Reading.HISTOGRAM: Form.SAMPLES,
 }
+
+
+def twins(queries: Sequence[Query], asked: Sequence[object]) -> dict[int, str]:
+    """What is wrong with queries that ask the same of both sides: a forgotten label compares the baseline with itself.
+
+    Args:
+        queries: Of one fetch.
+        asked: What is sent for each, with the labels in it; None where that is not known.
+
+    Returns:
+        The error of a query, by its place.
+    """
+    found: dict[int, str] = {}
+    for place, (query, sent) in enumerate(zip(queries, asked, strict=True)):
+        for other, (second, same) in enumerate(zip(queries, asked, strict=True)):
+            alike = (query.metric, query.part) == (second.metric, second.part) and query.side is not second.side
+            if alike and sent is not None and sent == same:
+                text = "both sides ask the same; tell them apart with a label, as ${version}"
+                found[place] = found[other] = text
+    return found
 
 
 def to_result(
@@ -92,6 +112,11 @@ def _moved(
         )
     if time_is != "bucket_start" or form is not Form.COUNTS:
         return found
+    if any(at % step for at in times):
+        raise QueryError(
+            f"the start of a bucket lies inside of an interval of {step / 1e9:g} s: are the buckets shorter? Aggregate "
+            "by the interval (`:step`, ${step:s}), or give the end of each bucket (`time_is: bucket_end`)"
+        )
     return {key: [(at + step, value) for at, value in points] for key, points in found.items()}
 
 

@@ -36,7 +36,7 @@ from canary_judge.series import (
 from canary_judge.sources.addresses import header_value, refuse_missing, without_user
 from canary_judge.sources.auth import Bearer, auth_from_config
 from canary_judge.sources.daemons import in_daemons
-from canary_judge.sources.native import buckets_of, counters_of, observations_of
+from canary_judge.sources.native import Natives, observations_of
 from canary_judge.sources.promql import (
     is_selector,
     promql_length,
@@ -157,6 +157,7 @@ class PrometheusSource:
         self._session = session
         # raw samples that a selector had, and the seconds in which it had them
         self._sizes: dict[str, tuple[int, float]] = {}
+        self._natives = Natives(self._instant)
         self._client = PrometheusConnect(self.url, session=session, method="POST")
 
     def __repr__(self) -> str:
@@ -300,49 +301,21 @@ class PrometheusSource:
         found = self._instant(f"count by (le) (count_over_time({selector}[{promql_length(span)}]))", window.end)
         bounds = [item["metric"]["le"] for item in found if "le" in item["metric"]]
         if found and not bounds:
-            return self._native(query, selector, window)
+            return self._natives.read(query, selector, window, promql_length(span))
         if not bounds:
-            self._refuse_classic(selector, window.end)
+            self._natives.refuse_classic(selector, window.end)
             return []
         wanted = [le for le in bounds if np.isclose(float(le), query.bound or 0.0, rtol=1e-9, atol=0)]
         if not wanted:
             shown = ", ".join(sorted(bounds, key=float))
             raise QueryError(f"{query.bound:g} is no bucket bound of {selector}; its bounds are {shown}")
+        self._natives.refuse_half(selector, promql_length(span), window.end)
         alternatives = "|".join(re.escape(le).replace("\\", "\\\\") for le in (*wanted, "+Inf"))
         matcher = f'le=~"{alternatives}"'
         opened = selector.endswith("}")
         inner = selector[selector.index("{") + 1 : -1].strip().rstrip(",") if opened else ""
         name = selector[: selector.index("{")] if opened else selector
         return self._raw(query, f"{name}{{{inner + ',' if inner else ''}{matcher}}}", window)
-
-    def _native(self, query: Query, selector: str, window: Window) -> list[Series]:
-        """Native histograms as the counters that classic ones would have been."""
-        span = promql_length(window.duration + _LOOK_BACK)
-        points = self._instant(f"sum(count_over_time({selector}[{span}]))", window.end)
-        buckets = buckets_of(self._instant(selector, window.end))  # last_over_time() of 2.42 leaves them out
-        refuse_many(selector, float(points[0]["value"][1]) * max(buckets, 1) if points else 0.0, query.max_samples)
-        found = self._instant(f"{selector}[{span}]", window.end)
-        if not any("histograms" in item for item in found):
-            raise QueryError(
-                f"{selector} has no label `le`; give the ..._bucket series of a histogram, or a native one"
-            )
-        return [one for item in found for one in counters_of(item, query.bound or 0.0)]
-
-    def _refuse_classic(self, selector: str, moment: datetime) -> None:
-        """Where a side has moved to native histograms its buckets are gone, which is no lack of traffic."""
-        name, opened, rest = selector.partition("{")
-        bare = name.strip().removesuffix("_bucket")
-        if bare == name.strip():
-            return
-        try:
-            native = self._instant(f"histogram_count({bare}{opened}{rest})", moment)
-        except QueryError:  # a server that knows no native histograms has none
-            return
-        if native:
-            raise QueryError(
-                f"{selector} has nothing, but {bare} is a native histogram: write `histogram: {bare}{opened}{rest}`, "
-                "for one side where the other has classic buckets (`{baseline: ..., canary: ...}`)"
-            )
 
     def _raw(self, query: Query, selector: str, window: Window) -> list[Series]:
         """The scraped samples themselves, by a range vector through the instant endpoint."""

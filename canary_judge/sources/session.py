@@ -52,7 +52,8 @@ class Session(requests.Session):
         # what is asked for goes before what the environment says
         found = self.merge_environment_settings(url, {}, True, self.verify, None)
         self.proxies, self.verify = found["proxies"], found["verify"]
-        self.auth = self.auth or requests.utils.get_netrc_auth(url)
+        if "Authorization" not in self.headers:
+            self.auth = self.auth or requests.utils.get_netrc_auth(url)
         self.trust_env = False
 
     def mount(self, prefix: str | bytes, adapter: Any) -> None:

@@ -25,17 +25,30 @@ from canary_judge.results import Side
 from canary_judge.series import Form, PerUser, Query, Result, Window, nanoseconds
 from canary_judge.sources.daemons import in_daemons
 from canary_judge.sources.loading import Loading, time_of_day
-from canary_judge.sources.points import Labels, TimeIs, to_result
+from canary_judge.sources.points import Labels, TimeIs, to_result, twins
 from canary_judge.sources.sql_database import Database
-from canary_judge.sources.sql_users import Activity, Assignments, Span, statement, table_of, to_moments
+from canary_judge.sources.sql_users import (
+    Activity,
+    Assignments,
+    Span,
+    plain_columns,
+    statement,
+    table_of,
+    to_moments,
+)
 from canary_judge.sources.users import span_of
+from canary_judge.untrusted import printable
 
 __all__ = ["SqlSource"]
 
 _STRING = re.compile(r"'(?:[^']|'')*'")
+# Texts and comments; these are not sent, for a colon in them is no parameter.
+_QUOTED = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _NAME = re.compile(r"\$\{(\w+)\}")
 # Of a count of users, five rows are read for each side.
 _MOST_ROWS = 100
+# So many rows tell what the columns hold; and texts that sort by time look so.
+_EXAMPLES, _SORTABLE = 100, "____-__-__ __:__:__%"
 # So many counts are remembered for `every`.
 _MOST_COUNTS = 50
 
@@ -196,8 +209,12 @@ class SqlSource:
         if not queries:
             return []
         until = time.monotonic() + self._timeout
+        same_of = twins(queries, [None if query.users is not None else _sent(query, window) for query in queries])
+        refused = {id(queries[place]): text for place, text in same_of.items()}
         asked: list[tuple[list[Query], Callable[[], list[Result]]]] = [
-            ([query], partial(self._ask, query, window)) for query in queries if query.users is None
+            ([query], partial(self._ask, query, window))
+            for query in queries
+            if query.users is None and id(query) not in refused
         ]
         for count, same in self._counts(queries, window).items():
             asked.append((same, partial(self._users, count, same)))
@@ -217,8 +234,11 @@ class SqlSource:
                 results |= zip(map(id, group), found, strict=True)
         finally:
             leave()
-        if len(unavailable) == len(asked):
+        if asked and len(unavailable) == len(asked):
             raise unavailable[0]
+        for query in queries:
+            if id(query) in refused:
+                results[id(query)] = self._failed(query, QueryError(refused[id(query)]))
         return [results[id(query)] for query in queries]
 
     def statements(self, queries: Sequence[Query], window: Window) -> list[str]:
@@ -249,11 +269,12 @@ class SqlSource:
         """Queries by user, of which each group is one statement."""
         labels: dict[Side, dict[str, str]] = {query.side: dict(query.labels) for query in queries}
         found: dict[_Count, list[Query]] = {}
+        known = nanoseconds(self._loading.known)  # once, for time goes on
         for query in queries:
             if query.users is None:
                 continue
             asked, since, until = span_of(query, window)
-            until = min(until, nanoseconds(self._loading.known))
+            until = min(until, known)
             past = None if asked.past is None else (nanoseconds(asked.past.start), nanoseconds(asked.past.end))
             names = tuple(self._called(side, labels.get(side, {})) for side in Side)
             found.setdefault(_Count(min(since, until), until, past, names), []).append(query)
@@ -302,7 +323,8 @@ class SqlSource:
         if len(set(count.sides)) == 1:
             raise QueryError(f"both sides are called {count.sides[0]!r} in the table; give each its own label")
         time_of = partial(self._database.time, column=activity.timestamp)
-        example = self._example(activity)
+        asked = [one for one in metrics if one is not None]
+        example = self._example(activity, asked)
 
         def comparable(moment: int) -> object:
             return self._database.comparable(moment, example, activity.timestamp)
@@ -315,7 +337,6 @@ class SqlSource:
             late=comparable(count.until - third),
             past=None if count.past is None else (comparable(count.past[0]), comparable(count.past[1])),
         )
-        asked = [one for one in metrics if one is not None]
         select = statement(
             activity, asked, span, dict(zip(Side, count.sides, strict=True)), dialect=self._database.dialect
         )
@@ -328,14 +349,38 @@ class SqlSource:
             moment=time_of,
         )
 
-    def _example(self, activity: Activity) -> object:
-        """A time of the table, which tells how times are to be compared with it."""
-        table = table_of(activity.table, activity.timestamp)
-        column = table.c[activity.timestamp]
-        _, rows = self._database.rows(sqlalchemy.select(column).where(column.is_not(None)).limit(1), 1)
+    def _example(self, activity: Activity, metrics: Sequence[PerUser]) -> object:
+        """A time of the table, which tells how times are compared with it; columns that hold texts are refused."""
+        names = plain_columns(metrics)
+        example = self._time_of(activity.table, activity.timestamp, names)
+        if (given := activity.assignments) is not None:
+            other = self._time_of(given.table, given.timestamp, [])
+            kinds = [(type(one), getattr(one, "tzinfo", None) is None) for one in (example, other)]
+            if isinstance(example, int | float) and isinstance(other, int | float):
+                kinds = kinds[:1] * 2
+            if kinds[0] != kinds[1]:
+                raise QueryError(
+                    f"{given.table}.{given.timestamp} has times as {other!r}, {activity.table}.{activity.timestamp} as "
+                    f"{example!r}; they cannot be compared: make them alike, as in a view"
+                )
+        return example
+
+    def _time_of(self, name: str, timestamp: str, columns: Sequence[str]) -> object:
+        table = table_of(name, timestamp, *columns)
+        column = table.c[timestamp]
+        chosen = sqlalchemy.select(column, *(table.c[one] for one in columns)).where(column.is_not(None))
+        _, rows = self._database.rows(chosen.limit(_EXAMPLES), _EXAMPLES)
         if not rows:
-            raise QueryError(f"the table {activity.table} has no row with a {activity.timestamp}")
-        return rows[0][0]
+            raise QueryError(f"the table {name} has no row with a {timestamp}")
+        for place, one in enumerate(columns, 1):
+            if texts := [row[place] for row in rows if isinstance(row[place], str | bytes)]:
+                raise QueryError(f"column {one!r} has the text {printable(repr(texts[0]))}, which cannot be added up")
+        example: object = rows[0][0]
+        if isinstance(example, str):  # compared as text, so that all of them must be of one form
+            odd = sqlalchemy.select(column).where(sqlalchemy.not_(column.like(_SORTABLE))).limit(1)
+            if strange := self._database.rows(odd, 1)[1]:
+                example = strange[0][0]
+        return example
 
     # --- queries ---
 
@@ -344,6 +389,10 @@ class SqlSource:
 
     def _answer(self, query: Query, window: Window) -> Result:
         text, values = _bound(query, window)
+        values = {
+            name: self._database.local(value) if isinstance(value, datetime) else value
+            for name, value in values.items()
+        }
         names, rows = self._database.rows(_prepared(text, values), query.max_samples)
         column, place = _column(names, query.part), names.index("time")
         labels = [at for at in range(len(names)) if at not in (place, column)]
@@ -358,6 +407,7 @@ def _bound(query: Query, window: Window) -> tuple[str, dict[str, object]]:
     """The statement with names in place of labels, and all values that go with it."""
     template = query.template or query.expression
     labels = dict(query.labels)
+    template = _QUOTED.sub(lambda found: found[0] if found[0][0] == "'" else " ", template)
     # a label alone in quotes is a value, too; one in the middle of a text would have to become part of it
     text = re.sub(r"'\$\{(\w+)\}'", r"${\1}", template)
     if inside := next((one for one in _STRING.findall(text) if _NAME.search(one)), None):
@@ -384,11 +434,19 @@ def _bound(query: Query, window: Window) -> tuple[str, dict[str, object]]:
     return text, {name: known[name] for name in asked}
 
 
+def _sent(query: Query, window: Window) -> object:
+    """The statement with its values; None where there is none."""
+    try:
+        return _bound(query, window)
+    except QueryError:
+        return None
+
+
 def _prepared(text: str, values: Mapping[str, object]) -> sqlalchemy.TextClause:
     """The statement with its values beside it."""
     return sqlalchemy.text(text).bindparams(
         *(
-            sqlalchemy.bindparam(name, value, sqlalchemy.DateTime(timezone=True))
+            sqlalchemy.bindparam(name, value, sqlalchemy.DateTime(timezone=value.tzinfo is not None))
             if isinstance(value, datetime)
             else sqlalchemy.bindparam(name, value)
             for name, value in values.items()

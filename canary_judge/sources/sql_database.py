@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -37,6 +38,13 @@ _READ_ONLY = {
     "sqlite": ("PRAGMA query_only = ON",),
 }
 
+# What is set for a connection, and not for a transaction: how it is read, and put back.
+_SETTINGS = {
+    "mysql": ("SELECT @@max_execution_time", "SET SESSION max_execution_time = {}"),
+    "mariadb": ("SELECT @@max_statement_time", "SET SESSION max_statement_time = {}"),
+    "sqlite": ("PRAGMA query_only", "PRAGMA query_only = {}"),
+}
+
 
 class Database:
     """Answers statements.
@@ -62,7 +70,8 @@ class Database:
         try:
             if not isinstance(url, sqlalchemy.Engine):
                 # no pool: a warehouse ends idle connections, and a watch may last for days
-                url = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+                more = {"connect_args": {"read_only": True}} if url.startswith("duckdb:///") else {}
+                url = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, **more)
             self._engine = url
         except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
             # the address may hold a password, and so may what is said of it
@@ -76,7 +85,8 @@ class Database:
             self._zone = None if timezone is None else ZoneInfo(timezone)
         except (ZoneInfoNotFoundError, ValueError):
             raise ConfigError(f"timezone: {timezone!r} is none; write it as UTC or Europe/Berlin") from None
-        self.url = self._engine.url.render_as_string(hide_password=True)
+        # what stands behind a `?` may be a secret, too
+        self.url = self._engine.url.set(query={}).render_as_string(hide_password=True)
 
     @property
     def dialect(self) -> str:
@@ -95,6 +105,7 @@ class Database:
             QueryError: The database refuses it, it gives no rows, or more than `most`.
             SourceUnavailable: The database cannot be reached.
         """
+        self._refuse_missing_file()
         try:
             with self._engine.connect() as connection, _given_back(connection):
                 for guard in _READ_ONLY.get(self.dialect, ()):
@@ -115,11 +126,25 @@ class Database:
             raise QueryError(f"the statement gives more than max_samples = {most:,} rows; count them in the database")
         return names, [tuple(row) for row in rows]
 
+    def _refuse_missing_file(self) -> None:
+        """A misspelt path would become an empty database."""
+        path = self._engine.url.database
+        kept = self.dialect in ("sqlite", "duckdb") and path and not path.startswith((":memory:", "file:", "md:"))
+        if kept and not Path(str(path)).exists():
+            raise SourceUnavailable(f"{self.url}: there is no such file")
+
     def _said(self, error: Exception) -> str:
         """What the database said, without the password and in one line."""
-        text = " ".join(printable(str(getattr(error, "orig", None) or error)).split())[:_LONGEST_TEXT]
-        password = self._engine.url.password
-        return text.replace(str(password), "***") if password else text
+        text = " ".join(printable(str(getattr(error, "orig", None) or error)).split())
+        url = self._engine.url
+        secrets = [
+            url.password,
+            *(one for value in url.query.values() for one in ([value] if isinstance(value, str) else value)),
+        ]
+        for secret in secrets:
+            if secret and len(str(secret)) > 3:
+                text = text.replace(str(secret), "***")
+        return text[:_LONGEST_TEXT]
 
     def time(self, value: object, column: str = "time") -> int:
         """A time of the database, in nanoseconds since the epoch.
@@ -135,10 +160,13 @@ class Database:
         if isinstance(value, datetime):
             if value.tzinfo is None:
                 value = value.replace(tzinfo=self._known_zone(value, column))
-            return nanoseconds(value.astimezone(UTC))
+            try:
+                return nanoseconds(value.astimezone(UTC))
+            except OverflowError:
+                raise QueryError(f"column `{column}` has {value}, which is beyond all times") from None
         try:
             seconds = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise QueryError(f"column `{column}` has {value!r}, which is no time") from None
         if isinstance(value, bool) or not abs(seconds) < _LATEST:
             raise QueryError(
@@ -170,7 +198,8 @@ class Database:
         if isinstance(example, datetime):
             if example.tzinfo is not None:
                 return when
-            return when.astimezone(self._known_zone(example, column)).replace(tzinfo=None)
+            self._known_zone(example, column)
+            return self.local(when)
         if isinstance(example, str):
             try:
                 datetime.strptime(example, _SORTABLE if "." in example else _SORTABLE[:-3])
@@ -179,8 +208,26 @@ class Database:
                     f"column `{column}` has the text {example!r}, which does not sort by time; make it a time, or "
                     "seconds since 1970"
                 ) from None
-            return when.astimezone(self._known_zone(example, column)).strftime(_SORTABLE)
+            self._known_zone(example, column)
+            return self.local(when).strftime(_SORTABLE)
         return moment / 1e9
+
+    def local(self, moment: datetime) -> datetime:
+        """A moment as the database has it: without a zone where `timezone` says that its times have none.
+
+        Raises:
+            QueryError: The clocks there show this time twice, or are about to.
+        """
+        if self._zone is None:
+            return moment
+        here = moment.astimezone(self._zone)
+        naive = here.replace(tzinfo=None)
+        if len({naive.replace(tzinfo=self._zone, fold=fold).utcoffset() for fold in (0, 1)}) > 1:
+            raise QueryError(
+                f"{naive} in {self._zone.key} is in the hour in which the clocks are changed, so that times without a "
+                "zone cannot be told apart; ask again an hour later, or keep times with a zone"
+            )
+        return naive
 
 
 def _bounded(url: str, max_bytes: int) -> str:
@@ -193,17 +240,21 @@ def _bounded(url: str, max_bytes: int) -> str:
 @contextmanager
 def _given_back(connection: sqlalchemy.Connection) -> Iterator[None]:
     """Nothing stays as it was set: the connection may be one of somebody else's engine."""
+    read, back = _SETTINGS.get(connection.dialect.name, ("", ""))
+    before = connection.exec_driver_sql(read).scalar() if read else None
     try:
         yield
     finally:
         connection.rollback()
-        if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql("PRAGMA query_only = OFF")
+        if back:
+            connection.exec_driver_sql(back.format(before))
 
 
 def _is_of_the_statement(error: OperationalError) -> bool:
     """SQLite and MySQL call an unknown table an operational error, too."""
     text = str(error.orig).lower()
+    if "could not set lock" in text or "conflicting lock" in text:
+        return False
     return any(
         one in text
         for one in (

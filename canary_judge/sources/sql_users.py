@@ -24,7 +24,7 @@ from canary_judge.results import Side
 from canary_judge.series import PerUser
 from canary_judge.sources.users import NOBODY
 
-__all__ = ["Activity", "Assignments", "Span", "statement", "table_of", "to_moments"]
+__all__ = ["Activity", "Assignments", "Span", "plain_columns", "statement", "table_of", "to_moments"]
 
 # Written out, so that what is bound are times, sides and caps.
 _ZERO: Any = sa.literal_column("0")
@@ -119,17 +119,16 @@ class _Statement:
 
     def _columns(self) -> list[str]:
         given = [self.activity.user, self.activity.timestamp, self.activity.side or _SIDE]
-        texts = [text for one in self.metrics for text in (one.numerator, one.denominator) if text is not None]
-        return [*given, *(text for text in texts if _NAME.fullmatch(text))]
+        return [*given, *plain_columns(self.metrics)]
 
     def _rows(self, start: Any, end: Any, name: str, *, with_side: bool) -> sa.CTE:
         """Rows of a span: u, t, their side s, and x1, y1, x2, ... of each metric."""
         table = table_of(self.activity.table, *self._columns())
         user, time = table.c[self.activity.user], table.c[self.activity.timestamp]
-        columns: list[Any] = [user.label("u"), time.label("t")]
+        columns: list[Any] = [self._binary(user).label("u"), time.label("t")]
         source: Any = table
         where = [time > start, time <= end]
-        side: Any = table.c[self.activity.side or _SIDE] if self.activity.assignments is None else None
+        side: Any = self._name(table.c[self.activity.side or _SIDE]) if self.activity.assignments is None else None
         if with_side:
             side, joined, source = self._side(table, user, time, end)
             where += [side.in_(list(self.sides.values())), *joined]
@@ -149,6 +148,10 @@ class _Statement:
         rows = sa.select(*columns).select_from(source).where(*where).cte(name)
         return self._capped(rows, name) if any(self._runs(metric) for metric in self.metrics) else rows
 
+    def _binary(self, user: Any) -> Any:
+        """A user as the bytes of his id: to many a collation Ann is ann."""
+        return sa.cast(user, sa.LargeBinary) if self.dialect in _NO_CAST else user
+
     @staticmethod
     def _runs(metric: PerUser) -> bool:
         """Whether what follows the cap-th unit is left out."""
@@ -158,21 +161,26 @@ class _Statement:
         """The side of a row, what joins it, and what is selected from."""
         given = self.activity.assignments
         if given is None:
-            return table.c[self.activity.side or _SIDE], [], table
+            return self._name(table.c[self.activity.side or _SIDE]), [], table
         assigned = table_of(given.table, given.user, given.side, given.timestamp)
         who, since = assigned.c[given.user], assigned.c[given.timestamp]
         ranges = (
             sa.select(
                 who.label("u"),
-                assigned.c[given.side].label("side"),
+                self._name(assigned.c[given.side]).label("side"),
                 since.label("since"),
-                sa.func.lead(since).over(partition_by=who, order_by=since).label("until"),
+                sa.func.lead(since).over(partition_by=who, order_by=(since, assigned.c[given.side])).label("until"),
             )
             .where(since <= end)
-            .cte("ranges")
+            .cte("cj_ranges")
         )
         valid = [time >= ranges.c.since, sa.or_(ranges.c.until.is_(None), time < ranges.c.until)]
         return ranges.c.side, valid, table.join(ranges, user == ranges.c.u)
+
+    @staticmethod
+    def _name(side: Any) -> Any:
+        """The name of a side as text: to some databases a text is the number 0."""
+        return sa.cast(side, sa.String(255))
 
     def _real(self, table: sa.TableClause, text: str) -> Any:
         """A column, or an expression of columns, as a float."""
@@ -203,7 +211,7 @@ class _Statement:
 
     def _users(self) -> sa.CTE:
         """One row per user: rows and times on each side, and all totals of the whole time and of its thirds."""
-        rows = self._rows(self.span.since, self.span.until, "activity", with_side=True)
+        rows = self._rows(self.span.since, self.span.until, "cj_activity", with_side=True)
         canary, time = rows.c.s, rows.c.t
         inside: dict[str, Any] = {"whole": None, "early": time <= self.span.early, "late": time > self.span.late}
         columns: list[Any] = [rows.c.u, sa.func.min(canary).label("s"), sa.func.max(canary).label("other")]
@@ -224,7 +232,7 @@ class _Statement:
                     if condition is not None:
                         value = sa.case((condition, value), else_=_NOTHING)
                     columns.append(self._total(sa.func.sum(value), metric).label(f"{part}_{total}{number}"))
-        return self._kept(sa.select(*columns).group_by(rows.c.u), "users")
+        return self._kept(sa.select(*columns).group_by(rows.c.u), "cj_users")
 
     def _of_side(self, rows: sa.CTE, mine: Any, side: Side) -> list[Any]:
         """Rows whose numerator is not known; and what the cap leaves out: all of it, and what is left."""
@@ -244,19 +252,21 @@ class _Statement:
         """One row per user: the totals before the run."""
         if self.span.past is None:
             return None
-        rows = self._rows(*self.span.past, "history", with_side=False)
+        rows = self._rows(*self.span.past, "cj_history", with_side=False)
         columns: list[Any] = [rows.c.u, _UNIT.label("there"), sa.func.sum(rows.c.s).label("canary")]
         for number, metric in enumerate(self.metrics):
             columns.append(self._total(sa.func.sum(rows.c[f"x{number}"]), metric).label(f"x{number}"))
             if metric.denominator is not None:
                 columns.append(sa.func.sum(rows.c[f"y{number}"]).label(f"y{number}"))
-        return self._kept(sa.select(*columns).group_by(rows.c.u), "past")
+        return self._kept(sa.select(*columns).group_by(rows.c.u), "cj_past")
 
     @staticmethod
     def _total(total: Any, metric: PerUser) -> Any:
         if metric.cap is None or metric.denominator is not None:
             return total
-        return sa.case((total > float(metric.cap), float(metric.cap)), else_=total)
+        # what is no number is larger than any in PostgreSQL, and is to be seen
+        over = sa.and_(total > float(metric.cap), total < sa.literal_column("1e300"))
+        return sa.case((over, float(metric.cap)), else_=total)
 
     def _kept(self, select: sa.Select[Any], name: str) -> sa.CTE:
         """It is read several times, and is to be computed once."""
@@ -281,7 +291,7 @@ class _Statement:
         where = [users.c.s == users.c.other, sa.not_(self._nobody(users.c.u))]
         if part != "whole":
             where.append(users.c[f"in_{part}"] == _ONE)
-        totals = sa.select(*columns).select_from(source).where(*where).cte(f"totals_{part}")
+        totals = sa.select(*columns).select_from(source).where(*where).cte(f"cj_totals_{part}")
         names = [f"{total}{number}" for number in range(len(self.metrics)) for total in _TOTALS]
         means = (
             sa.select(
@@ -291,7 +301,7 @@ class _Statement:
                 *(sa.func.avg(totals.c[name]).label(f"m_{name}") for name in names),
             )
             .group_by(totals.c.s)
-            .cte(f"means_{part}")
+            .cte(f"cj_means_{part}")
         )
         found: list[Any] = []
         for number, metric in enumerate(self.metrics):
@@ -368,7 +378,7 @@ class _Statement:
             return sa.select(sa.func.coalesce(sa.func.sum(past.c.canary), _ZERO)).scalar_subquery()
         assigned = table_of(given.table, given.user, given.side, given.timestamp)
         early = assigned.c[given.timestamp] <= self.span.past[1]
-        mine = assigned.c[given.side] == self.sides[Side.CANARY]
+        mine = self._name(assigned.c[given.side]) == self.sides[Side.CANARY]
         return sa.select(sa.func.count()).select_from(assigned).where(early, mine).scalar_subquery()
 
 
@@ -426,6 +436,12 @@ def _read(users: int, numbers: Sequence[Any]) -> Moments:
     return Moments(
         users=users, mean=np.array(values[:4]), covariance=covariance, largest_share=largest / whole if whole else 0.0
     )
+
+
+def plain_columns(metrics: Sequence[PerUser]) -> list[str]:
+    """Columns that are added up as they are, without an expression."""
+    texts = [text for one in metrics for text in (one.numerator, one.denominator) if text is not None]
+    return list(dict.fromkeys(text for text in texts if _NAME.fullmatch(text)))
 
 
 def table_of(name: str, *columns: str) -> sa.TableClause:

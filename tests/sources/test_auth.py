@@ -5,6 +5,7 @@ import pickle
 import ssl
 import subprocess
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote
@@ -184,6 +185,14 @@ def test_no_token_is_no_answer(server, status, token):
             {"type": "oauth2", "token_url": "http://idp.example/token", "client_id": "a", "client_secret": "b"},
             "is not https",
         ),
+        (
+            {"type": "oauth2", "token_url": "http://localhost.evil.example/t", "client_id": "a", "client_secret": "b"},
+            "is not https",
+        ),
+        (
+            {"type": "oauth2", "token_url": "http://localhost@evil.example/t", "client_id": "a", "client_secret": "b"},
+            "is not https",
+        ),
         ({"type": "oauth2", "token_url": "https://x/t", "client_id": "a"}, "client_secret: give one of"),
         ({"type": "oauth", "token": "a"}, "did you mean 'oauth2'"),
         ({"token": "a"}, "auth.type: is no text"),
@@ -193,6 +202,44 @@ def test_sections_that_cannot_be_meant(options, told):
     with pytest.raises(ConfigError) as caught:
         from_config({"type": "prometheus", "url": "https://prom.example", "auth": options})
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("life", [float("inf"), "soon", None, -5, 10**400])
+def test_a_life_that_is_none_is_a_short_one(server, life):
+    server.token = {"access_token": "t1", "expires_in": "x" if life == 10**400 else life}
+    auth = auth_from_config(
+        {"type": "oauth2", "token_url": f"{server.url}/token", "client_id": "judge", "client_secret": "hunter2"}
+    )
+    requests.get(server.url, auth=auth, timeout=5)
+    assert 0 <= auth._until - time.monotonic() <= 300
+
+
+def test_a_token_that_is_refused_is_asked_for_again(server):
+    auth = auth_from_config(
+        {"type": "oauth2", "token_url": f"{server.url}/token", "client_id": "judge", "client_secret": "hunter2"}
+    )
+    requests.get(server.url, auth=auth, timeout=5)
+    refused = requests.Response()
+    refused.status_code = 401
+    auth._heed(refused)
+    requests.get(server.url, auth=auth, timeout=5)
+    assert len([1 for path, *_ in server.seen if "token" in path]) == 2
+
+
+def test_a_file_with_odd_characters_is_no_answer(server, tmp_path):
+    (tmp_path / "t").write_text("fine")
+    source = ask(server, auth={"type": "bearer", "token_file": str(tmp_path / "t")})
+    (tmp_path / "t").write_text("a\x00b")
+    query = Query(
+        metric="m",
+        part="value",
+        side=Side.CANARY,
+        reading=Reading.LEVEL,
+        expression="vector(1)",
+        step=timedelta(minutes=1),
+    )
+    with pytest.raises(SourceUnavailable, match="no HTTP header can carry"):
+        source.fetch([query], Window(START, START + timedelta(minutes=2)))
 
 
 def test_there_is_one_way_to_say_who_we_are():

@@ -254,7 +254,11 @@ def test_pages_are_read_to_the_last():
         assert result.complete
         assert "NextToken" not in server.asked[0]["body"]
         assert server.asked[1]["body"]["NextToken"] == files["page1"]["NextToken"]
-    with serving(files["page1"]) as server:  # without end
+    with serving(files["page1"]) as server:  # the same again
+        (result,) = source_of(recipe("cloudwatch"), server.url).fetch([query()], WINDOW)
+        assert "a page repeats points" in result.error
+    empty = {**files["page1"], "MetricDataResults": []}
+    with serving(empty) as server:  # without end
         (result,) = source_of(recipe("cloudwatch"), server.url).fetch([query()], WINDOW)
         assert "100 pages" in result.error
 
@@ -333,7 +337,9 @@ def test_levels_and_samples_stay_where_they_are():
 # --- what is sent -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("version", ["x' OR '1'='1", '"}', "*", "a b", "a,b", "${query}", "a|b", "x\ny", "a&b=c", ""])
+@pytest.mark.parametrize(
+    "version", ["x' OR '1'='1", '"}', "*", "a b", "a,b", "${query}", "a|b", "x\ny", "a&b=c", "", "/.+/"]
+)
 def test_a_label_that_could_break_out_is_not_sent(version):
     with serving(POINTS) as server:
         text = "SELECT count(*) FROM t WHERE version = '${version}'"
@@ -371,6 +377,23 @@ def test_a_label_in_the_path_is_one_part_of_it():
         source = HttpSource.from_options({**PLAIN, "url": f"{server.url}/v/${{version}}/points"})
         source.fetch([query(version="../../admin?x=1#y")], WINDOW)
         assert server.asked[0]["raw"].split("?")[0] == "/v/..%2F..%2Fadmin%3Fx%3D1%23y/points"
+
+
+@pytest.mark.parametrize("version", ["..", ".", ""])
+def test_a_label_that_leads_elsewhere_is_no_part_of_a_path(version):
+    with serving(POINTS) as server:
+        source = HttpSource.from_options({**PLAIN, "url": f"{server.url}/tenant/${{version}}/points"})
+        (result,) = source.fetch([query(version=version)], WINDOW)
+        assert "no part of a path" in result.error
+        assert server.asked == []
+
+
+def test_both_sides_that_ask_the_same_are_one_side():
+    with serving(POINTS) as server:
+        found = judge(ratio(), plain(server.url), WINDOW)["errors"]
+        assert found.outcome is Outcome.ERROR
+        assert "both sides ask the same; tell them apart with a label" in found.reason
+        assert server.asked == []
 
 
 @pytest.mark.parametrize(
@@ -544,6 +567,49 @@ class Harness:
 def test_the_contract_of_sources_holds(check):
     with serving(POINTS) as server:
         check(Harness(server))
+
+
+def test_secrets_of_parameters_and_of_auth_are_not_shown():
+    echo = ({"errors": ["token abcSECRETdef expired, key SUPERSECRET"]}, 400, {})
+    with serving(echo) as server:
+        for more in (
+            {"headers": {"Authorization": "Bearer abcSECRETdef"}},
+            {"auth": {"type": "bearer", "token": "abcSECRETdef"}},
+        ):
+            source = plain(server.url, parameters={**PLAIN["parameters"], "api_key": "SUPERSECRET"}, **more)
+            (result,) = source.fetch([query()], WINDOW)
+            assert "SECRET" not in result.error
+        tls = plain(
+            server.url.replace("http:", "https:"),
+            parameters={**PLAIN["parameters"], "api_key": "SUPERSECRET"},
+            timeout=2.0,
+        )
+        with pytest.raises(SourceUnavailable) as caught:
+            tls.fetch([query()], WINDOW)
+        assert "SECRET" not in str(caught.value)
+
+
+def test_the_netrc_file_replaces_no_header(tmp_path, monkeypatch):
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login me password other\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with serving(POINTS) as server:
+        plain(server.url, headers={"Authorization": "Bearer mine"}).fetch([query()], WINDOW)
+        assert server.asked[0]["headers"]["Authorization"] == "Bearer mine"
+
+
+def test_every_does_not_answer_for_another_version_or_a_longer_window():
+    with serving(shop) as server:
+        source = plain(server.url, parameters=PER_SIDE, every="1h")
+        first = source.fetch(list(ratio().queries()), Window(START, START + 60 * MINUTE))
+        other = source.fetch(
+            list(ratio().with_sides(canary={"version": "3"}).queries()), Window(START, START + 60 * MINUTE)
+        )
+        assert {one["parameters"]["v"] for one in server.asked} == {"1", "2", "3"}
+        assert len(first) == len(other)
+        longer = source.fetch(list(ratio().queries()), Window(START, START + 90 * MINUTE))
+        assert {one.known_until for one in longer} == {START + 60 * MINUTE}
+        found = judge(ratio(), source, Window(START, START + 90 * MINUTE))["errors"]
+        assert found.outcome is Outcome.INSUFFICIENT
 
 
 # --- as a source -------------------------------------------------------------------------------------------------------

@@ -83,6 +83,9 @@ def url(prometheus_binaries):
             *buckets(CANARY, "new", "both_seconds"),
             (labels("old", "both_seconds"), scraped(TIMES, BASELINE)),
             (labels("new", "both_seconds"), scraped(TIMES, CANARY)),
+            *buckets(BASELINE, "old", "half_seconds"),
+            *buckets(CANARY, "new", "half_seconds"),
+            ({**labels("new", "half_seconds"), "instance": "new:81"}, scraped(TIMES, WORSE)),
             *buckets(BASELINE, "old", "moving_seconds"),
             (labels("new", "moving_seconds"), scraped(TIMES, CANARY)),
             *(made for side, seen in (("old", BASELINE), ("new", CANARY)) for made in by_status(side, seen)),
@@ -143,12 +146,18 @@ def test_a_service_with_both_is_read_either_way(url):
 def test_a_canary_that_has_moved_on_is_no_canary_without_traffic(url):
     found = looked(url, histogram="moving_seconds_bucket")
     assert found.outcome is Outcome.ERROR
-    assert "moving_seconds is a native histogram: write `histogram: moving_seconds{" in found.reason
+    assert "without `_bucket` it is a native histogram: write `histogram: moving_seconds{" in found.reason
     mixed = {
         "baseline": 'moving_seconds_bucket{version="${version}"}',
         "canary": 'moving_seconds{version="${version}"}',
     }
     assert counted(looked(url, histogram=mixed)) == (slower(BASELINE), slower(CANARY))
+
+
+def test_a_side_of_which_half_has_moved_on_is_not_half_judged(url):
+    found = looked(url, histogram="half_seconds_bucket")
+    assert found.outcome is Outcome.ERROR
+    assert "new:81 has native histograms only" in found.reason
 
 
 @pytest.mark.parametrize(

@@ -500,3 +500,167 @@ def test_what_would_be_sent_can_be_read(shop):
 def test_a_naive_delay_is_refused():
     with pytest.raises(DataError):
         SqlSource("sqlite://", delay=5)
+
+
+class Moving:
+    """A clock that goes on between two questions."""
+
+    def __init__(self, start):
+        self.now = start
+
+    def __call__(self):
+        self.now += timedelta(microseconds=7)
+        return self.now
+
+
+def by_user(margin="60%") -> JudgeConfig:
+    metric = {"name": "minutes", "kind": "mean", "numerator": "minutes", "harm": "decrease", "margin": margin}
+    return JudgeConfig.from_mapping({"name": "feed", "interval": "1h", "metrics": [metric]})
+
+
+def test_the_time_goes_on_while_it_is_asked(shop):
+    source = Counting(shop, activity=SIDE, delay="10m", now=Moving(END))
+    assert "different times" not in (judge(by_user(), source, SPAN)["minutes"].reason)
+    assert source.asked == 1
+
+
+def test_what_is_not_loaded_yet_is_no_pass(tmp_path):
+    frame = People(users=20_000, hours=24, weights=((0, 20.0),)).draw(1).frame(START)
+    with sqlite(tmp_path, frame) as (url, _):
+        window = Window(START, START + 24 * HOUR)
+        assert judge(by_user(), SqlSource(url, activity=SIDE), window).verdict is Verdict.PASS
+        late = SqlSource(url, activity=SIDE, delay="3h", now=lambda: window.end)
+        found = judge(by_user(), late, window)["minutes"]
+        assert found.outcome is Outcome.INSUFFICIENT
+        assert "the rows of the last 3h00m are not loaded yet" in found.reason
+        # the planned end is waited for
+        clock = [START]
+        source = SqlSource(url, activity=SIDE, delay="3h", now=lambda: clock[0])
+        monitor = Monitor(by_user(), start=START, horizon="24h")
+        for hour in range(1, 28):
+            clock[0] = START + hour * HOUR
+            look = monitor.look(source, clock[0])
+            assert look.look.ended == (hour >= 27)
+        assert (
+            look["minutes"].comparison.users_canary
+            == judge(by_user(), SqlSource(url, activity=SIDE), window)["minutes"].comparison.users_canary
+        )
+
+
+@pytest.mark.parametrize("name", ["users", "activity", "past", "history"])
+def test_tables_may_have_any_name(tmp_path, frame, name):
+    url = f"sqlite:///{tmp_path}/n.db"
+    as_seconds(frame, "timestamp").to_sql(name, sa.create_engine(url, poolclass=sa.NullPool), index=False)
+    activity = Activity(table=name, user="user", timestamp="timestamp", side="side")
+    assert told(SqlSource(url, activity=activity)) == ""
+
+
+def test_texts_are_no_numbers(tmp_path, frame):
+    url = f"sqlite:///{tmp_path}/t.db"
+    as_seconds(frame.head(60), "timestamp").assign(clicks="1,234").to_sql("events", sa.create_engine(url), index=False)
+    assert "column 'clicks' has the text" in told(SqlSource(url, activity=SIDE))
+
+
+def test_times_of_another_form_further_down_are_seen(tmp_path, frame):
+    url = f"sqlite:///{tmp_path}/m.db"
+    rows = as_naive(frame.head(400), "UTC", "timestamp")
+    rows["timestamp"] = [one.isoformat(sep="T" if place > 300 else " ") for place, one in enumerate(rows.timestamp)]
+    rows.to_sql("events", sa.create_engine(url), index=False)
+    assert "does not sort by time" in told(SqlSource(url, activity=SIDE, timezone="UTC"))
+
+
+def test_assignments_in_other_times_cannot_be_compared(tmp_path, frame):
+    url = f"sqlite:///{tmp_path}/a.db"
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    as_seconds(frame, "timestamp").to_sql("events", engine, index=False)
+    as_naive(exposures(frame), "UTC", "since").to_sql("exposures", engine, index=False)
+    assert "they cannot be compared" in told(SqlSource(url, activity=ASSIGNED, timezone="UTC"))
+
+
+def test_the_hour_in_which_clocks_are_changed_is_refused(tmp_path):
+    day = datetime(2026, 10, 25, tzinfo=UTC)
+    rows = pd.DataFrame(
+        {
+            "timestamp": pd.date_range(day, periods=30, freq="10min"),
+            "side": ["baseline", "canary"] * 15,
+            "user": range(1, 31),
+            "minutes": 1.0,
+        }
+    )
+    url = f"sqlite:///{tmp_path}/dst.db"
+    as_naive(rows, "Europe/Berlin", "timestamp").to_sql(
+        "events", sa.create_engine(url, poolclass=sa.NullPool), index=False
+    )
+    source = SqlSource(url, activity=SIDE, timezone="Europe/Berlin")
+    asked = queries(since=day, past=None, asked={"m": PerUser(numerator="minutes")})
+    assert "the hour in which the clocks are changed" in told(source, asked, Window(day, day + timedelta(minutes=75)))
+    assert told(source, asked, Window(day - HOUR, day + timedelta(hours=2, minutes=30))) != ""  # it begins in it
+    later = queries(since=day + 2 * HOUR, past=None, asked={"m": PerUser(numerator="minutes")})
+    assert told(source, later, Window(day + 2 * HOUR, day + 4 * HOUR)) == ""
+
+
+def test_both_sides_that_ask_the_same_are_one_side(shop):
+    config = ordinary().model_copy(update={"canary": {"version": "baseline"}})
+    found = judge(config, SqlSource(shop), SPAN)["clicks"]
+    assert found.outcome is Outcome.ERROR
+    assert "both sides ask the same" in found.reason
+
+
+def test_a_missing_file_is_no_empty_database(tmp_path):
+    with pytest.raises(SourceUnavailable, match="no such file"):
+        SqlSource(f"sqlite:///{tmp_path}/typo.db", activity=SIDE).fetch(queries(), SPAN)
+    assert not (tmp_path / "typo.db").exists()
+
+
+def test_a_secret_behind_the_question_mark_is_not_shown():
+    source = SqlSource("postgresql+psycopg://me@127.0.0.1:9/db?password=s3cretPW", timeout=5)
+    assert "s3cret" not in repr(source) + source.url
+    with pytest.raises(SourceUnavailable) as caught:
+        source.fetch(list(ordinary().queries()), SPAN)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_an_engine_of_somebody_else_is_given_back_as_it_was(store):
+    url, options = store
+    engine = (
+        sa.create_engine(url, pool_size=1, max_overflow=0)
+        if not url.startswith(("sqlite", "duckdb"))
+        else sa.create_engine(url, poolclass=sa.StaticPool)
+    )
+    reads = {
+        "mariadb": "select @@max_statement_time",
+        "postgresql": "show statement_timeout",
+        "sqlite": "pragma query_only",
+        "duckdb": "select 1",
+    }
+    with engine.connect() as connection:
+        before = connection.exec_driver_sql(reads[engine.dialect.name]).scalar()
+    SqlSource(engine, activity=SIDE, timeout=7, workers=1, **options).fetch(queries(), SPAN)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql(reads[engine.dialect.name]).scalar() == before
+    engine.dispose()
+
+
+def test_users_are_told_apart_by_their_bytes(tmp_path):
+    times = pd.to_datetime([START + timedelta(minutes=at) for at in range(1, 5)])
+    rows = pd.DataFrame(
+        {
+            "timestamp": times,
+            "side": ["canary", "canary", "baseline", "baseline"],
+            "user": ["Ann", "ann", "bob", "Bob"],
+            "minutes": 1.0,
+        }
+    )
+    with mariadb(tmp_path, rows) as (url, options):
+        found = SqlSource(url, activity=SIDE, **options).fetch(
+            queries(since=START, past=None, asked={"m": PerUser(numerator="minutes")}), SPAN
+        )
+        assert [one.moments.whole.users for one in found] == [2, 2]
+
+
+def test_a_comment_may_have_an_apostrophe(shop):
+    text = "-- don't ask\n" + ORDERS.replace("select", "select /* :nothing 'here */", 1)
+    config = ordinary()
+    metric = config.metrics[0].model_copy(update={"events": text})
+    found = judge(config.model_copy(update={"metrics": (metric,)}), SqlSource(shop), SPAN)["clicks"]
+    assert found.outcome is not Outcome.ERROR
