@@ -108,6 +108,14 @@ def _of_the_whole(config: JudgeConfig) -> Iterator[tuple[str, str]]:
                 "its `group` and the groups a weight"
             ),
         )
+    if config.traffic is None and (by_user := [m.name for m in judged if m.per_user() is not None]):
+        yield (
+            "users-without-weight",
+            (
+                f"{', '.join(by_user[:3])}: without `traffic: {{weight: ...}}` (or a weight that a monitor or a "
+                "rollout knows) it is not seen that users are missing on the canary, as when it crashes at its start"
+            ),
+        )
     levels = [m.name for m in judged if isinstance(m, GaugeMetric) and m.request_statistic() == "level"]
     fresh = any("baseline" in text.lower() for text in (*config.baseline.values(), *config.baseline.keys()))
     if levels and config.baseline and not fresh:

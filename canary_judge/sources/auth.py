@@ -311,6 +311,8 @@ class Sigv4(_Secret):
         """Add the signature of method, address, headers and body."""
         from botocore.awsrequest import AWSRequest
 
+        base, mark, query = str(request.url).partition("?")
+        request.url = base + mark + query.replace("+", "%20")  # AWS reads no plus sign as a space
         # headers that a connection or a proxy may change are not signed
         kept = {
             name: value
