@@ -19,8 +19,8 @@ from canary_judge.errors import DataError
 from canary_judge.judging.fetching import checked, fetch
 from canary_judge.judging.values import FEWEST_EFFECTIVE, raw_tau
 from canary_judge.looks.design import Design
-from canary_judge.planning.plans import MetricPlan, Plan
-from canary_judge.planning.users import Seen, UsersNeed, lengths_of, time_of_users
+from canary_judge.planning.plans import MetricPlan, Need, Plan
+from canary_judge.planning.users import Seen, lengths_of, time_of_users
 from canary_judge.results import Harm, Role, Side
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, collect
 from canary_judge.series import (
@@ -170,21 +170,6 @@ _SAME = "the baseline looks the same with and without the margin; widen it or ad
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Needs:
-    """What one metric needs.
-
-    Attributes:
-        measured: What the baseline does, for a person.
-        seconds: Time at each weight; None where no time would do.
-        problem: Why no time would do, or what else is needed.
-    """
-
-    measured: str
-    seconds: tuple[float | None, ...]
-    problem: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Aim:
     """What a plan is made for.
 
@@ -204,24 +189,20 @@ class _Aim:
 
     def planned(self, metric: Metric, samples: MetricSamples, *, halved: bool) -> MetricPlan:
         """The plan of one metric."""
-        found = self._needs(metric, samples, halved=halved)
-        half, double = (_length_at(metric, factor) for factor in (0.5, 2.0))
-        return MetricPlan(
-            name=metric.name,
-            measured=found.measured,
-            seconds=found.seconds,
-            problem=found.problem,
-            halved=half,
-            doubled=double,
-        )
+        return self._plan(metric, self._needs(metric, samples, halved=halved))
 
     def of_users(self, metric: Metric, seen: list[Seen] | str) -> MetricPlan:
         """The plan of a metric by user."""
-        half, double = (_length_at(metric, factor) for factor in (0.5, 2.0))
         if isinstance(seen, str):
-            found = UsersNeed("-", (None,) * len(self.shares), seen)
-        else:
-            found = time_of_users(metric, seen, self.shares, error=self.error, power=self.power)
+            return self._plan(metric, self.never("-", seen))
+        return self._plan(metric, time_of_users(metric, seen, self.shares, error=self.error, power=self.power))
+
+    def never(self, measured: str, problem: str) -> Need:
+        """No time would do."""
+        return Need(measured=measured, seconds=(None,) * len(self.shares), problem=problem)
+
+    def _plan(self, metric: Metric, found: Need) -> MetricPlan:
+        half, double = (_length_at(metric, factor) for factor in (0.5, 2.0))
         return MetricPlan(
             name=metric.name,
             measured=found.measured,
@@ -231,13 +212,9 @@ class _Aim:
             doubled=double,
         )
 
-    def never(self, measured: str, problem: str) -> _Needs:
-        """No time would do."""
-        return _Needs(measured=measured, seconds=(None,) * len(self.shares), problem=problem)
-
-    def always(self, measured: str, seconds: float, problem: str = "") -> _Needs:
+    def always(self, measured: str, seconds: float, problem: str = "") -> Need:
         """The same time at every weight."""
-        return _Needs(measured=measured, seconds=(seconds,) * len(self.shares), problem=problem)
+        return Need(measured=measured, seconds=(seconds,) * len(self.shares), problem=problem)
 
     def told(self, seconds: float) -> str:
         """How much of the window has data, where that is not all but its ends."""
@@ -245,7 +222,7 @@ class _Aim:
         missing = whole - seconds > 2 * self.config.interval.total_seconds()
         return f", in {span(seconds)} of {span(whole)} that have data" if missing else ""
 
-    def _needs(self, metric: Metric, samples: MetricSamples, *, halved: bool) -> _Needs:
+    def _needs(self, metric: Metric, samples: MetricSamples, *, halved: bool) -> Need:
         if samples.error is not None:
             return self.never("-", samples.error)
         if samples.data is None:
@@ -289,7 +266,7 @@ class _Stream:
     phi: float
 
 
-def _of_counts(aim: _Aim, metric: Metric, data: CountData, *, halved: bool) -> _Needs:
+def _of_counts(aim: _Aim, metric: Metric, data: CountData, *, halved: bool) -> Need:
     counts = data.counts
     events, exposure = float(counts.events_baseline.sum()), float(counts.exposure_baseline.sum())
     if halved:  # a copy adds nothing
@@ -324,9 +301,7 @@ def _of_counts(aim: _Aim, metric: Metric, data: CountData, *, halved: bool) -> _
             limit=limit, rate=stream.rate, proportion=metric.is_proportion, alpha=aim.error, power=aim.power
         )
         times.append([trials * stream.phi / (stream.per_second * share) for share in aim.shares])
-    return _Needs(
-        measured=measured, problem=problem, seconds=tuple(_longest(both) for both in zip(*times, strict=True))
-    )
+    return Need(measured=measured, problem=problem, seconds=tuple(_longest(both) for both in zip(*times, strict=True)))
 
 
 def _margin_seconds(aim: _Aim, metric: Metric, margin: Margin, stream: _Stream, share: float) -> float | None:
@@ -349,7 +324,7 @@ def _margin_seconds(aim: _Aim, metric: Metric, margin: Margin, stream: _Stream, 
 # --- values ------------------------------------------------------------------------------------------------------
 
 
-def _of_raw(aim: _Aim, metric: Metric, data: RawData) -> _Needs:
+def _of_raw(aim: _Aim, metric: Metric, data: RawData) -> Need:
     tau = raw_tau(data.baseline, data.interval_baseline)
     when = data.interval_baseline
     covered = int(when.max() - when.min() + 1) if when.size else aim.window.duration // aim.config.interval
@@ -361,10 +336,10 @@ def _of_raw(aim: _Aim, metric: Metric, data: RawData) -> _Needs:
         return aim.never(measured, _SAME)
     # n values in all at a share s are worth 2 n s (1 - s) a side
     seconds = tuple(size * tau / (2 * per_second * share * (1 - share)) for share in aim.shares)
-    return _Needs(measured=measured, seconds=seconds)
+    return Need(measured=measured, seconds=seconds)
 
 
-def _of_gauge(aim: _Aim, metric: Metric, data: GaugeData) -> _Needs:
+def _of_gauge(aim: _Aim, metric: Metric, data: GaugeData) -> Need:
     least, interval = aim.config.min_samples, aim.config.interval
     values = data.baseline[0][~np.isnan(data.baseline[0])]
     if values.size < least:
@@ -384,7 +359,7 @@ def _rank_size(aim: _Aim, metric: Metric, values: Float) -> float | None:
     return margin_sample_size(baseline=values, margin=margin, harm=metric.harm, alpha=aim.error, power=aim.power)
 
 
-def _of_instances(aim: _Aim, metric: Metric, data: GaugeData) -> _Needs:
+def _of_instances(aim: _Aim, metric: Metric, data: GaugeData) -> Need:
     levels = np.nanmean(data.baseline, axis=1)
     usual, spread = float(levels.mean()), float(levels.std(ddof=1)) if levels.size > 1 else math.nan
     margin = metric.parsed_margin()
@@ -393,7 +368,7 @@ def _of_instances(aim: _Aim, metric: Metric, data: GaugeData) -> _Needs:
     if margin is None or not spread > 0 or margin.amount(usual) == 0:
         return aim.always(measured, seconds)
     needed = math.ceil(t_sample_size(margin.amount(usual), sd=spread, alpha=aim.error, power=aim.power))
-    return _Needs(
+    return Need(
         measured=measured,
         problem=f"needs about {needed} instances per side, whatever the time",
         # the canary's share of the instances is its share of the traffic

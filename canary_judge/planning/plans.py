@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from canary_judge.wording import html_table, wait
 
-__all__ = ["DAY", "MetricPlan", "Plan", "plan_to_json"]
+__all__ = ["DAY", "MetricPlan", "Need", "Plan", "plan_to_json"]
 
 DAY = 86400.0
 
@@ -17,6 +17,21 @@ DAY = 86400.0
 def plan_to_json(found: Plan) -> str:
     """The plan as JSON: seconds by metric and weight, null where no time would do."""
     return json.dumps({**asdict(found), "feasible": found.feasible}, indent=2, allow_nan=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What one metric needs.
+
+    Attributes:
+        measured: What the baseline does, for a person.
+        seconds: Time at each weight; None where no time would do.
+        problem: Why no time would do, or what else is needed.
+    """
+
+    measured: str
+    seconds: tuple[float | None, ...]
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

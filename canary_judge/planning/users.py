@@ -17,14 +17,14 @@ from typing import NamedTuple
 from canary_judge.config.metrics import Metric
 from canary_judge.judging.users import FEWEST_FOR_SAFETY, information_needed
 from canary_judge.moments import Moments
-from canary_judge.planning.plans import DAY
+from canary_judge.planning.plans import DAY, Need
 from canary_judge.results import Harm
 from canary_judge.series import Window
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.users import users_spread
 from canary_judge.wording import span, wait
 
-__all__ = ["Seen", "UsersNeed", "lengths_of", "time_of_users"]
+__all__ = ["Seen", "lengths_of", "time_of_users"]
 
 _LENGTHS = tuple(timedelta(hours=hours) for hours in (6, 12, 24, 48))
 # Beyond so many times the longest measured length a time is a guess, and what could be shown now is told, too.
@@ -40,23 +40,13 @@ class Seen(NamedTuple):
     moments: Moments
 
 
-class UsersNeed(NamedTuple):
-    """What a metric by user needs: what the baseline does, the time at each weight, and why none would do."""
-
-    measured: str
-    seconds: tuple[float | None, ...]
-    problem: str
-
-
 def lengths_of(window: Window, step: timedelta) -> list[Window]:
     """The spans over which users are counted: all end with the window, and none is shorter for a short one."""
     found = [length for length in _LENGTHS if length >= step] or [step]
     return [Window(window.end - length // step * step, window.end) for length in found]
 
 
-def time_of_users(
-    metric: Metric, seen: Sequence[Seen], shares: Sequence[float], *, error: float, power: float
-) -> UsersNeed:
+def time_of_users(metric: Metric, seen: Sequence[Seen], shares: Sequence[float], *, error: float, power: float) -> Need:
     """How long it takes until a harmless canary is shown to be within its margin.
 
     Args:
@@ -70,17 +60,25 @@ def time_of_users(
     never = (None,) * len(shares)
     margin = metric.parsed_margin()
     if not known or margin is None:
-        return UsersNeed("no users", never, "the baseline had no users in this window; check the table and its side")
+        return Need(
+            measured="no users",
+            seconds=never,
+            problem="the baseline had no users in this window; check the table and its side",
+        )
     longest = known[-1]
     level, spread = users_spread(longest.moments) or (0.0, 0.0)
     if not level or not spread:
-        return UsersNeed(f"{longest.moments.users:,} users", never, "all users have the same value, or none at all")
+        return Need(
+            measured=f"{longest.moments.users:,} users",
+            seconds=never,
+            problem="all users have the same value, or none at all",
+        )
     shape = (
         f"{longest.moments.users:,} users in {span(longest.seconds)}, variance {spread / level**2:.2g} of the level^2"
     )
     need = information_needed(margin, level, alpha=error, power=power)
     times = tuple(_time(known, share, margin, metric, need) for share in shares)
-    return UsersNeed(shape, times, _problem(metric, margin, known, shares, times, need))
+    return Need(measured=shape, seconds=times, problem=_problem(metric, margin, known, shares, times, need))
 
 
 def _information(one: Seen, share: float, margin: Margin, metric: Metric) -> float:

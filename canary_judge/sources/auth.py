@@ -310,6 +310,7 @@ class Sigv4(_Secret):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Add the signature of method, address, headers and body."""
         from botocore.awsrequest import AWSRequest
+        from botocore.exceptions import BotoCoreError
 
         base, mark, query = str(request.url).partition("?")
         request.url = base + mark + query.replace("+", "%20")  # AWS reads no plus sign as a space
@@ -319,8 +320,6 @@ class Sigv4(_Secret):
             for name, value in request.headers.items()
             if name.lower() in ("content-type", "host", "x-amz-target")
         }
-        from botocore.exceptions import BotoCoreError
-
         signed = AWSRequest(method=request.method, url=request.url, data=request.body or b"", headers=kept)
         try:
             self._signer.add_auth(signed)

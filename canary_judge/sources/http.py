@@ -27,7 +27,7 @@ from canary_judge.sources.auth import auth_from_config
 from canary_judge.sources.daemons import in_daemons
 from canary_judge.sources.json_requests import Request, Sender
 from canary_judge.sources.loading import Loading, time_of_day
-from canary_judge.sources.points import Labels, TimeIs, to_result, twins
+from canary_judge.sources.points import Labels, TimeIs, failed, provenance_of, to_result, twins
 from canary_judge.sources.users import NO_USERS
 from canary_judge.untrusted import printable
 
@@ -173,26 +173,15 @@ class HttpSource:
                     results.append(future.result(timeout=max(until - time.monotonic(), 0.0)))
                 except TimeoutError:
                     unavailable.append(SourceUnavailable(f"{self.url}: no answer within {self._options.timeout:g} s"))
-                    results.append(self._failed(query, unavailable[-1]))
+                    results.append(failed(query, unavailable[-1], self.url))
                 except SourceError as error:
                     unavailable += [error] if isinstance(error, SourceUnavailable) else []
-                    results.append(self._failed(query, error))
+                    results.append(failed(query, error, self.url))
         finally:
             leave()
         if len(unavailable) == len(queries):
             raise unavailable[0]
         return results
-
-    def _failed(self, query: Query, error: SourceError) -> Result:
-        return Result(
-            error=str(error),
-            temporary=isinstance(error, SourceUnavailable),
-            complete=False,
-            provenance=self._provenance(query),
-        )
-
-    def _provenance(self, query: Query) -> str:
-        return f"{' '.join((query.template or query.expression).split())} at {self.url}"
 
     def _sent(self, query: Query, window: Window) -> Request | None:
         try:
@@ -227,7 +216,7 @@ class HttpSource:
             raise QueryError(f"the answer has more than {_MOST_PAGES} pages; ask for less at once")
         self._refuse_coarser(found, query)
         result = to_result(
-            found, query, window, time_is=self._options.time_is, provenance=self._provenance(query), lenient=True
+            found, query, window, time_is=self._options.time_is, provenance=provenance_of(query, self.url), lenient=True
         )
         if complete:
             return result

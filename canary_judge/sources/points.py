@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 
 from canary_judge.arrays import Int
-from canary_judge.errors import QueryError
+from canary_judge.errors import QueryError, SourceError, SourceUnavailable
 from canary_judge.samples.pace import CUMULATIVE, looks_cumulative
 from canary_judge.series import Form, Query, Reading, Result, Series, Window, nanoseconds
 
-__all__ = ["FORMS", "Labels", "TimeIs", "to_result", "twins"]
+__all__ = ["FORMS", "Labels", "TimeIs", "failed", "provenance_of", "to_result", "twins"]
 
 TimeIs = Literal["moment", "bucket_start", "bucket_end"]
 # Names and values of labels, in the order of the names.
@@ -45,6 +45,21 @@ def twins(queries: Sequence[Query], asked: Sequence[object]) -> dict[int, str]:
                 text = "both sides ask the same; tell them apart with a label, as ${version}"
                 found[place] = found[other] = text
     return found
+
+
+def provenance_of(query: Query, url: str) -> str:
+    """What was asked and where, on one line."""
+    return f"{' '.join((query.template or query.expression).split())} at {url}"
+
+
+def failed(query: Query, error: SourceError, url: str) -> Result:
+    """The result of a query that was not answered; it may be asked again where the store was only not to be reached."""
+    return Result(
+        error=str(error),
+        temporary=isinstance(error, SourceUnavailable),
+        complete=False,
+        provenance=provenance_of(query, url),
+    )
 
 
 def to_result(

@@ -25,7 +25,7 @@ from canary_judge.results import Side
 from canary_judge.series import Form, PerUser, Query, Result, Window, nanoseconds
 from canary_judge.sources.daemons import in_daemons
 from canary_judge.sources.loading import Loading, time_of_day
-from canary_judge.sources.points import Labels, TimeIs, to_result, twins
+from canary_judge.sources.points import Labels, TimeIs, failed, provenance_of, to_result, twins
 from canary_judge.sources.sql_database import Database
 from canary_judge.sources.sql_users import (
     Activity,
@@ -227,10 +227,10 @@ class SqlSource:
                     found = future.result(timeout=max(until - time.monotonic(), 0.0))
                 except TimeoutError:
                     unavailable.append(SourceUnavailable(f"{self.url}: no answer within {self._timeout:g} s"))
-                    found = [self._failed(query, unavailable[-1]) for query in group]
+                    found = [failed(query, unavailable[-1], self.url) for query in group]
                 except SourceError as error:
                     unavailable += [error] if isinstance(error, SourceUnavailable) else []
-                    found = [self._failed(query, error) for query in group]
+                    found = [failed(query, error, self.url) for query in group]
                 results |= zip(map(id, group), found, strict=True)
         finally:
             leave()
@@ -238,7 +238,7 @@ class SqlSource:
             raise unavailable[0]
         for query in queries:
             if id(query) in refused:
-                results[id(query)] = self._failed(query, QueryError(refused[id(query)]))
+                results[id(query)] = failed(query, QueryError(refused[id(query)]), self.url)
         return [results[id(query)] for query in queries]
 
     def statements(self, queries: Sequence[Query], window: Window) -> list[str]:
@@ -251,17 +251,6 @@ class SqlSource:
         for count, same in self._counts(queries, window).items():
             texts.append(self._database.text_of(self._statement(count, [query.users for query in same])[0]))
         return list(dict.fromkeys(texts))
-
-    def _failed(self, query: Query, error: SourceError) -> Result:
-        return Result(
-            error=str(error),
-            temporary=isinstance(error, SourceUnavailable),
-            complete=False,
-            provenance=self._provenance(query),
-        )
-
-    def _provenance(self, query: Query) -> str:
-        return f"{' '.join((query.template or query.expression).split())} at {self.url}"
 
     # --- users ---
 
@@ -400,7 +389,7 @@ class SqlSource:
         for row in rows:
             key = tuple((names[at], "" if row[at] is None else str(row[at])) for at in labels)
             found.setdefault(key, []).append((self._database.time(row[place]), _value(row[column], names[column])))
-        return to_result(found, query, window, time_is=self._time_is, provenance=self._provenance(query))
+        return to_result(found, query, window, time_is=self._time_is, provenance=provenance_of(query, self.url))
 
 
 def _bound(query: Query, window: Window) -> tuple[str, dict[str, object]]:
