@@ -249,7 +249,7 @@ class SqlSource:
         """
         texts = [self._database.text_of(_prepared(*_bound(query, window))) for query in queries if query.users is None]
         for count, same in self._counts(queries, window).items():
-            texts.append(self._database.text_of(self._statement(count, [query.users for query in same])[0]))
+            texts.append(self._database.text_of(self._statement(count, list(_by_metric(same).values()))[0]))
         return list(dict.fromkeys(texts))
 
     # --- users ---
@@ -282,16 +282,17 @@ class SqlSource:
                 self._counted.clear()  # of weights before
             known = self._counted.setdefault(key, {})
         every = self._loading.every // timedelta(microseconds=1) * 1000
-        names = {query.metric: _text(query.users) for query in queries}
+        metrics = _by_metric(queries)
         fresh = all(
-            (last := known.get(metric)) is not None and last.asked == text and 0 <= count.until - last.until < every
-            for metric, text in names.items()
+            (last := known.get(metric)) is not None
+            and last.asked == _text(users)
+            and 0 <= count.until - last.until < every
+            for metric, users in metrics.items()
         )
         if not fresh:
-            metrics = list({query.metric: query.users for query in queries}.items())
-            select, moments_of = self._statement(count, [users for _, users in metrics])
+            select, moments_of = self._statement(count, list(metrics.values()))
             found = moments_of(self._database.rows(select, _MOST_ROWS)[1])
-            for (metric, users), moments in zip(metrics, found, strict=True):
+            for (metric, users), moments in zip(metrics.items(), found, strict=True):
                 known[metric] = _Last(_text(users), count.until, moments)
         return [
             Result(
@@ -441,6 +442,11 @@ def _prepared(text: str, values: Mapping[str, object]) -> sqlalchemy.TextClause:
             for name, value in values.items()
         )
     )
+
+
+def _by_metric(queries: Sequence[Query]) -> dict[str, PerUser | None]:
+    """What is counted: the same for both sides of a metric."""
+    return {query.metric: query.users for query in queries}
 
 
 def _text(asked: PerUser | None) -> PerUser:

@@ -495,6 +495,8 @@ def test_what_would_be_sent_can_be_read(shop):
     assert "MATERIALIZED" in text
     assert "'canary'" in text
     assert ":" not in text.replace("'", "")
+    # both sides of a metric are counted at once
+    assert [f" AS whole_x{place}," in text for place in range(len(ASKED) + 1)] == [*[True] * len(ASKED), False]
 
 
 def test_a_naive_delay_is_refused():
