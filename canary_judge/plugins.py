@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, metadata
 from typing import Any
 
 from canary_judge.config.reading import nearest
@@ -42,7 +42,10 @@ def build(group: str, options: Mapping[str, Any], *, place: str, what: str) -> A
     try:
         plugin = points[kind].load()
     except Exception as error:
-        raise ConfigError(f"{place}.type: {kind!r} cannot be imported: {type(error).__name__}: {error}") from error
+        extras = metadata("canary-judge").get_all("Provides-Extra") or ()
+        remedy = f"; pip install 'canary-judge[{kind}]'" if isinstance(error, ImportError) and kind in extras else ""
+        text = f"{place}.type: {kind!r} cannot be imported: {type(error).__name__}: {error}{remedy}"
+        raise ConfigError(text) from error
     try:
         return plugin.from_options(rest)
     except ConfigError as error:

@@ -8,8 +8,10 @@ from scipy import stats
 
 from canary_judge import Window, plan
 from canary_judge.series import Form, Result, Series
+from canary_judge.sources import FrameSource
 from canary_judge.stats.dependence import ranks_tau
 from canary_judge.stats.sample_sizes import rank_sample_size
+from canary_judge.testing import People
 from tests import builders
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -254,3 +256,29 @@ def test_only_the_time_that_has_data_is_measured_and_told():
     day = plan(one, Young(), Window(NOON - timedelta(hours=6), NOON)).metrics[0]
     assert day.seconds == pytest.approx(hour.seconds, rel=1e-9)
     assert day.measured == f"{hour.measured}, in 1h00m of 6h00m that have data"
+
+
+BY_USER = {
+    "name": "clicks",
+    "kind": "ratio",
+    "events": "clicks",
+    "total": "impressions",
+    "unit_of_replication": "user",
+    "harm": "decrease",
+    "margin": "10%",
+}
+
+
+def test_users_of_a_table_are_counted_before_its_canary_began():
+    frame = People(users=20_000, hours=24, weights=((0.0, 2.0),)).draw(1).frame(NOON)
+    config = builders.config(BY_USER, interval="1h")
+    window = Window(NOON - timedelta(hours=24), NOON + timedelta(hours=24))
+    (whole,) = plan(config, FrameSource(frame), window, weights=[2]).metrics
+    inside = frame[(frame["timestamp"] > window.start) & (frame["timestamp"] <= window.end)]
+    sides = inside.groupby("user")["side"].agg(["first", "nunique"])
+    users = int(((sides["first"] == "baseline") & (sides["nunique"] == 1)).sum())
+    assert whole.measured.startswith(f"{users:,} users in 48h00m")
+    # of a table that holds no more than the run, nothing is known of two days
+    (run,) = plan(config, FrameSource(frame[frame["timestamp"] > NOON]), window, weights=[2]).metrics
+    assert " users in 24h00m" in run.measured
+    assert 0.3 < run.seconds[0] / whole.seconds[0] < 3

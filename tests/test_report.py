@@ -9,7 +9,7 @@ import pytest
 
 from canary_judge import Judgement, compare
 from canary_judge.report import to_board
-from canary_judge.results import LookInfo, Outcome
+from canary_judge.results import LookInfo, Outcome, Role
 
 TIMES = pd.date_range("2026-01-01", periods=60, freq="1min", tz="UTC")
 
@@ -69,6 +69,24 @@ def test_text_says_verdict_reason_table_and_what_is_missing(judgement):
     assert "Still missing:" in text
     assert "Groups:" in text
     assert max(len(line) for line in text.splitlines() if line.startswith(("metric", "heap"))) < 140
+
+
+def test_what_holds_a_gate_is_told_beside_a_failure(judgement):
+    held = replace(
+        judgement.metrics[0],
+        name="held",
+        role=Role.GATE,
+        outcome=Outcome.INSUFFICIENT,
+        reason="cannot be found safe: one user makes 9% of the canary: a bot?",
+        shortfall=None,
+    )
+    whole = replace(judgement, metrics=(*judgement.metrics, held))
+    line = f"held: {held.reason}"
+    assert whole.explain(width=200).split("Still missing:")[1].count(line) == 1
+    assert "one user makes 9%" in whole._repr_html_()
+    assert line not in judgement.explain(width=200)
+    told = replace(whole, reasons=(*whole.reasons, line))  # not twice
+    assert told.explain(width=200).count(line) == 1
 
 
 def test_html_is_escaped_and_has_a_picture_per_effect(judgement):

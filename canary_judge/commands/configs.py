@@ -45,10 +45,12 @@ def add_plan(parser: argparse.ArgumentParser) -> None:
 def add_check(parser: argparse.ArgumentParser) -> None:
     """`check CONFIG`."""
     parser.description = (
-        "Validate a config and show its queries; with --source or --data, look whether they find what they need."
+        "Validate a config and show its queries; with --live (or --source, --data), ask whether they find what they "
+        "need."
     )
     parser.epilog = "Exit codes: 0 valid (and ready), 1 error."
     add_source(parser)
+    parser.add_argument("--live", action="store_true", help="ask the sources of the config")
     parser.add_argument("--horizon", metavar="DURATION", help="planned length, to tell margins that it cannot show")
     parser.add_argument("--weight", type=float, metavar="PERCENT", help="planned share of the traffic, for the same")
     parser.add_argument("--show-sql", action="store_true", help="show the statements that databases would be sent now")
@@ -92,7 +94,8 @@ def _check(options: argparse.Namespace) -> int:
         router_from_config(config.router)
     if options.show_sql:
         return _show_sql(config, built)
-    if options.source is not None or options.data is not None:
+    # a planned length says nothing without what is there
+    if options.live or any(one is not None for one in (options.source, options.data, options.horizon, options.weight)):
         return _check_data(options, config)
     if options.format == "json":
         print(json.dumps({"config": config.hash(), "queries": [_plain(query) for query in config.queries()]}, indent=2))
@@ -104,6 +107,10 @@ def _check(options: argparse.Namespace) -> int:
     if undefined:
         print(
             f"\nNote: source {', '.join(map(repr, undefined))} is not in `sources`; pass --source or --data to `judge`."
+        )
+    if built:
+        print(
+            f"\nNote: {', '.join(map(repr, built))} was not asked; --live asks the sources for what the config needs."
         )
     print_advice(config)
     return 0

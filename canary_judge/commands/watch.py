@@ -32,6 +32,7 @@ from canary_judge.untrusted import printable
 
 if TYPE_CHECKING:
     from canary_judge.config.model import JudgeConfig
+    from canary_judge.looks.monitor import Monitor
     from canary_judge.results import Judgement
 
 __all__ = ["add_watch"]
@@ -72,6 +73,8 @@ def _watch(options: argparse.Namespace) -> int:
     horizon = duration_of(options.horizon, "--horizon")
     monitor, log = restore(config, path, start=start, horizon=horizon)
     with log or contextlib.nullcontext():
+        if log is not None:
+            _keep_to(monitor, path, start=start if options.start else None, horizon=horizon)
         if monitor.watermark is None or monitor.watermark == monitor.start:  # else it has worked before
             look_first(options, config, sources, horizon=horizon, weight=options.weight)
         every = duration_of(options.every, "--every") or config.interval
@@ -97,6 +100,29 @@ def _watch(options: argparse.Namespace) -> int:
     else:
         print(judgement.explain(color=colored(options), width=width_out()))
     return exit_codes.tell(judgement)
+
+
+def _keep_to(monitor: Monitor, path: Path | None, *, start: datetime | None, horizon: timedelta | None) -> None:
+    """Refuse another beginning or length than those of the looks before: the error rates are of one plan."""
+    from canary_judge.series import Window, format_duration
+
+    state, interval = monitor.evidence, monitor.config.interval
+    if state is None:
+        return
+    begun = None if start is None else Window(start, start + interval).aligned(interval).start
+    if begun is not None and begun != state.start:
+        raise DataError(
+            f"--start: {path} began at {state.start:%Y-%m-%d %H:%M:%S} UTC, not at {begun:%Y-%m-%d %H:%M:%S}; leave "
+            "--start out to go on from it, or name another --state to start again"
+        )
+    if horizon is not None and horizon // interval != state.horizon:
+        planned = (
+            "without a planned end" if state.horizon is None else f"for {format_duration(state.horizon * interval)}"
+        )
+        raise DataError(
+            f"--horizon: {path} is planned {planned}, not for {format_duration(horizon)}; leave --horizon out to go on "
+            "from it, or name another --state to start again"
+        )
 
 
 def _clock(every: timedelta, *, once: bool) -> Iterator[datetime]:

@@ -39,7 +39,7 @@ _NUMBER = r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
 _PART = re.compile(rf"(?:(?P<relative>\+?{_NUMBER}%|{_NUMBER}x)|\+(?P<absolute>{_NUMBER})\s*(?P<unit>[^\s\d]*))")
 _LIMIT = re.compile(rf"(?P<number>-?{_NUMBER})\s*(?P<unit>[^\s\d]*)")
 
-MARGIN_HELP = "write it as 10%, 1.5x, +20ms, +0.1pp, or two of them as in 1.5x or +0.1pp"
+MARGIN_HELP = "write it as 10%, 1.5x, +20ms, +0.1pp, +0.1, or two of them as in 1.5x or +0.1pp"
 
 
 def is_margin(text: object) -> bool:

@@ -77,7 +77,7 @@ def _up(value: float) -> float:
 
 
 def _decided_at(margin: str | None) -> str:
-    return "" if margin is None else f"; at a margin of {margin} this would be decided now"
+    return "" if margin is None else f"; of an unchanged canary, so much usually shows a margin of {margin}"
 
 
 # --- ranks -------------------------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ def users_shortfall(
         required=required,
         seconds=seconds,
         weight_percent=weight,
-        text=text + (f": {' or '.join(ways)}" if ways else _NO_TIME) + _decided_at(wider),
+        text=text + (f": {' or '.join(ways)}" if ways else _NO_TIME if have else "") + _decided_at(wider),
         margin=wider,
     )
 

@@ -93,8 +93,10 @@ def assess_users(look: Look, metric: Metric, data: UserData, bare: Assessed) -> 
     if not compared.evidence.standard_error:
         text = "all users of both sides have the same value: chance cannot be told from effect"
         return replace(bare, settled=(Outcome.INSUFFICIENT, text))
-    found = replace(bare.with_comparison(compared), shortfall=_shortfall(look, metric, compared.evidence, data))
-    for text, settles in _objections(look, metric, compared.evidence, data, bare.quality):
+    objections = list(_objections(look, metric, compared.evidence, data, bare.quality))
+    needs = _shortfall(look, metric, compared.evidence, data, held=bool(objections))
+    found = replace(bare.with_comparison(compared), shortfall=needs)
+    for text, settles in objections:
         if settles:
             return replace(found, settled=(Outcome.INSUFFICIENT, text))
         found = found.unsafe(text)
@@ -112,7 +114,7 @@ def _planned(config: JudgeConfig, margin: Margin, level: float) -> float:
     return information_needed(margin, level, alpha=config.false_pass_rate, power=config.power)
 
 
-def _shortfall(look: Look, metric: Metric, comparison: Comparison, data: UserData) -> Shortfall | None:
+def _shortfall(look: Look, metric: Metric, comparison: Comparison, data: UserData, *, held: bool) -> Shortfall | None:
     margin, level = metric.parsed_margin(), comparison.baseline or 0.0
     have, users = users_information(comparison), comparison.n_canary
     if margin is None or not have:
@@ -133,7 +135,7 @@ def _shortfall(look: Look, metric: Metric, comparison: Comparison, data: UserDat
         required=need,
         seconds=_seconds(data, need / users),
         share=share,
-        margin=margin if users >= FEWEST_FOR_SAFETY else None,
+        margin=margin if users >= FEWEST_FOR_SAFETY and not held else None,  # no margin does away with what holds it
         needs=required,
         proportion=metric.is_proportion,
     )
@@ -164,13 +166,15 @@ def _objections(
     users = min(comparison.n_canary, comparison.n_baseline)
     if quality is not None and quality.unread:
         yield f"the last {quality.unread} intervals could not be read", False
+    per_user = metric.per_user()
     if users < FEWEST_FOR_SAFETY:
         yield f"only {users:.0f} users, fewer than the {FEWEST_FOR_SAFETY} that safety needs", False
     for side in Side:
         moments = getattr(data, side.value)
         largest = moments.whole.largest_share
         if largest > max(_MOST_OF_ONE, _AVERAGE_USERS / moments.whole.users):
-            yield f"one user makes {largest:.0%} of the {side}: a bot?", False
+            remedy = "" if per_user is None or per_user.cap is not None else " `cap` counts no user for more"
+            yield f"one user makes {largest:.0%} of the {side}: a bot?{remedy}", False
     yield from ((text, False) for text in (*_rows_apart(metric, data), *_sessions(data)))
     yield from _timing(look, metric, data)
     level, own = comparison.baseline or 0.0, data.baseline.whole

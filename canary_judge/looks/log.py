@@ -228,6 +228,8 @@ class Folded:
                 self._begin(record)
             else:
                 self._add(record)
+        except DataError:
+            raise
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise DataError(f"this is no log of looks: {type(error).__name__}: {error}; {_START_AGAIN}") from error
 

@@ -19,6 +19,7 @@ from canary_judge.errors import DataError
 from canary_judge.judging.fetching import checked, fetch
 from canary_judge.judging.values import FEWEST_EFFECTIVE, raw_tau
 from canary_judge.looks.design import Design
+from canary_judge.moments import UserMoments
 from canary_judge.planning.plans import MetricPlan, Need, Plan
 from canary_judge.planning.users import Seen, lengths_of, time_of_users
 from canary_judge.results import Harm, Role, Side
@@ -112,6 +113,10 @@ def plan(
     )
 
 
+# A span is longer where it holds so many times the time of the one before; rows begin late where so much is missing.
+_LONGER, _EDGE = 1.1, 0.05
+
+
 def _users(
     config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource], window: Window, names: Sequence[str]
 ) -> dict[str, list[Seen] | str]:
@@ -124,9 +129,16 @@ def _users(
             if isinstance(seen, list):
                 if result.error is not None or result.moments is None:
                     found[query.metric] = result.error or "the source gave no users"
-                else:
-                    seen.append(Seen(part.duration.total_seconds(), result.moments.whole))
+                elif not seen or _held(result.moments) > _LONGER * seen[-1].seconds:
+                    seen.append(Seen(_held(result.moments), result.moments.whole))
     return found
+
+
+def _held(moments: UserMoments) -> float:
+    """Seconds in which there were users: a store that is younger than the span has not seen how they return."""
+    asked = moments.until - moments.since
+    missing = 0 if moments.earliest is None else moments.earliest - moments.since
+    return (asked - missing if missing > _EDGE * asked else asked) / 1e9
 
 
 # --- the baseline as both sides ----------------------------------------------------------------------------------

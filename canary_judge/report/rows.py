@@ -5,12 +5,13 @@ from __future__ import annotations
 from enum import StrEnum
 
 from canary_judge import wording
-from canary_judge.results import Comparison, Judgement, MetricResult, Outcome, Verdict
+from canary_judge.results import Comparison, Judgement, MetricResult, Outcome, Role, Verdict
 from canary_judge.untrusted import printable
 from canary_judge.wording import effect, interval, level, sides
 
 __all__ = ["COLUMNS", "Tone", "headline", "missing", "reasons", "row", "standing", "subtitle", "tone", "warnings"]
 
+_UNDECIDED = frozenset({Outcome.INSUFFICIENT, Outcome.NO_DATA, Outcome.ERROR})
 COLUMNS = ("baseline", "canary", "effect", "deciding", "margin")
 
 
@@ -101,10 +102,18 @@ def reasons(judgement: Judgement) -> list[str]:
 
 
 def missing(judgement: Judgement) -> list[str]:
-    """What undecided metrics still need."""
-    return [
-        _line(f"{metric.name}: {metric.shortfall.text}") for metric in judgement.metrics if metric.shortfall is not None
-    ]
+    """What undecided metrics still need; and what holds a gate, where another metric has decided without it."""
+    found = []
+    for metric in judgement.metrics:
+        shortfall = None if metric.shortfall is None else metric.shortfall.text
+        told = f"{metric.name}: {metric.reason}" in judgement.reasons or (
+            shortfall is not None and shortfall in metric.reason
+        )
+        if metric.role is Role.GATE and metric.outcome in _UNDECIDED and not told:
+            found.append(f"{metric.name}: {metric.reason}")
+        if shortfall is not None:
+            found.append(f"{metric.name}: {shortfall}")
+    return [_line(text) for text in found]
 
 
 def warnings(judgement: Judgement) -> list[str]:

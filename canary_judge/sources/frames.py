@@ -146,8 +146,11 @@ class FrameSource:
             self._table.times, [nanoseconds(window.start), nanoseconds(window.end)], side="right"
         )
         rows = cache(lambda side: first + np.flatnonzero(self._table.side(side)[first:last]))
+        compared = any(query.side is Side.CANARY for query in queries)
         answers = [
-            self._of_users(query, window) if query.users is not None else self._answer(query, rows, window)
+            self._of_users(query, window, compared=compared)
+            if query.users is not None
+            else self._answer(query, rows, window)
             for query in queries
         ]
         return [replace(answer, simultaneous=not self._shifted) for answer in answers]
@@ -164,9 +167,9 @@ class FrameSource:
             ]
         return [name for name in table.numbers if name != self._user], texts
 
-    def _of_users(self, query: Query, window: Window) -> Result:
+    def _of_users(self, query: Query, window: Window, *, compared: bool) -> Result:
         asked, since, until = span_of(query, window)
-        if self._table.canary.any():  # before its first row there was no canary
+        if compared and self._table.canary.any():  # before its first row there was no canary to compare with
             first = int(self._table.times[self._table.canary.argmax()])
             since = min(max(since, first - 1), until)
         provenance = f"users of the {query.side} in a table of {len(self._table)} rows"
@@ -178,7 +181,11 @@ class FrameSource:
     def _no_users(self, asked: PerUser) -> str | None:
         """Why the table cannot tell of users; None where it can."""
         if self._user not in {*self._table.numbers, *self._table.texts}:
-            return f"unit_of_replication: user needs a column {self._user!r} with the user of each row"
+            there = ", ".join(sorted({*self._table.numbers, *self._table.texts})[:20])
+            return (
+                f"unit_of_replication: user needs a column {self._user!r} with the user of each row; there are "
+                f"{there}: name it, as FrameSource(..., user='user_id') or `user: user_id` of the source"
+            )
         if self._long:
             return "users are counted in tables with a column for each quantity; this one has rows of metric and value"
         if self._shifted:

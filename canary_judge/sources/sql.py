@@ -32,9 +32,11 @@ from canary_judge.sources.sql_users import (
     Assignments,
     Span,
     plain_columns,
+    sides_in,
     statement,
     table_of,
     to_moments,
+    unknown_sides,
 )
 from canary_judge.sources.users import span_of
 from canary_judge.untrusted import printable
@@ -51,6 +53,8 @@ _MOST_ROWS = 100
 _EXAMPLES, _SORTABLE = 100, "____-__-__ __:__:__%"
 # So many counts are remembered for `every`.
 _MOST_COUNTS = 50
+# So many sides are named where a side has no row.
+_MOST_SIDES = 6
 
 
 class _Options(BaseModel):
@@ -93,6 +97,7 @@ class _Last(NamedTuple):
     asked: PerUser
     until: int
     moments: dict[Side, UserMoments]
+    told: tuple[str, ...]
 
 
 class SqlSource:
@@ -271,9 +276,12 @@ class SqlSource:
 
     def _called(self, side: Side, labels: Mapping[str, str]) -> str:
         """How a side is called in the table: as its label of the column's name says, or by its name here."""
+        return labels.get(self._side_column(), side.value)
+
+    def _side_column(self) -> str:
         given = self._activity
         column = None if given is None else given.assignments.side if given.assignments is not None else given.side
-        return labels.get(column or "", side.value)
+        return column or "side"
 
     def _users(self, count: _Count, queries: Sequence[Query]) -> list[Result]:
         key = count._replace(until=0)
@@ -292,16 +300,26 @@ class SqlSource:
         if not fresh:
             select, moments_of = self._statement(count, list(metrics.values()))
             found = moments_of(self._database.rows(select, _MOST_ROWS)[1])
+            told = self._unknown_sides(count, found[0])
             for (metric, users), moments in zip(metrics.items(), found, strict=True):
-                known[metric] = _Last(_text(users), count.until, moments)
+                known[metric] = _Last(_text(users), count.until, moments, told)
         return [
             Result(
                 form=Form.MOMENTS,
                 moments=known[query.metric].moments[query.side],
+                warnings=known[query.metric].told,
                 provenance=f"users of {self._activity.table if self._activity else ''} at {self.url}",
             )
             for query in queries
         ]
+
+    def _unknown_sides(self, count: _Count, moments: Mapping[Side, UserMoments]) -> tuple[str, ...]:
+        """Of a side without a row: what else the table calls its sides."""
+        empty = [side for side, one in moments.items() if not one.rows and not one.anonymous]
+        if not empty or self._activity is None:
+            return ()
+        rows = self._database.rows(sides_in(self._activity, _MOST_SIDES), _MOST_SIDES)[1]
+        return unknown_sides(rows, dict(zip(Side, count.sides, strict=True)), empty, self._side_column())
 
     def _statement(
         self, count: _Count, metrics: Sequence[PerUser | None]
@@ -404,7 +422,8 @@ def _bound(query: Query, window: Window) -> tuple[str, dict[str, object]]:
         raise QueryError(f"a label stands inside of the text {inside}; write it alone, as || ${{version}} ||")
     text = _NAME.sub(r":label_\1", text)
     if not re.match(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(select|with)\b", text, re.IGNORECASE | re.DOTALL):
-        raise QueryError("the statement must begin with SELECT or WITH: nothing is written by a judge")
+        text = "the statement must begin with SELECT or WITH (columns need unit_of_replication: user, or kind: mean)"
+        raise QueryError(text)
     if not re.search(r":start(_epoch)?\b", text) or not re.search(r":end(_epoch)?\b", text):
         raise QueryError(
             "the statement must say `:start` and `:end` (or `:start_epoch`, `:end_epoch`): rows of (start, end]"

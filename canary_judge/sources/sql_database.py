@@ -131,7 +131,8 @@ class Database:
         path = self._engine.url.database
         kept = self.dialect in ("sqlite", "duckdb") and path and not path.startswith((":memory:", "file:", "md:"))
         if kept and not Path(str(path)).exists():
-            raise SourceUnavailable(f"{self.url}: there is no such file")
+            where = "" if Path(str(path)).is_absolute() else f" in {Path.cwd()}, where this runs"
+            raise SourceUnavailable(f"{self.url}: there is no such file{where}")
 
     def _said(self, error: Exception) -> str:
         """What the database said, without the password and in one line."""

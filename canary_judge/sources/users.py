@@ -18,7 +18,7 @@ __all__ = ["NOBODY", "NO_USERS", "Rows", "codes_of", "moments_by_side", "span_of
 NO_USERS = (
     "{kind} keeps no users, and sums over users do not tell how they differ; read this metric from a table with a "
     "column `user` (a source of type frame or sql). Or judge requests, without `unit_of_replication: user`; but where "
-    "users stay on one side that passes a canary at its margin 14 to 33 % of the time instead of 5"
+    "users stay on one side that passes a canary at its margin 13 to 31 % of the time instead of 5"
 )
 # What stands for no user, in lower case.
 NOBODY = (

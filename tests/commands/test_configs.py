@@ -18,3 +18,23 @@ def test_plan_prints_a_table_and_json(recorded, capsys):
 def test_check_gives_advice(recorded, capsys):
     assert main(["check", str(recorded / "config.json")]) == 0
     assert "[only-errors]" in capsys.readouterr().out
+
+
+def test_check_asks_the_sources_of_a_config_where_it_is_told_to(tmp_path, capsys):
+    (tmp_path / "empty.db").touch()
+    rows = "select at as time, 1 as value from happened where at > :start and at <= :end and side = '${side}'"
+    config = {
+        "name": "orders",
+        "interval": "1m",
+        "baseline": {"side": "old"},
+        "canary": {"side": "new"},
+        "metrics": [{"name": "orders", "kind": "gauge", "query": rows, "harm": "decrease", "margin": "10%"}],
+        "sources": {"default": {"type": "sql", "url": f"sqlite:///{tmp_path}/empty.db", "timezone": "UTC"}},
+    }
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    assert main(["check", str(path)]) == 0
+    assert "'default' was not asked; --live asks" in capsys.readouterr().out
+    for asks in (["--live"], ["--horizon", "1h", "--weight", "5"]):
+        assert main(["check", str(path), *asks]) == 1
+        assert "no such table: happened" in "".join(capsys.readouterr())

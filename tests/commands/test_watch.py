@@ -38,6 +38,22 @@ def test_watch_goes_on_from_its_state(recorded, capsys):
     assert list(recorded.glob(".state*")) == []
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [("--horizon", "3h", "is planned for 2h, not for 3h"), ("--start", "2020-01-01T00:00:00Z", "not at 2020-01-01")],
+)
+def test_watch_keeps_to_the_plan_of_its_state(recorded, capsys, option, value, told):
+    state = recorded / "state.json"
+    assert watched(recorded, "--horizon", "2h", "--state", str(state)) == 2
+    before = state.read_bytes()
+    capsys.readouterr()
+    assert watched(recorded, "--state", str(state), option, value) == 1
+    error = capsys.readouterr().err
+    assert f"canary-judge: error: {option}: " in error
+    assert told in error
+    assert state.read_bytes() == before
+
+
 def test_watch_once_needs_a_state(recorded, capsys):
     assert watched(recorded, "--once") == 1
     assert "needs --state" in capsys.readouterr().err

@@ -29,7 +29,7 @@ def healthy(seed, n=60):
 def test_the_margin_that_would_do_leaves_no_shortfall(metric):
     found = judged(metric, healthy(1))
     assert found.outcome is Outcome.INSUFFICIENT
-    assert found.reason.endswith(f"at a margin of {found.shortfall.margin} this would be decided now")
+    assert found.reason.endswith(f"so much usually shows a margin of {found.shortfall.margin}")
     at = judged({**metric, "margin": found.shortfall.margin}, healthy(1))
     assert at.shortfall is None
     assert at.outcome in (Outcome.SAFE, Outcome.INCONCLUSIVE)

@@ -274,6 +274,20 @@ def test_the_side_may_be_a_version(tmp_path, frame):
     assert "both sides are called '1.5'" in told(SqlSource(url, activity=activity), queries(labels=alike))
 
 
+def test_a_side_that_is_called_otherwise_is_told(shop, frame):
+    labels = {Side.BASELINE: {"side": "baseline"}, Side.CANARY: {"side": "cannary"}}
+    for activity in (SIDE, ASSIGNED):
+        named = {side: {"variant": one["side"]} for side, one in labels.items()} if activity is ASSIGNED else labels
+        found = SqlSource(shop, activity=activity).fetch(queries(labels=named), Window(START, END))
+        (text,) = found[1].warnings
+        assert text.startswith("no row has 'cannary' for the canary; the table's sides are 'baseline' (")
+        assert "'canary' (" in text
+    # what has only not begun is no mistake
+    before = Window(START - 6 * HOUR, START - 5 * HOUR)
+    early = SqlSource(shop, activity=SIDE).fetch(queries(since=before.start, past=None), before)
+    assert [one.warnings for one in early] == [()] * len(early)
+
+
 @pytest.mark.parametrize("value", ["1.5' or '1'='1", 'x"; drop table events; --', "${user}", "a\\'b", ":since"])
 def test_no_value_becomes_a_part_of_the_statement(shop, frame, value):
     activity = Activity(table="events", user="user", timestamp="timestamp", side="side")
@@ -338,19 +352,19 @@ def test_times_without_a_zone_need_one_to_be_said(tmp_path, frame):
         assert "no time zone" not in told(SqlSource(url, activity=SIDE, timezone="UTC"))
     url = f"sqlite:///{tmp_path}/iso.db"
     frame.head(50).assign(timestamp=[one.isoformat() for one in frame.timestamp.head(50)]).to_sql(
-        "events", sa.create_engine(url), index=False
+        "events", sa.create_engine(url, poolclass=sa.NullPool), index=False
     )
     assert "does not sort by time" in told(SqlSource(url, activity=SIDE))
     milliseconds = f"sqlite:///{tmp_path}/ms.db"
     as_seconds(frame.head(50), "timestamp").assign(timestamp=lambda one: 1000 * one.timestamp).to_sql(
-        "events", sa.create_engine(milliseconds), index=False
+        "events", sa.create_engine(milliseconds, poolclass=sa.NullPool), index=False
     )
     assert "divide milliseconds by 1000" in told(SqlSource(milliseconds, activity=SIDE))
 
 
 def test_an_empty_table_is_told(tmp_path, frame):
     url = f"sqlite:///{tmp_path}/none.db"
-    as_seconds(frame.head(0), "timestamp").to_sql("events", sa.create_engine(url), index=False)
+    as_seconds(frame.head(0), "timestamp").to_sql("events", sa.create_engine(url, poolclass=sa.NullPool), index=False)
     assert "no row" in told(SqlSource(url, activity=SIDE))
 
 
@@ -559,7 +573,9 @@ def test_tables_may_have_any_name(tmp_path, frame, name):
 
 def test_texts_are_no_numbers(tmp_path, frame):
     url = f"sqlite:///{tmp_path}/t.db"
-    as_seconds(frame.head(60), "timestamp").assign(clicks="1,234").to_sql("events", sa.create_engine(url), index=False)
+    as_seconds(frame.head(60), "timestamp").assign(clicks="1,234").to_sql(
+        "events", sa.create_engine(url, poolclass=sa.NullPool), index=False
+    )
     assert "column 'clicks' has the text" in told(SqlSource(url, activity=SIDE))
 
 
@@ -567,7 +583,7 @@ def test_times_of_another_form_further_down_are_seen(tmp_path, frame):
     url = f"sqlite:///{tmp_path}/m.db"
     rows = as_naive(frame.head(400), "UTC", "timestamp")
     rows["timestamp"] = [one.isoformat(sep="T" if place > 300 else " ") for place, one in enumerate(rows.timestamp)]
-    rows.to_sql("events", sa.create_engine(url), index=False)
+    rows.to_sql("events", sa.create_engine(url, poolclass=sa.NullPool), index=False)
     assert "does not sort by time" in told(SqlSource(url, activity=SIDE, timezone="UTC"))
 
 
@@ -615,6 +631,7 @@ def test_a_missing_file_is_no_empty_database(tmp_path):
 
 
 def test_a_secret_behind_the_question_mark_is_not_shown():
+    pytest.importorskip("psycopg")
     source = SqlSource("postgresql+psycopg://me@127.0.0.1:9/db?password=s3cretPW", timeout=5)
     assert "s3cret" not in repr(source) + source.url
     with pytest.raises(SourceUnavailable) as caught:
