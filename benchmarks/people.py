@@ -67,6 +67,7 @@ class VisitsSource:
                 count=self._count,
                 numerator=self.column(asked.numerator),
                 denominator=None if asked.denominator is None else self.column(asked.denominator),
+                undefined=np.zeros(self._times.size, dtype=bool),
             )
             if self._before is None:
                 self._before = totals_before(self._rows, asked)
