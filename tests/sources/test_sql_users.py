@@ -553,7 +553,7 @@ def test_what_is_not_loaded_yet_is_no_pass(tmp_path):
         clock = [START]
         source = SqlSource(url, activity=SIDE, delay="3h", now=lambda: clock[0])
         monitor = Monitor(by_user(), start=START, horizon="24h")
-        for hour in range(1, 28):
+        for hour in (1, 12, 24, 25, 26, 27):
             clock[0] = START + hour * HOUR
             look = monitor.look(source, clock[0])
             assert look.look.ended == (hour >= 27)
