@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,9 +60,11 @@ class Moments:
         )
 
     def fits(self) -> bool:
-        """Whether they are moments of users at all: numbers, of these shapes."""
-        shapes = self.mean.shape == (_TOTALS,) and self.covariance.shape == (_TOTALS, _TOTALS)
-        return self.users >= 0 and shapes and bool(np.isfinite(self.mean).all() and np.isfinite(self.covariance).all())
+        """Whether they are moments of users at all: numbers of these shapes, no variance below 0, a share."""
+        if self.mean.shape != (_TOTALS,) or self.covariance.shape != (_TOTALS, _TOTALS):
+            return False
+        finite = bool(np.isfinite(self.mean).all() and np.isfinite(self.covariance).all())
+        return finite and self.users >= 0 <= self.covariance.diagonal().min() and 0 <= self.largest_share <= 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -105,5 +108,6 @@ class UserMoments:
     def fits(self) -> bool:
         """Whether all of it is such an answer."""
         parts = [one for one in (self.whole, self.early, self.late) if one is not None]
-        numbers = min(self.strays, self.anonymous, self.rows) >= 0 and self.since <= self.until
-        return numbers and all(one.fits() for one in parts)
+        counts = (self.strays, self.strayed, self.anonymous, self.rows, self.undefined, self.before, self.known or 0)
+        whole = min(counts) >= 0 and self.since <= self.until and math.isfinite(self.capped)
+        return whole and all(one.fits() for one in parts)

@@ -53,8 +53,6 @@ _MOST_ROWS = 100
 _EXAMPLES, _SORTABLE = 100, "____-__-__ __:__:__%"
 # So many counts are remembered for `every`.
 _MOST_COUNTS = 50
-# So many sides are named where a side has no row.
-_MOST_SIDES = 6
 
 
 class _Options(BaseModel):
@@ -316,9 +314,12 @@ class SqlSource:
     def _unknown_sides(self, count: _Count, moments: Mapping[Side, UserMoments]) -> tuple[str, ...]:
         """Of a side without a row: what else the table calls its sides."""
         empty = [side for side, one in moments.items() if not one.rows and not one.anonymous]
-        if not empty or self._activity is None:
+        activity = self._activity
+        if not empty or activity is None:
             return ()
-        rows = self._database.rows(sides_in(self._activity, _MOST_SIDES), _MOST_SIDES)[1]
+        example = self._time_of(activity.table, activity.timestamp, [])
+        since = self._database.comparable(count.since, example, activity.timestamp)
+        rows = self._database.rows(sides_in(activity, since), _MOST_ROWS)[1]
         return unknown_sides(rows, dict(zip(Side, count.sides, strict=True)), empty, self._side_column())
 
     def _statement(

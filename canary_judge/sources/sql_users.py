@@ -44,6 +44,8 @@ _NOTHING: Any = sa.literal_column("0e0")
 _UNIT: Any = sa.literal_column("1e0")
 _NAME = re.compile(r"[^\W\d]\w*")
 _SIDE = "side"
+# So many sides are named where a side has no row.
+_MOST_SIDES = 6
 _PARTS = ("whole", "early", "late")
 _TOTALS = ("x", "y", "x0", "y0")
 _TIMES = ("earliest", "latest")
@@ -455,13 +457,14 @@ def plain_columns(metrics: Sequence[PerUser]) -> list[str]:
     return list(dict.fromkeys(text for text in texts if _NAME.fullmatch(text)))
 
 
-def sides_in(activity: Activity, most: int) -> Any:
-    """What asks how often each side's name stands in the table that tells sides."""
+def sides_in(activity: Activity, since: Any) -> Any:
+    """What asks how often each side's name stands in the table that tells sides; of what users did, since a time."""
     given = activity.assignments
     name, label = (activity.table, activity.side or _SIDE) if given is None else (given.table, given.side)
-    column = table_of(name, label).c[label]
-    rows = sa.func.count()
-    return sa.select(column, rows).where(column.is_not(None)).group_by(column).order_by(rows.desc()).limit(most)
+    table = table_of(name, label, activity.timestamp)
+    column, rows = table.c[label], sa.func.count()
+    where = [column.is_not(None)] + ([table.c[activity.timestamp] > since] if given is None else [])
+    return sa.select(column, rows).where(*where).group_by(column).order_by(rows.desc()).limit(_MOST_SIDES)
 
 
 def unknown_sides(

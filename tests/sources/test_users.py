@@ -3,6 +3,7 @@
 import hashlib
 import json
 import lzma
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -231,15 +232,33 @@ def test_a_source_that_does_not_know_users_is_no_silent_fall_back(result):
     assert found.outcome in (Outcome.ERROR, Outcome.NO_DATA)
 
 
-def test_moments_that_are_none_are_refused():
+def whole(**change):
+    return {
+        "whole": Moments(**{"users": 3, "mean": np.ones(4), "covariance": np.eye(4), "largest_share": 0.5} | change)
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        whole(mean=np.array([np.nan, 1, 0, 0])),
+        whole(covariance=np.full((4, 4), np.inf)),
+        whole(covariance=-np.eye(4)),
+        whole(mean=np.ones(3)),
+        whole(largest_share=np.nan),
+        whole(largest_share=7.0),
+        {"capped": np.nan},
+        {"strayed": -1},
+        {"undefined": -1},
+        {"known": -5},
+    ],
+)
+def test_moments_that_are_none_are_refused(change):
     class Broken:
         def fetch(self, queries, window):
             source = FrameSource(table((1, "canary", "a", 1, 1), (2, "baseline", "b", 1, 1)))
             results = source.fetch(queries, window)
-            broken = Moments(users=3, mean=np.array([np.nan, 1, 0, 0]), covariance=np.zeros((4, 4)))
-            for one in results:
-                object.__setattr__(one.moments, "whole", broken)
-            return results
+            return [replace(one, moments=replace(one.moments, **change)) for one in results]
 
     found = judge(config(), Broken(), Window(START, START + 48 * HOUR))["clicks"]
     assert found.outcome is Outcome.ERROR
