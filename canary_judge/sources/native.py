@@ -86,8 +86,9 @@ class Natives:
             return "", []
         try:
             return f"{bare}{opened}{rest}", self._instant(f"histogram_count({bare}{opened}{rest})", moment)
-        except QueryError:  # a server that knows none has none
-            self._known = False
+        except QueryError as error:
+            # a server that does not know the function has none; what it refuses for once is asked again
+            self._known = "function" not in str(error)
             return "", []
 
 

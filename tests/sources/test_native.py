@@ -9,7 +9,7 @@ from canary_judge import JudgeConfig, Monitor, Window, judge
 from canary_judge.errors import QueryError
 from canary_judge.results import Outcome
 from canary_judge.sources import PrometheusSource
-from canary_judge.sources.native import buckets_of, counters_of
+from canary_judge.sources.native import Natives, buckets_of, counters_of
 from tests.native_histograms import classic, histogram, scraped, write
 from tests.real_prometheus import running
 
@@ -255,3 +255,25 @@ def test_the_resolution_is_known_though_nothing_fell_near_the_bound():
 def test_an_answer_without_histograms_has_no_buckets():
     assert buckets_of([{"value": [0, "1"]}]) == 0
     assert buckets_of([{"histogram": [0, {"count": "0"}]}]) == 0
+
+
+@pytest.mark.parametrize(("refusal", "asked"), [('unknown function with name "histogram_count"', 1), ("too busy", 2)])
+def test_what_a_server_refuses_for_once_is_asked_again(refusal, asked):
+    counted = []
+
+    def instant(text, _):
+        if not text.startswith("histogram_count"):
+            return []
+        counted.append(text)
+        if len(counted) == 1:
+            raise QueryError(refusal)
+        return [{"metric": {"instance": "a:80"}, "value": [0, "1"]}]
+
+    natives = Natives(instant)
+    natives.refuse_half("rpc_seconds_bucket{}", "1m", WINDOW.end)
+    if asked == 2:
+        with pytest.raises(QueryError, match="a:80 has native histograms only"):
+            natives.refuse_half("rpc_seconds_bucket{}", "1m", WINDOW.end)
+    else:
+        natives.refuse_half("rpc_seconds_bucket{}", "1m", WINDOW.end)
+    assert len(counted) == asked
