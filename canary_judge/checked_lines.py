@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-__all__ = ["CheckedLines", "Closing", "Damaged", "End", "Line", "read_lines"]
+__all__ = ["CheckedLines", "Closing", "Damaged", "End", "Line", "parse_line", "read_lines", "written_line"]
 
 Line = dict[str, Any]
 # Of every line; what begins otherwise is no such file, and is not written over.
@@ -81,7 +81,7 @@ def read_lines(path: Path, each: Callable[[Line], None], *, chained: bool = Fals
     end = End()
     with path.open("rb") as file:
         for line in file:
-            record, crc = _parse(line, end.crc if chained else 0)
+            record, crc = parse_line(line, end.crc if chained else 0)
             if record is None or record.get("n") != end.lines + 1:
                 ours = end.lines or line.startswith(_BEGINNING) or _BEGINNING.startswith(line) or not line.strip(b"\0")
                 if ours and not line.endswith(b"\n"):
@@ -92,7 +92,8 @@ def read_lines(path: Path, each: Callable[[Line], None], *, chained: bool = Fals
     return end
 
 
-def _written(record: Mapping[str, Any], before: int) -> tuple[bytes, int]:
+def written_line(record: Mapping[str, Any], before: int = 0) -> tuple[bytes, int]:
+    """A record as a line, and its check sum, which goes on from that of the line before."""
     # half of a surrogate pair, as a server's answer may have it, is no UTF-8
     text = json.dumps(record, separators=(",", ":"), ensure_ascii=False)
     body = text.encode("utf-8", "backslashreplace")
@@ -100,7 +101,7 @@ def _written(record: Mapping[str, Any], before: int) -> tuple[bytes, int]:
     return b'{"crc":"%08x",%b\n' % (crc, body[1:]), crc
 
 
-def _parse(line: bytes, before: int) -> tuple[Line | None, int]:
+def parse_line(line: bytes, before: int = 0) -> tuple[Line | None, int]:
     """The record of a line and its check sum; no record where it is damaged."""
     head, body = line[:_BODY], line[_BODY:-1]
     crc = zlib.crc32(body, zlib.crc32(b"{", before))
@@ -143,7 +144,7 @@ class CheckedLines:
         Raises:
             OSError: It could not be written; the file is as before.
         """
-        line, crc = _written({"n": self._end.lines + 1, **record}, self._end.crc if self._chained else 0)
+        line, crc = written_line({"n": self._end.lines + 1, **record}, self._end.crc if self._chained else 0)
         os.ftruncate(self._handle, self._end.byte)  # what an earlier failure left behind
         written = 0
         while written < len(line):

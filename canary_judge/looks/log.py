@@ -25,7 +25,7 @@ from canary_judge.errors import DataError
 from canary_judge.looks.rows import Rows, extend, floats, numbers, rows_of, whole_rows
 from canary_judge.looks.state import MonitorState, as_requests, check_belongs, sides_of
 
-__all__ = ["Folded", "StateLog", "read_log"]
+__all__ = ["Folded", "Increments", "StateLog", "read_log"]
 
 FORMAT = 4
 _START_AGAIN = "move it away to start again"
@@ -41,15 +41,12 @@ class StateLog(Closing):
         path: The file; it is made where it is not there. A state of an earlier version is converted, and kept beside
             it with the ending `.v3` (or `.v2`).
 
-    Attributes:
-        state: What it holds; None where no look was kept yet.
-
     Raises:
         DataError: It is damaged, of something else, held by another process, or it cannot be read or written.
     """
 
     def __init__(self, config: JudgeConfig, path: Path) -> None:
-        self.path, self._config = path, config
+        self.path = path
         _refuse_what_is_no_file(path)
         folded = Folded(config)
         self._made = not path.exists()
@@ -66,13 +63,17 @@ class StateLog(Closing):
             raise folded.damaged(path, error) from error
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
-        self._begun = folded.head is not None
+        self._kept = Increments(config, begun=folded.head is not None)
         try:
-            self.state = folded.state()
+            self._kept.took(folded.state())
         except DataError as error:
             self.close()
             raise DataError(f"{path}: {error}") from error
-        self._plain = None if self.state is None else self.state.small()
+
+    @property
+    def state(self) -> MonitorState | None:
+        """What it holds; None where no look was kept yet."""
+        return self._kept.state
 
     @classmethod
     def begun(cls, config: JudgeConfig, path: Path) -> StateLog:
@@ -91,19 +92,17 @@ class StateLog(Closing):
         Raises:
             DataError: It could not be written; the next call writes what this one could not.
         """
-        plain = state.small(self.state, self._plain)
         try:
-            if not self._begun:
-                self._lines.append(_head(self._config))
-                self._begun = True
-            self._lines.append({"what": "look", **_added(self.state, state, self._plain, plain)})
+            for record in self._kept.records(state):
+                self._lines.append(record)
+                self._kept.begun = True
         except OSError as error:
             raise DataError(f"{self.path}: cannot be written: {error}") from error
-        self.state, self._plain = state, plain
+        self._kept.took(state)
 
     def close(self) -> None:
         """Let go of the file; one that was made for nothing is taken away."""
-        if self._made and not self._begun:
+        if self._made and not self._kept.begun:
             self.path.unlink(missing_ok=True)
         self._lines.close()
 
@@ -138,6 +137,36 @@ def _head(config: JudgeConfig) -> Line:
         "sides": sides_of(config),
         "interval": config.interval.total_seconds(),
     }
+
+
+class Increments:
+    """What each look adds to what is kept of a run, as the records of its log, wherever they are written.
+
+    Args:
+        config: What is compared.
+        begun: The first record is written.
+
+    Attributes:
+        begun: The same, which whoever writes keeps up to date.
+        state: What is kept.
+    """
+
+    def __init__(self, config: JudgeConfig, *, begun: bool = False) -> None:
+        self._config = config
+        self.begun = begun
+        self.state: MonitorState | None = None
+        self._plain: dict[str, Any] | None = None
+
+    def records(self, state: MonitorState) -> list[Line]:
+        """What is to be written so that this state is kept."""
+        plain = state.small(self.state, self._plain)
+        look = {"what": "look", **_added(self.state, state, self._plain, plain)}
+        return [look] if self.begun else [_head(self._config), look]
+
+    def took(self, state: MonitorState | None) -> None:
+        """This state is kept now."""
+        self._plain = None if state is None else state.small(self.state, self._plain)
+        self.state = state
 
 
 # --- what a look adds ------------------------------------------------------------------------------------------------
