@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The command line: judge, watch, rollout, router, control, plan, check, presets, schema, demo, kayenta.
+"""The command line: judge, watch, rollout, router, control, plan, check, presets, schema, demo, serve, runs, kayenta.
 
 Exit codes of `judge` and `watch`: 0 pass, 2 fail, 3 marginal, 4 marginal for want of evidence, 1 error. Of `rollout`:
 0 promoted, 2 rolled back or frozen, 3 stopped or interrupted, 5 superseded, 1 error.
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from canary_judge._version import __version__
-from canary_judge.commands import configs, exit_codes, judging, kayenta, rollout, routers, state, watch
+from canary_judge.commands import configs, exit_codes, judging, kayenta, rollout, routers, serve, state, watch
 from canary_judge.errors import CanaryJudgeError
 from canary_judge.untrusted import printable
 
@@ -33,6 +33,8 @@ _COMMANDS: dict[str, tuple[str, _Add]] = {
     "check": ("validate a config and show its queries", configs.add_check),
     "presets": ("list the presets, or show one", configs.add_presets),
     "schema": ("print the JSON Schema of a config", configs.add_schema),
+    "serve": ("answer other controllers over HTTP", serve.add_serve),
+    "runs": ("what a service follows", serve.add_runs),
     "kayenta": ("Kayenta's judge, its configs, and both judges side by side", kayenta.add_commands),
     "demo": ("judge bundled real recordings, without any server", judging.add_demo),
 }

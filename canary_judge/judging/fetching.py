@@ -8,10 +8,10 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import ConfigError, DataError
 from canary_judge.judging.verdict import judge_samples
 from canary_judge.results import Judgement
-from canary_judge.samples import collect
+from canary_judge.samples import Samples, collect
 from canary_judge.series import MetricSource, Query, Result, Window, format_duration
 
-__all__ = ["checked", "fetch", "judge"]
+__all__ = ["checked", "fetch", "judge", "read"]
 
 
 def judge(config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource], window: Window) -> Judgement:
@@ -27,6 +27,11 @@ def judge(config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource]
         DataError: The window is shorter than an interval.
         SourceUnavailable: A source gave no answer at all; nothing was judged.
     """
+    return judge_samples(config, read(config, source, window))
+
+
+def read(config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource], window: Window) -> Samples:
+    """What one planned look judges: the samples of a finished window; arguments and errors as of `judge`."""
     checked(config, window)
     if config.warmup is not None:
         if window.duration <= config.warmup:
@@ -42,7 +47,7 @@ def judge(config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource]
     if config.history is not None:
         past = Window(aligned.start - config.history, aligned.start).aligned(config.interval)
         answers += fetch(config, source, list(config.history_queries()), past)
-    return judge_samples(config, collect(config, aligned, answers))
+    return collect(config, aligned, answers)
 
 
 def checked(config: object, window: object = None) -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
-from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
 from canary_judge.judging import judge as calibrated_judge
 from canary_judge.kayenta.classify import Settings
-from canary_judge.kayenta.convert import to_config
 from canary_judge.kayenta.documents import (
     CanaryConfig,
     CanaryJudgeResult,
@@ -24,8 +22,8 @@ from canary_judge.kayenta.documents import (
     parse_json,
 )
 from canary_judge.kayenta.judging import judge
-from canary_judge.results import Judgement, MetricResult, Outcome, Scale, Side
-from canary_judge.series import Form, Query, Result, Series, Window, format_duration, nanoseconds
+from canary_judge.kayenta.pairs import PairSource, converted, pair_labels
+from canary_judge.results import Judgement, MetricResult, Outcome, Scale
 
 __all__ = ["Difference", "SideBySide", "compare"]
 
@@ -139,14 +137,9 @@ def compare(
     """
     request = Request.from_mapping(data)
     assert isinstance(data, Mapping)  # noqa: S101  (a Request was read from it)
-    conversion = to_config(data["canaryConfig"], interval=format_duration(_step(request.pairs)), by_name=True)
-    labels = _labels(request.pairs)
-    thresholds = request.thresholds
-    score = {"pass": thresholds.pass_, "marginal": thresholds.marginal}
-    known = 0 <= thresholds.marginal <= thresholds.pass_ <= 100
-    settings = {**conversion.data, **({"score": score} if known else {}), **(overrides or {})}
-    config = _per_pair(settings, request, labels)
-    source = _Pairs(request.pairs, labels, config.interval)
+    labels = pair_labels(request.pairs)
+    config, conversion = converted(data, request, labels, overrides)
+    source = PairSource(request.pairs, labels, config.interval)
     judgement = calibrated_judge(config, source, source.window)
     theirs, error = None, ""
     try:
@@ -160,64 +153,6 @@ def compare(
         for result in judgement.metrics
     )
     return SideBySide(kayenta=theirs, error=error, judgement=judgement, metrics=rows, notes=conversion.notes)
-
-
-# --- the data as a source ---------------------------------------------------------------------------------------
-
-
-class _Pairs:
-    """Answers queries from metric set pairs: values in order, one per interval, without times, as Kayenta has them."""
-
-    def __init__(self, pairs: Sequence[MetricSetPair], labels: Sequence[str], step: timedelta) -> None:
-        self._pairs = dict(zip(labels, pairs, strict=True))
-        self._step = step
-        longest = max((max(pair.baseline.size, pair.canary.size) for pair in pairs), default=0)
-        self.window = Window(_EPOCH, _EPOCH + step * max(longest, 1))
-
-    def fetch(self, queries: Sequence[Query], window: Window) -> list[Result]:
-        """One series per side, NaN where a value is missing."""
-        start, step = nanoseconds(window.start), self._step // timedelta(microseconds=1) * 1000
-        results = []
-        for query in queries:
-            pair = self._pairs.get(query.expression)
-            values = np.empty(0)
-            if pair is not None:
-                values = pair.baseline if query.side is Side.BASELINE else pair.canary
-            times = start + step * np.arange(1, values.size + 1, dtype=np.int64)
-            series = (Series(timestamps=times, values=values),) if values.size else ()
-            # values without timestamps: nothing says that the k-th ones belong to the same moment
-            where = f"metric set pair {query.expression!r}"
-            results.append(Result(series=series, form=Form.LEVEL, simultaneous=False, provenance=where))
-        return results
-
-
-def _step(pairs: Sequence[MetricSetPair]) -> timedelta:
-    for pair in pairs:
-        for scope in pair.scopes.values():
-            step = scope.get("stepMillis") if isinstance(scope, Mapping) else None
-            if isinstance(step, int | float) and not isinstance(step, bool) and 1 <= step <= 86_400_000:
-                return timedelta(milliseconds=int(step))
-    return timedelta(minutes=1)
-
-
-def _labels(pairs: Sequence[MetricSetPair]) -> list[str]:
-    """A name per pair: the metric's, with its tags where it has any."""
-    names: list[str] = []
-    for pair in pairs:
-        tags = ", ".join(f"{key}={value}" for key, value in sorted(pair.tags.items()))
-        name = f"{pair.name} {{{tags}}}" if tags else pair.name
-        same = sum(other == name or other.startswith(f"{name} #") for other in names)
-        names.append(f"{name} #{same + 1}" if same else name)
-    return names
-
-
-def _per_pair(data: Mapping[str, Any], request: Request, labels: Sequence[str]) -> JudgeConfig:
-    """The converted config with one metric per pair, as Kayenta judges them; a metric without a pair stays."""
-    metrics = []
-    for metric in data["metrics"]:
-        own = [label for label, pair in zip(labels, request.pairs, strict=True) if pair.name == metric["name"]]
-        metrics += [{**metric, "name": label, "query": label} for label in own] or [metric]
-    return JudgeConfig.from_mapping({**data, "metrics": metrics}, name="converted config")
 
 
 # --- why --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,179 @@
+"""`canary-judge serve` and `runs`: the service for other controllers, and what it follows."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from canary_judge.commands import exit_codes
+from canary_judge.commands.options import colored, duration_of, width_out
+from canary_judge.errors import ConfigError
+from canary_judge.untrusted import printable
+
+if TYPE_CHECKING:
+    from canary_judge.service.store import Run, Store
+
+__all__ = ["add_runs", "add_serve"]
+
+_DATABASE = "sqlite:///canary-judge.db"
+_LOCAL = ("127.0.0.1", "::1", "localhost")
+
+
+def add_serve(parser: argparse.ArgumentParser) -> None:
+    """`serve`."""
+    parser.description = "Answer Argo Rollouts, Flagger, Spinnaker and scripts over HTTP."
+    parser.epilog = "Ends with 0 on SIGTERM, when the looks in flight are finished; 1 where it cannot start."
+    parser.add_argument("--config-dir", required=True, metavar="DIR", help="the configs that callers may name")
+    parser.add_argument("--database", default=_DATABASE, metavar="URL", help=f"SQLite or PostgreSQL ({_DATABASE})")
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen; elsewhere than 127.0.0.1 it takes tokens")
+    parser.add_argument("--port", type=int, default=8080, metavar="N", help="where to listen (8080)")
+    parser.add_argument("--token-file", metavar="FILE", help="who may call: TOKEN [look|read|all] [NAME], each")
+    parser.add_argument("--public-url", metavar="URL", help="where people find it, for links (where it listens)")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that look (one for each processor)")
+    parser.add_argument(
+        "--proxy", action="append", default=[], metavar="IP", help="a proxy whose X-Forwarded-* is believed"
+    )
+    parser.add_argument(
+        "--retention", default="30d", metavar="DURATION", help="when runs are forgotten that nobody asks of (30d)"
+    )
+    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info")
+    parser.set_defaults(run=_serve)
+
+
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """`runs list|show|cancel`."""
+    parser.description = "What a service follows, read from its database."
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="what")
+    listed = commands.add_parser("list", help="the newest runs")
+    listed.add_argument("--state", choices=["running", "passed", "failed", "undecided", "cancelled", "errored"])
+    listed.add_argument("--limit", type=int, default=50, metavar="N")
+    listed.set_defaults(run=_list)
+    shown = commands.add_parser("show", help="the present judgement of a run")
+    shown.add_argument("--color", choices=["auto", "always", "never"], default="auto")
+    shown.set_defaults(run=_show)
+    cancelled = commands.add_parser("cancel", help="end a run that is running")
+    cancelled.set_defaults(run=_cancel)
+    for command in (shown, cancelled):
+        command.add_argument("id", metavar="RUN", help="its id or its key")
+    for command in (listed, shown):
+        command.add_argument("--format", choices=["text", "json"], default="text")
+    for command in (listed, shown, cancelled):
+        command.add_argument("--database", default=_DATABASE, metavar="URL", help=f"that of the service ({_DATABASE})")
+
+
+def _serve(options: argparse.Namespace) -> int:
+    try:
+        import uvicorn
+
+        from canary_judge.service.app import make_app
+    except ImportError as error:
+        raise ConfigError(f"{error.name} is not installed; pip install 'canary-judge[service]'") from error
+    from canary_judge.service import Runs
+    from canary_judge.service.access import read_tokens
+    from canary_judge.service.telemetry import log_as_json
+
+    tokens = [] if options.token_file is None else read_tokens(Path(options.token_file))
+    if not tokens and options.host not in _LOCAL:
+        raise ConfigError(
+            f"--host {options.host}: without a --token-file anybody could roll canaries back; give one, or listen on "
+            "127.0.0.1"
+        )
+    if options.workers is not None and not 0 <= options.workers <= 256:
+        raise ConfigError(f"--workers is {options.workers}; give 0 to 256")
+    if not 0 <= options.port <= 65535:
+        raise ConfigError(f"--port is {options.port}; give 0 to 65535")
+    retention = duration_of(options.retention, "--retention")
+    assert retention is not None  # noqa: S101
+    log_as_json(options.log_level)
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    runs = Runs(
+        options.config_dir,
+        options.database,
+        workers=options.workers,
+        url=options.public_url or f"http://{host}:{options.port}",
+    )
+    app = make_app(runs, tokens=tokens, retention=retention.total_seconds())
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=options.host,
+            port=options.port,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=bool(options.proxy),
+            forwarded_allow_ips=options.proxy or None,
+            timeout_graceful_shutdown=30,
+        )
+    )
+    server.run()
+    return exit_codes.PASS if server.started else exit_codes.ERROR
+
+
+def _store(options: argparse.Namespace) -> Store:
+    try:
+        from canary_judge.service.store import Store
+    except ImportError as error:
+        raise ConfigError(f"{error.name} is not installed; pip install 'canary-judge[service]'") from error
+    address = options.database
+    path = Path(address.removeprefix("sqlite:///"))
+    if address.startswith("sqlite:///") and not path.exists():
+        raise ConfigError(f"--database: there is no file {path}; name that of the service")
+    return Store(address)
+
+
+def _list(options: argparse.Namespace) -> int:
+    store = _store(options)
+    runs = store.listed(state=options.state, limit=max(options.limit, 1))
+    if options.format == "json":
+        print(json.dumps([_plain(run) for run in runs], indent=2))
+        return exit_codes.PASS
+    head = ["run", "config", "state", "verdict", "began", "key"]
+    rows = [[run.id, run.config_name, run.state, run.verdict or "-", run.start[:19], run.key] for run in runs]
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    for row in [head, *rows]:
+        cells = (printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())
+    return exit_codes.PASS
+
+
+def _found(store: Store, name: str) -> Run:
+    run = store.get(name) or store.newest(name)
+    if run is None:
+        raise ConfigError(f"there is no run {printable(name)!r}; see `canary-judge runs list`")
+    return run
+
+
+def _plain(run: Run) -> dict[str, object]:
+    names = ("id", "key", "attempt", "config_name", "config_hash", "baseline", "canary", "start", "state", "verdict")
+    return {name: getattr(run, name) for name in (*names, "weight", "watched", "error")}
+
+
+def _show(options: argparse.Namespace) -> int:
+    from canary_judge.results import Judgement
+
+    run = _found(_store(options), options.id)
+    if options.format == "json":
+        print(json.dumps({**_plain(run), "judgement": json.loads(run.judgement or "null")}, indent=2))
+        return exit_codes.PASS
+    print(f"run {run.id}, key {printable(run.key)}, attempt {run.attempt}: {run.state}")
+    if run.error:
+        print(printable(run.error))
+    if run.judgement is None:
+        print("no look yet")
+        return exit_codes.PASS
+    print(Judgement.from_json(run.judgement).explain(color=colored(options), width=width_out()))
+    return exit_codes.PASS
+
+
+def _cancel(options: argparse.Namespace) -> int:
+    from canary_judge.service.store import CANCELLED, RUNNING
+
+    store = _store(options)
+    run = _found(store, options.id)
+    while run.state == RUNNING and not store.change(run, state=CANCELLED, error="it was cancelled"):
+        run = _found(store, run.id)  # a look was kept meanwhile
+    print(_found(store, run.id).state)
+    return exit_codes.PASS

@@ -1,0 +1,280 @@
+"""Flagger's webhooks: gate, check, rollback, event and end, and what each is answered.
+
+Flagger takes 200 to 202 as yes and all else as no; with 5xx and 429 it tries again and loses the text, so that a no is
+another 4xx, whose body becomes the text of an event. Silence means something else at each hook: a gate that does not
+answer holds, a check that does not answer counts as a failure, a rollback that does not answer goes on. So what cannot
+be known is "no" at a gate and at a rollback, and "yes" at a check.
+
+References:
+    fluxcd/flagger: pkg/controller/webhook.go, scheduler.go, events.go.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotInTime
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from canary_judge import routers
+from canary_judge.errors import CanaryJudgeError, ConfigError, DataError
+from canary_judge.service.answers import Answer
+from canary_judge.service.given import fit, shown
+from canary_judge.service.problems import Busy, StoreDown, UnknownRun
+from canary_judge.service.runs import BUDGET, Runs
+from canary_judge.service.store import CANCELLED, Run, Target
+
+__all__ = ["Flagger", "Reply"]
+
+_LOG = logging.getLogger(__name__)
+_YES, _HELD, _CARRY_ON, _BAD = 200, 412, 403, 400
+_ANY, _NO_REGRESSION, _PASS = "", "no_regression", "pass"
+# Phases in which the canary is analysed; in others nothing is opened, for the checksum may be of the revision before.
+_ANALYSED = ("Progressing", "WaitingPromotion")
+_OVER = ("Succeeded", "Failed")
+_ADVANCE = re.compile(r"Advance (\S+) canary weight (\d+)")
+# On success no event has the phase Succeeded: this one is sent while it is Finalising.
+_LAST = re.compile(r"Promotion completed!|Canary failed!")
+# A rollback was answered with yes, and nobody called for so long: what calls now is another deployment.
+_ROLLED_BACK = timedelta(minutes=10)
+_ROUTER_SECONDS = 2.0
+_SIDES = ("baseline", "canary")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a hook is answered: the status, and one line of reason."""
+
+    status: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Hook:
+    """A call, as Flagger sends it."""
+
+    name: str
+    namespace: str
+    phase: str
+    checksum: str
+    metadata: Mapping[str, str]
+
+    @classmethod
+    def of(cls, body: object) -> _Hook:
+        """Read it; DataError names what is wrong."""
+        if not isinstance(body, Mapping):
+            raise DataError(f"the body is {shown(body)}; it must be Flagger's, with name, namespace and phase")
+        metadata = body.get("metadata") or {}
+        if not isinstance(metadata, Mapping) or not all(isinstance(value, str) for value in metadata.values()):
+            raise DataError("metadata: must be a mapping of texts to texts")
+        texts = {}
+        for key in ("name", "namespace", "phase", "checksum"):
+            value = body.get(key, "")
+            texts[key] = fit(value, key, 200) if value or key in ("name", "namespace") else ""
+            if not isinstance(value, str):
+                raise DataError(f"{key} is {shown(value)}; give a text")
+        return cls(metadata=dict(metadata), **texts)
+
+    @property
+    def target(self) -> str:
+        """Which deployment calls."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def config(self) -> str:
+        """The config that judges it."""
+        if not self.metadata.get("config"):
+            raise ConfigError("metadata.config is missing; name the config in the hook: metadata: {config: checkout}")
+        return self.metadata["config"]
+
+    def labels(self, side: str) -> dict[str, str]:
+        """Labels of a side: name, namespace, target, and `canary.X` or `baseline.X` of the metadata."""
+        target = self.name if side == "canary" else f"{self.name}-primary"
+        own = {key.removeprefix(f"{side}."): text for key, text in self.metadata.items() if key.startswith(f"{side}.")}
+        return {"name": self.name, "namespace": self.namespace, "target": target, **own}
+
+
+class Flagger:
+    """The hooks of any number of deployments.
+
+    Args:
+        runs: Where they are followed.
+        budget: Seconds that a hook waits for a look; Flagger gives up after 10.
+    """
+
+    def __init__(self, runs: Runs, budget: float = BUDGET) -> None:
+        self._runs, self._budget = runs, budget
+        self._routers = ThreadPoolExecutor(4, thread_name_prefix="router")
+
+    def close(self) -> None:
+        """Let go of its threads."""
+        self._routers.shutdown(wait=False, cancel_futures=True)
+
+    # --- hooks ------------------------------------------------------------------------------------------------------
+
+    def gate(self, body: object, owner: str = "") -> Reply:
+        """May the weight rise, or the canary be promoted (`require: pass`)?"""
+        return self._answered(lambda: self._gate(_Hook.of(body), owner), blind=_HELD)
+
+    def check(self, body: object, owner: str = "") -> Reply:
+        """Is the canary fine? No counts as one of Flagger's failed checks."""
+        return self._answered(lambda: self._check(_Hook.of(body), owner), blind=_YES)
+
+    def rollback(self, body: object, owner: str = "") -> Reply:
+        """Must it be rolled back? Yes only where a regression is kept."""
+        return self._answered(lambda: self._rollback(_Hook.of(body), owner), blind=_CARRY_ON)
+
+    def event(self, body: object) -> Reply:
+        """What Flagger has done: a weight, or an end."""
+        return self._answered(lambda: self._event(_Hook.of(body)), blind=202)
+
+    def end(self, body: object) -> Reply:
+        """The rollout is over, whatever came of it: what calls next begins without evidence."""
+        return self._answered(lambda: self._end(_Hook.of(body)), blind=_YES)
+
+    @staticmethod
+    def _answered(work: Callable[[], Reply], *, blind: int) -> Reply:
+        """The answer of a hook; what cannot be known is `blind`, and never an error of the server."""
+        try:
+            reply = work()
+        except (StoreDown, Busy, UnknownRun) as error:
+            reply = Reply(blind, str(error))
+        except CanaryJudgeError as error:
+            reply = Reply(_BAD, str(error))
+        except Exception as error:  # noqa: BLE001  (Flagger would try again, and lose the text)
+            _LOG.exception("a bug in a hook")
+            reply = Reply(blind, f"internal error: {type(error).__name__}")
+        return Reply(reply.status, " ".join(reply.text.split()))
+
+    def _gate(self, hook: _Hook, owner: str) -> Reply:
+        require = hook.metadata.get("require", _ANY)
+        if require not in (_ANY, _NO_REGRESSION, _PASS):
+            raise DataError(f"metadata.require is {shown(require)}; give pass, no_regression, or leave it out")
+        if require == _PASS and hook.metadata.get("hook") == "confirm-traffic-increase":
+            raise DataError(_NEVER_BEGINS)
+        answer, target = self._look(hook, owner)
+        if answer is None or not (_is_failed(answer) or answer.blind or _is_started(answer, target)):
+            if require == _PASS:
+                return Reply(_HELD, f"the canary has no traffic yet, so there is nothing to show; {_NEVER_BEGINS}")
+            return Reply(_YES, "the canary has no traffic yet: nothing speaks against a first step")
+        reason = _reason(answer)
+        if answer.verdict == "pass":
+            return Reply(_YES, reason)
+        undecided = answer.verdict == "marginal" and not answer.blind
+        return Reply(_YES if undecided and require == _NO_REGRESSION else _HELD, reason)
+
+    def _check(self, hook: _Hook, owner: str) -> Reply:
+        answer, _ = self._look(hook, owner)
+        if answer is None:
+            return Reply(_YES, "the canary has no traffic yet")
+        return Reply(_HELD if _is_failed(answer) else _YES, _reason(answer))
+
+    def _rollback(self, hook: _Hook, owner: str) -> Reply:
+        answer, target = self._look(hook, owner)
+        if answer is None or not _is_failed(answer):
+            return Reply(_CARRY_ON, "no regression is shown" if answer is None else _reason(answer))
+        self._runs.store.put_target(replace(target, rolled_back=self._runs.now().timestamp()), "rolled_back")
+        return Reply(_YES, _reason(answer))
+
+    def _event(self, hook: _Hook) -> Reply:
+        message = hook.metadata.get("eventMessage", "")
+        target = self._runs.store.target(hook.target)
+        if hook.phase in _OVER or _LAST.match(message):
+            return self._end(hook)
+        found = _ADVANCE.search(message)
+        if found and found[1] == f"{hook.name}.{hook.namespace}" and target.open and target.checksum == hook.checksum:
+            self._runs.store.put_target(replace(target, weight=min(float(found[2]), 100.0)), "weight")
+        return Reply(202, "noted")
+
+    def _end(self, hook: _Hook) -> Reply:
+        target = self._runs.store.target(hook.target)
+        if not target.open or target.checksum != hook.checksum:
+            return Reply(_YES, "nothing is followed")
+        self._runs.store.put_target(replace(target, open=False, weight=None), "open", "weight")
+        if hook.metadata.get("config"):
+            run = self._runs.store.newest(_key(hook, target))
+            if run is not None:
+                self._runs.cancel(run.id, f"ended by Flagger: {hook.phase or 'post-rollout'}")
+        return Reply(_YES, "ended")
+
+    # --- the run of a call ------------------------------------------------------------------------------------------
+
+    def _look(self, hook: _Hook, owner: str) -> tuple[Answer | None, Target]:
+        """How the run of this call stands; no answer where none is opened."""
+        self._runs.configs.get(hook.config)  # a misspelt name is told at the first call
+        target = self._target(hook)
+        if not target.open or target.checksum != hook.checksum:
+            return None, target
+        run = self._run(hook, target, owner)
+        weight = target.weight if target.weight is not None else self._routed(hook, run)
+        target = replace(target, weight=weight)
+        return self._runs.look_at(run, weight=weight, budget=self._budget), target
+
+    def _target(self, hook: _Hook) -> Target:
+        """The deployment, with a new attempt where this call begins one."""
+        store, now = self._runs.store, self._runs.now().timestamp()
+        target = store.target(hook.target)
+        if hook.phase not in _ANALYSED:
+            return target
+        gone = (
+            target.rolled_back is not None
+            and now - max(target.called, target.rolled_back) > _ROLLED_BACK.total_seconds()
+        )
+        if target.open and target.checksum == hook.checksum and not gone:
+            store.put_target(replace(target, called=now), "called")
+            return target
+        target = Target(key=hook.target, checksum=hook.checksum, attempt=target.attempt + 1, open=True, called=now)
+        store.put_target(target)
+        return target
+
+    def _run(self, hook: _Hook, target: Target, owner: str) -> Run:
+        """The run of an attempt, which keeps the config that it began with."""
+        key = _key(hook, target)
+        found = self._runs.store.newest(key)
+        if found is not None:
+            return found
+        horizon = hook.metadata.get("horizon") or None
+        baseline, canary = (hook.labels(side) for side in _SIDES)
+        return self._runs.open(hook.config, baseline=baseline, canary=canary, horizon=horizon, key=key, owner=owner)
+
+    def _routed(self, hook: _Hook, run: Run) -> float | None:
+        """The weight of the config's router, where it has one that answers soon."""
+        options = self._runs.configs.get(hook.config).router
+        if not options or run.ended:
+            return None
+
+        def read() -> float | None:
+            return routers.from_config(options).get_weight().percent
+
+        try:
+            return self._routers.submit(read).result(_ROUTER_SECONDS)
+        except (CanaryJudgeError, NotInTime) as error:
+            _LOG.warning("the router of %s told no weight: %s", hook.target, error)
+            return None
+
+
+_NEVER_BEGINS = (
+    "`require: pass` belongs on the confirm-promotion hook: on confirm-traffic-increase it would hold Flagger at 0 % "
+    "for ever"
+)
+
+
+def _key(hook: _Hook, target: Target) -> str:
+    return f"flagger/{target.key}/{target.checksum}/{target.attempt}/{hook.config}"[:400]
+
+
+def _is_failed(answer: Answer) -> bool:
+    """Whether a regression is kept, whatever can be seen at present."""
+    return answer.run.verdict == "fail" and answer.run.state != CANCELLED
+
+
+def _is_started(answer: Answer, target: Target) -> bool:
+    return answer.run.seen or bool(target.weight)
+
+
+def _reason(answer: Answer) -> str:
+    summary = answer.summary()
+    return f"{summary['verdict']}: {summary['reason']}"

@@ -1,0 +1,403 @@
+"""One look at a run, and what is asked once: this is done in the worker processes.
+
+A look reads the log where another process has written it since, asks the sources, and keeps what it added in one
+transaction with what it led to. Only what is kept is told.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from canary_judge import kayenta, sources
+from canary_judge.arrays import Float
+from canary_judge.checked_lines import parse_line, written_line
+from canary_judge.config.model import JudgeConfig
+from canary_judge.errors import CanaryJudgeError, ConfigError, DataError, QueryError, SourceError
+from canary_judge.judging import judge, judge_samples
+from canary_judge.judging.fetching import read
+from canary_judge.kayenta.pairs import PairSource, converted, pair_labels
+from canary_judge.looks import Monitor
+from canary_judge.looks.log import Folded, Increments
+from canary_judge.looks.state import MonitorState
+from canary_judge.readiness import preflight
+from canary_judge.results import Judgement, Side, Verdict
+from canary_judge.samples import CountData, GaugeData, RawData, UserData
+from canary_judge.series import MetricSource, Window
+from canary_judge.service.problems import StoreDown
+from canary_judge.service.store import ERRORED, FAILED, PASSED, RUNNING, UNDECIDED, Run, Store
+from canary_judge.untrusted import printable
+
+__all__ = ["Desk", "Order", "Told", "What", "in_short"]
+
+_HELD = 1000
+_LONGEST_REASON = 300
+
+
+class What(StrEnum):
+    """How a look ended."""
+
+    KEPT = "kept"
+    LOST = "lost"  # another process was faster, or the run was cancelled
+    UNAVAILABLE = "unavailable"  # a source or the database gave no answer
+    BROKEN = "broken"  # it can never work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A question to a worker, all of plain values.
+
+    Attributes:
+        config: As JSON, without sources.
+        sources: Options of each source.
+        baseline, canary: Labels of the sides.
+        run: Which run is looked at; None where there is none.
+        until: The moment of the look, or the end of a window.
+        start: The start of a window.
+        horizon: Planned length.
+        weight: Percent of the traffic that the canary gets, where it is known.
+        once: A window is judged at one planned look.
+        body: What was sent, where that is judged.
+    """
+
+    config: str
+    sources: Mapping[str, dict[str, Any]]
+    baseline: Mapping[str, str]
+    canary: Mapping[str, str]
+    until: datetime
+    run: str | None = None
+    start: datetime | None = None
+    horizon: timedelta | None = None
+    weight: float | None = None
+    once: bool = False
+    body: str = ""
+
+    def judged(self) -> JudgeConfig:
+        """The config with its sides."""
+        config = JudgeConfig.from_mapping(json.loads(self.config), name="config")
+        return config.with_sides(baseline=self.baseline, canary=self.canary)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a worker answers.
+
+    Attributes:
+        what: How it ended.
+        text: Why, where it did not end well; the answer as JSON where no run was looked at.
+        seconds: What it took.
+        late: A watched run was looked at more than an interval after it could have been.
+    """
+
+    what: What
+    text: str = ""
+    seconds: float = 0.0
+    late: bool = False
+
+
+def in_short(judgement: Judgement) -> dict[str, Any]:
+    """The fields of a summary that come from the judgement."""
+    reason = "; ".join(judgement.reasons) or str(judgement)
+    reason = printable(reason).replace("\n", " ")
+    if len(reason) > _LONGEST_REASON:
+        reason = reason[: _LONGEST_REASON - 3] + "..."
+    return {
+        "verdict": judgement.verdict.value,
+        "action": judgement.action.value,
+        "score": judgement.score,
+        "sufficient": judgement.sufficient,
+        "reason": reason,
+    }
+
+
+@dataclass(slots=True)
+class _Held:
+    """What a worker knows of a run: its log is whole up to `sequence`."""
+
+    config: JudgeConfig
+    kept: Increments
+    sequence: int = 0
+    crc: int = 0
+    state: MonitorState | None = None
+
+
+@dataclass
+class Desk:
+    """Where looks are made; one in each worker process, used by its threads.
+
+    Attributes:
+        store: Where runs are kept.
+        find_sources: From the options to the sources; tests put in their own.
+    """
+
+    store: Store
+    find_sources: Callable[[JudgeConfig, Mapping[str, dict[str, Any]]], Mapping[str, MetricSource]] | None = None
+    _held: OrderedDict[str, _Held] = field(default_factory=OrderedDict)
+    _sources: dict[str, MetricSource] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    # --- a run ------------------------------------------------------------------------------------------------------
+
+    def look(self, order: Order) -> Told:
+        """Look at a run, and keep what that gave."""
+        assert order.run is not None  # noqa: S101
+        try:
+            run = self.store.get(order.run)
+            if run is None:
+                return Told(what=What.LOST, text="the run is gone")
+            return self._look(run, order)
+        except (QueryError, ConfigError) as error:
+            return self._broken(order.run, error)
+        except (SourceError, StoreDown) as error:
+            return Told(what=What.UNAVAILABLE, text=_line(error))
+        except DataError as error:
+            return self._broken(order.run, error)
+
+    def _look(self, run: Run, order: Order) -> Told:
+        held = self._of(run, order)
+        monitor = (
+            Monitor(held.config, start=run.begun, horizon=run.length)
+            if held.state is None
+            else Monitor(held.config, state=held.state)
+        )
+        found = self._sources_of(held.config, order.sources)
+        try:
+            judgement = monitor.look(found, order.until, weight=order.weight)
+            return self._keep(run, held, monitor, judgement, order)
+        except BaseException:
+            self._forget(run.id)  # what it holds may be more than what is kept
+            raise
+
+    def _keep(self, run: Run, held: _Held, monitor: Monitor, judgement: Judgement, order: Order) -> Told:
+        state = monitor.evidence
+        assert state is not None and judgement.look is not None  # noqa: S101, PT018
+        new = held.state is None or state.consumed != held.state.consumed or state.weight != held.state.weight
+        if not new and run.judgement is not None:  # nothing to take in: what was said stands, to the letter
+            kept = self.store.change(run, looked=order.until.timestamp(), error="")
+            return Told(what=What.KEPT if kept else What.LOST)
+        lines, crc = self._lines(held, state) if new else ([], held.crc)
+        summary = in_short(judgement) | {
+            "watermark": state.watermark(held.config.interval).timestamp(),
+            "intervals": state.consumed,
+        }
+        values = {
+            "verdict": judgement.verdict.value,
+            "summary": summary,
+            "judgement": judgement.to_json(),
+            "looked": order.until.timestamp(),
+            "asked": order.until.timestamp(),
+            "weight": state.weight,
+            "seen": run.seen or _canary_seen(state),
+            "ended": judgement.look.ended or judgement.verdict is Verdict.FAIL,
+            "state": _next(run.state, judgement),
+            "error": "",
+        }
+        moment, reason = judgement.end.timestamp(), summary["reason"]
+        if not self.store.keep(run, lines, moment=moment, reason=reason, **values):
+            self._forget(run.id)
+            return Told(what=What.LOST, text="another process was faster")
+        if new:
+            held.kept.took(state)
+            held.kept.begun, held.sequence, held.crc, held.state = True, held.sequence + len(lines), crc, state
+        return Told(what=What.KEPT)
+
+    @staticmethod
+    def _lines(held: _Held, state: MonitorState) -> tuple[list[bytes], int]:
+        lines, crc = [], held.crc
+        for number, record in enumerate(held.kept.records(state), held.sequence + 1):
+            line, crc = written_line({"n": number, **record}, crc)
+            lines.append(line)
+        return lines, crc
+
+    def _of(self, run: Run, order: Order) -> _Held:
+        with self._lock:
+            held = self._held.get(run.id)
+            if held is not None and held.sequence == run.sequence:
+                self._held.move_to_end(run.id)
+                return held
+        held = self._read(run, order)
+        with self._lock:
+            self._held[run.id] = held
+            while len(self._held) > _HELD:
+                self._held.popitem(last=False)
+        return held
+
+    def _read(self, run: Run, order: Order) -> _Held:
+        """From the log what is known of a run."""
+        config = order.judged()
+        folded, crc = Folded(config), 0
+        lines = self.store.log(run.id) if run.sequence else []
+        for number, line in enumerate(lines[: run.sequence], 1):
+            record, crc = parse_line(line, crc)
+            if record is None or record.get("n") != number:
+                raise DataError(f"line {number} of the log of run {run.id} is damaged; begin another run")
+            folded.take(record)
+        if len(lines) < run.sequence:
+            raise DataError(f"the log of run {run.id} has {len(lines)} of {run.sequence} lines; begin another run")
+        held = _Held(config, Increments(config, begun=folded.head is not None), run.sequence, crc, folded.state())
+        held.kept.took(held.state)
+        return held
+
+    def _forget(self, run: str) -> None:
+        with self._lock:
+            self._held.pop(run, None)
+
+    def _broken(self, name: str, error: CanaryJudgeError) -> Told:
+        """It can never work: the run says so, unless it has worked before."""
+        text = _line(error)
+        try:
+            run = self.store.get(name)
+            worked = run is not None and run.summary is not None and run.summary["intervals"] > 0
+            if run is not None and run.state == RUNNING and not worked:
+                self.store.change(run, state=ERRORED, error=text)
+                return Told(what=What.BROKEN, text=text)
+        except StoreDown as down:
+            return Told(what=What.UNAVAILABLE, text=_line(down))
+        return Told(what=What.UNAVAILABLE, text=text)
+
+    # --- without a run ----------------------------------------------------------------------------------------------
+
+    def judge(self, order: Order) -> Told:
+        """Judge a finished window at one planned look."""
+        config, window = order.judged(), Window(order.start or order.until, order.until)
+        judgement = judge(config, self._sources_of(config, order.sources), window)
+        return Told(what=What.KEPT, text=judgement.to_json())
+
+    def window(self, order: Order) -> Told:
+        """Judge a window, at one planned look or as one of many from the same start; with what was compared."""
+        config, window = order.judged(), Window(order.start or order.until, order.until)
+        found = self._sources_of(config, order.sources)
+        return Told(what=What.KEPT, text=json.dumps(_of_window(config, found, window, order)))
+
+    def pairs(self, order: Order) -> Told:
+        """The same for the data of a remote judge's request."""
+        request = kayenta.Request.from_mapping(data := json.loads(order.body))
+        labels = pair_labels(request.pairs)
+        more = {"name": "canary"} if not request.config.name else {}
+        config, conversion = converted(data, request, labels, more)
+        source = PairSource(request.pairs, labels, config.interval)
+        shown = _of_window(config, source, source.window, order)
+        return Told(what=What.KEPT, text=json.dumps({**shown, "labels": labels, "notes": conversion.notes}))
+
+    def preflight(self, order: Order) -> Told:
+        """Whether the queries can work at all."""
+        config = order.judged()
+        found = self._sources_of(config, order.sources)
+        seen = preflight(config, found, until=order.until, horizon=order.horizon, weight=order.weight or None)
+        return Told(what=What.KEPT, text=seen.to_json())
+
+    def values(self, order: Order) -> Told:
+        """The values of each query in order, as JSON: metric -> side -> values; for Kayenta's judge."""
+        config, window = order.judged(), Window(order.start or order.until, order.until)
+        queries = list(config.queries(start=window.start))
+        shown: dict[str, dict[str, list[float | None]]] = {}
+        found = self._sources_of(config, order.sources)
+        for query in queries:
+            (result,) = found["default"].fetch([query], window)
+            if result.error is not None:
+                raise QueryError(f"{query.metric}: {result.error}")
+            values = np.concatenate([one.values for one in result.series]) if result.series else np.empty(0)
+            plain = [None if np.isnan(value) else float(value) for value in values.tolist()]
+            shown.setdefault(query.metric, {})[query.side.value] = plain
+        return Told(what=What.KEPT, text=json.dumps(shown))
+
+    def _sources_of(self, config: JudgeConfig, options: Mapping[str, dict[str, Any]]) -> Mapping[str, MetricSource]:
+        if self.find_sources is not None:
+            return self.find_sources(config, options)
+        found = {}
+        for name, given in options.items():
+            key = f"{name} {json.dumps(given, sort_keys=True, default=str)}"
+            with self._lock:
+                source = self._sources.get(key)
+            if source is None:
+                source = sources.from_config(given, name=name)
+                with self._lock:
+                    source = self._sources.setdefault(key, source)
+            found[name] = source
+        sources.refuse_without_users(config, found)
+        return found
+
+
+def _of_window(
+    config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource], window: Window, order: Order
+) -> dict[str, Any]:
+    """A judgement, and what was compared, interval by interval."""
+    data: dict[str, Any]
+    if order.once:
+        samples = read(config, source, window)
+        judgement = judge_samples(config, samples)
+        data = {name: one.data for name, one in samples.metrics.items()}
+    else:
+        monitor = Monitor(config, start=window.start, horizon=order.horizon)
+        judgement = monitor.look(source, window.end)
+        assert monitor.evidence is not None  # noqa: S101
+        data = {name: stream.data for name, stream in monitor.evidence.streams.items()}
+    return {
+        "judgement": json.loads(judgement.to_json()),
+        "values": {name: _per_interval(one) for name, one in data.items() if one is not None},
+    }
+
+
+def _per_interval(data: CountData | GaugeData | RawData | UserData) -> dict[str, list[float | None]]:
+    """A level for each interval of both sides; none where there is nothing to tell, or users are counted."""
+    shown: dict[str, list[float | None]] = {}
+    for side in Side:
+        if isinstance(data, CountData):
+            events, exposure = (getattr(data.counts, f"{what}_{side.value}") for what in ("events", "exposure"))
+            values = np.divide(events, exposure, out=np.full(events.size, np.nan), where=exposure > 0)
+        elif isinstance(data, GaugeData):
+            values = _means(getattr(data, side.value))
+        elif isinstance(data, RawData):
+            interval, raw = getattr(data, f"interval_{side.value}"), getattr(data, side.value)
+            number = np.bincount(interval) if interval.size else np.empty(0)
+            total = np.bincount(interval, weights=raw) if interval.size else np.empty(0)
+            values = np.divide(total, number, out=np.full(number.size, np.nan), where=number > 0)
+        else:
+            values = np.empty(0)
+        shown[side.value] = [float(value) if np.isfinite(value) else None for value in values.tolist()]
+    return shown
+
+
+def _means(rows: Float) -> Float:
+    """Of all instances, interval by interval; NaN where none has a value."""
+    known = np.isfinite(rows)
+    number = known.sum(axis=0)
+    total = np.where(known, rows, 0.0).sum(axis=0)
+    means: Float = np.divide(total, number, out=np.full(number.size, np.nan), where=number > 0)
+    return means
+
+
+def _next(state: str, judgement: Judgement) -> str:
+    """A run leaves `running` once."""
+    if state != RUNNING:
+        return state
+    if judgement.verdict is Verdict.MARGINAL:
+        ended = judgement.look is not None and judgement.look.ended
+        return UNDECIDED if ended else RUNNING
+    return PASSED if judgement.verdict is Verdict.PASS else FAILED
+
+
+def _canary_seen(state: MonitorState) -> bool:
+    """Whether the canary had any requests (or values, where nothing counts requests)."""
+    data = [stream.data for stream in state.streams.values() if stream.data is not None]
+    counted = [one for one in data if isinstance(one, CountData | UserData)]
+    for one in counted or data:
+        if isinstance(one, CountData) and bool(np.any(one.counts.exposure_canary > 0)):
+            return True
+        if isinstance(one, UserData) and one.canary.whole.users > 0:
+            return True
+        if isinstance(one, GaugeData | RawData) and bool(np.any(np.isfinite(one.canary))):
+            return True
+    return False
+
+
+def _line(error: Exception) -> str:
+    return printable(str(error)).replace("\n", " ")

@@ -1,0 +1,122 @@
+"""The page of a run: the judgement's own HTML, and what the looks before said. No script, nothing from elsewhere."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from canary_judge.report import to_html
+from canary_judge.service.answers import Answer
+from canary_judge.service.store import Look, Run
+from canary_judge.untrusted import printable
+from canary_judge.wording import sides, span
+
+__all__ = ["page_of", "page_of_all"]
+
+_STYLE = """
+:root{color-scheme:light dark;--line:#d0d7de;--soft:#57606a;--good:#1a7f37;--open:#7d4e00;--bad:#b3202c;
+--back:#fff;--text:#1f2328}
+@media (prefers-color-scheme:dark){:root{--line:#3d444d;--soft:#a8b0ba;--good:#4ac26b;--open:#e0a83a;--bad:#ff8182;
+--back:#0d1117;--text:#e6edf3}}
+*{box-sizing:border-box}
+body{margin:0 auto;max-width:1100px;padding:16px;font:15px/1.5 system-ui,sans-serif;background:var(--back);
+color:var(--text)}
+h1{font-size:1.3rem;margin:0 0 4px;overflow-wrap:anywhere}h2{font-size:1.05rem;margin:24px 0 8px}
+p{margin:4px 0}.soft{color:var(--soft)}
+.note{border-left:5px solid var(--open);padding:4px 12px;margin:12px 0}
+.wide{overflow-x:auto;border:1px solid var(--line);border-radius:6px;padding:4px}
+.wide:focus-visible,a:focus-visible{outline:3px solid #0969da;outline-offset:2px}
+table{border-collapse:collapse;width:100%;font-size:14px}
+.looks th,.looks td{text-align:left;padding:4px 12px 4px 4px;border-bottom:1px solid var(--line);vertical-align:top}
+.looks td:not(:last-child){white-space:nowrap}
+.pass{color:var(--good)}.marginal{color:var(--open)}.fail{color:var(--bad)}
+.judgement [style*="#1a7f37"]{color:var(--good)!important;border-color:var(--good)!important}
+.judgement [style*="#9a6700"]{color:var(--open)!important;border-color:var(--open)!important}
+.judgement [style*="#cf222e"]{color:var(--bad)!important;border-color:var(--bad)!important}
+.judgement [style*="opacity"]{opacity:1!important;color:var(--soft)}
+a{color:inherit}
+""".replace("\n", "")
+_SHOWN = 200
+
+
+def _document(title: str, body: str) -> str:
+    return (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width,initial-scale=1'><meta name='robots' content='noindex'>"
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body><main>{body}</main></body></html>"
+    )
+
+
+def page_of(answer: Answer, looks: Sequence[Look]) -> str:
+    """The page of one run."""
+    run, judgement = answer.run, answer.judgement
+    compared = sides(baseline=run.baseline, canary=run.canary)
+    facts = [
+        f"state <b>{html.escape(run.state)}</b>",
+        f"began {_moment(run.begun.timestamp())}",
+        "no planned end" if run.length is None else f"planned for {html.escape(span(run.length.total_seconds()))}",
+        "no look yet" if run.looked is None else f"last look {_moment(run.looked)}",
+    ]
+    if run.weight is not None:
+        facts.append(f"canary gets {run.weight:g} %")
+    note = (
+        f"<p class='note'><b>{'blind' if answer.blind else 'stale'}</b>: {_text(answer.why)}</p>" if answer.why else ""
+    )
+    shown = (
+        "<p>No look yet.</p>"
+        if judgement is None
+        else f"<div class='wide judgement' tabindex='0' role='region' aria-label='judgement'>{to_html(judgement)}</div>"
+    )
+    return _document(
+        f"{run.config_name}: {answer.verdict}",
+        f"<h1>{_text(run.config_name)}: {_text(compared)}</h1><p class='soft'>{', '.join(facts)}</p>"
+        f"<p class='soft'>key {_text(run.key)}, attempt {run.attempt}, config {_text(run.config_hash[:12])}</p>"
+        f"{note}{shown}{_history(looks)}",
+    )
+
+
+def _history(looks: Sequence[Look]) -> str:
+    """The looks, the newest first; of those that said the same as the one before only the last ones."""
+    if not looks:
+        return ""
+    changed = [
+        look
+        for number, look in enumerate(looks)
+        if number == 0 or number >= len(looks) - _SHOWN or look.verdict != looks[number - 1].verdict
+    ]
+    rows = "".join(
+        f"<tr><td>{_moment(look.moment)}</td><td class='{look.verdict}'><b>{look.verdict}</b></td>"
+        f"<td>{look.score:.1f}</td><td>{'-' if look.weight is None else f'{look.weight:g} %'}</td>"
+        f"<td>{_text(look.reason)}</td></tr>"
+        for look in reversed(changed)
+    )
+    head = "".join(f"<th scope='col'>{name}</th>" for name in ("data until", "verdict", "score", "weight", "why"))
+    return (
+        f"<h2>The looks</h2><div class='wide' tabindex='0' role='region' aria-label='looks'>"
+        f"<table class='looks'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def page_of_all(runs: Sequence[Run]) -> str:
+    """The newest runs."""
+    rows = "".join(
+        f"<tr><td>{_moment(run.created)}</td><td><a href='runs/{run.id}'>{_text(run.config_name)}</a></td>"
+        f"<td>{_text(sides(baseline=run.baseline, canary=run.canary))}</td><td>{_text(run.state)}</td>"
+        f"<td class='{run.verdict or ''}'><b>{run.verdict or '-'}</b></td></tr>"
+        for run in runs
+    )
+    head = "".join(f"<th scope='col'>{name}</th>" for name in ("began", "config", "versions", "state", "verdict"))
+    table = (
+        f"<div class='wide' tabindex='0' role='region' aria-label='runs'><table class='looks'><thead><tr>{head}</tr>"
+        f"</thead><tbody>{rows}</tbody></table></div>"
+    )
+    return _document("canary_judge: runs", f"<h1>Runs</h1>{table if runs else '<p>None yet.</p>'}")
+
+
+def _moment(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _text(text: str) -> str:
+    return html.escape(printable(text).replace("\n", " "))

@@ -1,0 +1,482 @@
+"""Canaries that are followed for others: find or begin a run, look, and what is known of it.
+
+Everything that the HTTP adapters do is here, for an operator of one's own, too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotInTime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from canary_judge.config.model import JudgeConfig
+from canary_judge.errors import ConfigError, DataError, SourceUnavailable
+from canary_judge.results import Judgement
+from canary_judge.series import MetricSource, Window, duration_from, format_duration, moment_from, percent_from
+from canary_judge.service.answers import Answer, key_of
+from canary_judge.service.configs import Configs
+from canary_judge.service.given import fit, labels_of, refuse_another, refuse_what_cannot_be, shown
+from canary_judge.service.looking import Desk, Order, Told, What
+from canary_judge.service.problems import Busy, UnknownRun
+from canary_judge.service.store import CANCELLED, ERRORED, RUNNING, Run, Store
+from canary_judge.service.workers import Here, Processes, Workers
+
+__all__ = ["BUDGET", "Runs"]
+
+# Seconds that a caller waits for a look; controllers give up after 10.
+BUDGET = 8.0
+# Without a look that ended well for so many intervals, nothing is known of the present.
+_BLIND_AFTER = 3
+_MOST_LOOKS_IN_A_CALL = 3
+
+
+class Runs:
+    """Runs of one folder of configs, kept in one database; its methods may be called from any thread.
+
+    Args:
+        config_dir: The configs that may be named, and `sources.yaml` (see `Configs`).
+        store: A `Store`, its address, or a file of SQLite.
+        workers: Processes that look; 0: threads of this process.
+        sources: From a config and the options of its sources to the sources, in place of building them from the
+            options; for threads of this process only.
+        now: The time of day; for tests and simulations.
+        url: Where people find the pages of runs.
+        most_at_once: Questions that are taken at once.
+        most_runs: Running runs of one owner.
+
+    Raises:
+        ConfigError: The folder or the database is none.
+        StoreDown: The database gave no answer.
+
+    Examples:
+        >>> import tempfile
+        >>> from canary_judge.testing import simulated_world
+        >>> world, folder = simulated_world(seed=1, canary_error_rate=0.05), tempfile.mkdtemp()
+        >>> config = world.config.model_dump_json(exclude={"sources", "router"})
+        >>> _ = (Path(folder) / "shop.json").write_text(config)
+        >>> _ = world.router.set_weight(10)
+        >>> runs = Runs(folder, f"{folder}/judge.db", workers=0, sources=lambda *_: {"default": world.source},
+        ...             now=world.clock.now)
+        >>> for minute in range(6):
+        ...     answer = runs.look("shop", canary={"version": "2"}, baseline={"version": "1"}, horizon="30m")
+        ...     world.clock.seconds += 60
+        >>> answer.verdict, answer.run.state, answer.stale
+        ('fail', 'failed', False)
+        >>> runs.close()
+    """
+
+    def __init__(
+        self,
+        config_dir: str | Path,
+        store: Store | str | Path,
+        *,
+        workers: int | None = None,
+        sources: Callable[[JudgeConfig, Mapping[str, dict[str, Any]]], Mapping[str, MetricSource]] | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        url: str = "",
+        most_at_once: int = 256,
+        most_runs: int = 2000,
+    ) -> None:
+        self.configs = Configs(config_dir)
+        self.store = store if isinstance(store, Store) else Store(_address(store))
+        self.store.upgrade()
+        self.now, self.url = now, url.rstrip("/")
+        self._most_at_once, self._most_runs = most_at_once, most_runs
+        self._own_sources = sources is not None
+        number = (os.cpu_count() or 1) if workers is None else workers
+        if sources is not None and number:
+            raise ConfigError("sources of one's own live in this process; give workers=0 with them")
+        self._workers: Workers = Processes(self.store.url, number) if number else Here(Desk(self.store, sources))
+        self._lock = threading.Lock()
+        self._going: dict[str, Future[Told]] = {}
+        self._others = 0
+        self.listeners: list[Callable[[str, Run | None, Told], None]] = []
+
+    def close(self) -> None:
+        """Finish the looks in flight, and let go of the database."""
+        self._workers.close()
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- runs -----------------------------------------------------------------------------------------------------
+
+    def look(
+        self,
+        config: str,
+        *,
+        baseline: Mapping[str, str] | None = None,
+        canary: Mapping[str, str] | None = None,
+        start: datetime | str | None = None,
+        horizon: timedelta | str | None = None,
+        weight: float | None = None,
+        key: str | None = None,
+        restart: bool = False,
+        budget: float = BUDGET,
+        owner: str = "",
+    ) -> Answer:
+        """Find the run or begin it, take in what is new, and tell how it stands.
+
+        Asking again at once gives the same judgement: every interval is consumed once.
+
+        Args:
+            config: The name of a config.
+            baseline: Labels of the stable version.
+            canary: Labels of the new one.
+            start: When the canary began to serve; by default when it was first asked for.
+            horizon: Planned length.
+            weight: Percent of the traffic that the canary gets.
+            key: By which the run is found again; by default it is that of the config and both versions.
+            restart: Begin another run of this key, without its evidence.
+            budget: Seconds to wait for the look.
+            owner: Who asks, for the limit of running runs.
+
+        Raises:
+            ConfigError: There is no such config, it is broken, or a label that it needs is not given.
+            DataError: A value is none of its kind.
+            Clash: The key belongs to a run of another config, of other versions, or with another plan.
+            Busy: Too much is asked at once, or the owner has too many runs.
+            StoreDown: The database gave no answer.
+        """
+        weight = None if weight is None else percent_from(weight, "weight")
+        run = self.open(
+            config,
+            baseline=baseline,
+            canary=canary,
+            start=start,
+            horizon=horizon,
+            key=key,
+            restart=restart,
+            owner=owner,
+        )
+        return self.look_at(run, weight=weight, budget=budget)
+
+    def open(
+        self,
+        config: str,
+        *,
+        baseline: Mapping[str, str] | None = None,
+        canary: Mapping[str, str] | None = None,
+        start: datetime | str | None = None,
+        horizon: timedelta | str | None = None,
+        key: str | None = None,
+        restart: bool = False,
+        watched: bool = False,
+        owner: str = "",
+    ) -> Run:
+        """Find the run or begin it, without a look; arguments and errors as of `look`.
+
+        Where it is `watched`, the service itself looks every interval (`tick`).
+        """
+        judged = self.configs.get(config).with_sides(baseline=labels_of(baseline, "baseline"))
+        judged = judged.with_sides(canary=labels_of(canary, "canary"))
+        key = key_of(config, baseline=judged.baseline, canary=judged.canary) if key is None else fit(key, "key")
+        since = None if start is None else moment_from(start, "start")
+        length = None if horizon is None else duration_from(horizon, "horizon")
+        found = self.store.newest(key)
+        again = found is not None and self._is_worth_another(found)
+        if found is not None and not restart and not again:
+            refuse_another(found, judged, since, length)
+            if watched and not found.watched:
+                self.store.change(found, watched=True)
+                return replace(found, watched=True)
+            return found
+        refuse_what_cannot_be(judged, length)
+        self._options(judged)
+        if self.store.open_of(owner) >= self._most_runs:
+            raise Busy(f"{owner or 'the caller'} has {self._most_runs} running runs already; cancel some")
+        now = self.now()
+        return self.store.open(
+            key=key,
+            attempt=1 if found is None else found.attempt + 1,
+            config_name=config,
+            config_hash=judged.hash(),
+            config=json.dumps(_plain(judged)),
+            interval=judged.interval.total_seconds(),
+            baseline=judged.baseline,
+            canary=judged.canary,
+            start=(since or now).astimezone(UTC).isoformat(),
+            horizon=None if length is None else length.total_seconds(),
+            created=now.timestamp(),
+            asked=now.timestamp(),
+            owner=owner,
+            watched=watched,
+            weight=None,
+        )
+
+    def _is_worth_another(self, run: Run) -> bool:
+        """A run that could not work is tried anew after an interval: its source may take us by now."""
+        return run.state == ERRORED and self.now().timestamp() - run.created >= run.interval
+
+    def look_at(self, run: Run, *, weight: float | None = None, budget: float = BUDGET) -> Answer:
+        """Look at a run, and wait so many seconds for it."""
+        until, why, stale = time.monotonic() + budget, "", False
+        for _ in range(_MOST_LOOKS_IN_A_CALL):
+            if not self._due(run, weight):
+                break
+            future = self._going_look(run, weight)
+            try:
+                told = future.result(max(until - time.monotonic(), 0.0))
+            except NotInTime:
+                stale, why = True, f"the look takes longer than {budget:g} s, and goes on"
+                break
+            run = self._again(run)
+            if told.what in (What.UNAVAILABLE, What.BROKEN):
+                stale, why = True, told.text
+                break
+        return self.answer(run, stale=stale, why=why)
+
+    def _due(self, run: Run, weight: float | None) -> bool:
+        """Whether a look would take in anything."""
+        if run.ended or run.state in (CANCELLED, ERRORED):
+            return False
+        if run.summary is None or (weight is not None and weight != run.weight):
+            return True
+        watermark: float = run.summary["watermark"]
+        return self.now().timestamp() >= watermark + run.interval
+
+    def _going_look(self, run: Run, weight: float | None) -> Future[Told]:
+        """The look at this run that is going on, or a new one."""
+        with self._lock:
+            going = self._going.get(run.id)
+            if going is not None:
+                return going
+            self._refuse_beyond_the_limit()
+            order = self._order(run, weight)
+            future = self._workers.ask("look", order, run.id)
+            self._going[run.id] = future
+            late = run.watched and self._is_late(run)
+        future.add_done_callback(lambda done: self._ended(run, done, late=late))
+        return future
+
+    def _is_late(self, run: Run) -> bool:
+        """Whether more than an interval has passed since it could have been looked at."""
+        due = run.begun.timestamp() if run.summary is None else run.summary["watermark"]
+        return self.now().timestamp() - max(due, run.looked or 0.0) > 2 * run.interval
+
+    @property
+    def going(self) -> int:
+        """Questions that are being answered."""
+        return len(self._going) + self._others
+
+    def _refuse_beyond_the_limit(self) -> None:
+        if self.going >= self._most_at_once:
+            raise Busy(f"{self._most_at_once} questions are being answered already; ask again in a few seconds")
+
+    def _ended(self, run: Run, done: Future[Told], *, late: bool) -> None:
+        with self._lock:
+            self._going.pop(run.id, None)
+        self._tell("look", run, replace(done.result(), late=late))
+
+    def _tell(self, what: str, run: Run | None, told: Told) -> None:
+        for listener in self.listeners:
+            listener(what, run, told)
+
+    def _order(self, run: Run, weight: float | None) -> Order:
+        try:  # where its config is changed the run keeps its own, but asks where the sources are now
+            present = self.configs.get(run.config_name)
+        except ConfigError:
+            present = JudgeConfig.from_mapping(json.loads(run.config))
+        return Order(
+            run=run.id,
+            config=run.config,
+            sources=self._options(present),
+            baseline=run.baseline,
+            canary=run.canary,
+            until=self.now(),
+            weight=weight,
+        )
+
+    def _options(self, config: JudgeConfig) -> dict[str, dict[str, Any]]:
+        return {} if self._own_sources else self.configs.sources(config)
+
+    def _again(self, run: Run) -> Run:
+        found = self.store.get(run.id)
+        if found is None:
+            raise UnknownRun(f"run {run.id} is gone")
+        return found
+
+    def answer(self, run: Run, *, stale: bool = False, why: str = "") -> Answer:
+        """How a run stands at this moment, going by what is kept of it."""
+        blind = run.state in (CANCELLED, ERRORED)
+        if blind:
+            stale, why = False, run.error or run.state
+        elif run.ended:
+            stale, why = False, ""
+        else:
+            age = None if run.looked is None else self.now().timestamp() - run.looked
+            if age is None or age > _BLIND_AFTER * run.interval:
+                blind, stale = True, True
+                since = "no look has ended well yet" if age is None else f"no look ended well for {_span(age)}"
+                why = f"{since}: {why}" if why else since
+        return Answer(run=run, stale=stale, blind=blind, why=why, url=f"{self.url}/runs/{run.id}")
+
+    def get(self, run: str) -> Answer:
+        """What is known of a run, by its id, without a look.
+
+        Raises:
+            UnknownRun: There is none.
+            StoreDown: The database gave no answer.
+        """
+        found = self.store.get(run)
+        if found is None:
+            raise UnknownRun(f"there is no run {shown(run)}")
+        return self.answer(found)
+
+    def find(self, key: str) -> Answer | None:
+        """What is known of the newest run of a key, without a look; None where there is none."""
+        found = self.store.newest(key)
+        return None if found is None else self.answer(found)
+
+    def cancel(self, run: str, why: str = "it was cancelled") -> Answer:
+        """End a run that is running; what it led to stands."""
+        for _ in range(_MOST_LOOKS_IN_A_CALL):
+            found = self.get(run).run
+            if found.state != RUNNING or self.store.change(found, state=CANCELLED, error=why):
+                break  # else a look has been kept meanwhile
+        return self.get(run)
+
+    def tick(self) -> int:
+        """Begin the looks of watched runs that are due; how many these are."""
+        begun = 0
+        for short in self.store.listed(watched=True, state=RUNNING, limit=self._most_runs):
+            with self._lock:
+                if short.id in self._going or self.going >= self._most_at_once:
+                    continue
+            run = self.store.get(short.id)
+            if run is not None and self._due(run, None):
+                self._going_look(run, None)
+                begun += 1
+        return begun
+
+    # --- without a run ----------------------------------------------------------------------------------------------
+
+    def judge(
+        self,
+        config: str,
+        *,
+        baseline: Mapping[str, str] | None = None,
+        canary: Mapping[str, str] | None = None,
+        start: datetime | str,
+        end: datetime | str,
+        budget: float = 60.0,
+    ) -> Judgement:
+        """Judge one finished window at one planned look, without any state.
+
+        Raises:
+            DataError: The end is in the future: a look at it now would be one of several.
+            SourceUnavailable: A source gave no answer.
+        """
+        judged = self.configs.get(config).with_sides(
+            baseline=labels_of(baseline, "baseline"), canary=labels_of(canary, "canary")
+        )
+        window = Window(moment_from(start, "start"), moment_from(end, "end"))
+        if window.end > self.now():
+            raise DataError(
+                f"end is {window.end.isoformat()}, which is in the future; ask when it has passed, or follow the "
+                "canary with /v1/looks"
+            )
+        refuse_what_cannot_be(judged, None)
+        told = self.asked("judge", judged, start=window.start, end=window.end, budget=budget)
+        return Judgement.from_json(told.text)
+
+    def preflight(
+        self,
+        config: str,
+        *,
+        baseline: Mapping[str, str] | None = None,
+        canary: Mapping[str, str] | None = None,
+        horizon: timedelta | str | None = None,
+        weight: float | None = None,
+        budget: float = 60.0,
+    ) -> dict[str, Any]:
+        """What `canary_judge.preflight` finds, as plain data."""
+        judged = self.configs.get(config).with_sides(
+            baseline=labels_of(baseline, "baseline"), canary=labels_of(canary, "canary")
+        )
+        length = None if horizon is None else duration_from(horizon, "horizon")
+        refuse_what_cannot_be(judged, None)
+        told = self.asked("preflight", judged, end=self.now(), horizon=length, weight=weight, budget=budget)
+        found: dict[str, Any] = json.loads(told.text)
+        return found
+
+    def asked(
+        self,
+        what: str,
+        judged: JudgeConfig,
+        *,
+        end: datetime,
+        start: datetime | None = None,
+        horizon: timedelta | None = None,
+        weight: float | None = None,
+        once: bool = False,
+        budget: float = 60.0,
+    ) -> Told:
+        """Have a worker do what its `Desk` can: judge a window, look at one, see whether queries can work.
+
+        Raises:
+            DataError: It can never work.
+            SourceUnavailable: There was no answer, or none in time.
+        """
+        order = Order(
+            config=json.dumps(_plain(judged)),
+            sources=self._options(judged),
+            baseline=judged.baseline,
+            canary=judged.canary,
+            until=end,
+            start=start,
+            horizon=horizon,
+            weight=weight,
+            once=once,
+        )
+        return self.told(what, order, budget)
+
+    def told(self, what: str, order: Order, budget: float) -> Told:
+        """Have a worker do something, and wait for it; errors as of `asked`."""
+        with self._lock:
+            self._refuse_beyond_the_limit()
+            self._others += 1
+        try:
+            told = self._workers.ask(what, order, f"{what} {order.until} {order.baseline}").result(budget)
+        except NotInTime:
+            raise SourceUnavailable(f"there was no answer within {budget:g} s") from None
+        finally:
+            with self._lock:
+                self._others -= 1
+        self._tell(what, None, told)
+        if told.what is What.BROKEN:
+            raise DataError(told.text)
+        if told.what is not What.KEPT:
+            raise SourceUnavailable(told.text)
+        return told
+
+
+def _address(store: str | Path) -> str:
+    text = str(store)
+    return text if "://" in text else f"sqlite:///{text}"
+
+
+def _plain(config: JudgeConfig) -> dict[str, Any]:
+    """The config as plain data, without what may be secret."""
+    exclude = {"sources", "router", "baseline", "canary"}
+    plain: dict[str, Any] = config.model_dump(mode="json", by_alias=True, exclude=exclude)
+    return plain
+
+
+def _span(seconds: float) -> str:
+    return format_duration(timedelta(seconds=round(seconds)))

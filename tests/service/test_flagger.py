@@ -1,0 +1,388 @@
+"""Flagger's hooks: the table of answers cell by cell, and a model of Flagger's own loop that is driven by them."""
+
+import json
+import time
+
+import pytest
+
+from canary_judge.service.flagger import Flagger as Hooks
+from canary_judge.service.problems import StoreDown
+from tests.service.controllers.flagger import Flagger
+from tests.service.house import house
+
+CONFIG = {"config": "shop"}
+
+
+@pytest.fixture
+def shop(tmp_path):
+    with house(tmp_path, weight=0) as found:
+        yield found
+
+
+def body(phase="Progressing", checksum="a", **metadata):
+    return {"name": "web", "namespace": "prod", "phase": phase, "checksum": checksum, "metadata": CONFIG | metadata}
+
+
+def answers(shop, **more):
+    """Status of gate, gate with require: pass, rollback and check."""
+    asked = (("gate", {}), ("gate", {"require": "pass"}), ("rollback", {}), ("check", {}))
+    found = []
+    for name, metadata in asked:
+        answer = shop.api("POST", f"/flagger/{name}", json=body(**metadata, **more))
+        assert len(answer.text.strip().splitlines()) == 1
+        found.append(answer.status)
+    return found
+
+
+def advance(shop, weight, minutes=0):
+    shop.worlds["shop"].router.set_weight(weight)
+    message = f"Advance web.prod canary weight {weight}"
+    assert shop.api("POST", "/flagger/event", json=body(eventMessage=message)).status == 202
+    time.sleep(0.05)  # it is noted after the answer
+    for _ in range(minutes):
+        shop.pass_time()
+        shop.api("POST", "/flagger/rollback", json=body())
+
+
+# --- the table ------------------------------------------------------------------------------------------------------
+
+
+def test_row_not_started(shop):
+    assert answers(shop) == [200, 412, 403, 200]
+    for _ in range(10):  # minutes at weight 0
+        shop.pass_time()
+        assert answers(shop) == [200, 412, 403, 200]
+    text = shop.api("POST", "/flagger/gate", json=body(require="pass")).text
+    assert "confirm-promotion" in text
+
+
+def test_row_started_and_undecided(shop):
+    answers(shop)
+    advance(shop, 5)
+    assert answers(shop) == [412, 412, 403, 200]
+    assert shop.api("POST", "/flagger/gate", json=body(require="no_regression")).status == 200
+    text = shop.api("POST", "/flagger/gate", json=body()).text
+    assert "needs" in text or "no" in text
+
+
+def test_row_started_is_known_from_the_traffic_alone(shop):
+    answers(shop)
+    shop.worlds["shop"].router.set_weight(5)  # and nobody told
+    shop.pass_time(120)
+    assert answers(shop) == [412, 412, 403, 200]
+
+
+def test_row_pass(shop):
+    answers(shop)
+    advance(shop, 10, minutes=30)
+    assert answers(shop) == [200, 200, 403, 200]
+
+
+def test_row_fail_which_stands_whatever_happens_to_the_source(shop):
+    shop.add("shop", canary_error_rate=0.05, weight=0)
+    answers(shop)
+    advance(shop, 10, minutes=30)
+    assert answers(shop) == [412, 412, 200, 412]
+    shop.sources["shop"].down = True
+    shop.pass_time(3600 // 12)
+    assert answers(shop) == [412, 412, 200, 412]
+
+
+@pytest.mark.parametrize("passed", [False, True])
+def test_row_blind_with_the_source_down(shop, passed):
+    answers(shop)
+    advance(shop, 10, minutes=30 if passed else 3)
+    shop.sources["shop"].down = True
+    shop.pass_time(300)
+    assert answers(shop) == [412, 412, 403, 200]
+    assert "source is down" in shop.api("POST", "/flagger/gate", json=body()).text
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_row_blind_with_the_database_down(shop, failed, monkeypatch):
+    if failed:
+        shop.add("shop", canary_error_rate=0.05, weight=0)
+    answers(shop)
+    advance(shop, 10, minutes=30)
+
+    def gone(*_, **__):
+        raise StoreDown("the database gave no answer: gone")
+
+    monkeypatch.setattr(shop.runs.store, "target", gone)
+    assert answers(shop) == [412, 412, 403, 200]
+    assert shop.api("POST", "/flagger/event", json=body(eventMessage="x")).status == 202
+    assert shop.api("POST", "/flagger/end", json=body()).status == 200
+
+
+def test_row_errored_is_blind(shop):
+    from canary_judge.series import Form, Result
+    from tests.service.house import Faulty
+
+    class Refuses:
+        def fetch(self, queries, window):
+            return [Result(series=(), form=Form.COUNTS, error="bad syntax", temporary=False) for _ in queries]
+
+    shop.sources["shop"] = Faulty(Refuses())
+    answers(shop)
+    shop.pass_time(120)
+    assert answers(shop) == [412, 412, 403, 200]
+    assert "bad syntax" in shop.api("POST", "/flagger/gate", json=body()).text
+
+
+def test_row_cancelled_is_blind(shop):
+    answers(shop)
+    advance(shop, 10, minutes=30)
+    run = shop.api("GET", "/v1/runs").json[0]["id"]
+    shop.runs.store.change(shop.runs.get(run).run, state="cancelled", error="it was cancelled")
+    assert answers(shop) == [412, 412, 403, 200]
+
+
+def test_row_undecided_at_the_planned_end_is_as_undecided(shop):
+    shop.add("shop", rate=0.3, weight=0)
+    shop.api("POST", "/flagger/gate", json=body(horizon="10m"))
+    advance(shop, 10, minutes=15)
+    assert shop.api("GET", "/v1/runs").json[0]["state"] == "undecided"
+    assert answers(shop, horizon="10m") == [412, 412, 403, 200]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [],
+        {},
+        {"name": "web"},
+        {"name": "web", "namespace": "prod", "phase": "Progressing", "metadata": {}},
+        {"name": "web", "namespace": "prod", "phase": "Progressing", "metadata": {"config": "shpo"}},
+        {"name": "web", "namespace": "prod", "phase": "Progressing", "metadata": {"config": 5}},
+        {"name": "web\n", "namespace": "prod", "phase": "Progressing", "metadata": CONFIG},
+        {"name": "web", "namespace": "prod", "phase": 7, "metadata": CONFIG},
+        {"name": "web", "namespace": "prod", "phase": "Progressing", "metadata": {**CONFIG, "horizon": "soon"}},
+        {"name": "web", "namespace": "prod", "phase": "Progressing", "metadata": {**CONFIG, "canary.target": "x\ny"}},
+    ],
+)
+def test_row_bad_body(shop, bad):
+    for name in ("gate", "check", "rollback"):
+        answer = shop.api("POST", f"/flagger/{name}", json=bad)
+        assert answer.status == 400, (name, answer)
+        assert answer.text.count("\n") == 1
+    assert shop.api("POST", "/flagger/gate", data="{").status == 400
+
+
+def test_require_is_pass_or_no_regression_and_pass_is_refused_where_it_would_hold_for_ever(shop):
+    assert shop.api("POST", "/flagger/gate", json=body(require="maybe")).status == 400
+    told = shop.api("POST", "/flagger/gate", json=body(require="pass", hook="confirm-traffic-increase"))
+    assert told.status == 400
+    assert "for ever" in told.text
+
+
+def test_a_bug_of_ours_is_no_5xx(shop, monkeypatch):
+    def broken(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Hooks, "_look", broken)
+    assert answers(shop) == [412, 412, 403, 200]
+
+
+# --- which run ------------------------------------------------------------------------------------------------------
+
+
+def runs_of(shop):
+    return [run["key"] for run in reversed(shop.api("GET", "/v1/runs").json)]
+
+
+def test_what_is_not_analysed_opens_nothing(shop):
+    for phase in ("Initializing", "Initialized", "Waiting", "Promoting", "Finalising", "Succeeded", "Failed"):
+        assert answers(shop, phase=phase) == [200, 412, 403, 200]
+        shop.api("POST", "/flagger/event", json=body(phase=phase, eventMessage="x"))
+    assert runs_of(shop) == []
+
+
+def test_labels_are_the_deployment_s_and_those_of_the_metadata(shop):
+    more = {"canary.version": "2", "baseline.version": "1"}
+    shop.api("POST", "/flagger/gate", json=body(**more))
+    run = shop.api("GET", "/v1/runs").json[0]
+    assert run["canary"] == {"name": "web", "namespace": "prod", "target": "web", "version": "2"}
+    assert run["baseline"] == {"name": "web", "namespace": "prod", "target": "web-primary", "version": "1"}
+
+
+def test_a_run_is_ended_by_its_end_and_what_calls_next_has_no_evidence(shop):
+    shop.add("shop", canary_error_rate=0.05, weight=0)
+    answers(shop)
+    advance(shop, 10, minutes=20)
+    assert answers(shop)[2] == 200
+    ended = body(phase="Failed", eventMessage="Canary failed! Scaling down web.prod")
+    shop.worlds["shop"].router.set_weight(0)
+    shop.api("POST", "/flagger/event", json=ended)
+    time.sleep(0.05)
+    assert shop.api("POST", "/flagger/end", json=ended).status == 200
+    late = body(eventMessage="Post-rollout check web passed")
+    shop.api("POST", "/flagger/event", json=late)
+    time.sleep(0.05)
+    shop.pass_time(60)
+    assert answers(shop) == [200, 412, 403, 200]
+    assert len(runs_of(shop)) == 2
+
+
+def test_another_revision_begins_anew_and_so_does_the_first_one_after_it(shop):
+    for checksum in ("a", "b", "a", "b"):
+        answers(shop, checksum=checksum)
+        shop.pass_time()
+    assert len(set(runs_of(shop))) == 4
+
+
+def test_a_rollback_that_was_answered_is_answered_again_until_flagger_is_silent_for_long(shop):
+    shop.add("shop", canary_error_rate=0.05, weight=0)
+    answers(shop)
+    advance(shop, 10, minutes=20)
+    for _ in range(5):  # the router refuses Flagger's write, which asks again
+        shop.pass_time()
+        assert shop.api("POST", "/flagger/rollback", json=body()).status == 200
+    shop.worlds["shop"].router.set_weight(0)
+    shop.pass_time(3600)  # the same spec is deployed again, without any end
+    assert answers(shop) == [200, 412, 403, 200]
+
+
+def test_a_run_keeps_the_config_that_it_began_with(shop):
+    answers(shop)
+    advance(shop, 10)
+    plain = json.loads((shop.configs / "shop.json").read_text())
+    shop.write("shop", {**plain, "false_alarm_rate": 0.001})
+    assert answers(shop) == [412, 412, 403, 200]
+    assert len(runs_of(shop)) == 1
+
+
+def test_the_weight_of_the_config_s_router_is_known(shop):
+    plain = json.loads((shop.configs / "shop.json").read_text())
+    shop.write("shop", {**plain, "router": {"type": "memory"}})
+    assert answers(shop) == [200, 412, 403, 200]
+    assert shop.api("GET", "/v1/runs").json[0]["weight"] == 0.0
+    advance(shop, 5)  # what Flagger tells comes first
+    assert answers(shop) == [412, 412, 403, 200]
+    assert shop.api("GET", "/v1/runs").json[0]["weight"] == 5.0
+
+
+# --- Flagger's own loop ---------------------------------------------------------------------------------------------
+
+HOOKS = [
+    {"type": "confirm-rollout", "path": "/flagger/gate", "metadata": CONFIG},
+    {"type": "pre-rollout", "path": "/flagger/check", "metadata": CONFIG},
+    {"type": "rollback", "path": "/flagger/rollback", "metadata": CONFIG},
+    {"type": "rollout", "path": "/flagger/check", "metadata": CONFIG},
+    {"type": "confirm-traffic-increase", "path": "/flagger/gate", "metadata": CONFIG},
+    {"type": "confirm-promotion", "path": "/flagger/gate", "metadata": CONFIG | {"require": "pass"}},
+    {"type": "post-rollout", "path": "/flagger/end", "metadata": CONFIG},
+    {"type": "event", "path": "/flagger/event"},
+]
+
+
+class Loop:
+    """A deployment that Flagger drives on the simulated clock."""
+
+    def __init__(self, shop, **more):
+        self.shop, self.broken = shop, False
+        more = {"step_weights": (5, 25, 50), "threshold": 2, "webhooks": HOOKS} | more
+        self.flagger = Flagger(self.api, "web", "prod", set_weight=self.set_weight, **more)
+        self.flagger.tick()
+
+    def api(self, method, path, **more):
+        answer = self.shop.api(method, path, **more)
+        if path.endswith("/event"):
+            time.sleep(0.03)
+        return answer
+
+    def set_weight(self, weight):
+        if self.broken:
+            raise OSError("the router refuses")
+        self.shop.worlds["shop"].router.set_weight(weight)
+
+    def until(self, phase, ticks):
+        """Tick minute by minute until the phase is reached; how many ticks that took."""
+        for tick in range(1, ticks + 1):
+            self.shop.pass_time()
+            self.flagger.tick()
+            if self.flagger.phase == phase:
+                return tick
+        raise AssertionError((self.flagger.phase, self.flagger.weight, self.flagger.history[-5:]))
+
+
+@pytest.mark.parametrize("confirm", ["previous", "new"])
+def test_flagger_s_loop_promotes_a_healthy_canary(shop, confirm):
+    loop = Loop(shop, confirm_rollout_checksum=confirm)
+    loop.flagger.deploy("2")
+    loop.until("Succeeded", 200)
+    assert loop.flagger.odd == []
+    assert loop.flagger.failed_checks == 0
+    weights = [run["state"] for run in shop.api("GET", "/v1/runs").json]
+    assert weights[0] in ("passed", "cancelled")
+
+
+def test_flagger_s_loop_rolls_a_broken_canary_back(shop):
+    shop.add("shop", canary_error_rate=0.05, weight=0)
+    loop = Loop(shop)
+    loop.flagger.deploy("2")
+    ticks = loop.until("Failed", 200)
+    assert ticks < 30
+    assert loop.flagger.weight == 0
+    assert loop.flagger.odd == []
+
+
+def test_flagger_s_loop_goes_on_after_a_router_that_fails_for_a_while(shop):
+    loop = Loop(shop)
+    loop.flagger.deploy("2")
+    for tick in range(200):
+        loop.broken = tick % 7 in (3, 4)
+        shop.pass_time()
+        loop.flagger.tick()
+        if loop.flagger.phase == "Succeeded":
+            break
+    assert loop.flagger.phase == "Succeeded"
+
+
+def test_flagger_s_loop_holds_while_the_source_is_down_and_goes_on_after(shop):
+    loop = Loop(shop)
+    loop.flagger.deploy("2")
+    for _ in range(8):
+        shop.pass_time()
+        loop.flagger.tick()
+    weight = loop.flagger.weight
+    shop.sources["shop"].down = True
+    for _ in range(30):
+        shop.pass_time()
+        loop.flagger.tick()
+    assert (loop.flagger.phase, loop.flagger.weight) == ("Progressing", weight)
+    assert loop.flagger.failed_checks == 0
+    shop.sources["shop"].down = False
+    loop.until("Succeeded", 200)
+
+
+def test_flagger_s_loop_with_equal_checksums(shop):
+    """A -> B -> A -> B: B fails, is deployed again with the same checksum and repaired surroundings, and passes."""
+    loop = Loop(shop)
+    loop.flagger.deploy("a")
+    loop.until("Succeeded", 200)
+    shop.add("shop", canary_error_rate=0.05, weight=0)
+    loop.flagger.deploy("b")
+    loop.until("Failed", 100)
+    loop.flagger.deploy("a")
+    for _ in range(3):
+        shop.pass_time()
+        loop.flagger.tick()
+    shop.add("shop", weight=0, seed=3)
+    loop.flagger.deploy("b")
+    loop.until("Succeeded", 200)
+
+
+def test_flagger_s_loop_without_events_and_post_rollout_hooks_never_stands_still(shop):
+    hooks = [hook for hook in HOOKS if hook["type"] not in ("event", "post-rollout")]
+    loop = Loop(shop, webhooks=hooks)
+    loop.flagger.deploy("a")
+    loop.until("Succeeded", 200)
+    loop.flagger.deploy("b")
+    loop.until("Succeeded", 200)
+
+
+def test_flagger_s_blue_green_is_gated_at_its_promotion(shop):
+    loop = Loop(shop, step_weights=(), iterations=10)
+    shop.worlds["shop"].router.set_weight(10)  # mirrored, or tested by a load of its own
+    loop.flagger.deploy("2")
+    loop.until("Succeeded", 200)

@@ -1,0 +1,111 @@
+"""The metric that looks like a Prometheus': one series, texts as values, and never an answer where nothing is known."""
+
+import pytest
+
+from tests.service.house import SIDES, house
+
+
+@pytest.fixture
+def shop(tmp_path):
+    with house(tmp_path) as found:
+        yield found
+
+
+SCORE = 'canary_judge_score{config="shop", canary_version="2", baseline_version="1"}'
+
+
+def ask(shop, query, path="query", method="GET", **more):
+    given = {"params": {"query": query}} if method == "GET" else {"data": {"query": query}}
+    return shop.api(method, f"/prom/api/v1/{path}", **given, **more)
+
+
+def value(answer):
+    assert answer.status == 200, answer
+    assert answer.json["status"] == "success"
+    (series,) = answer.json["data"]["result"]
+    return series["value"][1]
+
+
+def test_flagger_asks_whether_somebody_is_there(shop):
+    assert value(ask(shop, "vector(1)")) == "1"
+
+
+@pytest.mark.parametrize(("rate", "score"), [(0.005, "100"), (0.05, "0")])
+def test_the_score_is_that_of_the_run(shop, rate, score):
+    shop.add("shop", canary_error_rate=rate)
+    assert value(ask(shop, SCORE)) == "50"
+    for _ in range(30):
+        shop.pass_time()
+        last = value(ask(shop, SCORE, method="POST"))
+    assert last == score
+    ranged = ask(shop, SCORE, path="query_range").json["data"]
+    assert ranged["resultType"] == "matrix"
+    assert len(ranged["result"]) == 1
+    assert ranged["result"][0]["values"][0][1] == score
+
+
+def test_flagger_s_template_names_the_config_by_its_target_and_the_primary_is_the_baseline(shop):
+    query = 'canary_judge_score{namespace="prod", target="shop", window="1m"}'
+    assert value(ask(shop, query)) == "50"
+    run = shop.api("GET", "/v1/runs").json[0]
+    assert run["canary"] == {"namespace": "prod", "target": "shop"}
+    assert run["baseline"] == {"namespace": "prod", "target": "shop-primary"}
+    value(ask(shop, query.replace("1m", "5m")))
+    assert len(shop.api("GET", "/v1/runs").json) == 1
+
+
+def test_a_rollout_after_a_long_silence_has_no_evidence_of_the_one_before(shop):
+    shop.add("shop", canary_error_rate=0.05)
+    for _ in range(20):
+        shop.pass_time()
+        last = value(ask(shop, SCORE))
+    assert last == "0"
+    shop.pass_time(3600)
+    assert value(ask(shop, SCORE)) == "50"
+
+
+def test_blind_is_a_503_and_a_stored_regression_is_not_blind(shop):
+    shop.sources["shop"].down = True
+    assert value(ask(shop, SCORE)) == "50"  # its first interval has not passed yet
+    shop.pass_time(600)
+    answer = ask(shop, SCORE)
+    assert (answer.status, answer.json["status"]) == (503, "error")
+    assert "the source is down" in answer.json["error"]
+
+
+def test_the_run_of_a_key_is_read_without_a_look(shop):
+    shop.look(key="mine")
+    asked = shop.sources["shop"].asked
+    assert value(ask(shop, 'canary_judge_score{key="mine"}')) == "50"
+    assert shop.sources["shop"].asked == asked
+    assert ask(shop, 'canary_judge_score{key="other"}').status == 400
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "up",
+        "canary_judge_score",
+        "canary_judge_score{}",
+        'canary_judge_score{config=~"shop"}',
+        'canary_judge_score{config="shop"} > 50',
+        'canary_judge_score{config="shop"',
+        'canary_judge_score{config="none"}',
+        'sum(canary_judge_score{config="shop"})',
+        'canary_judge_score{config="shop", canary_v="a\\nb"}',
+        "vector(2)",
+    ],
+)
+def test_any_other_query_is_a_400_and_no_series(shop, query):
+    answer = ask(shop, query)
+    assert answer.status == 400, answer
+    assert answer.json["status"] == "error"
+    assert answer.json["errorType"] == "bad_data"
+
+
+def test_escapes_in_labels_are_those_of_promql(shop):
+    query = r'canary_judge_score{config="shop", canary_version="a\"b\\c", baseline_version="1"}'
+    value(ask(shop, query))
+    assert shop.api("GET", "/v1/runs").json[0]["canary"] == {"version": 'a"b\\c'}
+    assert SIDES["baseline"] == shop.api("GET", "/v1/runs").json[0]["baseline"]

@@ -1,0 +1,281 @@
+"""/v1: a run is found or begun, looked at, and told; what is wrong is told in one line."""
+
+import json
+import threading
+
+import pytest
+
+from tests.service.house import SIDES, Faulty, house
+
+
+@pytest.fixture
+def shop(tmp_path):
+    with house(tmp_path) as found:
+        yield found
+
+
+def ask(shop, path, body, status):
+    answer = shop.api("POST", path, json=body)
+    assert answer.status == status, answer
+    return answer.json
+
+
+def test_a_healthy_canary_passes_and_a_broken_one_fails(shop):
+    shop.add("broken", canary_error_rate=0.05)
+    first = shop.look(horizon="30m")
+    assert (first["verdict"], first["state"], first["sufficient"]) == ("marginal", "running", False)
+    for _ in range(30):
+        shop.pass_time()
+        good, bad = shop.look(horizon="30m"), shop.look("broken")
+    assert (good["verdict"], good["action"], good["state"]) == ("pass", "advance", "passed")
+    assert (bad["verdict"], bad["action"], bad["state"]) == ("fail", "roll_back", "failed")
+    assert set(good) == {"verdict", "action", "score", "sufficient", "reason", "state", "stale", "url"}
+
+
+def test_asking_again_at_once_gives_the_same_bytes_and_asks_no_source(shop):
+    shop.look()
+    shop.pass_time(300)
+    body = {"config": "shop", **SIDES}
+    first = shop.api("POST", "/v1/looks", json=body)
+    asked = shop.sources["shop"].asked
+    for _ in range(5):
+        assert shop.api("POST", "/v1/looks", json=body) == first
+    assert shop.sources["shop"].asked == asked
+
+
+def test_numbers_durations_and_truth_values_may_be_texts_and_empty_ones_are_not_given(shop):
+    body = {"config": "shop", **SIDES, "weight": "10", "horizon": "45m", "restart": "false", "start": "", "key": ""}
+    first = ask(shop, "/v1/looks", body, 200)
+    shop.pass_time()
+    again = ask(shop, "/v1/looks", {**body, "restart": "true"}, 200)
+    assert again["summary"]["url"] != first["summary"]["url"]
+    assert ask(shop, "/v1/looks", {**body, "weight": "much"}, 400)["message"].startswith("weight is 'much'")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"config": "other"}, "is of config 'shop' as it was then"),
+        ({"canary": {"version": "3"}}, "is of canary (version=2) against baseline (version=1), not of"),
+        ({"start": "2026-01-01T11:00:00Z"}, "began at"),
+        ({"horizon": "45m"}, "is planned without a planned end, not for 45m"),
+    ],
+)
+def test_the_key_of_another_run_is_a_409_that_names_both_unless_it_begins_anew(shop, change, says):
+    shop.add("other", change={"false_alarm_rate": 0.02})
+    body = {"config": "shop", **SIDES, "key": "mine"}
+    ask(shop, "/v1/looks", body, 200)
+    message = ask(shop, "/v1/looks", {**body, **change}, 409)["message"]
+    assert says in message
+    assert "restart: true" in message
+    ask(shop, "/v1/looks", {**body, **change, "restart": True}, 200)
+
+
+def test_a_config_that_was_changed_is_another_one_for_who_looks_and_not_for_a_run_under_way(shop):
+    run = ask(shop, "/v1/runs", {"config": "shop", **SIDES}, 201)
+    plain = json.loads((shop.configs / "shop.json").read_text())
+    shop.write("shop", {**plain, "false_alarm_rate": 0.001})
+    assert "as it was then" in ask(shop, "/v1/looks", {"config": "shop", **SIDES}, 409)["message"]
+    shop.pass_time(120)
+    shop.runs.tick()
+    shop.runs.look_at(shop.runs.get(run["id"]).run)
+    assert shop.runs.get(run["id"]).run.config_hash == run["config_hash"]
+    assert shop.runs.get(run["id"]).judgement.config_hash == run["config_hash"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        ({"config": "shpo", **SIDES}, 404, "did you mean 'shop'?"),
+        ({"config": "broken", **SIDES}, 400, "broken.yaml: metrics"),
+        ({"config": "shop", **SIDES, "horizn": "1h"}, 400, "horizn: unknown key; did you mean 'horizon'?"),
+        ({"config": "shop", **SIDES, "horizon": "10s"}, 400, "is shorter than one interval"),
+        ({"config": "shop", **SIDES, "horizon": 3}, 400, "horizon: is 3"),
+        ({"config": "shop", **SIDES, "weight": 101}, 400, "weight is 101"),
+        ({"config": "shop", **SIDES, "start": "yesterday"}, 400, "start is 'yesterday', which is no time"),
+        ({"config": "shop", **SIDES, "start": "2026-01-01T11:00:00"}, 400, "has no time zone"),
+        ({"config": "shop", "canary": {"v": "1"}, "baseline": {"v": "1"}}, 400, "a version compared with itself"),
+        ({"config": "shop", "canary": {"v": 2}}, 400, "canary.v"),
+        ({"config": "shop", "canary": {"v": "2\n3"}}, 400, "in one line"),
+        ({"config": "labels", "canary": {"v": "2"}}, 400, "`${version}` is not defined"),
+        ({"config": ["shop"]}, 400, "config: is ['shop']"),
+        ({**SIDES}, 400, "config: is missing"),
+        ([], 400, "the body must be an object with config"),
+        ({"config": "shop", **SIDES, "key": "x" * 500}, 400, "1 to 300 characters"),
+        ({"config": "../shop", **SIDES}, 404, "there is no config"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line_and_nothing_is_begun(shop, body, status, says):
+    (shop.configs / "broken.yaml").write_text("name: broken\ninterval: 1m\nmetrics: 5\n")
+    plain = json.loads((shop.configs / "shop.json").read_text())
+    plain["metrics"][0]["events"] = 'errors{version="${version}"}'
+    shop.write("labels", plain)
+    answer = ask(shop, "/v1/looks", body, status)
+    assert says in answer["message"]
+    assert "\n" not in answer["message"]
+    assert shop.api("GET", "/v1/runs").json == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "nonsense", '{"config": NaN}', "[" * 100_000, '{"config": "\\ud800"}'])
+def test_a_body_that_is_none_is_a_400(shop, text):
+    answer = shop.api("POST", "/v1/looks", data=text)
+    assert answer.status == 400, answer
+    assert "the body" in answer.json["message"]
+
+
+def test_a_body_of_more_than_a_mebibyte_is_refused(shop):
+    answer = shop.api("POST", "/v1/looks", data=b"x" * (1024 * 1024 + 1))
+    assert answer.status == 413
+
+
+def test_a_finished_window_is_judged_without_state_and_one_in_the_future_is_refused(shop):
+    shop.pass_time(3600)
+    body = {"config": "shop", **SIDES, "start": "2026-01-01T12:00:00Z", "end": "2026-01-01T12:50:00Z"}
+    judgement = ask(shop, "/v1/judge", body, 200)
+    assert (judgement["verdict"], judgement["look"]) == ("pass", None)
+    assert "in the future" in ask(shop, "/v1/judge", {**body, "end": "2026-01-01T13:10:00Z"}, 400)["message"]
+    assert "not after" in ask(shop, "/v1/judge", {**body, "end": body["start"]}, 400)["message"]
+    assert shop.api("GET", "/v1/runs").json == []
+
+
+def test_the_preflight_is_that_of_the_library(shop):
+    shop.pass_time(3600)
+    found = ask(shop, "/v1/preflight", {"config": "shop", **SIDES, "weight": "10"}, 200)
+    assert found["ok"], found
+    assert {one["side"] for one in found["seen"]} == {"baseline", "canary"}
+
+
+def test_a_run_that_is_watched_leaves_running_once_and_its_verdict_is_the_present_one(shop):
+    run = ask(shop, "/v1/runs", {"config": "shop", **SIDES, "horizon": "30m", "weight": 10}, 201)
+    assert (run["state"], run["verdict"]) == ("running", "marginal")
+    assert run["statusUrl"].endswith(f"/v1/runs/{run['id']}")
+    states = []
+    for _ in range(40):
+        shop.pass_time()
+        shop.runs.tick()
+        shop.runs.look_at(shop.runs.get(run["id"]).run)
+        states.append(shop.api("GET", f"/v1/runs/{run['id']}").json["state"])
+    assert states[-1] == "passed"
+    assert [state for state, before in zip(states, ["running", *states], strict=False) if state != before] == ["passed"]
+    assert shop.api("GET", "/v1/runs", params={"state": "passed"}).json[0]["id"] == run["id"]
+
+
+def test_a_planned_end_without_a_verdict_is_undecided(shop):
+    shop.add("thin", rate=0.2)
+    for _ in range(12):
+        shop.pass_time()
+        summary = shop.look("thin", horizon="10m", start="2026-01-01T12:00:00Z")
+    assert (summary["state"], summary["verdict"], summary["sufficient"]) == ("undecided", "marginal", False)
+    asked = shop.sources["thin"].asked
+    shop.pass_time(6000)
+    assert shop.look("thin", horizon="10m") == summary  # it stands, and no source is asked
+    assert shop.sources["thin"].asked == asked
+
+
+def test_a_cancelled_run_stays_so_and_is_blind(shop):
+    run = ask(shop, "/v1/runs", {"config": "shop", **SIDES}, 201)
+    answer = shop.api("DELETE", f"/v1/runs/{run['id']}")
+    assert (answer.json["state"], answer.json["verdict"]) == ("cancelled", "marginal")
+    shop.pass_time(600)
+    assert shop.look()["state"] == "cancelled"
+    assert shop.api("DELETE", "/v1/runs/none").status == 404
+
+
+def test_a_source_that_is_down_is_stale_then_blind_and_never_a_pass(shop):
+    for _ in range(30):
+        summary = shop.look()
+        shop.pass_time()
+    assert summary["verdict"] == "pass"
+    shop.sources["shop"].down = True
+    seen = []
+    for _ in range(5):
+        seen.append(shop.look())
+        shop.pass_time()
+    assert all(one["stale"] for one in seen)
+    assert [one["verdict"] for one in seen] == ["pass", "pass", "pass", "marginal", "marginal"]
+    assert "the source is down" in seen[-1]["reason"]
+    assert seen[-1]["action"] == "hold"
+    shop.sources["shop"].down = False
+    assert shop.look()["verdict"] == "pass"
+
+
+def test_a_source_that_is_down_from_the_start_is_no_evidence(shop):
+    shop.sources["shop"].down = True
+    summary = shop.look(start="2026-01-01T11:00:00Z")
+    assert (summary["verdict"], summary["stale"], summary["sufficient"], summary["state"]) == (
+        "marginal",
+        True,
+        False,
+        "running",
+    )
+    assert "no look has ended well yet: the source is down" in summary["reason"]
+
+
+def test_a_look_that_takes_too_long_goes_on_and_the_answer_is_the_last_one(shop):
+    for _ in range(30):
+        shop.look()
+        shop.pass_time()
+    release = shop.sources["shop"].wait = threading.Event()
+    found = shop.runs.look("shop", **SIDES, budget=0.05)
+    assert (found.stale, found.blind, found.verdict) == (True, False, "pass")
+    assert "goes on" in found.summary()["reason"]
+    before = found.run.sequence
+    release.set()
+    shop.sources["shop"].wait = None
+    while shop.runs.going:
+        threading.Event().wait(0.01)
+    assert shop.runs.get(found.run.id).run.sequence > before
+
+
+def test_a_query_that_can_never_work_is_errored_with_the_reason_and_tried_anew_later(shop):
+    from canary_judge.series import Form, Result
+
+    class Refuses:
+        def fetch(self, queries, window):
+            return [Result(series=(), form=Form.COUNTS, error="bad syntax", temporary=False) for _ in queries]
+
+    good, shop.sources["shop"] = shop.sources["shop"], Faulty(Refuses())
+    summary = shop.look(start="2026-01-01T11:00:00Z")
+    assert (summary["state"], summary["verdict"], summary["stale"]) == ("errored", "marginal", False)
+    assert "bad syntax" in summary["reason"]
+    shop.sources["shop"] = good
+    shop.pass_time(120)
+    assert shop.look(start="2026-01-01T11:00:00Z")["state"] == "running"
+
+
+def test_a_weight_is_an_act_of_the_run(shop):
+    shop.look(weight=5)
+    shop.pass_time(300)
+    shop.look(weight=5)
+    shop.look(weight="25")
+    run = shop.api("GET", "/v1/runs").json[0]
+    assert run["weight"] == 25.0
+
+
+def test_configs_are_listed_with_what_is_wrong_with_them(shop):
+    (shop.configs / "broken.yaml").write_text("name: broken\n")
+    listed = {one["name"]: one for one in shop.api("GET", "/v1/configs").json}
+    assert listed["shop"]["metrics"] == ["errors"]
+    assert "interval is missing" in listed["broken"]["error"].replace(":", "")
+
+
+def test_what_is_not_there_is_a_404_and_a_wrong_method_a_405(shop):
+    assert shop.api("GET", "/v1/runs/nothing").status == 404
+    assert shop.api("GET", "/nowhere").status == 404
+    assert shop.api("PUT", "/v1/looks").status == 405
+
+
+def test_too_many_questions_at_once_are_a_503_that_says_when_to_ask_again(tmp_path):
+    with house(tmp_path) as shop:
+        shop.look()
+        shop.pass_time(300)
+        release = shop.sources["shop"].wait = threading.Event()
+        shop.runs._most_at_once = 1
+        waiting = threading.Thread(target=lambda: shop.runs.look("shop", **SIDES, budget=5))
+        waiting.start()
+        while not shop.runs.going:
+            threading.Event().wait(0.01)
+        answer = shop.api("POST", "/v1/looks", json={"config": "shop", **SIDES, "key": "another"})
+        assert answer.status == 503, answer
+        release.set()
+        waiting.join()
