@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from datetime import timedelta
 from importlib import resources
+from typing import TYPE_CHECKING
 
-from canary_judge.commands import exit_codes
+from canary_judge.commands.ci import add_ci, checked_ci, exit_code, reported, waited
 from canary_judge.commands.options import (
     add_output,
     add_source,
@@ -17,6 +18,11 @@ from canary_judge.commands.options import (
     width_out,
     window_of,
 )
+from canary_judge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from canary_judge.config.model import JudgeConfig
+    from canary_judge.series import MetricSource, Window
 
 __all__ = ["add_demo", "add_judge"]
 
@@ -28,6 +34,7 @@ def add_judge(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
     add_window(parser)
     add_output(parser)
+    add_ci(parser, wait="begin now, wait so long, and judge what passed meanwhile: one planned look")
     parser.set_defaults(run=_judge)
 
 
@@ -40,14 +47,31 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
 def _judge(options: argparse.Namespace) -> int:
     from canary_judge.judging import judge  # `--help` needs no numpy
 
-    config = config_of(options)
-    sources = sources_of(options, config)
-    judgement = judge(config, sources, window_of(options, config, sources))
-    if options.format == "json":
-        print(judgement.to_json(indent=2))
-    else:
-        print(judgement.explain(color=colored(options), width=width_out()))
-    return exit_codes.tell(judgement)
+    checked_ci(options)
+    with reported(options) as found:
+        config = config_of(options)
+        sources = sources_of(options, config)
+        window = _window(options, config, sources)
+        judgement = judge(config, sources, window)
+        if options.format == "json":
+            print(judgement.to_json(indent=2))
+        else:
+            print(judgement.explain(color=colored(options), width=width_out()))
+        found.append(judgement)
+    return exit_code(options, judgement)
+
+
+def _window(options: argparse.Namespace, config: JudgeConfig, sources: dict[str, MetricSource]) -> Window:
+    from canary_judge.series import Window
+
+    if options.wait is None:
+        return window_of(options, config, sources)
+    if options.last or options.start or options.end or options.data:
+        raise ConfigError("--wait judges what passes from now on; leave out --last, --start, --end and --data")
+    list(config.queries())  # a label that is missing is told before the wait
+    passed = waited(options)
+    assert passed is not None  # noqa: S101
+    return Window(*passed)
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from canary_judge.commands import exit_codes
+from canary_judge.commands.ci import add_ci, checked_ci, exit_code, length_of_wait, reported
 from canary_judge.commands.options import (
     add_output,
     add_preflight,
@@ -56,10 +56,23 @@ def add_watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="look once, for cron and CI jobs; needs --state")
     add_output(parser)
     add_preflight(parser)
+    add_ci(parser, wait="look for so long at most, and end with what can be said then")
     parser.set_defaults(run=_watch)
 
 
 def _watch(options: argparse.Namespace) -> int:
+    checked_ci(options)
+    with reported(options) as found:
+        judgement = _watched(options)
+        if options.format == "json":
+            print(judgement.to_json(indent=2))
+        else:
+            print(judgement.explain(color=colored(options), width=width_out()))
+        found.append(judgement)
+    return exit_code(options, judgement)
+
+
+def _watched(options: argparse.Namespace) -> Judgement:
     from canary_judge.looks.watching import follow, restore
 
     if options.once and not options.state:
@@ -83,7 +96,8 @@ def _watch(options: argparse.Namespace) -> int:
             first = monitor.watermark or replayed.start
             moments = (first + k * every for k in range(1, -(-(replayed.end - first) // every) + 1))
         else:
-            moments = _clock(config.interval if options.once else every, once=options.once)
+            most = length_of_wait(options)
+            moments = _clock(config.interval if options.once else every, once=options.once, most=most)
         judgement = follow(
             monitor,
             sources,
@@ -95,11 +109,7 @@ def _watch(options: argparse.Namespace) -> int:
         )
     if judgement is None:
         raise DataError("no look was made; the state is as before")
-    if options.format == "json":
-        print(judgement.to_json(indent=2))
-    else:
-        print(judgement.explain(color=colored(options), width=width_out()))
-    return exit_codes.tell(judgement)
+    return judgement
 
 
 def _keep_to(monitor: Monitor, path: Path | None, *, start: datetime | None, horizon: timedelta | None) -> None:
@@ -125,10 +135,12 @@ def _keep_to(monitor: Monitor, path: Path | None, *, start: datetime | None, hor
         )
 
 
-def _clock(every: timedelta, *, once: bool) -> Iterator[datetime]:
-    """Now, and again each time that `every` has passed."""
+def _clock(every: timedelta, *, once: bool, most: timedelta | None) -> Iterator[datetime]:
+    """Now, and again each time that `every` has passed; not after `most`."""
     begun = time.monotonic()
     for number in itertools.count(1):
+        if most is not None and number > 1 and number * every > most:
+            return
         if not once:  # the first interval has to pass first
             time.sleep(max(begun + number * every.total_seconds() - time.monotonic(), 0.0))
         yield datetime.now(UTC)
