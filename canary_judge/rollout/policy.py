@@ -17,7 +17,7 @@ from canary_judge.rollout.state import Phase, RolloutState
 from canary_judge.routing import WeightReading, same_weight
 from canary_judge.series import format_duration
 
-__all__ = ["Order", "Step", "read_back", "step", "take_back"]
+__all__ = ["Order", "Step", "only_old", "read_back", "step", "take_back"]
 
 
 # Without a `ready` of the plan: the revision cannot be told.
@@ -262,12 +262,21 @@ def _fit(needs: str, following: Stage, judgement: Judgement) -> str:
 
 
 def _only_old(plan: RolloutPlan, stage: Stage, judgement: Judgement) -> str:
-    """Why the newest data by themselves do not allow what the whole run does; empty where they do."""
-    asked = (stage.recent or plan.recent) != "off"
-    wanted = plan.recent_of(stage) is not None
+    if (stage.recent or plan.recent) == "off":
+        return ""
+    return only_old(judgement, wanted=plan.recent_of(stage) is not None)
+
+
+def only_old(judgement: Judgement, *, wanted: bool = True) -> str:
+    """Why the newest data by themselves do not allow what the whole run does; empty where they do.
+
+    Args:
+        judgement: Of a look.
+        wanted: Gates must be shown safe by the newest data; else only be no worse lately.
+    """
     for metric in judgement.metrics:
         recent = metric.recent
-        if recent is None or not metric.role.decides or not asked:
+        if recent is None or not metric.role.decides:
             continue
         worse = recent.worse_seconds is not None
         if worse or (wanted and metric.role is Role.GATE and not recent.shown):

@@ -22,6 +22,7 @@ from canary_judge.kayenta import Thresholds
 from canary_judge.results import Harm, Judgement, MetricResult, Outcome, Role, Scale, Verdict
 from canary_judge.series import duration_from
 from canary_judge.service.given import shown
+from canary_judge.service.looking import told_verdict
 
 __all__ = ["JUDGE", "band_of", "judge_result", "score_in", "settings_of", "statistics_of", "verdict_in"]
 
@@ -102,7 +103,8 @@ def judge_result(
     """
     own: Mapping[str, str] = {}
     known = {metric.name: (metric.name, metric.name, own) for metric in judgement.metrics} | dict(names or {})
-    reasons = [*judgement.reasons, *([note] if note else [])]
+    verdict, held = told_verdict(judgement)
+    reasons = [*([held] if held else judgement.reasons), *([note] if note else [])]
     return {
         "judgeName": JUDGE,
         "results": [_result(metric, values.get(metric.name, {}), *known[metric.name]) for metric in judgement.metrics],
@@ -116,8 +118,8 @@ def judge_result(
             for group in judgement.groups
         ],
         "score": {
-            "score": score_in(band, judgement.verdict),
-            "classification": verdict_in(judgement.verdict),
+            "score": score_in(band, verdict),
+            "classification": verdict_in(verdict),
             "classificationReason": "; ".join(reasons) or str(judgement),
         },
     }

@@ -206,7 +206,7 @@ class Flagger:
         """How the run of this call stands; no answer where none is opened."""
         self._runs.configs.get(hook.config)  # a misspelt name is told at the first call
         target = self._target(hook)
-        if not target.open or target.checksum != hook.checksum:
+        if hook.phase not in _ANALYSED:
             return None, target
         run = self._run(hook, target, owner)
         weight = target.weight if target.weight is not None else self._routed(hook, run)

@@ -29,14 +29,15 @@ from canary_judge.looks import Monitor
 from canary_judge.looks.log import Folded, Increments
 from canary_judge.looks.state import MonitorState
 from canary_judge.readiness import preflight
-from canary_judge.results import Judgement, Side, Verdict
+from canary_judge.results import Action, Judgement, Side, Verdict
+from canary_judge.rollout.policy import only_old
 from canary_judge.samples import CountData, GaugeData, RawData, UserData
 from canary_judge.series import MetricSource, Window
 from canary_judge.service.problems import StoreDown
 from canary_judge.service.store import ERRORED, FAILED, PASSED, RUNNING, UNDECIDED, Run, Store
 from canary_judge.untrusted import printable
 
-__all__ = ["Desk", "Order", "Told", "What", "in_short"]
+__all__ = ["Desk", "Order", "Told", "What", "in_short", "told_verdict"]
 
 _HELD = 1000
 _LONGEST_REASON = 300
@@ -103,15 +104,30 @@ class Told:
     late: bool = False
 
 
-def in_short(judgement: Judgement) -> dict[str, Any]:
+def told_verdict(judgement: Judgement, state: MonitorState | None = None) -> tuple[Verdict, str]:
+    """What a controller is told, and why a pass is held back from it.
+
+    It raises the weight on a pass, and a rise also needs the newest data by themselves, and data at the weight that is
+    in force.
+    """
+    if judgement.verdict is not Verdict.PASS:
+        return judgement.verdict, ""
+    if state is not None and state.acts and state.acts[-1] >= state.consumed - state.left_out:
+        return Verdict.MARGINAL, "safe over the whole run, but nothing has been judged at this weight yet"
+    old = only_old(judgement)
+    return (Verdict.MARGINAL, f"safe over the whole run, but {old}") if old else (Verdict.PASS, "")
+
+
+def in_short(judgement: Judgement, state: MonitorState | None = None) -> dict[str, Any]:
     """The fields of a summary that come from the judgement."""
-    reason = "; ".join(judgement.reasons) or str(judgement)
+    verdict, held = told_verdict(judgement, state)
+    reason = held or "; ".join(judgement.reasons) or str(judgement)
     reason = printable(reason).replace("\n", " ")
     if len(reason) > _LONGEST_REASON:
         reason = reason[: _LONGEST_REASON - 3] + "..."
     return {
-        "verdict": judgement.verdict.value,
-        "action": judgement.action.value,
+        "verdict": verdict.value,
+        "action": Action.HOLD.value if held else judgement.action.value,
         "score": judgement.score,
         "sufficient": judgement.sufficient,
         "reason": reason,
@@ -184,12 +200,12 @@ class Desk:
             kept = self.store.change(run, looked=order.until.timestamp(), error="")
             return Told(what=What.KEPT if kept else What.LOST)
         lines, crc = self._lines(held, state) if new else ([], held.crc)
-        summary = in_short(judgement) | {
+        summary = in_short(judgement, state) | {
             "watermark": state.watermark(held.config.interval).timestamp(),
             "intervals": state.consumed,
         }
         values = {
-            "verdict": judgement.verdict.value,
+            "verdict": summary["verdict"],
             "summary": summary,
             "judgement": judgement.to_json(),
             "looked": order.until.timestamp(),
@@ -197,7 +213,7 @@ class Desk:
             "weight": state.weight,
             "seen": run.seen or _canary_seen(state),
             "ended": judgement.look.ended or judgement.verdict is Verdict.FAIL,
-            "state": _next(run.state, judgement),
+            "state": _next(run.state, Verdict(summary["verdict"]), ended=judgement.look.ended),
             "error": "",
         }
         moment, reason = judgement.end.timestamp(), summary["reason"]
@@ -375,14 +391,13 @@ def _means(rows: Float) -> Float:
     return means
 
 
-def _next(state: str, judgement: Judgement) -> str:
+def _next(state: str, verdict: Verdict, *, ended: bool) -> str:
     """A run leaves `running` once."""
     if state != RUNNING:
         return state
-    if judgement.verdict is Verdict.MARGINAL:
-        ended = judgement.look is not None and judgement.look.ended
+    if verdict is Verdict.MARGINAL:
         return UNDECIDED if ended else RUNNING
-    return PASSED if judgement.verdict is Verdict.PASS else FAILED
+    return PASSED if verdict is Verdict.PASS else FAILED
 
 
 def _canary_seen(state: MonitorState) -> bool:

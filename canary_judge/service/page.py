@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -36,6 +37,10 @@ table{border-collapse:collapse;width:100%;font-size:14px}
 .judgement [style*="#cf222e"]{color:var(--bad)!important;border-color:var(--bad)!important}
 .judgement [style*="opacity"]{opacity:1!important;color:var(--soft)}
 a{color:inherit}
+@media (max-width:640px){.looks thead{position:absolute;clip-path:inset(50%);width:1px;height:1px;overflow:hidden}
+.looks tr{display:block;padding:6px 0;border-bottom:1px solid var(--line)}
+.looks td{display:inline-block;border:0;padding:2px 8px 2px 0}.looks td:last-child{display:block}
+.looks td:not(:last-child){white-space:normal}}
 """.replace("\n", "")
 _SHOWN = 200
 
@@ -77,24 +82,27 @@ def page_of(answer: Answer, looks: Sequence[Look]) -> str:
 
 
 def _history(looks: Sequence[Look]) -> str:
-    """The looks, the newest first; of those that said the same as the one before only the last ones."""
+    """The looks, the newest first; a row for those in a row that said the same."""
     if not looks:
         return ""
-    changed = [
-        look
-        for number, look in enumerate(looks)
-        if number == 0 or number >= len(looks) - _SHOWN or look.verdict != looks[number - 1].verdict
-    ]
-    rows = "".join(
-        f"<tr><td>{_moment(look.moment)}</td><td class='{look.verdict}'><b>{look.verdict}</b></td>"
-        f"<td>{look.score:.1f}</td><td>{'-' if look.weight is None else f'{look.weight:g} %'}</td>"
-        f"<td>{_text(look.reason)}</td></tr>"
-        for look in reversed(changed)
-    )
+    rows = []
+    for _, same in itertools.groupby(looks, key=lambda look: (look.verdict, look.score, look.weight, look.reason)):
+        first, *rest = same
+        last = rest[-1] if rest else first
+        times = _moment(first.moment)
+        if rest:
+            end = _moment(last.moment)
+            times += f" to {end[11:] if end[:10] == times[:10] else end} ({len(rest) + 1} looks)"
+        rows.append(
+            f"<tr><td>{times}</td><td class='{last.verdict}'><b>{last.verdict}</b></td><td>{last.score:.1f}</td>"
+            f"<td>{'-' if last.weight is None else f'{last.weight:g} %'}</td><td>{_text(last.reason)}</td></tr>"
+        )
     head = "".join(f"<th scope='col'>{name}</th>" for name in ("data until", "verdict", "score", "weight", "why"))
+    left_out = f"<p class='soft'>The newest {_SHOWN} of {len(rows)}.</p>" if len(rows) > _SHOWN else ""
+    shown = "".join(rows[::-1][:_SHOWN])
     return (
-        f"<h2>The looks</h2><div class='wide' tabindex='0' role='region' aria-label='looks'>"
-        f"<table class='looks'><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"<h2>The looks</h2>{left_out}<div class='wide' tabindex='0' role='region' aria-label='looks'>"
+        f"<table class='looks'><thead><tr>{head}</tr></thead><tbody>{shown}</tbody></table></div>"
     )
 
 

@@ -316,13 +316,15 @@ class Runs:
         blind = run.state in (CANCELLED, ERRORED)
         if blind:
             stale, why = False, run.error or run.state
-        elif run.ended:
+        elif run.ended and run.verdict != "pass":
             stale, why = False, ""
         else:
             age = None if run.looked is None else self.now().timestamp() - run.looked
             if age is None or age > _BLIND_AFTER * run.interval:
                 blind, stale = True, True
                 since = "no look has ended well yet" if age is None else f"no look ended well for {_span(age)}"
+                if run.ended:
+                    since = f"the planned end was {_span(age or 0.0)} ago, and nothing is known since; plan longer"
                 why = f"{since}: {why}" if why else since
         return Answer(run=run, stale=stale, blind=blind, why=why, url=f"{self.url}/runs/{run.id}")
 

@@ -386,3 +386,11 @@ def test_flagger_s_blue_green_is_gated_at_its_promotion(shop):
     shop.worlds["shop"].router.set_weight(10)  # mirrored, or tested by a load of its own
     loop.flagger.deploy("2")
     loop.until("Succeeded", 200)
+
+
+def test_a_gate_that_is_asked_before_the_analysis_does_not_see_the_revision_before(shop):
+    answers(shop)
+    advance(shop, 10, minutes=5)
+    waiting = body(phase="Waiting")  # confirm-rollout, with the checksum of the revision before
+    assert shop.api("POST", "/flagger/gate", json=waiting).status == 200
+    assert shop.api("POST", "/flagger/rollback", json=waiting).status == 403

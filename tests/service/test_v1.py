@@ -196,7 +196,7 @@ def test_a_source_that_is_down_is_stale_then_blind_and_never_a_pass(shop):
     assert "the source is down" in seen[-1]["reason"]
     assert seen[-1]["action"] == "hold"
     shop.sources["shop"].down = False
-    assert shop.look()["verdict"] == "pass"
+    passed(shop)
 
 
 def test_a_source_that_is_down_from_the_start_is_no_evidence(shop):
@@ -279,3 +279,45 @@ def test_too_many_questions_at_once_are_a_503_that_says_when_to_ask_again(tmp_pa
         assert answer.status == 503, answer
         release.set()
         waiting.join()
+
+
+def passed(shop, name="shop", **more):
+    for _ in range(40):
+        shop.pass_time()
+        if (summary := shop.look(name, **more))["verdict"] == "pass":
+            return summary
+    raise AssertionError(summary)
+
+
+def test_a_pass_of_another_weight_is_no_pass_until_this_one_is_judged(shop):
+    passed(shop, weight=10)
+    held = shop.look(weight=25)  # at once: not one interval at 25 %
+    assert (held["verdict"], held["action"]) == ("marginal", "hold")
+    assert "nothing has been judged at this weight yet" in held["reason"]
+    shop.worlds["shop"].router.set_weight(25)
+    passed(shop, weight=25)
+
+
+def test_a_pass_needs_the_newest_data_by_themselves(shop):
+    """Worse for the last minutes of a long healthy run: the whole run is still within its margin, the end is not."""
+    begun = shop.clock.seconds
+    shop.add("late", canary_error_rate=lambda at: 0.005 if at - begun < 7200 else 0.0115, rate=400.0)
+    verdicts = []
+    for _ in range(135):
+        shop.pass_time()
+        answer = shop.api("POST", "/v1/looks", json={"config": "late", **SIDES}).json
+        verdicts.append((answer["summary"]["verdict"], answer["judgement"]["verdict"]))
+    assert ("pass", "pass") in verdicts[:110]
+    assert ("marginal", "pass") in verdicts[120:], verdicts[118:]
+    assert verdicts[-1][0] != "pass"
+
+
+def test_a_pass_at_the_planned_end_is_not_one_for_ever(shop):
+    for _ in range(22):
+        shop.pass_time()
+        summary = shop.look(horizon="20m", start="2026-01-01T12:00:00Z")
+    assert (summary["verdict"], summary["state"], summary["stale"]) == ("pass", "passed", False)
+    shop.pass_time(600)
+    summary = shop.look(horizon="20m")
+    assert (summary["verdict"], summary["state"], summary["stale"]) == ("marginal", "passed", True)
+    assert "the planned end was" in summary["reason"]
