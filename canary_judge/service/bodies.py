@@ -103,7 +103,7 @@ def read_as(model: type[BaseModel], data: object) -> dict[str, Any]:
             raise DataError(f"restart is {restart!r}; give true or false")
         given["restart"] = restart.lower() == "true"
     # what a template left empty was not given
-    return {name: value for name, value in given.items() if value != "" or name == "config"}
+    return {name: value for name, value in given.items() if value != "" or model.model_fields[name].is_required()}
 
 
 def _number(text: str) -> float:

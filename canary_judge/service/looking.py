@@ -37,8 +37,10 @@ from canary_judge.service.problems import StoreDown
 from canary_judge.service.store import ERRORED, FAILED, PASSED, RUNNING, UNDECIDED, Run, Store
 from canary_judge.untrusted import printable
 
-__all__ = ["Desk", "Order", "Told", "What", "in_short", "told_verdict"]
+__all__ = ["Desk", "FindSources", "Order", "Told", "What", "in_short", "told_verdict"]
 
+# From a config and the options of its sources to the sources.
+FindSources = Callable[[JudgeConfig, Mapping[str, dict[str, Any]]], Mapping[str, MetricSource]]
 _HELD = 1000
 _LONGEST_REASON = 300
 
@@ -155,7 +157,7 @@ class Desk:
     """
 
     store: Store
-    find_sources: Callable[[JudgeConfig, Mapping[str, dict[str, Any]]], Mapping[str, MetricSource]] | None = None
+    find_sources: FindSources | None = None
     _held: OrderedDict[str, _Held] = field(default_factory=OrderedDict)
     _sources: dict[str, MetricSource] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)

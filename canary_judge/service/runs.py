@@ -21,11 +21,11 @@ from typing import Any, Self
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import ConfigError, DataError, SourceUnavailable
 from canary_judge.results import Judgement
-from canary_judge.series import MetricSource, Window, duration_from, format_duration, moment_from, percent_from
+from canary_judge.series import Window, duration_from, format_duration, moment_from, percent_from
 from canary_judge.service.answers import Answer, key_of
 from canary_judge.service.configs import Configs
 from canary_judge.service.given import fit, labels_of, refuse_another, refuse_what_cannot_be, shown
-from canary_judge.service.looking import Desk, Order, Told, What
+from canary_judge.service.looking import Desk, FindSources, Order, Told, What
 from canary_judge.service.problems import Busy, UnknownRun
 from canary_judge.service.store import CANCELLED, ERRORED, RUNNING, Run, Store
 from canary_judge.service.workers import Here, Processes, Workers
@@ -47,7 +47,7 @@ class Runs:
         store: A `Store`, its address, or a file of SQLite.
         workers: Processes that look; 0: threads of this process.
         sources: From a config and the options of its sources to the sources, in place of building them from the
-            options; for threads of this process only.
+            options; with processes a function of a module, which they import.
         now: The time of day; for tests and simulations.
         url: Where people find the pages of runs.
         most_at_once: Questions that are taken at once.
@@ -80,7 +80,7 @@ class Runs:
         store: Store | str | Path,
         *,
         workers: int | None = None,
-        sources: Callable[[JudgeConfig, Mapping[str, dict[str, Any]]], Mapping[str, MetricSource]] | None = None,
+        sources: FindSources | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         url: str = "",
         most_at_once: int = 256,
@@ -93,9 +93,9 @@ class Runs:
         self._most_at_once, self._most_runs = most_at_once, most_runs
         self._own_sources = sources is not None
         number = (os.cpu_count() or 1) if workers is None else workers
-        if sources is not None and number:
-            raise ConfigError("sources of one's own live in this process; give workers=0 with them")
-        self._workers: Workers = Processes(self.store.url, number) if number else Here(Desk(self.store, sources))
+        self._workers: Workers = (
+            Processes(self.store.url, number, sources) if number else Here(Desk(self.store, sources))
+        )
         self._lock = threading.Lock()
         self._going: dict[str, Future[Told]] = {}
         self._others = 0

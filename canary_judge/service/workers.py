@@ -21,7 +21,7 @@ from typing import Protocol
 from zlib import crc32
 
 from canary_judge.errors import CanaryJudgeError, ConfigError, DataError, QueryError
-from canary_judge.service.looking import Desk, Order, Told, What
+from canary_judge.service.looking import Desk, FindSources, Order, Told, What
 from canary_judge.service.store import Store
 from canary_judge.untrusted import printable
 
@@ -86,10 +86,11 @@ class Processes:
     Args:
         url: Of the database, which each opens for itself.
         number: How many.
+        sources: As in `Desk.find_sources`; a function of a module, which each process imports.
     """
 
-    def __init__(self, url: str, number: int) -> None:
-        self._lanes = [_Lane(url) for _ in range(number)]
+    def __init__(self, url: str, number: int, sources: FindSources | None = None) -> None:
+        self._lanes = [_Lane(url, sources) for _ in range(number)]
 
     def ask(self, what: str, order: Order, about: str) -> Future[Told]:
         """Have something done; what is about the same goes to the same process."""
@@ -106,8 +107,8 @@ class Processes:
 class _Lane:
     """One process, and who waits for its answers."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, sources: FindSources | None) -> None:
+        self._url, self._sources = url, sources
         self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._waiting: dict[int, Future[Told]] = {}
@@ -133,7 +134,7 @@ class _Lane:
         # a fork of a process with threads may hang
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, self._url), daemon=True, name="look")
+        self._process = context.Process(target=_work, args=(theirs, self._url, self._sources), daemon=True, name="look")
         self._process.start()
         theirs.close()
         self._pipe, self._waiting = ours, {}
@@ -171,12 +172,12 @@ class _Lane:
             self._reader.join()
 
 
-def _work(pipe: Connection, url: str) -> None:
+def _work(pipe: Connection, url: str, sources: FindSources | None) -> None:
     """The process: questions in, answers out, until it is told to end or its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells when to end
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     store = Store(url)
-    desk, lock = Desk(store), threading.Lock()
+    desk, lock = Desk(store, sources), threading.Lock()
 
     def answer(number: int, what: str, order: Order) -> None:
         told = _done(desk, what, order)
