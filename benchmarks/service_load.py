@@ -55,7 +55,7 @@ class Fast:
         return results
 
 
-def fast(config, options):
+def fast(*_):
     """For the processes that look."""
     return {"default": Fast()}
 
@@ -92,9 +92,10 @@ class Server:
         for _ in range(300):
             try:
                 requests.get(f"{self.url}/readyz", timeout=1)
-                return
             except requests.ConnectionError:
                 time.sleep(0.1)
+            else:
+                return
         raise SystemExit("the server does not start")
 
     def close(self):
