@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,6 +109,8 @@ def _serve(options: argparse.Namespace) -> int:
             timeout_graceful_shutdown=30,
         )
     )
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it has finished
+        signal.signal(number, lambda *_: None)
     server.run()
     return exit_codes.PASS if server.started else exit_codes.ERROR
 

@@ -33,6 +33,7 @@ __all__ = [
     "Request",
     "SideStatistics",
     "Thresholds",
+    "as_json",
     "parse_json",
     "to_json",
 ]
@@ -171,8 +172,8 @@ class MetricSetPair:
             "id": self.id,
             "tags": dict(self.tags),
             "values": {
-                "control": [_plain(value) for value in self.baseline.tolist()],
-                "experiment": [_plain(value) for value in self.canary.tolist()],
+                "control": [as_json(value) for value in self.baseline.tolist()],
+                "experiment": [as_json(value) for value in self.canary.tolist()],
             },
             "scopes": dict(self.scopes),
             "attributes": dict(self.attributes),
@@ -284,11 +285,11 @@ class CanaryJudgeResult:
             "judgeName": JUDGE_NAME,
             "results": [_result(result) for result in self.results],
             "groupScores": [
-                {"name": group.name, "score": _plain(group.score), "classification": "", "classificationReason": ""}
+                {"name": group.name, "score": as_json(group.score), "classification": "", "classificationReason": ""}
                 for group in self.group_scores
             ],
             "score": {
-                "score": _plain(self.score),
+                "score": as_json(self.score),
                 "classification": self.classification,
                 "classificationReason": self.reason,
             },
@@ -358,17 +359,17 @@ def _result(result: MetricClassification) -> dict[str, Any]:
     if result.reason is not None:
         data["classificationReason"] = result.reason
     if result.ratio is not None:
-        data["resultMetadata"] = {"ratio": _plain(result.ratio)}
+        data["resultMetadata"] = {"ratio": as_json(result.ratio)}
     return data
 
 
 def _statistics(side: SideStatistics) -> dict[str, Any]:
     return {
         "count": side.count,
-        "mean": _plain(side.mean),
-        "min": _plain(side.min),
-        "max": _plain(side.max),
-        "std": _plain(side.std),
+        "mean": as_json(side.mean),
+        "min": as_json(side.min),
+        "max": as_json(side.max),
+        "std": as_json(side.std),
     }
 
 
@@ -400,7 +401,7 @@ def _classification(data: object, what: str) -> MetricClassification:
 # --- fields -------------------------------------------------------------------------------------------------------
 
 
-def _plain(value: float) -> float | str:
+def as_json(value: float) -> float | str:
     """A number, or the string that stands for one that JSON cannot write."""
     if math.isfinite(value):
         return value

@@ -6,12 +6,19 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from canary_judge.results import Judgement
-from canary_judge.service.store import Run
+from canary_judge.series import format_duration
+from canary_judge.service.store import CANCELLED, ERRORED, RUNNING, Run
 
-__all__ = ["Answer", "key_of"]
+__all__ = ["Answer", "answer_of", "is_over", "key_of"]
+
+# Without a look that ended well for so many intervals, nothing is known of the present.
+_BLIND_AFTER = 3
+# Seconds without a question after which a run is over: one that has ended, and any other; and intervals.
+_OVER, _DAY, _MANY = 3600.0, 86_400.0, 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,3 +70,71 @@ def key_of(config: str, *, baseline: Mapping[str, str], canary: Mapping[str, str
     """
     text = json.dumps([config, sorted(baseline.items()), sorted(canary.items())])
     return f"{config[:100]}-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()[:24]}"
+
+
+def answer_of(
+    run: Run, *, now: float, url: str, stale: bool = False, why: str = "", weight: float | None = None
+) -> Answer:
+    """How a run stands, going by what is kept of it.
+
+    Args:
+        run: As it was read just now.
+        now: Seconds since the epoch.
+        url: Its page.
+        stale: A look that was asked for did not end well.
+        why: Why not.
+        weight: The weight that is in force, where it is known.
+    """
+    blind = _blind(run, now, weight)
+    if run.state in (CANCELLED, ERRORED):
+        stale, why = False, blind
+    elif run.ended and run.verdict != "pass":
+        stale, why = False, ""
+    elif blind:
+        stale, why = True, f"{blind}: {why}" if why else blind
+    return Answer(run=run, stale=stale, blind=bool(blind), why=why, url=url)
+
+
+def _blind(run: Run, now: float, weight: float | None) -> str:
+    """Why nothing is known of the present; empty where something is."""
+    if run.state in (CANCELLED, ERRORED):
+        return run.error or run.state
+    if run.ended and run.verdict != "pass":
+        return ""  # it stands
+    if run.looked is None or run.summary is None:
+        return "no look has ended well yet"
+    if run.looked > now + run.interval:
+        return "the last look was made at a time that has not come yet; is a clock wrong?"
+    age, most = now - run.looked, _BLIND_AFTER * run.interval
+    if run.ended and (age > most or (weight is not None and weight != run.weight)):
+        return f"the planned end was {_span(age)} ago, and nothing is known since; plan longer"
+    if age > most:
+        return f"no look ended well for {_span(age)}"
+    # data come as late as they did when the last ones came
+    late = now - run.summary["watermark"] - run.summary["lag"]
+    if late > most + run.interval and not run.ended:
+        return f"no data came for {_span(late)}"
+    return ""
+
+
+def is_over(run: Run, *, now: float, anew: bool) -> bool:
+    """Whether who asks with its key means another canary, or the same one without its evidence.
+
+    A run that could not work is tried anew after an interval: its source may take us by now. One that has ended is of
+    its key for an hour, and one that nobody asked of for a day.
+
+    Args:
+        run: The newest of its key.
+        now: Seconds since the epoch.
+        anew: A run is to be begun, and not only to be asked of.
+    """
+    if run.state == ERRORED:
+        return now - (run.looked or run.created) >= run.interval
+    if anew and run.state != RUNNING:
+        return True
+    silent = now - max(run.asked, run.looked or 0.0)
+    return silent > max(_OVER if run.ended else _DAY, _MANY * run.interval)
+
+
+def _span(seconds: float) -> str:
+    return format_duration(timedelta(seconds=round(seconds)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import anyio.to_thread
@@ -27,7 +27,6 @@ from canary_judge.service.gatekeeper import Gatekeeper
 from canary_judge.service.http import problem, status_of
 from canary_judge.service.kayenta import Facade
 from canary_judge.service.page import page_of, page_of_all
-from canary_judge.service.problems import StoreDown
 from canary_judge.service.prom import PromFacade
 from canary_judge.service.routes_controllers import routes_of_flagger, routes_of_judge, routes_of_prom
 from canary_judge.service.routes_kayenta import routes_of_kayenta
@@ -76,6 +75,7 @@ def make_app(
         version=__version__,
         lifespan=life,
         docs_url=None,
+        redirect_slashes=False,
         redoc_url=None,
         description="One question, one JSON answer: may the canary advance?",
         responses={400: {"description": "What is wrong, and the remedy."}, 401: {"description": "No token."}},
@@ -99,16 +99,20 @@ def _tick(runs: Runs, standalone: Standalone, stop: threading.Event, retention: 
     """Look at what is watched, go on with what takes hours, forget what is old."""
     swept = 0.0
     while not stop.wait(_TICK_SECONDS):
-        try:
-            runs.tick()
-            standalone.tick()
-            if time.monotonic() - swept > _DAY / 24:
-                swept = time.monotonic()
-                runs.store.drop(runs.now().timestamp() - retention)
-        except StoreDown as error:
-            _LOG.warning("%s", error)
-        except Exception:  # noqa: BLE001  (the next tick may work)
-            _LOG.exception("a bug in the ticker")
+        _guarded(runs.tick)
+        _guarded(standalone.tick)
+        if time.monotonic() - swept > _DAY / 24:
+            swept = time.monotonic()
+            _guarded(lambda: runs.store.drop(runs.now().timestamp() - retention))
+
+
+def _guarded(work: Callable[[], object]) -> None:
+    try:
+        work()
+    except CanaryJudgeError as error:
+        _LOG.warning("%s", error)
+    except Exception:  # noqa: BLE001  (the next tick may work)
+        _LOG.exception("a bug in the ticker")
 
 
 def _close(ticker: threading.Thread, facade: Facade, flagger: Flagger, runs: Runs) -> None:
@@ -123,9 +127,11 @@ def _close(ticker: threading.Thread, facade: Facade, flagger: Flagger, runs: Run
 
 def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(CanaryJudgeError)
-    async def ours(_: Request, error: CanaryJudgeError) -> JSONResponse:
+    async def ours(request: Request, error: CanaryJudgeError) -> JSONResponse:
         status = status_of(error)
-        return problem(status, str(error), {"Retry-After": "5"} if status == 503 else None)
+        if status == 503 and request.url.path.startswith("/judge"):
+            status = 429  # Kayenta's client knows no other answer of a judge that it may ask again
+        return problem(status, str(error), {"Retry-After": "5"} if status in (429, 503) else None)
 
     @app.exception_handler(BadBody)
     async def body(_: Request, error: BadBody) -> JSONResponse:

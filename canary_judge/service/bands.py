@@ -19,10 +19,11 @@ import numpy as np
 
 from canary_judge.errors import DataError
 from canary_judge.kayenta import Thresholds
+from canary_judge.kayenta.documents import as_json
 from canary_judge.results import Harm, Judgement, MetricResult, Outcome, Role, Scale, Verdict
 from canary_judge.series import duration_from
-from canary_judge.service.given import shown
 from canary_judge.service.looking import told_verdict
+from canary_judge.service.shown import shown
 
 __all__ = ["JUDGE", "band_of", "judge_result", "score_in", "settings_of", "statistics_of", "verdict_in"]
 
@@ -130,9 +131,11 @@ def statistics_of(values: Sequence[float | None]) -> dict[str, Any]:
     known = np.array([value for value in values if value is not None], dtype=float)
     if not known.size:
         return {"count": 0, "mean": 0.0, "min": 0.0, "max": 0.0, "std": 0.0}
-    spread = float(known.std(ddof=1)) if known.size > 1 else 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        spread = float(known.std(ddof=1)) if known.size > 1 else 0.0
     least, most = float(known.min()), float(known.max())
-    return {"count": int(known.size), "mean": float(known.mean()), "min": least, "max": most, "std": spread}
+    found = {"mean": float(known.mean()), "min": least, "max": most, "std": spread}
+    return {"count": int(known.size), **{name: _finite(value) for name, value in found.items()}}
 
 
 def _result(
@@ -190,4 +193,11 @@ def _evidence(metric: MetricResult) -> dict[str, Any]:
         found["deciding"] = list(metric.deciding)
     if metric.shortfall is not None:
         found["missing"] = metric.shortfall.text
-    return found
+    return {name: _finite(value) for name, value in found.items()}
+
+
+def _finite(value: Any) -> Any:
+    """The value, or the text that stands for a number that JSON cannot write."""
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    return as_json(value) if isinstance(value, float) else value

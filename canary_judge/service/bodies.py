@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -54,7 +55,7 @@ async def read_json(request: Request, limit: int) -> Any:
     """
     text = await _bytes(request, limit)
     try:
-        data = json.loads(text, parse_constant=_no_number)
+        data = json.loads(text, parse_constant=_no_number, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise BadBody(400, f"the body is no JSON: {error}") from None
     _check(data)
@@ -63,6 +64,13 @@ async def read_json(request: Request, limit: int) -> Any:
 
 def _no_number(name: str) -> Any:
     raise ValueError(f"{name} is no number of JSON; write it in quotes where it is taken")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is beyond all numbers; write it smaller")
+    return value
 
 
 def _check(data: Any) -> None:

@@ -16,9 +16,9 @@ from canary_judge.kayenta.documents import JUDGE_NAME
 from canary_judge.results import Role
 from canary_judge.series import format_duration
 from canary_judge.service.bands import JUDGE, settings_of
-from canary_judge.service.given import shown
 from canary_judge.service.problems import UnknownRun
 from canary_judge.service.runs import Runs
+from canary_judge.service.shown import shown
 
 __all__ = ["CanaryConfigs", "Chosen", "iso", "millis"]
 

@@ -12,6 +12,7 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.config.reading import nearest, read_yaml
 from canary_judge.errors import ConfigError
 from canary_judge.service.problems import UnknownConfig
+from canary_judge.service.shown import shown
 
 __all__ = ["SOURCES", "Configs"]
 
@@ -71,7 +72,7 @@ class Configs:
         files = self._files()
         if name not in files or name == SOURCES:
             there_are = ", ".join(one for one in files if one != SOURCES) or "none"
-            raise UnknownConfig(f"there is no config {name!r}{nearest(name, files)}; there are {there_are}")
+            raise UnknownConfig(f"there is no config {shown(name)}{nearest(name[:100], files)}; there are {there_are}")
         read = self._of(files[name])
         if read.config is None:
             raise ConfigError(read.error)

@@ -21,11 +21,13 @@ from datetime import timedelta
 
 from canary_judge import routers
 from canary_judge.errors import CanaryJudgeError, ConfigError, DataError
-from canary_judge.service.answers import Answer
-from canary_judge.service.given import fit, shown
+from canary_judge.series import duration_from
+from canary_judge.service.answers import Answer, is_over
+from canary_judge.service.given import bounded, fit, labels_of, refuse_what_cannot_be
 from canary_judge.service.problems import Busy, StoreDown, UnknownRun
 from canary_judge.service.runs import BUDGET, Runs
-from canary_judge.service.store import CANCELLED, Run, Target
+from canary_judge.service.shown import shown
+from canary_judge.service.store import CANCELLED, ERRORED, Run, Target
 
 __all__ = ["Flagger", "Reply"]
 
@@ -38,9 +40,15 @@ _OVER = ("Succeeded", "Failed")
 _ADVANCE = re.compile(r"Advance (\S+) canary weight (\d+)")
 # On success no event has the phase Succeeded: this one is sent while it is Finalising.
 _LAST = re.compile(r"Promotion completed!|Canary failed!")
-# A rollback was answered with yes, and nobody called for so long: what calls now is another deployment.
-_ROLLED_BACK = timedelta(minutes=10)
+# A rollback was answered with yes, and nobody called for so long (and so many intervals): it is another deployment.
+_ROLLED_BACK, _MANY = timedelta(hours=1), 10
+_PHASES = (
+    *("Initializing", "Initialized", "Waiting", "Progressing", "WaitingPromotion", "Promoting", "Finalising"),
+    *("Succeeded", "Failed", "Terminating", "Terminated"),
+)
 _ROUTER_SECONDS = 2.0
+# Hooks of one tick of Flagger's.
+_SAME_CALL = 20.0
 _SIDES = ("baseline", "canary")
 
 
@@ -76,7 +84,12 @@ class _Hook:
             texts[key] = fit(value, key, 200) if value or key in ("name", "namespace") else ""
             if not isinstance(value, str):
                 raise DataError(f"{key} is {shown(value)}; give a text")
-        return cls(metadata=dict(metadata), **texts)
+        hook = cls(metadata=dict(metadata), **texts)
+        if hook.phase not in _PHASES:
+            raise DataError(f"phase is {shown(hook.phase)}; give one of Flagger's, as Progressing")
+        if hook.phase in _ANALYSED and not hook.checksum:
+            raise DataError("checksum is missing; without it a revision's evidence would be taken for another's")
+        return hook
 
     @property
     def target(self) -> str:
@@ -89,6 +102,12 @@ class _Hook:
         if not self.metadata.get("config"):
             raise ConfigError("metadata.config is missing; name the config in the hook: metadata: {config: checkout}")
         return self.metadata["config"]
+
+    @property
+    def horizon(self) -> timedelta | None:
+        """The planned length."""
+        given = self.metadata.get("horizon")
+        return duration_from(given, "metadata.horizon") if given else None
 
     def labels(self, side: str) -> dict[str, str]:
         """Labels of a side: name, namespace, target, and `canary.X` or `baseline.X` of the metadata."""
@@ -156,15 +175,36 @@ class Flagger:
         if require == _PASS and hook.metadata.get("hook") == "confirm-traffic-increase":
             raise DataError(_NEVER_BEGINS)
         answer, target = self._look(hook, owner)
-        if answer is None or not (_is_failed(answer) or answer.blind or _is_started(answer, target)):
+        if answer is None or (
+            hook.phase == "Progressing" and not (_is_failed(answer) or answer.blind or _is_started(answer, target))
+        ):
             if require == _PASS:
                 return Reply(_HELD, f"the canary has no traffic yet, so there is nothing to show; {_NEVER_BEGINS}")
-            return Reply(_YES, "the canary has no traffic yet: nothing speaks against a first step")
+            return self._first_step(answer, target)
         reason = _reason(answer)
         if answer.verdict == "pass":
             return Reply(_YES, reason)
         undecided = answer.verdict == "marginal" and not answer.blind
         return Reply(_YES if undecided and require == _NO_REGRESSION else _HELD, reason)
+
+    def _first_step(self, answer: Answer | None, target: Target) -> Reply:
+        """Granted without evidence, for at weight 0 none can come.
+
+        Once a step was granted, another is only where it was not taken: the weight is known to be 0, or an interval has
+        passed since without a request of the canary.
+        """
+        if answer is None:
+            return Reply(_YES, "the canary is not analysed yet: nothing speaks against a first step")
+        run, now = answer.run, self._runs.now().timestamp()
+        if run.granted is not None and now - run.granted >= min(_SAME_CALL, run.interval / 2):
+            at_zero = target.weight == 0 or (target.heard and target.weight is None)
+            watermark = 0.0 if run.summary is None else run.summary["watermark"]
+            if not at_zero and watermark < run.granted + run.interval:
+                text = "a first step was granted, and what came of it is not known yet; an event hook tells the weight"
+                return Reply(_HELD, text)
+        if run.granted is None or now - run.granted >= min(_SAME_CALL, run.interval / 2):
+            self._runs.store.note(run.id, granted=now)
+        return Reply(_YES, "the canary has no traffic yet: nothing speaks against a first step")
 
     def _check(self, hook: _Hook, owner: str) -> Reply:
         answer, _ = self._look(hook, owner)
@@ -181,12 +221,16 @@ class Flagger:
 
     def _event(self, hook: _Hook) -> Reply:
         message = hook.metadata.get("eventMessage", "")
-        target = self._runs.store.target(hook.target)
         if hook.phase in _OVER or _LAST.match(message):
             return self._end(hook)
+        target = self._runs.store.target(hook.target)
+        if not target.open or target.checksum != hook.checksum:
+            return Reply(202, "nothing is followed")
         found = _ADVANCE.search(message)
-        if found and found[1] == f"{hook.name}.{hook.namespace}" and target.open and target.checksum == hook.checksum:
-            self._runs.store.put_target(replace(target, weight=min(float(found[2]), 100.0)), "weight")
+        names = ["heard"]
+        if found and found[1] == f"{hook.name}.{hook.namespace}":
+            target, names = replace(target, weight=min(float(found[2]), 100.0)), ["heard", "weight"]
+        self._runs.store.put_target(replace(target, heard=True), *names)
         return Reply(202, "noted")
 
     def _end(self, hook: _Hook) -> Reply:
@@ -194,55 +238,77 @@ class Flagger:
         if not target.open or target.checksum != hook.checksum:
             return Reply(_YES, "nothing is followed")
         self._runs.store.put_target(replace(target, open=False, weight=None), "open", "weight")
-        if hook.metadata.get("config"):
-            run = self._runs.store.newest(_key(hook, target))
-            if run is not None:
-                self._runs.cancel(run.id, f"ended by Flagger: {hook.phase or 'post-rollout'}")
+        self._cancel(target, f"ended by Flagger: {hook.phase or 'post-rollout'}")
         return Reply(_YES, "ended")
+
+    def _cancel(self, target: Target, why: str) -> None:
+        """End what is still running of an attempt."""
+        for run in self._runs.store.running_below(_prefix(target)):
+            self._runs.cancel(run, why)
 
     # --- the run of a call ------------------------------------------------------------------------------------------
 
     def _look(self, hook: _Hook, owner: str) -> tuple[Answer | None, Target]:
         """How the run of this call stands; no answer where none is opened."""
-        self._runs.configs.get(hook.config)  # a misspelt name is told at the first call
-        target = self._target(hook)
+        target = self._runs.store.target(hook.target)
         if hook.phase not in _ANALYSED:
+            self._runs.configs.get(hook.config)  # a misspelt name is told at the first call
             return None, target
+        target = self._attempt(hook, target)
         run = self._run(hook, target, owner)
         weight = target.weight if target.weight is not None else self._routed(hook, run)
         target = replace(target, weight=weight)
         return self._runs.look_at(run, weight=weight, budget=self._budget), target
 
-    def _target(self, hook: _Hook) -> Target:
+    def _attempt(self, hook: _Hook, target: Target) -> Target:
         """The deployment, with a new attempt where this call begins one."""
         store, now = self._runs.store, self._runs.now().timestamp()
-        target = store.target(hook.target)
-        if hook.phase not in _ANALYSED:
-            return target
-        gone = (
-            target.rolled_back is not None
-            and now - max(target.called, target.rolled_back) > _ROLLED_BACK.total_seconds()
-        )
-        if target.open and target.checksum == hook.checksum and not gone:
+        if target.open and target.checksum == hook.checksum and not self._is_another(hook, target, now):
             store.put_target(replace(target, called=now), "called")
             return target
-        target = Target(key=hook.target, checksum=hook.checksum, attempt=target.attempt + 1, open=True, called=now)
+        self._sides(hook)  # what cannot be followed opens nothing
+        if target.open:
+            self._cancel(target, "another revision is analysed")
+        number, heard = target.attempt + 1, target.heard
+        target = Target(key=hook.target, checksum=hook.checksum, attempt=number, open=True, heard=heard, called=now)
         store.put_target(target)
         return target
+
+    def _is_another(self, hook: _Hook, target: Target, now: float) -> bool:
+        """Whether the one before was rolled back long ago, without any word of its end."""
+        if target.rolled_back is None:
+            return False
+        run = self._runs.store.newest(_key(hook, target))
+        interval = 0.0 if run is None else run.interval
+        silent = now - max(target.called, target.rolled_back)
+        return silent > max(_ROLLED_BACK.total_seconds(), _MANY * interval)
+
+    def _sides(self, hook: _Hook) -> tuple[dict[str, str], dict[str, str]]:
+        """Labels of both sides; an error where they, or the config, cannot be judged."""
+        baseline, canary = (labels_of(hook.labels(side), side) for side in _SIDES)
+        config = self._runs.configs.get(hook.config).with_sides(baseline=baseline, canary=canary)
+        refuse_what_cannot_be(config, hook.horizon, self._runs.options(config))
+        return baseline, canary
 
     def _run(self, hook: _Hook, target: Target, owner: str) -> Run:
         """The run of an attempt, which keeps the config that it began with."""
         key = _key(hook, target)
         found = self._runs.store.newest(key)
-        if found is not None:
+        over = found is not None and found.state == ERRORED
+        if found is not None and not (over and is_over(found, now=self._runs.now().timestamp(), anew=False)):
+            _refuse_other_hooks(hook, found)
             return found
-        horizon = hook.metadata.get("horizon") or None
-        baseline, canary = (hook.labels(side) for side in _SIDES)
-        return self._runs.open(hook.config, baseline=baseline, canary=canary, horizon=horizon, key=key, owner=owner)
+        baseline, canary = self._sides(hook)
+        return self._runs.open(
+            hook.config, baseline=baseline, canary=canary, horizon=hook.horizon, key=key, restart=over, owner=owner
+        )
 
     def _routed(self, hook: _Hook, run: Run) -> float | None:
         """The weight of the config's router, where it has one that answers soon."""
-        options = self._runs.configs.get(hook.config).router
+        try:
+            options = self._runs.configs.get(hook.config).router
+        except ConfigError:  # of the present file; the run keeps its own
+            return None
         if not options or run.ended:
             return None
 
@@ -262,8 +328,25 @@ _NEVER_BEGINS = (
 )
 
 
+def _prefix(target: Target) -> str:
+    return f"flagger/{target.key}/{target.checksum[:80]}/{target.attempt}/"
+
+
 def _key(hook: _Hook, target: Target) -> str:
-    return f"flagger/{target.key}/{target.checksum}/{target.attempt}/{hook.config}"[:400]
+    return bounded(f"{_prefix(target)}{hook.config}")
+
+
+def _refuse_other_hooks(hook: _Hook, run: Run) -> None:
+    """All hooks of a deployment ask of one run, and must say the same of it."""
+    for side, known in zip(_SIDES, (run.baseline, run.canary), strict=True):
+        for name, value in hook.labels(side).items():
+            if known.get(name) != value:
+                raise DataError(
+                    f"metadata {side}.{name} is {shown(value)}, but the run of this rollout, which another hook began, "
+                    f"has {shown(known.get(name))}; give all hooks the same metadata"
+                )
+    if hook.horizon is not None and hook.horizon != run.length:
+        raise DataError("metadata.horizon is another one than that of the hook that began the run; give all the same")
 
 
 def _is_failed(answer: Answer) -> bool:

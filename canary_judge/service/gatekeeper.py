@@ -15,7 +15,14 @@ __all__ = ["Gatekeeper"]
 
 _LOG = logging.getLogger("canary_judge.access")
 # What Flagger is told where too much is asked at once: no at a gate, yes at a check, carry on at a rollback.
-_TOO_MUCH = {"/flagger/gate": 412, "/flagger/check": 200, "/flagger/rollback": 403, "/flagger/event": 202}
+_TOO_MUCH = {
+    "/flagger/gate": 412,
+    "/flagger/check": 200,
+    "/flagger/rollback": 403,
+    "/flagger/event": 202,
+    "/flagger/end": 412,
+    "/judge": 429,
+}
 _BUSY = "too much is asked at once; ask again in a few seconds"
 
 
@@ -47,28 +54,30 @@ class Gatekeeper:
                 status = message["status"]
             await send(message)
 
-        caller = ""
+        caller = scope["caller"] = ""
+        scope["may"] = ""
         self._now += 1
         try:
             refused = self._refused(scope, sent)
-            if isinstance(refused, Response):
+            if refused is not None:
                 await refused(scope, receive, told)
             else:
-                caller = scope["caller"] = refused
+                caller = scope["caller"]
                 await self._app(scope, receive, told)
         finally:
             self._now -= 1
             seconds = round(time.perf_counter() - begun, 4)
-            more = {"method": scope["method"], "path": path, "status": status, "seconds": seconds, "caller": caller}
+            # the address as it is declared: what else stands in a path may be somebody's token
+            route = getattr(scope.get("route"), "path", "(no such address)")
+            more = {"method": scope["method"], "path": route, "status": status, "seconds": seconds, "caller": caller}
             _LOG.info("request", extra={"more": more})
 
-    def _refused(self, scope: Scope, sent: list[str]) -> Response | str:
-        """Why not, or the caller's name."""
+    def _refused(self, scope: Scope, sent: list[str]) -> Response | None:
+        """Why not; None where it may pass, and then the caller's name and rights are in the scope."""
         path = scope["path"]
         need = needed(scope["method"], path)
         if need is None:
-            return ""
-        caller = ""
+            return None
         if self._tokens:
             token = who(self._tokens, [*sent, *tokens_in(scope["headers"])])
             if token is None:
@@ -76,10 +85,10 @@ class Gatekeeper:
                 return _problem(path, 401, "no token that is known here was sent", headers)
             if not may(token, need):
                 return _problem(path, 403, f"this token may {token.may}, and this takes one that may {need}")
-            caller = token.name
+            scope["caller"], scope["may"] = token.name, token.may
         if self._now > self._most:
             return _problem(path, _TOO_MUCH.get(path, 503), _BUSY, {"Retry-After": "5"})
-        return caller
+        return None
 
 
 def _problem(path: str, status: int, text: str, headers: dict[str, str] | None = None) -> Response:
@@ -93,7 +102,7 @@ def _problem(path: str, status: int, text: str, headers: dict[str, str] | None =
 
 def _out_of_the_path(path: str) -> tuple[list[str], str]:
     """A token that stands in the path, as /t/TOKEN/kayenta/..., and the path without it."""
-    if not path.startswith("/t/"):
-        return [], path
-    token, _, rest = path.removeprefix("/t/").partition("/")
-    return [token], f"/{rest}"
+    parts = [part for part in path.split("/") if part]  # a base address may end with a slash, and a path begin with one
+    if parts[:1] == ["t"] and len(parts) > 1:
+        return [parts[1]], f"/{'/'.join(parts[2:])}"
+    return [], f"/{'/'.join(parts)}"

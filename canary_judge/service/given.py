@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
-from canary_judge.series import format_duration
+from canary_judge.series import format_duration, moment_from
 from canary_judge.service.problems import Clash
+from canary_judge.service.shown import shown
 from canary_judge.service.store import Run
-from canary_judge.untrusted import printable
 from canary_judge.wording import sides
 
-__all__ = ["fit", "labels_of", "refuse_another", "refuse_what_cannot_be", "shown"]
+__all__ = ["bounded", "fit", "labels_of", "moment_of", "refuse_another", "refuse_what_cannot_be"]
 
 _LONGEST_KEY = 300
+_FIRST, _LAST = datetime(1971, 1, 1, tzinfo=UTC), datetime(2199, 1, 1, tzinfo=UTC)
 _LONGEST_LABEL = 500
 _UNFIT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -26,12 +29,6 @@ def fit(text: object, what: str, longest: int = _LONGEST_KEY) -> str:
     if not isinstance(text, str) or not text or len(text) > longest or _UNFIT.search(text):
         raise DataError(f"{what} is {shown(text)}; give a text of 1 to {longest} characters in one line")
     return text
-
-
-def shown(value: object) -> str:
-    """A value of a caller for a message: one line, not long."""
-    text = printable(repr(value))
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def labels_of(given: Mapping[str, str] | None, side: str) -> dict[str, str]:
@@ -47,15 +44,51 @@ def labels_of(given: Mapping[str, str] | None, side: str) -> dict[str, str]:
     return dict(given)
 
 
-def refuse_what_cannot_be(config: JudgeConfig, length: timedelta | None) -> None:
-    """A label that is missing, a version that is compared with itself, a plan that is too short."""
+def moment_of(value: object, what: str) -> datetime:
+    """A moment with a time zone, of our times."""
+    moment = moment_from(value, what)
+    try:
+        utc = moment.astimezone(UTC)
+    except (OverflowError, ValueError):
+        utc = None
+    if utc is None or not _FIRST < utc < _LAST:
+        raise DataError(f"{what} is {moment.isoformat()}; give a time between 1971 and 2199")
+    return utc
+
+
+def bounded(key: str) -> str:
+    """A key that fits into its column: the end of a long one is told by its hash."""
+    if len(key) <= _LONGEST_KEY:
+        return key
+    return f"{key[: _LONGEST_KEY - 33]}-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+
+
+def refuse_what_cannot_be(config: JudgeConfig, length: timedelta | None, sources: Mapping[str, Any]) -> None:
+    """A label that is missing, a version that is compared with itself, a plan that is too short.
+
+    Args:
+        config: With its sides.
+        length: Planned length.
+        sources: Options of its sources.
+    """
+    compared = sides(baseline=config.baseline, canary=config.canary)
+    remedy = "a version compared with itself passes whatever it is; give the labels of two versions"
     if config.baseline and config.baseline == config.canary:
-        raise DataError(
-            f"baseline and canary are both {sides(baseline=config.baseline, canary=config.canary)}: a version "
-            "compared with itself passes whatever it is; give the labels of two versions"
-        )
-    for _ in config.queries():
-        pass
+        raise DataError(f"baseline and canary are both {compared}: {remedy}")
+    kinds = {metric.name: sources.get(metric.source, {}).get("type") for metric in config.metrics}
+    asked: dict[str, dict[str, list[str]]] = {}
+    placed: set[str] = set()
+    for query in config.queries():
+        asked.setdefault(query.metric, {}).setdefault(query.side.value, []).append(query.expression)
+        if "${" in query.template.replace("${interval}", ""):
+            placed.add(query.metric)
+    for metric, texts in asked.items():
+        # of a table or a database both sides may be asked with the same text
+        told_apart = kinds[metric] == "prometheus" or metric in placed
+        if told_apart and texts["baseline"] == texts["canary"]:
+            raise DataError(
+                f"metric {metric!r} asks the same of both sides ({compared}), {texts['canary'][0]}: {remedy}"
+            )
     if length is not None and length < config.interval:
         raise DataError(
             f"horizon {format_duration(length)} is shorter than one interval ({format_duration(config.interval)}); "
@@ -63,13 +96,20 @@ def refuse_what_cannot_be(config: JudgeConfig, length: timedelta | None) -> None
         )
 
 
-def refuse_another(run: Run, judged: JudgeConfig, start: datetime | None, length: timedelta | None) -> None:
+def refuse_another(
+    run: Run, config: str, judged: JudgeConfig, *, start: datetime | None, length: timedelta | None
+) -> None:
     """Clash where the run of this key is not the one that is asked for."""
     remedy = "use another key, or begin anew with restart: true"
+    if config != run.config_name:
+        raise Clash(
+            f"the run of key {run.key!r} is of config {run.config_name!r} as it was then ({run.config_hash[:12]}), not "
+            f"of {config!r}; {remedy}"
+        )
     if judged.hash() != run.config_hash:
         raise Clash(
             f"the run of key {run.key!r} is of config {run.config_name!r} as it was then ({run.config_hash[:12]}), not "
-            f"of {judged.name!r} as it is now ({judged.hash()[:12]}); {remedy}"
+            f"of {config!r} as it is now ({judged.hash()[:12]}); {remedy}"
         )
     if (judged.baseline, judged.canary) != (run.baseline, run.canary):
         theirs, ours = (

@@ -13,7 +13,7 @@ from canary_judge.errors import CanaryJudgeError, SourceError
 from canary_judge.service.bodies import read_form, read_json
 from canary_judge.service.problems import Busy, Clash, StoreDown, UnknownConfig, UnknownRun
 
-__all__ = ["FREE", "REFUSED", "Form", "LargeBody", "Owner", "SmallBody", "body_of", "problem", "status_of"]
+__all__ = ["FREE", "REFUSED", "Form", "LargeBody", "Owner", "Rights", "SmallBody", "body_of", "problem", "status_of"]
 
 _LARGE_BYTES = 16 * 1024 * 1024
 SMALL_BYTES = 1024 * 1024
@@ -40,6 +40,10 @@ def _owner(request: Request) -> str:
     return str(request.scope.get("caller", ""))
 
 
+def _rights(request: Request) -> str:
+    return str(request.scope.get("may", ""))
+
+
 async def _small(request: Request) -> Any:
     return await read_json(request, SMALL_BYTES)
 
@@ -49,6 +53,7 @@ async def _large(request: Request) -> Any:
 
 
 Owner = Annotated[str, Depends(_owner)]
+Rights = Annotated[str, Depends(_rights)]
 SmallBody = Annotated[Any, Depends(_small)]
 LargeBody = Annotated[Any, Depends(_large)]
 Form = Annotated[dict[str, str], Depends(read_form)]

@@ -28,12 +28,13 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import CanaryJudgeError, DataError
 from canary_judge.kayenta.documents import JUDGE_NAME, MetricSetPair, Thresholds
 from canary_judge.results import Judgement
-from canary_judge.series import Window, moment_from
+from canary_judge.series import Window
 from canary_judge.service.bands import JUDGE, band_of, judge_result
 from canary_judge.service.canary_configs import CanaryConfigs, Chosen, iso, millis
-from canary_judge.service.given import labels_of, refuse_what_cannot_be, shown
+from canary_judge.service.given import labels_of, moment_of, refuse_what_cannot_be
 from canary_judge.service.problems import Busy, UnknownRun
 from canary_judge.service.runs import Runs
+from canary_judge.service.shown import shown
 
 __all__ = ["BROKEN", "DONE", "RUNNING", "STOPPED", "Facade", "Question", "fresh_row", "times_of"]
 
@@ -115,7 +116,7 @@ def _scope(scope: object, place: str) -> tuple[dict[str, str], Window, timedelta
     """Labels, window and step of one side."""
     if not isinstance(scope, Mapping):
         raise DataError(f"{place}: is {shown(scope)}; give scope, location, start, end and step")
-    ends = [moment_from(scope.get(key), f"{place}.{key}") for key in ("start", "end")]
+    ends = [moment_of(scope.get(key), f"{place}.{key}") for key in ("start", "end")]
     step = scope.get("step", 60)
     seconds = float(step) if isinstance(step, str) and step.isdigit() else step
     if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 1 <= seconds <= 86_400:
@@ -199,7 +200,8 @@ class Facade:
             if identity is None
             else self.configs.chosen(identity, step=question.step)
         )
-        refuse_what_cannot_be(_sided(chosen, question), chosen.horizon)
+        config = _sided(chosen, question)
+        refuse_what_cannot_be(config, chosen.horizon, self._runs.options(config))
         return chosen, question
 
     def _work(self, row: Mapping[str, Any]) -> None:
@@ -255,7 +257,7 @@ class Facade:
         for other in before:
             if other["id"] != row["id"] and other["created"] <= row["created"]:
                 first = next(iter(other["asked"]["request"]["scopes"].values()))
-                starts.append(moment_from(first["experimentScope"]["start"], "start"))
+                starts.append(moment_of(first["experimentScope"]["start"], "start"))
         moved = sum(abs(start - question.window.start) >= question.step for start in starts)
         if not moved:
             return ""
@@ -422,7 +424,7 @@ def times_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _duration(request: Mapping[str, Any]) -> str:
     scope = next(iter(request["scopes"].values()))["experimentScope"]
-    length = moment_from(scope["end"], "end") - moment_from(scope["start"], "start")
+    length = moment_of(scope["end"], "end") - moment_of(scope["start"], "start")
     seconds = round(length.total_seconds(), 3)
     hours, rest = divmod(seconds, 3600)
     minutes, rest = divmod(rest, 60)
@@ -435,7 +437,7 @@ def _pairs(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     scope = next(iter(asked["request"]["scopes"].values()))
     scopes = {}
     for key, name in (("control", "controlScope"), ("experiment", "experimentScope")):
-        start = moment_from(scope[name]["start"], "start").astimezone(UTC).timestamp()
+        start = moment_of(scope[name]["start"], "start").astimezone(UTC).timestamp()
         step = round(float(scope[name].get("step", 60)) * 1000)
         scopes[key] = {"startTimeIso": iso(start), "startTimeMillis": millis(start), "stepMillis": step}
     found = []

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -21,7 +22,7 @@ from canary_judge import kayenta, sources
 from canary_judge.arrays import Float
 from canary_judge.checked_lines import parse_line, written_line
 from canary_judge.config.model import JudgeConfig
-from canary_judge.errors import CanaryJudgeError, ConfigError, DataError, QueryError, SourceError
+from canary_judge.errors import CanaryJudgeError, ConfigError, DataError, QueryError, SourceError, SourceUnavailable
 from canary_judge.judging import judge, judge_samples
 from canary_judge.judging.fetching import read
 from canary_judge.kayenta.pairs import PairSource, converted, pair_labels
@@ -37,11 +38,13 @@ from canary_judge.service.problems import StoreDown
 from canary_judge.service.store import ERRORED, FAILED, PASSED, RUNNING, UNDECIDED, Run, Store
 from canary_judge.untrusted import printable
 
-__all__ = ["Desk", "FindSources", "Order", "Told", "What", "in_short", "told_verdict"]
+__all__ = ["THREADS", "Desk", "FindSources", "Order", "Told", "What", "in_short", "told_verdict"]
 
 # From a config and the options of its sources to the sources.
 FindSources = Callable[[JudgeConfig, Mapping[str, dict[str, Any]]], Mapping[str, MetricSource]]
 _HELD = 1000
+# Looks that one process has in hand at once; most of them wait for a source.
+THREADS = 32
 _LONGEST_REASON = 300
 
 
@@ -106,6 +109,13 @@ class Told:
     late: bool = False
 
 
+def _lag(run: Run, config: JudgeConfig, state: MonitorState, until: datetime) -> float:
+    """Seconds by which the newest data were late when they came."""
+    if run.summary is not None and run.summary["intervals"] == state.consumed:
+        return float(run.summary["lag"])
+    return (until - state.watermark(config.interval)).total_seconds() if state.consumed else 0.0
+
+
 def told_verdict(judgement: Judgement, state: MonitorState | None = None) -> tuple[Verdict, str]:
     """What a controller is told, and why a pass is held back from it.
 
@@ -160,6 +170,7 @@ class Desk:
     find_sources: FindSources | None = None
     _held: OrderedDict[str, _Held] = field(default_factory=OrderedDict)
     _sources: dict[str, MetricSource] = field(default_factory=dict)
+    _slots: dict[str, threading.BoundedSemaphore] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     # --- a run ------------------------------------------------------------------------------------------------------
@@ -173,11 +184,11 @@ class Desk:
                 return Told(what=What.LOST, text="the run is gone")
             return self._look(run, order)
         except (QueryError, ConfigError) as error:
-            return self._broken(order.run, error)
+            return self._broken(order, error)
         except (SourceError, StoreDown) as error:
             return Told(what=What.UNAVAILABLE, text=_line(error))
         except DataError as error:
-            return self._broken(order.run, error)
+            return self._broken(order, error)
 
     def _look(self, run: Run, order: Order) -> Told:
         held = self._of(run, order)
@@ -188,11 +199,24 @@ class Desk:
         )
         found = self._sources_of(held.config, order.sources)
         try:
-            judgement = monitor.look(found, order.until, weight=order.weight)
+            with self._turn(order.sources):
+                judgement = monitor.look(found, order.until, weight=order.weight)
             return self._keep(run, held, monitor, judgement, order)
         except BaseException:
             self._forget(run.id)  # what it holds may be more than what is kept
             raise
+
+    @contextmanager
+    def _turn(self, options: Mapping[str, dict[str, Any]]) -> Iterator[None]:
+        """Let only so many looks wait for one source, so that a slow one does not keep the others from theirs."""
+        with ExitStack() as stack:
+            for key in sorted(_key_of(name, given) for name, given in options.items()):
+                with self._lock:
+                    slots = self._slots.setdefault(key, threading.BoundedSemaphore(THREADS // 2))
+                if not slots.acquire(blocking=False):
+                    raise SourceUnavailable(f"{THREADS // 2} looks wait for this source already; it is slow")
+                stack.callback(slots.release)
+            yield
 
     def _keep(self, run: Run, held: _Held, monitor: Monitor, judgement: Judgement, order: Order) -> Told:
         state = monitor.evidence
@@ -205,6 +229,7 @@ class Desk:
         summary = in_short(judgement, state) | {
             "watermark": state.watermark(held.config.interval).timestamp(),
             "intervals": state.consumed,
+            "lag": _lag(run, held.config, state, order.until),
         }
         values = {
             "verdict": summary["verdict"],
@@ -268,14 +293,14 @@ class Desk:
         with self._lock:
             self._held.pop(run, None)
 
-    def _broken(self, name: str, error: CanaryJudgeError) -> Told:
+    def _broken(self, order: Order, error: CanaryJudgeError) -> Told:
         """It can never work: the run says so, unless it has worked before."""
         text = _line(error)
         try:
-            run = self.store.get(name)
+            run = self.store.get(order.run or "")
             worked = run is not None and run.summary is not None and run.summary["intervals"] > 0
             if run is not None and run.state == RUNNING and not worked:
-                self.store.change(run, state=ERRORED, error=text)
+                self.store.change(run, state=ERRORED, error=text, looked=order.until.timestamp())
                 return Told(what=What.BROKEN, text=text)
         except StoreDown as down:
             return Told(what=What.UNAVAILABLE, text=_line(down))
@@ -332,7 +357,7 @@ class Desk:
             return self.find_sources(config, options)
         found = {}
         for name, given in options.items():
-            key = f"{name} {json.dumps(given, sort_keys=True, default=str)}"
+            key = _key_of(name, given)
             with self._lock:
                 source = self._sources.get(key)
             if source is None:
@@ -342,6 +367,11 @@ class Desk:
             found[name] = source
         sources.refuse_without_users(config, found)
         return found
+
+
+def _key_of(name: str, options: Mapping[str, Any]) -> str:
+    """By which a source is known again."""
+    return f"{name} {json.dumps(options, sort_keys=True, default=str)}"
 
 
 def _of_window(

@@ -14,9 +14,10 @@ from typing import Any
 
 from canary_judge.errors import CanaryJudgeError, DataError
 from canary_judge.service.answers import Answer
-from canary_judge.service.given import shown
+from canary_judge.service.given import bounded
 from canary_judge.service.problems import Busy, StoreDown, UnknownRun
 from canary_judge.service.runs import Runs
+from canary_judge.service.shown import shown
 
 __all__ = ["BUDGET", "PromFacade"]
 
@@ -81,7 +82,7 @@ class PromFacade:
         judged = self._runs.configs.get(config)
         labels = {side: _of_side(asked, side) for side in _SIDES}
         place = "/".join(f"{name}={asked[name]}" for name in sorted(asked) if name not in ("window", "interval"))
-        key = f"prom/{config}/{place}"[:300]
+        key = bounded(f"prom/{config}/{place}")
         known = self._runs.store.newest(key)
         silent = known is not None and self._runs.now().timestamp() - known.asked > (
             _SILENT * judged.interval.total_seconds()

@@ -14,9 +14,9 @@ from canary_judge.errors import DataError
 from canary_judge.kayenta import Request, Thresholds
 from canary_judge.results import Judgement
 from canary_judge.service.bands import band_of, judge_result, settings_of
-from canary_judge.service.given import shown
 from canary_judge.service.looking import Order
 from canary_judge.service.runs import Runs
+from canary_judge.service.shown import shown
 
 __all__ = ["BUDGET", "judge_pairs"]
 

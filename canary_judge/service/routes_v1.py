@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from canary_judge.service.access import ALL
 from canary_judge.service.answers import Answer
 from canary_judge.service.bodies import read_as
-from canary_judge.service.http import REFUSED, Owner, SmallBody, body_of
+from canary_judge.service.http import REFUSED, Owner, Rights, SmallBody, body_of
 from canary_judge.service.runs import Runs
 from canary_judge.service.store import Run
 
@@ -105,8 +106,10 @@ def routes_of_v1(runs: Runs) -> APIRouter:
         return JSONResponse(_told(runs, runs.get(run)))
 
     @app.delete("/v1/runs/{run}", responses=REFUSED)
-    def cancel(run: str) -> JSONResponse:
-        """End a run that is running."""
+    def cancel(run: str, owner: Owner, rights: Rights) -> JSONResponse:
+        """End a run that is running; with a token for looking only one's own."""
+        if rights not in ("", ALL) and runs.get(run).run.owner != owner:
+            raise HTTPException(403, "this run was begun with another token; cancel it with that one, or one for all")
         return JSONResponse(_told(runs, runs.cancel(run)))
 
     @app.get("/v1/configs", responses=REFUSED)

@@ -6,6 +6,7 @@ Everything that the HTTP adapters do is here, for an operator of one's own, too.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 import time
@@ -21,22 +22,26 @@ from typing import Any, Self
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import ConfigError, DataError, SourceUnavailable
 from canary_judge.results import Judgement
-from canary_judge.series import Window, duration_from, format_duration, moment_from, percent_from
-from canary_judge.service.answers import Answer, key_of
+from canary_judge.series import Window, duration_from, percent_from
+from canary_judge.service.answers import Answer, answer_of, is_over, key_of
 from canary_judge.service.configs import Configs
-from canary_judge.service.given import fit, labels_of, refuse_another, refuse_what_cannot_be, shown
+from canary_judge.service.given import bounded, fit, labels_of, moment_of, refuse_another, refuse_what_cannot_be
 from canary_judge.service.looking import Desk, FindSources, Order, Told, What
 from canary_judge.service.problems import Busy, UnknownRun
+from canary_judge.service.shown import shown
 from canary_judge.service.store import CANCELLED, ERRORED, RUNNING, Run, Store
 from canary_judge.service.workers import Here, Processes, Workers
 
 __all__ = ["BUDGET", "Runs"]
 
+_LOG = logging.getLogger(__name__)
+
 # Seconds that a caller waits for a look; controllers give up after 10.
 BUDGET = 8.0
-# Without a look that ended well for so many intervals, nothing is known of the present.
-_BLIND_AFTER = 3
 _MOST_LOOKS_IN_A_CALL = 3
+_OLDEST = timedelta(days=366)
+# Who asks is noted at most so often.
+_NOTED = 60.0
 
 
 class Runs:
@@ -186,23 +191,27 @@ class Runs:
         judged = self.configs.get(config).with_sides(baseline=labels_of(baseline, "baseline"))
         judged = judged.with_sides(canary=labels_of(canary, "canary"))
         key = key_of(config, baseline=judged.baseline, canary=judged.canary) if key is None else fit(key, "key")
-        since = None if start is None else moment_from(start, "start")
+        since = None if start is None else moment_of(start, "start")
         length = None if horizon is None else duration_from(horizon, "horizon")
+        now = self.now()
         found = self.store.newest(key)
-        again = found is not None and self._is_worth_another(found)
-        if found is not None and not restart and not again:
-            refuse_another(found, judged, since, length)
+        if found is not None and not restart and not is_over(found, now=now.timestamp(), anew=watched):
+            refuse_another(found, config, judged, start=since, length=length)
             if watched and not found.watched:
                 self.store.change(found, watched=True)
                 return replace(found, watched=True)
             return found
-        refuse_what_cannot_be(judged, length)
-        self._options(judged)
-        if self.store.open_of(owner) >= self._most_runs:
+        refuse_what_cannot_be(judged, length, self.options(judged))
+        if since is not None and since > now + max(judged.interval, timedelta(minutes=1)):
+            raise DataError(f"start is {since.isoformat()}, which is in the future; ask again when it has come")
+        if since is not None and since < now - _OLDEST:
+            raise DataError(f"start is {since.isoformat()}, more than a year ago; judge such a window with /v1/judge")
+        if self.store.open_of(owner, now.timestamp()) >= self._most_runs:
             raise Busy(f"{owner or 'the caller'} has {self._most_runs} running runs already; cancel some")
-        now = self.now()
-        return self.store.open(
-            key=key,
+        if found is not None and found.state == RUNNING:
+            self.cancel(found.id, "another run of its key was begun")
+        run = self.store.open(
+            key=bounded(key),
             attempt=1 if found is None else found.attempt + 1,
             config_name=config,
             config_hash=judged.hash(),
@@ -218,18 +227,21 @@ class Runs:
             watched=watched,
             weight=None,
         )
-
-    def _is_worth_another(self, run: Run) -> bool:
-        """A run that could not work is tried anew after an interval: its source may take us by now."""
-        return run.state == ERRORED and self.now().timestamp() - run.created >= run.interval
+        refuse_another(run, config, judged, start=since, length=length)  # another replica may have been faster
+        return run
 
     def look_at(self, run: Run, *, weight: float | None = None, budget: float = BUDGET) -> Answer:
         """Look at a run, and wait so many seconds for it."""
         until, why, stale = time.monotonic() + budget, "", False
+        self._note(run)
         for _ in range(_MOST_LOOKS_IN_A_CALL):
             if not self._due(run, weight):
                 break
-            future = self._going_look(run, weight)
+            try:
+                future = self._going_look(run, weight)
+            except ConfigError as error:  # of the sources, which are those of the present file
+                stale, why = True, str(error)
+                break
             try:
                 told = future.result(max(until - time.monotonic(), 0.0))
             except NotInTime:
@@ -239,7 +251,13 @@ class Runs:
             if told.what in (What.UNAVAILABLE, What.BROKEN):
                 stale, why = True, told.text
                 break
-        return self.answer(run, stale=stale, why=why)
+        return self.answer(run, stale=stale, why=why, weight=weight)
+
+    def _note(self, run: Run) -> None:
+        """Somebody asks of it."""
+        now = self.now().timestamp()
+        if now - run.asked >= min(_NOTED, run.interval):
+            self.store.note(run.id, asked=now)
 
     def _due(self, run: Run, weight: float | None) -> bool:
         """Whether a look would take in anything."""
@@ -252,17 +270,18 @@ class Runs:
 
     def _going_look(self, run: Run, weight: float | None) -> Future[Told]:
         """The look at this run that is going on, or a new one."""
+        order = self._order(run, weight)
+        ours: Future[Told] = Future()
         with self._lock:
             going = self._going.get(run.id)
             if going is not None:
                 return going
             self._refuse_beyond_the_limit()
-            order = self._order(run, weight)
-            future = self._workers.ask("look", order, run.id)
-            self._going[run.id] = future
-            late = run.watched and self._is_late(run)
-        future.add_done_callback(lambda done: self._ended(run, done, late=late))
-        return future
+            self._going[run.id] = ours
+        late = run.watched and self._is_late(run)
+        future = self._workers.ask("look", order, run.id)
+        future.add_done_callback(lambda done: self._ended(run, ours, replace(done.result(), late=late)))
+        return ours
 
     def _is_late(self, run: Run) -> bool:
         """Whether more than an interval has passed since it could have been looked at."""
@@ -278,10 +297,11 @@ class Runs:
         if self.going >= self._most_at_once:
             raise Busy(f"{self._most_at_once} questions are being answered already; ask again in a few seconds")
 
-    def _ended(self, run: Run, done: Future[Told], *, late: bool) -> None:
+    def _ended(self, run: Run, ours: Future[Told], told: Told) -> None:
         with self._lock:
             self._going.pop(run.id, None)
-        self._tell("look", run, replace(done.result(), late=late))
+        ours.set_result(told)
+        self._tell("look", run, told)
 
     def _tell(self, what: str, run: Run | None, told: Told) -> None:
         for listener in self.listeners:
@@ -295,14 +315,15 @@ class Runs:
         return Order(
             run=run.id,
             config=run.config,
-            sources=self._options(present),
+            sources=self.options(present),
             baseline=run.baseline,
             canary=run.canary,
             until=self.now(),
             weight=weight,
         )
 
-    def _options(self, config: JudgeConfig) -> dict[str, dict[str, Any]]:
+    def options(self, config: JudgeConfig) -> dict[str, dict[str, Any]]:
+        """Options of the sources of a config; none where they are ours."""
         return {} if self._own_sources else self.configs.sources(config)
 
     def _again(self, run: Run) -> Run:
@@ -311,22 +332,10 @@ class Runs:
             raise UnknownRun(f"run {run.id} is gone")
         return found
 
-    def answer(self, run: Run, *, stale: bool = False, why: str = "") -> Answer:
-        """How a run stands at this moment, going by what is kept of it."""
-        blind = run.state in (CANCELLED, ERRORED)
-        if blind:
-            stale, why = False, run.error or run.state
-        elif run.ended and run.verdict != "pass":
-            stale, why = False, ""
-        else:
-            age = None if run.looked is None else self.now().timestamp() - run.looked
-            if age is None or age > _BLIND_AFTER * run.interval:
-                blind, stale = True, True
-                since = "no look has ended well yet" if age is None else f"no look ended well for {_span(age)}"
-                if run.ended:
-                    since = f"the planned end was {_span(age or 0.0)} ago, and nothing is known since; plan longer"
-                why = f"{since}: {why}" if why else since
-        return Answer(run=run, stale=stale, blind=blind, why=why, url=f"{self.url}/runs/{run.id}")
+    def answer(self, run: Run, *, stale: bool = False, why: str = "", weight: float | None = None) -> Answer:
+        """How a run stands at this moment, going by what is kept of it; arguments as of `answer_of`."""
+        now, url = self.now().timestamp(), f"{self.url}/runs/{run.id}"
+        return answer_of(run, now=now, url=url, stale=stale, why=why, weight=weight)
 
     def get(self, run: str) -> Answer:
         """What is known of a run, by its id, without a look.
@@ -355,15 +364,20 @@ class Runs:
 
     def tick(self) -> int:
         """Begin the looks of watched runs that are due; how many these are."""
-        begun = 0
+        begun, wrong = 0, ""
         for short in self.store.listed(watched=True, state=RUNNING, limit=self._most_runs):
             with self._lock:
                 if short.id in self._going or self.going >= self._most_at_once:
                     continue
             run = self.store.get(short.id)
-            if run is not None and self._due(run, None):
-                self._going_look(run, None)
-                begun += 1
+            try:
+                if run is not None and self._due(run, None):
+                    self._going_look(run, None)
+                    begun += 1
+            except ConfigError as error:  # of one run, which others need not wait for
+                wrong = f"run {short.id}: {error}"
+        if wrong:
+            _LOG.warning("%s", wrong)
         return begun
 
     # --- without a run ----------------------------------------------------------------------------------------------
@@ -387,13 +401,13 @@ class Runs:
         judged = self.configs.get(config).with_sides(
             baseline=labels_of(baseline, "baseline"), canary=labels_of(canary, "canary")
         )
-        window = Window(moment_from(start, "start"), moment_from(end, "end"))
+        window = Window(moment_of(start, "start"), moment_of(end, "end"))
         if window.end > self.now():
             raise DataError(
                 f"end is {window.end.isoformat()}, which is in the future; ask when it has passed, or follow the "
                 "canary with /v1/looks"
             )
-        refuse_what_cannot_be(judged, None)
+        refuse_what_cannot_be(judged, None, self.options(judged))
         told = self.asked("judge", judged, start=window.start, end=window.end, budget=budget)
         return Judgement.from_json(told.text)
 
@@ -412,7 +426,7 @@ class Runs:
             baseline=labels_of(baseline, "baseline"), canary=labels_of(canary, "canary")
         )
         length = None if horizon is None else duration_from(horizon, "horizon")
-        refuse_what_cannot_be(judged, None)
+        refuse_what_cannot_be(judged, None, self.options(judged))
         told = self.asked("preflight", judged, end=self.now(), horizon=length, weight=weight, budget=budget)
         found: dict[str, Any] = json.loads(told.text)
         return found
@@ -437,7 +451,7 @@ class Runs:
         """
         order = Order(
             config=json.dumps(_plain(judged)),
-            sources=self._options(judged),
+            sources=self.options(judged),
             baseline=judged.baseline,
             canary=judged.canary,
             until=end,
@@ -478,7 +492,3 @@ def _plain(config: JudgeConfig) -> dict[str, Any]:
     exclude = {"sources", "router", "baseline", "canary"}
     plain: dict[str, Any] = config.model_dump(mode="json", by_alias=True, exclude=exclude)
     return plain
-
-
-def _span(seconds: float) -> str:
-    return format_duration(timedelta(seconds=round(seconds)))

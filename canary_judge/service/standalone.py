@@ -18,12 +18,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from canary_judge.errors import CanaryJudgeError, DataError
-from canary_judge.series import moment_from
 from canary_judge.service.canary_configs import iso
-from canary_judge.service.given import shown
+from canary_judge.service.given import moment_of
 from canary_judge.service.kayenta import BROKEN, DONE, RUNNING, STOPPED, Facade, fresh_row, times_of
 from canary_judge.service.problems import UnknownRun
 from canary_judge.service.runs import Runs
+from canary_judge.service.shown import shown
 
 __all__ = ["Standalone"]
 
@@ -226,8 +226,8 @@ def _scopes(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _parts(body: Mapping[str, Any], began: datetime) -> list[_Part]:
     """All judgements, as the first scope's times have them."""
     first = _scopes(body)[0]
-    start = began if first.get("startTimeIso") is None else moment_from(first["startTimeIso"], "startTimeIso")
-    end = None if first.get("endTimeIso") is None else moment_from(first["endTimeIso"], "endTimeIso")
+    start = began if first.get("startTimeIso") is None else moment_of(first["startTimeIso"], "startTimeIso")
+    end = None if first.get("endTimeIso") is None else moment_of(first["endTimeIso"], "endTimeIso")
     lifetime = _minutes(body, "lifetimeDurationMins")
     if end is not None:
         lifetime = (end - start) // timedelta(minutes=1)

@@ -6,6 +6,7 @@ the line's number is unique, so that the second one has lost, and nothing is cou
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,15 @@ from typing import Any
 
 from sqlalchemy import Connection, create_engine, delete, event, func, insert, select, text, update
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    IntegrityError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from canary_judge.errors import ConfigError
 from canary_judge.service import tables
@@ -27,8 +36,12 @@ __all__ = ["CANCELLED", "ERRORED", "FAILED", "PASSED", "RUNNING", "UNDECIDED", "
 RUNNING, PASSED, FAILED, UNDECIDED = "running", "passed", "failed", "undecided"
 CANCELLED, ERRORED = "cancelled", "errored"
 _MIGRATIONS = Path(__file__).with_name("migrations")
-# Seconds that a database may take to let us in, and that another writer may hold SQLite.
-_PATIENCE = 4
+# Seconds that a database may take to let us in, to answer, and that another writer may hold SQLite.
+_PATIENCE = 2
+# After a failure so many seconds pass before it is asked again, so that no caller waits for each of its questions.
+_PAUSE = 1.0
+# Runs that nobody asked of for so long do not count as somebody's.
+_DAY = 86_400.0
 _MOST_TRIES = 20
 
 
@@ -50,6 +63,7 @@ class Run:
         judgement: The same as JSON.
         seen: The canary had requests.
         ended: No look can change it any more.
+        granted: When a first step was granted without evidence.
     """
 
     id: str
@@ -77,6 +91,7 @@ class Run:
     judgement: str | None
     seen: bool
     ended: bool
+    granted: float | None
 
     @property
     def begun(self) -> datetime:
@@ -110,6 +125,7 @@ class Target:
     attempt: int = 0
     open: bool = False
     weight: float | None = None
+    heard: bool = False
     rolled_back: float | None = None
     called: float = 0.0
 
@@ -126,13 +142,21 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self._down_until, self._down = 0.0, ""
         try:
             parsed = make_url(url)
             self._sqlite = parsed.get_backend_name() == "sqlite"
             more: dict[str, Any] = {"timeout": _PATIENCE} if self._sqlite else {}
             if parsed.get_backend_name() == "postgresql":
-                more = {"connect_timeout": _PATIENCE}
-            self._engine = create_engine(parsed, pool_pre_ping=not self._sqlite, connect_args=more)
+                more = {"connect_timeout": _PATIENCE, "options": f"-c statement_timeout={2 * _PATIENCE}s"}
+            self._engine = create_engine(
+                parsed,
+                pool_pre_ping=not self._sqlite,
+                connect_args=more,
+                pool_size=16,
+                max_overflow=16,
+                pool_timeout=_PATIENCE,
+            )
         except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
             # the message of SQLAlchemy shows the address, which may hold a password
             raise ConfigError(
@@ -155,13 +179,18 @@ class Store:
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
+        if time.monotonic() < self._down_until:
+            raise StoreDown(self._down)
         try:
             yield
         except IntegrityError:
             raise
         except SQLAlchemyError as error:
             reason = " ".join(str(getattr(error, "orig", None) or type(error).__name__).split())
-            raise StoreDown(f"the database gave no answer: {reason}") from None
+            self._down = f"the database gave no answer: {reason}"
+            if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
+                self._down_until = time.monotonic() + _PAUSE
+            raise StoreDown(self._down) from None
 
     def upgrade(self) -> None:
         """Bring the tables to the present form."""
@@ -210,7 +239,8 @@ class Store:
     def listed(self, *, state: str | None = None, watched: bool | None = None, limit: int = 100) -> list[Run]:
         """Runs, the newest first, without their judgements."""
         columns = [one for one in tables.runs.c if one.name not in ("judgement", "config")]
-        asked = select(*columns).order_by(tables.runs.c.created.desc()).limit(limit)
+        asked = select(*columns).order_by(tables.runs.c.created.desc(), tables.runs.c.attempt.desc())
+        asked = asked.limit(limit)
         if state is not None:
             asked = asked.where(tables.runs.c.state == state)
         if watched is not None:
@@ -218,12 +248,21 @@ class Store:
         with self._reading() as connection:
             return [Run(**row, judgement=None, config="") for row in connection.execute(asked).mappings()]
 
-    def open_of(self, owner: str) -> int:
-        """How many runs of this owner are running."""
+    def open_of(self, owner: str, now: float) -> int:
+        """How many runs of this owner are running, and were asked of lately."""
         runs = tables.runs
         with self._reading() as connection:
-            asked = select(func.count()).where(runs.c.owner == owner, runs.c.state == RUNNING)
+            asked = select(func.count()).where(
+                runs.c.owner == owner, runs.c.state == RUNNING, runs.c.watched | (runs.c.asked > now - _DAY)
+            )
             return int(connection.execute(asked).scalar_one())
+
+    def running_below(self, prefix: str) -> list[str]:
+        """Ids of the running runs whose keys begin so."""
+        runs = tables.runs
+        with self._reading() as connection:
+            asked = select(runs.c.id).where(runs.c.key.startswith(prefix, autoescape=True), runs.c.state == RUNNING)
+            return list(connection.execute(asked).scalars())
 
     def open(self, **values: Any) -> Run:
         """Begin a run, whose attempt follows those of its key.
@@ -289,10 +328,10 @@ class Store:
         as_it_was = (runs.c.id == run.id, runs.c.sequence == run.sequence, runs.c.state == run.state)
         return connection.execute(update(runs).where(*as_it_was).values(values)).rowcount == 1
 
-    def touch(self, run: str, moment: float) -> None:
-        """Somebody asked of it."""
+    def note(self, run: str, **values: float) -> None:
+        """Write down when somebody asked of it (`asked`), or was granted a step (`granted`)."""
         with self._writing() as connection:
-            connection.execute(update(tables.runs).where(tables.runs.c.id == run).values(asked=moment))
+            connection.execute(update(tables.runs).where(tables.runs.c.id == run).values(values))
 
     def looks_of(self, run: str, limit: int = 500) -> list[Look]:
         """What its newest looks said, the oldest of them first."""
@@ -424,6 +463,7 @@ _FRESH: dict[str, Any] = {
     "judgement": None,
     "seen": False,
     "ended": False,
+    "granted": None,
 }
 
 

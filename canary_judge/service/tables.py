@@ -50,6 +50,7 @@ runs = Table(
     Column("judgement", Text),
     Column("seen", Boolean, nullable=False),  # requests of the canary
     Column("ended", Boolean, nullable=False),  # no look can change it any more
+    Column("granted", Double),  # when a first step was granted without evidence
     UniqueConstraint("key", "attempt"),
     Index("runs_by_state", "state", "watched"),
 )
@@ -85,6 +86,7 @@ targets = Table(
     Column("attempt", Integer, nullable=False),
     Column("open", Boolean, nullable=False),
     Column("weight", Double),
+    Column("heard", Boolean, nullable=False),  # events come, so that a weight above 0 would have been told
     Column("rolled_back", Double),  # when a rollback was answered with yes
     Column("called", Double, nullable=False),
 )

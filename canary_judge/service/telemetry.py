@@ -23,6 +23,8 @@ __all__ = ["Telemetry", "log_as_json"]
 _LOG = logging.getLogger("canary_judge.service")
 _SCORES = {"pass": 100.0, "marginal": 50.0, "fail": 0.0}
 _MOST_RUNS = 2000
+# Seconds since somebody asked of a run, for its score to be told.
+_LATELY = 86_400.0
 
 
 class Telemetry(Collector):
@@ -67,16 +69,19 @@ class Telemetry(Collector):
         )
         running = GaugeMetricFamily("canary_judge_runs", "Runs that are running.", labels=["config"])
         try:
-            runs = self._runs.store.listed(state=RUNNING, limit=_MOST_RUNS)
+            runs = self._runs.store.listed(limit=_MOST_RUNS)
         except StoreDown:
             return
         numbers: dict[str, int] = {}
         seen = set()
         for run in runs:
-            numbers[run.config_name] = numbers.get(run.config_name, 0) + 1
-            if run.key not in seen and run.verdict is not None:
-                score.add_metric([run.config_name, run.key, run.verdict], _SCORES[run.verdict])
-                seen.add(run.key)
+            if run.state == RUNNING:
+                numbers[run.config_name] = numbers.get(run.config_name, 0) + 1
+            lately = self._runs.now().timestamp() - run.asked < _LATELY
+            answer = self._runs.answer(run)
+            if run.key not in seen and lately and not answer.blind:
+                score.add_metric([run.config_name, run.key, answer.verdict], _SCORES[answer.verdict])
+            seen.add(run.key)
         for config, number in numbers.items():
             running.add_metric([config], number)
         yield score

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import multiprocessing
+import queue
 import signal
 import threading
 import time
@@ -21,15 +22,16 @@ from typing import Protocol
 from zlib import crc32
 
 from canary_judge.errors import CanaryJudgeError, ConfigError, DataError, QueryError
-from canary_judge.service.looking import Desk, FindSources, Order, Told, What
+from canary_judge.service.looking import THREADS, Desk, FindSources, Order, Told, What
 from canary_judge.service.store import Store
 from canary_judge.untrusted import printable
 
 __all__ = ["Here", "Processes", "Workers"]
 
 _LOG = logging.getLogger(__name__)
-# Looks that one process has in hand at once; most of them wait for a source.
-_THREADS = 8
+# A process that is asked and says nothing for so many seconds hangs; the slowest source gives up before.
+_STUCK = 120.0
+_ENDED = Told(what=What.UNAVAILABLE, text="the process that looked has ended")
 
 
 class Workers(Protocol):
@@ -67,7 +69,7 @@ def _done(desk: Desk, what: str, order: Order) -> Told:
 class Here:
     """Threads of this process: for an operator of one's own, and for tests."""
 
-    def __init__(self, desk: Desk, threads: int = _THREADS) -> None:
+    def __init__(self, desk: Desk, threads: int = THREADS) -> None:
         self._desk = desk
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="look")
 
@@ -94,7 +96,10 @@ class Processes:
 
     def ask(self, what: str, order: Order, about: str) -> Future[Told]:
         """Have something done; what is about the same goes to the same process."""
-        return self._lanes[crc32(about.encode()) % len(self._lanes)].ask(what, order)
+        return self._lane(about).ask(what, order)
+
+    def _lane(self, about: str) -> _Lane:
+        return self._lanes[crc32(about.encode()) % len(self._lanes)]
 
     def close(self) -> None:
         """Finish what is in hand, and end."""
@@ -105,71 +110,120 @@ class Processes:
 
 
 class _Lane:
-    """One process, and who waits for its answers."""
+    """One process, and who waits for its answers.
+
+    Questions go through a queue and a thread of their own, so that a process that does not read keeps nobody waiting;
+    one that has said nothing for long is killed, and the next question starts another.
+    """
 
     def __init__(self, url: str, sources: FindSources | None) -> None:
         self._url, self._sources = url, sources
         self._lock = threading.Lock()
         self._numbers = itertools.count()
-        self._waiting: dict[int, Future[Told]] = {}
-        self._pipe: Connection | None = None
-        self._process: multiprocessing.process.BaseProcess | None = None
-        self._reader: threading.Thread | None = None
+        self._life: _Life | None = None
+
+    @property
+    def process(self) -> multiprocessing.process.BaseProcess | None:
+        """The present one; None before the first question, and after its end."""
+        return None if self._life is None else self._life.process
 
     def ask(self, what: str, order: Order) -> Future[Told]:
         future: Future[Told] = Future()
         with self._lock:
-            try:
-                if self._pipe is None:
-                    self._start()
-                assert self._pipe is not None  # noqa: S101
-                number = next(self._numbers)
-                self._pipe.send((number, what, order))
-                self._waiting[number] = future
-            except OSError as error:  # it died just now, and the next question starts another
-                future.set_result(Told(what=What.UNAVAILABLE, text=f"the process that looks has ended: {error}"))
+            if self._life is not None and self._life.is_stuck():
+                _LOG.error("a process that looks has said nothing for %g s, and is replaced", _STUCK)
+                self._life.kill()
+            if self._life is None or self._life.over:
+                self._life = _Life(self._url, self._sources)
+            self._life.put(next(self._numbers), what, order, future)
         return future
-
-    def _start(self) -> None:
-        # a fork of a process with threads may hang
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, self._url, self._sources), daemon=True, name="look")
-        self._process.start()
-        theirs.close()
-        self._pipe, self._waiting = ours, {}
-        self._reader = threading.Thread(target=self._read, args=(ours, self._waiting), daemon=True, name="answers")
-        self._reader.start()
-
-    def _read(self, pipe: Connection, waiting: dict[int, Future[Told]]) -> None:
-        """Hand out answers until the process ends; who still waits then is told so."""
-        with suppress(EOFError, OSError):
-            while True:
-                number, told = pipe.recv()
-                with self._lock:
-                    future = waiting.pop(number, None)
-                if future is not None:
-                    future.set_result(told)
-        with self._lock:
-            if self._pipe is pipe:
-                self._pipe = None
-            left = list(waiting.values())
-            waiting.clear()
-        for future in left:
-            future.set_result(Told(what=What.UNAVAILABLE, text="the process that looked has ended"))
 
     def end(self) -> None:
         """Let it finish what it has in hand."""
-        with self._lock, suppress(OSError):
-            if self._pipe is not None:
-                self._pipe.send(None)
+        if self._life is not None:
+            self._life.questions.put(None)
 
     def join(self) -> None:
         """Wait for its end."""
-        if self._process is not None:
-            self._process.join()
-        if self._reader is not None:
-            self._reader.join()
+        if self._life is not None:
+            self._life.join()
+
+
+class _Life:
+    """A process from its start to its end."""
+
+    def __init__(self, url: str, sources: FindSources | None) -> None:
+        # a fork of a process with threads may hang
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, url, sources), daemon=True, name="look")
+        self.process.start()
+        theirs.close()
+        self.over, self._heard = False, time.monotonic()
+        self._lock = threading.Lock()
+        self._waiting: dict[int, Future[Told]] = {}
+        self.questions: queue.SimpleQueue[tuple[int, str, Order] | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=work, daemon=True, name=name)
+            for name, work in (("questions", self._write), ("answers", self._read))
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, number: int, what: str, order: Order, future: Future[Told]) -> None:
+        """Ask; the future is always answered."""
+        with self._lock:
+            if not self.over:
+                if not self._waiting:
+                    self._heard = time.monotonic()
+                self._waiting[number] = future
+                self.questions.put((number, what, order))
+                return
+        future.set_result(_ENDED)
+
+    def is_stuck(self) -> bool:
+        """Whether somebody waits, and nobody was answered for long."""
+        with self._lock:
+            return bool(self._waiting) and time.monotonic() - self._heard > _STUCK
+
+    def kill(self) -> None:
+        """End it at once; who waits is told so."""
+        self.process.kill()
+        self._finish()
+
+    def _write(self) -> None:
+        with suppress(OSError):
+            while (question := self.questions.get()) is not None:
+                self._pipe.send(question)
+            self._pipe.send(None)
+
+    def _read(self) -> None:
+        """Hand out answers until the process ends."""
+        with suppress(EOFError, OSError):
+            while True:
+                number, told = self._pipe.recv()
+                with self._lock:
+                    self._heard = time.monotonic()
+                    future = self._waiting.pop(number, None)
+                if future is not None:
+                    future.set_result(told)
+        self._finish()
+
+    def _finish(self) -> None:
+        with self._lock:
+            self.over = True
+            left = list(self._waiting.values())
+            self._waiting.clear()
+        self.questions.put(None)
+        for future in left:
+            future.set_result(_ENDED)
+
+    def join(self) -> None:
+        """Wait for its end."""
+        self.process.join()
+        for thread in self._threads:
+            thread.join()
+        self._pipe.close()
 
 
 def _work(pipe: Connection, url: str, sources: FindSources | None) -> None:
@@ -184,7 +238,7 @@ def _work(pipe: Connection, url: str, sources: FindSources | None) -> None:
         with lock, suppress(OSError):
             pipe.send((number, told))
 
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="look") as pool, suppress(EOFError, OSError):
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="look") as pool, suppress(EOFError, OSError):
         while (question := pipe.recv()) is not None:
             pool.submit(answer, *question)
     store.close()

@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+import time
 
 import pytest
 
@@ -165,3 +166,35 @@ def _middlewares(app):
     while found is not None:
         yield found
         found = getattr(found, "app", None) or getattr(found, "_app", None)
+
+
+@pytest.mark.parametrize(
+    "path", ["/t/{}/v1/runs", "//t/{}/v1/runs", "/t//{}//v1/runs/", "/t/{0}/t/{0}/x", "/x/t/{}/y", "/{0}"]
+)
+def test_no_path_with_a_token_is_written_to_the_log(shop, caplog, path):
+    caplog.set_level(logging.INFO)
+    answer = shop.api("GET", path.format("look-at-it"))
+    assert answer.status in (200, 401, 404)
+    for _ in range(200):  # the line is written after the answer
+        records = [record for record in caplog.records if record.name == "canary_judge.access"]
+        if records:
+            break
+        time.sleep(0.01)
+    assert records
+    assert not [record for record in records if "look-at-it" in json.dumps(vars(record), default=str)]
+
+
+def test_slashes_at_the_ends_of_addresses_lead_nowhere_else(shop):
+    assert shop.api("POST", "/t/look-at-it/v1/looks/", json=LOOK).status == 200
+    assert shop.api("POST", "/t/look-at-it//v1//looks", json=LOOK).status == 200
+    hook = {"name": "web", "namespace": "prod", "phase": "Progressing", "checksum": "1", "metadata": {"config": "shop"}}
+    assert shop.api("POST", "/t/look-at-it/flagger/gate/", json=hook).status == 200
+
+
+def test_a_token_for_looking_cancels_only_its_own_runs(shop):
+    argo, ops = ({"Authorization": f"Bearer {one}"} for one in ("look-at-it", "all-of-it"))
+    mine = shop.api("POST", "/v1/runs", json=LOOK, headers=argo).json["id"]
+    theirs = shop.api("POST", "/v1/runs", json={**LOOK, "key": "other"}, headers=ops).json["id"]
+    assert shop.api("DELETE", f"/v1/runs/{theirs}", headers=argo).status == 403
+    assert shop.api("DELETE", f"/v1/runs/{mine}", headers=argo).status == 200
+    assert shop.api("DELETE", f"/v1/runs/{theirs}", headers=ops).status == 200

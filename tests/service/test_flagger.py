@@ -122,11 +122,16 @@ def test_row_errored_is_blind(shop):
         def fetch(self, queries, window):
             return [Result(series=(), form=Form.COUNTS, error="bad syntax", temporary=False) for _ in queries]
 
-    shop.sources["shop"] = Faulty(Refuses())
+    good, shop.sources["shop"] = shop.sources["shop"], Faulty(Refuses())
     answers(shop)
-    shop.pass_time(120)
+    shop.pass_time(60)
     assert answers(shop) == [412, 412, 403, 200]
     assert "bad syntax" in shop.api("POST", "/flagger/gate", json=body()).text
+    shop.pass_time(120)
+    shop.sources["shop"] = good  # it is tried anew, and takes us now
+    answers(shop)
+    shop.pass_time(120)
+    assert answers(shop) == [200, 412, 403, 200]
 
 
 def test_row_cancelled_is_blind(shop):
@@ -238,7 +243,7 @@ def test_a_rollback_that_was_answered_is_answered_again_until_flagger_is_silent_
         shop.pass_time()
         assert shop.api("POST", "/flagger/rollback", json=body()).status == 200
     shop.worlds["shop"].router.set_weight(0)
-    shop.pass_time(3600)  # the same spec is deployed again, without any end
+    shop.pass_time(3700)  # the same spec is deployed again, without any end
     assert answers(shop) == [200, 412, 403, 200]
 
 
@@ -394,3 +399,98 @@ def test_a_gate_that_is_asked_before_the_analysis_does_not_see_the_revision_befo
     waiting = body(phase="Waiting")  # confirm-rollout, with the checksum of the revision before
     assert shop.api("POST", "/flagger/gate", json=waiting).status == 200
     assert shop.api("POST", "/flagger/rollback", json=waiting).status == 403
+
+
+def test_a_first_step_is_granted_once_until_it_is_known_what_came_of_it(tmp_path):
+    """Flagger asks every minute, an interval of the judge is five minutes, and no event tells the weight."""
+    with house(tmp_path, weight=0, interval="5m") as shop:
+        seen = []
+        for _ in range(12):
+            seen.append(shop.api("POST", "/flagger/gate", json=body()).status)
+            shop.worlds["shop"].router.set_weight(5)
+            shop.pass_time(60)
+        assert seen == [200] + [412] * 11
+
+
+def test_at_a_known_weight_of_0_the_first_step_is_granted_again(tmp_path):
+    with house(tmp_path, weight=0, interval="5m") as shop:
+        assert shop.api("POST", "/flagger/gate", json=body()).status == 200
+        shop.api("POST", "/flagger/event", json=body(eventMessage="Starting canary analysis for web.prod"))
+        time.sleep(0.05)
+        for _ in range(5):  # the router refuses Flagger's write
+            shop.pass_time(60)
+            assert shop.api("POST", "/flagger/gate", json=body()).status == 200
+
+
+def test_promotion_is_never_granted_without_evidence(shop):
+    answers(shop)
+    shop.pass_time(600)
+    assert shop.api("POST", "/flagger/gate", json=body(phase="WaitingPromotion")).status == 412
+
+
+def test_a_config_that_breaks_while_a_run_is_under_way_is_no_failed_check(shop):
+    shop.add("shop", canary_error_rate=0.05, weight=0)
+    answers(shop)
+    advance(shop, 10, minutes=1)
+    (shop.configs / "shop.json").write_text("nonsense")
+    shop.pass_time()
+    assert 400 not in answers(shop)
+    advance(shop, 10, minutes=20)
+    assert answers(shop) == [412, 412, 200, 412]  # it keeps the config that it began with
+    (shop.configs / "shop.json").unlink()
+    assert answers(shop) == [412, 412, 200, 412]
+
+
+def test_both_sides_must_ask_for_something_else(shop):
+    plain = json.loads((shop.configs / "shop.json").read_text())
+    metric = {**plain["metrics"][0], "events": 'errors{v="${version}"}', "total": 'requests{v="${version}"}'}
+    shop.write("labels", {**plain, "name": "labels", "metrics": [metric]})
+    same = {"config": "labels", "canary.version": "2", "baseline.version": "2"}
+    answer = shop.api("POST", "/flagger/gate", json=body(**same))
+    assert answer.status == 400
+    assert "'errors' asks the same of both sides" in answer.text
+    assert runs_of(shop) == []
+
+
+@pytest.mark.parametrize(("change", "says"), [({"phase": "progressing"}, "phase"), ({"checksum": ""}, "checksum")])
+def test_an_odd_phase_and_a_missing_checksum_are_refused(shop, change, says):
+    for name in ("gate", "check", "rollback"):
+        answer = shop.api("POST", f"/flagger/{name}", json=body() | change)
+        assert answer.status == 400
+        assert answer.text.startswith(says)
+
+
+def test_hooks_of_a_rollout_must_say_the_same(shop):
+    shop.api("POST", "/flagger/rollback", json=body())
+    answer = shop.api("POST", "/flagger/gate", json=body(**{"canary.version": "77"}))
+    assert answer.status == 400
+    assert "canary.version is '77'" in answer.text
+    assert shop.api("POST", "/flagger/gate", json=body(horizon="1h")).status == 400
+
+
+def test_an_end_without_a_config_ends_every_run_of_the_attempt(shop):
+    shop.add("other", weight=0)
+    answers(shop)
+    shop.api("POST", "/flagger/rollback", json=body(config="other"))
+    ended = {**body(phase="Succeeded"), "metadata": {}}
+    shop.api("POST", "/flagger/end", json=ended)
+    assert {run["state"] for run in shop.api("GET", "/v1/runs").json} == {"cancelled"}
+    answers(shop, checksum="b")
+    answers(shop, checksum="c")
+    states = [run["state"] for run in shop.api("GET", "/v1/runs").json]
+    assert states.count("running") == 1
+
+
+def test_a_pass_at_the_planned_end_is_of_its_own_weight(shop):
+    hook = {"horizon": "20m"}
+    shop.api("POST", "/flagger/gate", json=body(**hook))
+    shop.worlds["shop"].router.set_weight(10)
+    shop.api("POST", "/flagger/event", json=body(eventMessage="Advance web.prod canary weight 10", **hook))
+    time.sleep(0.05)
+    for _ in range(21):
+        shop.pass_time()
+        shop.api("POST", "/flagger/rollback", json=body(**hook))
+    assert answers(shop, **hook) == [200, 200, 403, 200]
+    shop.api("POST", "/flagger/event", json=body(eventMessage="Advance web.prod canary weight 50", **hook))
+    time.sleep(0.05)
+    assert answers(shop, **hook) == [412, 412, 403, 200]

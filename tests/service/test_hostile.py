@@ -103,6 +103,60 @@ def test_no_malformed_body_is_a_500(tmp_path):
         assert hammered(shop, 400, seed=1) == []
 
 
+def test_numbers_beyond_all_numbers_poison_nothing(tmp_path):
+    with house(tmp_path) as shop:
+        shop.pass_time(3600)
+        text = json.dumps({**BODIES["/kayenta/canary/shop"], "metadata": ["@"]}).replace('"@"', "1e999")
+        answer = shop.api("POST", "/kayenta/canary/shop?application=app", data=text)
+        assert answer.status == 400
+        assert "beyond all numbers" in answer.text
+        assert shop.api("GET", "/kayenta/canary/executions", params={"application": "app"}).json == []
+
+
+def test_enormous_values_are_told_as_texts(tmp_path):
+    with house(tmp_path) as shop:
+        pair = {
+            "name": "m",
+            "id": "1",
+            "tags": {},
+            "values": {"control": [1e300, -1e300] * 30, "experiment": [1.0] * 60},
+        }
+        metric = {"name": "m", "groups": ["g"], "analysisConfigurations": {"canary": {"direction": "increase"}}}
+        config = {"name": "c", "metrics": [metric], "classifier": {"groupWeights": {"g": 100}}}
+        answer = shop.api("POST", "/judge", json={"canaryConfig": config, "metricSetPairList": [pair]})
+        assert answer.status in (200, 400, 502), answer
+        assert answer.status == 200 or answer.json["message"]
+
+
+def test_a_slow_source_leaves_the_others_theirs(tmp_path, monkeypatch):
+    import threading
+
+    from canary_judge.service import looking
+    from canary_judge.service.looking import Desk
+
+    monkeypatch.setattr(looking, "THREADS", 2)
+    desk, options = Desk(store=None), {"default": {"type": "frame", "path": "slow"}}
+    entered = threading.Event()
+    leave = threading.Event()
+
+    def slow():
+        with desk._turn(options):
+            entered.set()
+            leave.wait()
+
+    thread = threading.Thread(target=slow)
+    thread.start()
+    entered.wait()
+    with pytest.raises(looking.SourceUnavailable, match="it is slow"), desk._turn(options):
+        pass
+    with desk._turn({"default": {"type": "frame", "path": "other"}}):
+        pass
+    leave.set()
+    thread.join()
+    with desk._turn(options):
+        pass
+
+
 @pytest.mark.slow
 def test_ten_thousand_malformed_bodies_leave_the_memory_as_it_was(tmp_path):
     with house(tmp_path) as shop:

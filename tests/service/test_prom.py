@@ -109,3 +109,36 @@ def test_escapes_in_labels_are_those_of_promql(shop):
     value(ask(shop, query))
     assert shop.api("GET", "/v1/runs").json[0]["canary"] == {"version": 'a"b\\c'}
     assert SIDES["baseline"] == shop.api("GET", "/v1/runs").json[0]["baseline"]
+
+
+def test_a_fail_stands_while_it_is_asked_for(shop):
+    shop.add("shop", canary_error_rate=0.05)
+    values = []
+    for _ in range(60):
+        shop.pass_time()
+        values.append(value(ask(shop, SCORE)))
+    assert set(values[30:]) == {"0"}
+
+
+def test_evidence_survives_a_source_that_is_away(shop):
+    for _ in range(25):
+        shop.pass_time()
+        last = value(ask(shop, SCORE))
+    assert last == "100"
+    shop.sources["shop"].down = True
+    for _ in range(15):
+        shop.pass_time()
+        answer = ask(shop, SCORE)
+    assert answer.status == 503
+    shop.sources["shop"].down = False
+    for _ in range(6):
+        shop.pass_time()
+        last = value(ask(shop, SCORE))
+    assert last == "100"
+    assert len(shop.api("GET", "/v1/runs").json) == 1
+
+
+def test_long_labels_make_keys_of_their_own(shop):
+    for end in ("a", "b"):
+        value(ask(shop, SCORE.replace('"2"', f'"{"x" * 400}{end}"')))
+    assert len({run["key"] for run in shop.api("GET", "/v1/runs").json}) == 2

@@ -167,9 +167,11 @@ def test_a_planned_end_without_a_verdict_is_undecided(shop):
         summary = shop.look("thin", horizon="10m", start="2026-01-01T12:00:00Z")
     assert (summary["state"], summary["verdict"], summary["sufficient"]) == ("undecided", "marginal", False)
     asked = shop.sources["thin"].asked
-    shop.pass_time(6000)
+    shop.pass_time(3000)
     assert shop.look("thin", horizon="10m") == summary  # it stands, and no source is asked
     assert shop.sources["thin"].asked == asked
+    shop.pass_time(3700)  # nobody asked for an hour: it is another canary
+    assert shop.look("thin", horizon="10m")["state"] == "running"
 
 
 def test_a_cancelled_run_stays_so_and_is_blind(shop):
@@ -321,3 +323,93 @@ def test_a_pass_at_the_planned_end_is_not_one_for_ever(shop):
     summary = shop.look(horizon="20m")
     assert (summary["verdict"], summary["state"], summary["stale"]) == ("marginal", "passed", True)
     assert "the planned end was" in summary["reason"]
+
+
+def test_a_run_that_is_begun_again_is_another_one(shop):
+    first = ask(shop, "/v1/runs", {"config": "shop", **SIDES, "horizon": "20m"}, 201)
+    for _ in range(25):
+        shop.pass_time()
+        shop.runs.look_at(shop.runs.get(first["id"]).run)
+    assert shop.runs.get(first["id"]).run.state == "passed"
+    shop.sources["shop"].down = True  # and nothing is known of this canary
+    second = ask(shop, "/v1/runs", {"config": "shop", **SIDES, "horizon": "20m"}, 201)
+    assert second["id"] != first["id"]
+    assert (second["state"], second["verdict"]) == ("running", "marginal")
+
+
+def test_a_clock_that_was_ahead_is_told(shop):
+    passed(shop)
+    shop.pass_time(86_400)
+    shop.look()
+    shop.clock.seconds -= 86_400
+    shop.sources["shop"].down = True
+    shop.pass_time(600)
+    summary = shop.look()
+    assert summary["verdict"] == "marginal"
+    assert "a time that has not come yet" in summary["reason"]
+
+
+def test_a_store_whose_loads_are_stuck_is_blind(shop):
+    from dataclasses import replace as changed
+
+    from canary_judge.series import nanoseconds
+
+    known = {"until": None}
+
+    class Loaded:
+        """Rows of a warehouse, which are loaded up to a time."""
+
+        def fetch(self, queries, window):
+            found = shop.worlds["shop"].fetch(queries, window)
+            if known["until"] is None:
+                return found
+            return [changed(one, known_until=known["until"]) for one in found]
+
+    shop.sources["shop"].source = Loaded()
+    passed(shop)
+    assert nanoseconds(shop.now())
+    known["until"] = shop.now()
+    seen = []
+    for _ in range(10):
+        shop.pass_time()
+        seen.append(shop.look()["verdict"])
+    assert seen[:2] == ["pass", "pass"]
+    assert set(seen[5:]) == {"marginal"}
+    assert "no data came for" in shop.look()["reason"]
+
+
+def test_the_same_key_with_another_config_of_the_same_hash_is_a_409(shop):
+    plain = json.loads((shop.configs / "shop.json").read_text())
+    (shop.configs / "other.json").write_text(json.dumps(plain))
+    ask(shop, "/v1/looks", {"config": "shop", **SIDES, "key": "mine"}, 200)
+    assert "not of 'other'" in ask(shop, "/v1/looks", {"config": "other", **SIDES, "key": "mine"}, 409)["message"]
+
+
+def test_one_watched_run_without_a_source_does_not_stop_the_others(shop):
+    shop.add("lost")
+    ask(shop, "/v1/runs", {"config": "shop", **SIDES}, 201)
+    ask(shop, "/v1/runs", {"config": "lost", **SIDES}, 201)
+    find = shop.runs.options
+
+    def options(config):
+        from canary_judge import ConfigError
+
+        if config.name == "lost":
+            raise ConfigError("source 'default' is nowhere given")
+        return find(config)
+
+    shop.runs.options = options
+    shop.pass_time(120)
+    assert shop.runs.tick() == 1
+
+
+@pytest.mark.parametrize("start", ["0001-01-01T00:00:00+14:00", "2999-01-01T00:00:00Z", "1971-06-01T00:00:00Z"])
+def test_a_start_that_cannot_be_is_a_400(shop, start):
+    assert ask(shop, "/v1/looks", {"config": "shop", **SIDES, "start": start}, 400)["message"].startswith("start is")
+
+
+def test_restarting_ends_the_run_before(shop):
+    ask(shop, "/v1/looks", {"config": "shop", **SIDES}, 200)
+    for _ in range(3):
+        ask(shop, "/v1/looks", {"config": "shop", **SIDES, "restart": True}, 200)
+    assert [run["state"] for run in shop.api("GET", "/v1/runs").json] == ["running", *["cancelled"] * 3]

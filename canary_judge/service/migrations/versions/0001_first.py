@@ -64,6 +64,7 @@ def upgrade() -> None:
         sa.Column("judgement", sa.Text(), nullable=True),
         sa.Column("seen", sa.Boolean(), nullable=False),
         sa.Column("ended", sa.Boolean(), nullable=False),
+        sa.Column("granted", sa.Double(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("key", "attempt"),
     )
@@ -75,6 +76,7 @@ def upgrade() -> None:
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("open", sa.Boolean(), nullable=False),
         sa.Column("weight", sa.Double(), nullable=True),
+        sa.Column("heard", sa.Boolean(), nullable=False),
         sa.Column("rolled_back", sa.Double(), nullable=True),
         sa.Column("called", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("key"),
