@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotInTime
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -216,7 +217,8 @@ class Flagger:
         answer, target = self._look(hook, owner)
         if answer is None or not _is_failed(answer):
             return Reply(_CARRY_ON, "no regression is shown" if answer is None else _reason(answer))
-        self._runs.store.put_target(replace(target, rolled_back=self._runs.now().timestamp()), "rolled_back")
+        with suppress(StoreDown):  # the regression is kept, and that is what counts
+            self._runs.store.put_target(replace(target, rolled_back=self._runs.now().timestamp()), "rolled_back")
         return Reply(_YES, _reason(answer))
 
     def _event(self, hook: _Hook) -> Reply:
@@ -264,7 +266,8 @@ class Flagger:
         """The deployment, with a new attempt where this call begins one."""
         store, now = self._runs.store, self._runs.now().timestamp()
         if target.open and target.checksum == hook.checksum and not self._is_another(hook, target, now):
-            store.put_target(replace(target, called=now), "called")
+            with suppress(StoreDown):  # it can be read, and may not be written
+                store.put_target(replace(target, called=now), "called")
             return target
         self._sides(hook)  # what cannot be followed opens nothing
         if target.open:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,7 +28,7 @@ from canary_judge.service.answers import Answer, answer_of, is_over, key_of
 from canary_judge.service.configs import Configs
 from canary_judge.service.given import bounded, fit, labels_of, moment_of, refuse_another, refuse_what_cannot_be
 from canary_judge.service.looking import Desk, FindSources, Order, Told, What
-from canary_judge.service.problems import Busy, UnknownRun
+from canary_judge.service.problems import Busy, StoreDown, UnknownRun
 from canary_judge.service.shown import shown
 from canary_judge.service.store import CANCELLED, ERRORED, RUNNING, Run, Store
 from canary_judge.service.workers import Here, Processes, Workers
@@ -257,7 +258,8 @@ class Runs:
         """Somebody asks of it."""
         now = self.now().timestamp()
         if now - run.asked >= min(_NOTED, run.interval):
-            self.store.note(run.id, asked=now)
+            with suppress(StoreDown):  # it can be read, and may not be written
+                self.store.note(run.id, asked=now)
 
     def _due(self, run: Run, weight: float | None) -> bool:
         """Whether a look would take in anything."""

@@ -6,40 +6,23 @@ the line's number is unique, so that the second one has lost, and nothing is cou
 
 from __future__ import annotations
 
-import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, delete, event, func, insert, select, text, update
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import (
-    ArgumentError,
-    IntegrityError,
-    InterfaceError,
-    NoSuchModuleError,
-    OperationalError,
-    SQLAlchemyError,
-)
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
-from canary_judge.errors import ConfigError
 from canary_judge.service import tables
+from canary_judge.service.database import Database, in_time
 from canary_judge.service.problems import StoreDown
 
 __all__ = ["CANCELLED", "ERRORED", "FAILED", "PASSED", "RUNNING", "UNDECIDED", "Look", "Run", "Store", "Target"]
 
 RUNNING, PASSED, FAILED, UNDECIDED = "running", "passed", "failed", "undecided"
 CANCELLED, ERRORED = "cancelled", "errored"
-_MIGRATIONS = Path(__file__).with_name("migrations")
-# Seconds that a database may take to let us in, to answer, and that another writer may hold SQLite.
-_PATIENCE = 2
-# After a failure so many seconds pass before it is asked again, so that no caller waits for each of its questions.
-_PAUSE = 1.0
 # Runs that nobody asked of for so long do not count as somebody's.
 _DAY = 86_400.0
 _MOST_TRIES = 20
@@ -130,112 +113,28 @@ class Target:
     called: float = 0.0
 
 
-class Store:
-    """An open database.
-
-    Args:
-        url: As SQLAlchemy writes it: `sqlite:///judge.db`, `postgresql+psycopg://...`.
-
-    Raises:
-        ConfigError: The address is none, or its driver is missing.
-    """
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._down_until, self._down = 0.0, ""
-        try:
-            parsed = make_url(url)
-            self._sqlite = parsed.get_backend_name() == "sqlite"
-            more: dict[str, Any] = {"timeout": _PATIENCE} if self._sqlite else {}
-            if parsed.get_backend_name() == "postgresql":
-                more = {"connect_timeout": _PATIENCE, "options": f"-c statement_timeout={2 * _PATIENCE}s"}
-            self._engine = create_engine(
-                parsed,
-                pool_pre_ping=not self._sqlite,
-                connect_args=more,
-                pool_size=16,
-                max_overflow=16,
-                pool_timeout=_PATIENCE,
-            )
-        except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
-            # the message of SQLAlchemy shows the address, which may hold a password
-            raise ConfigError(
-                f"the address of the database is none that can be used ({type(error).__name__}): write it as "
-                "sqlite:///judge.db or postgresql+psycopg://user@host/name, and install its driver"
-            ) from None
-        if self._sqlite:
-            event.listen(self._engine, "connect", _prepare)
-            event.listen(self._engine, "begin", _begin)
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with self._guarded(), self._engine.connect() as connection:
-            yield connection.execution_options(only_reads=True)
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        with self._guarded(), self._engine.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        if time.monotonic() < self._down_until:
-            raise StoreDown(self._down)
-        try:
-            yield
-        except IntegrityError:
-            raise
-        except SQLAlchemyError as error:
-            reason = " ".join(str(getattr(error, "orig", None) or type(error).__name__).split())
-            self._down = f"the database gave no answer: {reason}"
-            if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
-                self._down_until = time.monotonic() + _PAUSE
-            raise StoreDown(self._down) from None
-
-    def upgrade(self) -> None:
-        """Bring the tables to the present form."""
-        from alembic import command
-        from alembic.config import Config
-        from alembic.util import CommandError
-
-        config = Config()
-        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-        try:
-            with self._writing() as connection:
-                if not self._sqlite:  # of replicas that start together one does it
-                    connection.execute(text("SELECT pg_advisory_xact_lock(724186535)"))
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-        except CommandError as error:
-            raise ConfigError(
-                f"the database is of another version of canary-judge: {error}; use that version, or another database"
-            ) from error
-
-    def ping(self) -> None:
-        """StoreDown where the tables cannot be read."""
-        with self._reading() as connection:
-            connection.execute(select(tables.runs.c.id).limit(1)).all()
-
-    def close(self) -> None:
-        """Let go of all connections."""
-        self._engine.dispose()
+class Store(Database):
+    """The runs of a service; arguments and errors as of `Database`, and StoreDown where it gives no answer."""
 
     # --- runs -----------------------------------------------------------------------------------------------------
 
+    @in_time
     def get(self, run: str) -> Run | None:
         """The run of that id."""
         return self._run(tables.runs.c.id == run)
 
+    @in_time
     def newest(self, key: str) -> Run | None:
         """The newest run of that key."""
         return self._run(tables.runs.c.key == key)
 
     def _run(self, which: Any) -> Run | None:
-        with self._reading() as connection:
+        with self.reading() as connection:
             asked = select(tables.runs).where(which).order_by(tables.runs.c.attempt.desc()).limit(1)
             row = connection.execute(asked).mappings().first()
         return None if row is None else Run(**row)
 
+    @in_time
     def listed(self, *, state: str | None = None, watched: bool | None = None, limit: int = 100) -> list[Run]:
         """Runs, the newest first, without their judgements."""
         columns = [one for one in tables.runs.c if one.name not in ("judgement", "config")]
@@ -245,25 +144,28 @@ class Store:
             asked = asked.where(tables.runs.c.state == state)
         if watched is not None:
             asked = asked.where(tables.runs.c.watched == watched, tables.runs.c.ended == False)  # noqa: E712
-        with self._reading() as connection:
+        with self.reading() as connection:
             return [Run(**row, judgement=None, config="") for row in connection.execute(asked).mappings()]
 
+    @in_time
     def open_of(self, owner: str, now: float) -> int:
         """How many runs of this owner are running, and were asked of lately."""
         runs = tables.runs
-        with self._reading() as connection:
+        with self.reading() as connection:
             asked = select(func.count()).where(
                 runs.c.owner == owner, runs.c.state == RUNNING, runs.c.watched | (runs.c.asked > now - _DAY)
             )
             return int(connection.execute(asked).scalar_one())
 
+    @in_time
     def running_below(self, prefix: str) -> list[str]:
         """Ids of the running runs whose keys begin so."""
         runs = tables.runs
-        with self._reading() as connection:
+        with self.reading() as connection:
             asked = select(runs.c.id).where(runs.c.key.startswith(prefix, autoescape=True), runs.c.state == RUNNING)
             return list(connection.execute(asked).scalars())
 
+    @in_time
     def open(self, **values: Any) -> Run:
         """Begin a run, whose attempt follows those of its key.
 
@@ -272,22 +174,24 @@ class Store:
         made = Run(id=uuid.uuid4().hex, **_FRESH, **values)
         row = {name: getattr(made, name) for name in Run.__slots__}
         try:
-            with self._writing() as connection:
+            with self.writing() as connection:
                 connection.execute(insert(tables.runs).values(row))
         except IntegrityError:
-            found = self.newest(made.key)
+            found = self._run(tables.runs.c.key == made.key)
             if found is None:
                 raise StoreDown("the database refuses the run, and has no other of its key") from None
             return found
         return made
 
+    @in_time
     def log(self, run: str) -> list[bytes]:
         """The lines of its log."""
         rows = tables.records
-        with self._reading() as connection:
+        with self.reading() as connection:
             asked = select(rows.c.body).where(rows.c.run == run).order_by(rows.c.sequence)
             return [bytes(body) for body in connection.execute(asked).scalars()]
 
+    @in_time
     def keep(self, run: Run, lines: Sequence[bytes], **values: Any) -> bool:
         """Write what a look added, and what it led to, at once.
 
@@ -303,7 +207,7 @@ class Store:
         sequence = run.sequence + len(lines)
         summary = values["summary"]
         try:
-            with self._writing() as connection:
+            with self.writing() as connection:
                 if not self._change(connection, run, sequence=sequence, **values):
                     return False
                 if lines:
@@ -317,9 +221,10 @@ class Store:
             return False
         return True
 
+    @in_time
     def change(self, run: Run, **values: Any) -> bool:
         """Change columns of a run that nobody has changed since; whether that was so."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             return self._change(connection, run, **values)
 
     @staticmethod
@@ -328,23 +233,26 @@ class Store:
         as_it_was = (runs.c.id == run.id, runs.c.sequence == run.sequence, runs.c.state == run.state)
         return connection.execute(update(runs).where(*as_it_was).values(values)).rowcount == 1
 
+    @in_time
     def note(self, run: str, **values: float) -> None:
         """Write down when somebody asked of it (`asked`), or was granted a step (`granted`)."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute(update(tables.runs).where(tables.runs.c.id == run).values(values))
 
+    @in_time
     def looks_of(self, run: str, limit: int = 500) -> list[Look]:
         """What its newest looks said, the oldest of them first."""
         rows = tables.looks
-        with self._reading() as connection:
+        with self.reading() as connection:
             asked = select(rows).where(rows.c.run == run).order_by(rows.c.sequence.desc()).limit(limit)
             found = [dict(row) for row in connection.execute(asked).mappings()]
         return [Look(**{name: row[name] for name in Look.__slots__}) for row in reversed(found)]
 
+    @in_time
     def drop(self, before: float) -> int:
         """Forget what nobody has asked of since; how many runs that were."""
         runs, gone = tables.runs, tables.executions
-        with self._writing() as connection:
+        with self.writing() as connection:
             followed = runs.c.watched & (runs.c.state == RUNNING)
             old = select(runs.c.id).where(runs.c.asked < before, ~followed)
             ids = list(connection.execute(old.limit(1000)).scalars())
@@ -355,24 +263,26 @@ class Store:
 
     # --- deployments that call by name ------------------------------------------------------------------------------
 
+    @in_time
     def target(self, key: str) -> Target:
         """What is known of it; nothing yet where it never called."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             row = connection.execute(select(tables.targets).where(tables.targets.c.key == key)).mappings().first()
         return Target(key=key) if row is None else Target(**row)
 
+    @in_time
     def put_target(self, target: Target, *names: str) -> None:
         """Write these columns of it, or all."""
         values = {name: getattr(target, name) for name in (names or Target.__slots__)}
         for _ in range(_MOST_TRIES):
-            with self._writing() as connection:
+            with self.writing() as connection:
                 changed = connection.execute(
                     update(tables.targets).where(tables.targets.c.key == target.key).values(values)
                 ).rowcount
             if changed:
                 return
             try:
-                with self._writing() as connection:
+                with self.writing() as connection:
                     whole = {name: getattr(target, name) for name in Target.__slots__}
                     connection.execute(insert(tables.targets).values(whole))
             except IntegrityError:
@@ -381,23 +291,26 @@ class Store:
 
     # --- Kayenta's documents ----------------------------------------------------------------------------------------
 
+    @in_time
     def canary_configs(self) -> list[dict[str, Any]]:
         """All canary configs that were stored."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             asked = select(tables.configs).order_by(tables.configs.c.name)
             return [dict(row) for row in connection.execute(asked).mappings()]
 
+    @in_time
     def canary_config(self, config: str) -> dict[str, Any] | None:
         """One of them."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             row = connection.execute(select(tables.configs).where(tables.configs.c.id == config)).mappings().first()
         return None if row is None else dict(row)
 
+    @in_time
     def put_canary_config(self, row: Mapping[str, Any], *, new: bool) -> bool:
         """Store one; False where a new one's id is taken, or an old one is not there."""
         configs = tables.configs
         try:
-            with self._writing() as connection:
+            with self.writing() as connection:
                 if new:
                     connection.execute(insert(configs).values(dict(row)))
                     return True
@@ -406,30 +319,35 @@ class Store:
         except IntegrityError:
             return False
 
+    @in_time
     def drop_canary_config(self, config: str) -> bool:
         """Forget one; whether it was there."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             return connection.execute(delete(tables.configs).where(tables.configs.c.id == config)).rowcount == 1
 
+    @in_time
     def put_execution(self, row: Mapping[str, Any]) -> None:
         """Keep what was asked."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.execute(insert(tables.executions).values(dict(row)))
 
+    @in_time
     def change_execution(self, execution: str, *, among: Sequence[str], **values: Any) -> bool:
         """Change one whose status is among these; whether it was."""
         rows = tables.executions
-        with self._writing() as connection:
+        with self.writing() as connection:
             asked = update(rows).where(rows.c.id == execution, rows.c.status.in_(among)).values(values)
             return connection.execute(asked).rowcount == 1
 
+    @in_time
     def execution(self, execution: str) -> dict[str, Any] | None:
         """What was asked, and what came of it."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             rows = tables.executions
             row = connection.execute(select(rows).where(rows.c.id == execution)).mappings().first()
         return None if row is None else dict(row)
 
+    @in_time
     def executions(
         self,
         *,
@@ -449,7 +367,7 @@ class Store:
             asked = asked.where(rows.c.about == about)
         if statuses:
             asked = asked.where(rows.c.status.in_(statuses))
-        with self._reading() as connection:
+        with self.reading() as connection:
             return [dict(row) for row in connection.execute(asked).mappings()]
 
 
@@ -465,16 +383,3 @@ _FRESH: dict[str, Any] = {
     "ended": False,
     "granted": None,
 }
-
-
-def _prepare(connection: Any, _: Any) -> None:
-    """SQLite with a write-ahead log, on the disk before a transaction ends, and our own transactions."""
-    connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin(connection: Connection) -> None:
-    """Who is going to write says so at once: a reader that wants to write later would be refused."""
-    reads = connection.get_execution_options().get("only_reads", False)
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

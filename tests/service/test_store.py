@@ -1,5 +1,6 @@
 """What is kept survives, and is counted once: replicas, a process that is killed, a database that goes and comes back."""
 
+import contextlib
 import shutil
 import sqlite3
 import threading
@@ -190,7 +191,7 @@ def test_a_database_that_is_gone_is_blind_and_comes_back(tmp_path):
             if (one := path.with_name(f"away{ending}")).exists():
                 one.rename(path.with_name(f"judge.db{ending}"))
         shop.pass_time()
-        shop.runs.store._down_until = 0.0  # a second later
+        shop.runs.store._down.clear()  # a second later
         assert shop.look()["stale"] is False
         assert evidence(shop.runs, shop.runs.store.listed()[0].id).consumed == 20
 
@@ -342,9 +343,64 @@ def test_after_a_failure_the_database_is_left_alone_for_a_second(tmp_path):
     store = Store(f"sqlite:///{tmp_path}/nowhere/judge.db")
     with pytest.raises(StoreDown):
         store.ping()
-    begun = time.monotonic()
     for _ in range(100):
         with pytest.raises(StoreDown, match="unable to open"):
             store.ping()
-    assert store._down_until > begun
+    assert set(store._down) == {"reading"}
     store.close()
+
+
+def test_a_server_that_hangs_is_not_waited_for(postgres, tmp_path):
+    """All of its processes are stopped: the kernel takes what is sent, and no answer comes."""
+    import os
+    import signal
+    from pathlib import Path
+
+    import psycopg
+
+    store = Store(postgres)
+    store.upgrade()
+    with psycopg.connect(postgres.replace("+psycopg", "")) as connection:
+        (data,) = connection.execute("SHOW data_directory").fetchone()
+    server = int((Path(data) / "postmaster.pid").read_text().split()[0])
+    store.ping()
+    children = [int(pid) for pid in Path(f"/proc/{server}/task/{server}/children").read_text().split()]
+
+    def tell(number):
+        for pid in (server, *children):
+            with contextlib.suppress(ProcessLookupError):  # some serve a connection that is closed
+                os.kill(pid, number)
+
+    tell(signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        for _ in range(20):
+            with pytest.raises(StoreDown, match="none within"):
+                store.ping()
+        assert time.monotonic() - begun < 30  # and not 20 times as long
+    finally:
+        tell(signal.SIGCONT)
+    time.sleep(1.1)
+    store.ping()
+    store.close()
+
+
+def test_a_stored_regression_rolls_back_although_nothing_can_be_written(tmp_path):
+    with house(tmp_path, weight=0) as shop:
+        shop.add("shop", canary_error_rate=0.05, weight=0)
+        hook = {"name": "w", "namespace": "p", "phase": "Progressing", "checksum": "1", "metadata": {"config": "shop"}}
+        shop.api("POST", "/flagger/rollback", json=hook)
+        shop.worlds["shop"].router.set_weight(10)
+        for _ in range(20):
+            shop.pass_time()
+            answer = shop.api("POST", "/flagger/rollback", json=hook)
+        assert answer.status == 200
+        shop.pass_time(300)
+        with sqlite3.connect(tmp_path / "judge.db") as connection:
+            connection.execute("BEGIN IMMEDIATE")  # somebody else writes, and does not end
+            try:
+                assert shop.api("POST", "/flagger/rollback", json=hook).status == 200
+                assert shop.api("POST", "/flagger/check", json=hook).status == 412
+            finally:
+                connection.rollback()
+        connection.close()
