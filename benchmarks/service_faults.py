@@ -96,7 +96,8 @@ class Replica:
                 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
         command = [sys.executable, "-m", "benchmarks.service_faults", "serve", str(folder), url, str(port), str(ahead)]
-        self.process = subprocess.Popen(command, preexec_fn=limited, stderr=subprocess.DEVNULL)  # noqa: PLW1509
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen(command, preexec_fn=limited, **quiet)  # noqa: PLW1509
         for _ in range(400):
             try:
                 requests.get(f"{self.url}/healthz", timeout=1)
@@ -296,11 +297,13 @@ def replicated(folder, url, server, kills):
 def full(folder):
     """SQLite on a disk that is full."""
     url = f"sqlite:///{folder}/judge.db"
-    replica = Replica(folder, url, PORTS[0], file_bytes=1_500_000)
+    replica = Replica(folder, url, PORTS[0], file_bytes=1_000_000)
     load = Load([replica.url])
     time.sleep(20)
     load.phase = "(it fills)"
-    while not any(text == "502" for _, _, _, text in load.told):
+    for _ in range(60):
+        if any(text == "502" for _, _, _, text in list(load.told)):
+            break
         time.sleep(1)
     load.phase = "disk full"
     time.sleep(10)
