@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+import os
 import signal
+import socket
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,10 +93,15 @@ def _serve(options: argparse.Namespace) -> int:
     assert retention is not None  # noqa: S101
     log_as_json(options.log_level)
     host = f"[{options.host}]" if ":" in options.host else options.host
+    if options.host in ("0.0.0.0", "::") and not options.public_url:  # noqa: S104
+        host = socket.gethostname()
+        logging.getLogger(__name__).warning("links name the host %s, unless --public-url is given", host)
+    if options.public_url and not options.public_url.startswith(("http://", "https://")):
+        raise ConfigError(f"--public-url is {options.public_url!r}; write it as https://judge.example.org")
     runs = Runs(
         options.config_dir,
         options.database,
-        workers=options.workers,
+        workers=(os.cpu_count() or 1) if options.workers is None else options.workers,
         url=options.public_url or f"http://{host}:{options.port}",
     )
     app = make_app(runs, tokens=tokens, retention=retention.total_seconds())
@@ -111,8 +120,15 @@ def _serve(options: argparse.Namespace) -> int:
     )
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again when it has finished
         signal.signal(number, lambda *_: None)
-    server.run()
-    return exit_codes.PASS if server.started else exit_codes.ERROR
+    try:
+        server.run()
+    except SystemExit:  # it has said why it cannot listen
+        return exit_codes.ERROR
+    code = exit_codes.PASS if server.started else exit_codes.ERROR
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        logging.shutdown()
+        os._exit(code)  # a thread hangs at a source or a database, and would be waited for without end
+    return code
 
 
 def _store(options: argparse.Namespace) -> Store:
@@ -120,7 +136,9 @@ def _store(options: argparse.Namespace) -> Store:
         from canary_judge.service.store import Store
     except ImportError as error:
         raise ConfigError(f"{error.name} is not installed; pip install 'canary-judge[service]'") from error
-    address = options.database
+    from canary_judge.service.database import address_of
+
+    address = address_of(options.database)
     path = Path(address.removeprefix("sqlite:///"))
     if address.startswith("sqlite:///") and not path.exists():
         raise ConfigError(f"--database: there is no file {path}; name that of the service")
@@ -178,5 +196,6 @@ def _cancel(options: argparse.Namespace) -> int:
     run = _found(store, options.id)
     while run.state == RUNNING and not store.change(run, state=CANCELLED, error="it was cancelled"):
         run = _found(store, run.id)  # a look was kept meanwhile
-    print(_found(store, run.id).state)
+    state = _found(store, run.id).state
+    print(state if state == CANCELLED else f"{state}: it has ended already, so there is nothing to cancel")
     return exit_codes.PASS

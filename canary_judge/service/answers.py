@@ -106,12 +106,17 @@ def _blind(run: Run, now: float, weight: float | None) -> str:
     if run.looked > now + run.interval:
         return "the last look was made at a time that has not come yet; is a clock wrong?"
     age, most = now - run.looked, _BLIND_AFTER * run.interval
-    if run.ended and (age > most or (weight is not None and weight != run.weight)):
-        return f"the planned end was {_span(age)} ago, and nothing is known since; plan longer"
+    old = now - run.summary["watermark"]
+    if run.ended and (
+        old > most + run.interval + run.summary["delay"] or (weight is not None and weight != run.weight)
+    ):
+        return f"the planned end was {_span(old)} ago, and nothing is known since; plan longer"
+    if run.summary["silent"] > _BLIND_AFTER:
+        return f"neither version has had any data for {run.summary['silent']} intervals"
     if age > most:
         return f"no look ended well for {_span(age)}"
     # data come as late as they did when the last ones came
-    late = now - run.summary["watermark"] - run.summary["lag"]
+    late = old - run.summary["lag"]
     if late > most + run.interval and not run.ended:
         return f"no data came for {_span(late)}"
     return ""

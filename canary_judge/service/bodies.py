@@ -104,7 +104,7 @@ def read_as(model: type[BaseModel], data: object) -> dict[str, Any]:
     except ValidationError as error:
         raise DataError("; ".join(explain(error, data, known=list(model.model_fields)))) from None
     given = {name: value for name, value in data.items() if value is not None}
-    if isinstance(weight := given.get("weight"), str):
+    if isinstance(weight := given.get("weight"), str) and weight:
         given["weight"] = _number(weight)
     if isinstance(restart := given.get("restart"), str):
         if restart.lower() not in ("true", "false", ""):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ from canary_judge.errors import ConfigError
 from canary_judge.service import tables
 from canary_judge.service.problems import StoreDown
 
-__all__ = ["Database", "in_time"]
+__all__ = ["Database", "address_of", "in_time"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -38,9 +39,22 @@ _PATIENCE = 2
 _DEADLINE = 2.0 * _PATIENCE
 # After a failure so many seconds pass before it is asked again, so that no caller waits for each of its questions.
 _PAUSE = 1.0
+# PostgreSQL's words for a row that somebody else holds, which says nothing of other rows.
+_BUSY = ("57014", "55P03")
 _NO_ANSWER = (OperationalError, InterfaceError, PoolTimeout)
 # Questions that a server is asked at once, each in a thread: one that hangs is not waited for.
 _AT_ONCE = 32
+
+
+def _kind(error: Exception) -> str:
+    """Without the text of SQLAlchemy's, which shows the address."""
+    return f"{error.name} is not installed" if isinstance(error, ImportError) else type(error).__name__
+
+
+def address_of(store: str | Path) -> str:
+    """The address of a database; of a file, that of SQLite."""
+    text = str(store)
+    return text if "://" in text else f"sqlite:///{text}"
 
 
 def in_time(method: F) -> F:
@@ -71,13 +85,19 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         self._down: dict[str, tuple[float, str]] = {}
+        self._writer = threading.Lock()
         self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="store")
         try:
             parsed = make_url(url)
             self._sqlite = parsed.get_backend_name() == "sqlite"
+            if self._sqlite and parsed.database in (None, "", ":memory:"):
+                raise ArgumentError("in memory")
             more: dict[str, Any] = {"timeout": _PATIENCE} if self._sqlite else {}
             if parsed.get_backend_name() == "postgresql":
-                more = {"connect_timeout": _PATIENCE, "options": f"-c statement_timeout={2 * _PATIENCE}s"}
+                more = {
+                    "connect_timeout": _PATIENCE,
+                    "options": f"-c statement_timeout={2 * _PATIENCE}s -c lock_timeout={_PATIENCE}s",
+                }
             self._engine = create_engine(
                 parsed,
                 pool_pre_ping=not self._sqlite,
@@ -89,8 +109,8 @@ class Database:
         except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
             # the message of SQLAlchemy shows the address, which may hold a password
             raise ConfigError(
-                f"the address of the database is none that can be used ({type(error).__name__}): write it as "
-                "sqlite:///judge.db or postgresql+psycopg://user@host/name, and install its driver"
+                f"the address of the database is none that can be used ({_kind(error)}): write it as "
+                "sqlite:///judge.db (a file) or postgresql+psycopg://user@host/name, and install its driver"
             ) from None
         if self._sqlite:
             event.listen(self._engine, "connect", _prepare)
@@ -105,8 +125,21 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction, which is kept where it ends well."""
-        with self._guarded(writes=True), self._engine.begin() as connection:
+        with self._turn(), self._guarded(writes=True), self._engine.begin() as connection:
             yield connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """SQLite lets one writer in, and picks among those that wait at random; within a process they queue."""
+        if not self._sqlite:
+            yield
+            return
+        if not self._writer.acquire(timeout=_PATIENCE):
+            raise StoreDown("the database gave no answer: others write, and do not end")
+        try:
+            yield
+        finally:
+            self._writer.release()
 
     @contextmanager
     def _guarded(self, *, writes: bool) -> Iterator[None]:
@@ -120,8 +153,11 @@ class Database:
         except IntegrityError:
             raise
         except SQLAlchemyError as error:
-            reason = " ".join(str(getattr(error, "orig", None) or type(error).__name__).split())
-            raise self._failed(reason, writes=writes, pause=isinstance(error, _NO_ANSWER)) from None
+            orig = getattr(error, "orig", None)
+            # the first line: what follows in PostgreSQL's tells of tables and addresses
+            reason = str(orig or type(error).__name__).strip().split("\n")[0]
+            busy = getattr(orig, "sqlstate", None) in _BUSY or "locked" in reason
+            raise self._failed(reason, writes=writes, pause=isinstance(error, _NO_ANSWER) and not busy) from None
 
     def _failed(self, reason: str, *, writes: bool, pause: bool = True) -> StoreDown:
         why = f"the database gave no answer: {reason}"
@@ -139,7 +175,9 @@ class Database:
         config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
         try:
             with self.writing() as connection:
-                if not self._sqlite:  # of replicas that start together one does it
+                if not self._sqlite:  # of replicas that start together one does it, however long it takes
+                    connection.execute(text("SET LOCAL statement_timeout = 0"))
+                    connection.execute(text("SET LOCAL lock_timeout = '60s'"))
                     connection.execute(text("SELECT pg_advisory_xact_lock(724186535)"))
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")

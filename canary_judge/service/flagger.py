@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from canary_judge import routers
+from canary_judge.config.reading import nearest
 from canary_judge.errors import CanaryJudgeError, ConfigError, DataError
 from canary_judge.series import duration_from
 from canary_judge.service.answers import Answer, is_over
@@ -48,6 +49,7 @@ _PHASES = (
     *("Succeeded", "Failed", "Terminating", "Terminated"),
 )
 _ROUTER_SECONDS = 2.0
+_KEYS = ("config", "require", "horizon", "hook", "eventMessage", "eventType", "timestamp")
 # Hooks of one tick of Flagger's.
 _SAME_CALL = 20.0
 _SIDES = ("baseline", "canary")
@@ -79,6 +81,9 @@ class _Hook:
         metadata = body.get("metadata") or {}
         if not isinstance(metadata, Mapping) or not all(isinstance(value, str) for value in metadata.values()):
             raise DataError("metadata: must be a mapping of texts to texts")
+        for key in metadata:
+            if key not in _KEYS and not key.startswith(("canary.", "baseline.")) and (hint := nearest(key, _KEYS)):
+                raise DataError(f"metadata.{key[:80]}: unknown key{hint}")
         texts = {}
         for key in ("name", "namespace", "phase", "checksum"):
             value = body.get(key, "")

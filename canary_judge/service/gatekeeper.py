@@ -23,6 +23,10 @@ _TOO_MUCH = {
     "/flagger/end": 412,
     "/judge": 429,
 }
+_KINDS = ("v1", "flagger", "kayenta", "prom", "judge", "runs", "metrics")
+_WORDS = {"read": "reading", "look": "looking", "all": "all"}
+_UNKNOWN = "the token that was sent is none that is known here"
+_NONE = "no token was sent; send it as `Authorization: Bearer TOKEN`, as the password of Basic, or as /t/TOKEN/..."
 _BUSY = "too much is asked at once; ask again in a few seconds"
 
 
@@ -59,16 +63,16 @@ class Gatekeeper:
         self._now += 1
         try:
             refused = self._refused(scope, sent)
+            caller = scope["caller"]
             if refused is not None:
                 await refused(scope, receive, told)
             else:
-                caller = scope["caller"]
                 await self._app(scope, receive, told)
         finally:
             self._now -= 1
             seconds = round(time.perf_counter() - begun, 4)
             # the address as it is declared: what else stands in a path may be somebody's token
-            route = getattr(scope.get("route"), "path", "(no such address)")
+            route = getattr(scope.get("route"), "path", "") or _kind_of(path)
             more = {"method": scope["method"], "path": route, "status": status, "seconds": seconds, "caller": caller}
             _LOG.info("request", extra={"more": more})
 
@@ -79,13 +83,15 @@ class Gatekeeper:
         if need is None:
             return None
         if self._tokens:
-            token = who(self._tokens, [*sent, *tokens_in(scope["headers"])])
+            sent = [*sent, *tokens_in(scope["headers"])]
+            token = who(self._tokens, sent)
             if token is None:
                 headers = {"WWW-Authenticate": 'Basic realm="canary_judge"'}
-                return _problem(path, 401, "no token that is known here was sent", headers)
-            if not may(token, need):
-                return _problem(path, 403, f"this token may {token.may}, and this takes one that may {need}")
+                return _problem(path, 401, _UNKNOWN if sent else _NONE, headers)
             scope["caller"], scope["may"] = token.name, token.may
+            if not may(token, need):
+                text = f"this token is for {_WORDS[token.may]}, and this takes one for {_WORDS[need]}"
+                return _problem(path, 403, text)
         if self._now > self._most:
             return _problem(path, _TOO_MUCH.get(path, 503), _BUSY, {"Retry-After": "5"})
         return None
@@ -98,6 +104,12 @@ def _problem(path: str, status: int, text: str, headers: dict[str, str] | None =
         body = {"status": "error", "errorType": "unavailable" if status == 503 else "forbidden", "error": text}
         return JSONResponse(body, status_code=status, headers=headers)
     return JSONResponse({"status": status, "error": "refused", "message": text}, status_code=status, headers=headers)
+
+
+def _kind_of(path: str) -> str:
+    """Of an address that was refused, or is none: what can be no secret."""
+    first = path.split("/")[1]
+    return f"/{first}/..." if first in _KINDS else "(no such address)"
 
 
 def _out_of_the_path(path: str) -> tuple[list[str], str]:

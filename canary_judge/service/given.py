@@ -16,7 +16,7 @@ from canary_judge.service.shown import shown
 from canary_judge.service.store import Run
 from canary_judge.wording import sides
 
-__all__ = ["bounded", "fit", "labels_of", "moment_of", "refuse_another", "refuse_what_cannot_be"]
+__all__ = ["bounded", "fit", "labels_of", "moment_of", "plain_of", "refuse_another", "refuse_what_cannot_be"]
 
 _LONGEST_KEY = 300
 _FIRST, _LAST = datetime(1971, 1, 1, tzinfo=UTC), datetime(2199, 1, 1, tzinfo=UTC)
@@ -122,3 +122,10 @@ def refuse_another(
     if length is not None and length != run.length:
         planned = "without a planned end" if run.length is None else f"for {format_duration(run.length)}"
         raise Clash(f"the run of key {run.key!r} is planned {planned}, not for {format_duration(length)}; {remedy}")
+
+
+def plain_of(config: JudgeConfig) -> dict[str, Any]:
+    """The config as plain data, without what may be secret."""
+    exclude = {"sources", "router", "baseline", "canary"}
+    plain: dict[str, Any] = config.model_dump(mode="json", by_alias=True, exclude=exclude)
+    return plain

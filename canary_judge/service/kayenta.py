@@ -144,8 +144,8 @@ class Facade:
         self._mine: set[str] = set()
 
     def close(self) -> None:
-        """Finish what is in hand."""
-        self._pool.shutdown(cancel_futures=True)
+        """Begin nothing more; what is left is judged again by who is asked for it."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     # --- one window -------------------------------------------------------------------------------------------------
 

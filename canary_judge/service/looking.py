@@ -33,7 +33,7 @@ from canary_judge.readiness import preflight
 from canary_judge.results import Action, Judgement, Side, Verdict
 from canary_judge.rollout.policy import only_old
 from canary_judge.samples import CountData, GaugeData, RawData, UserData
-from canary_judge.series import MetricSource, Window
+from canary_judge.series import MetricSource, Window, parse_duration
 from canary_judge.service.problems import StoreDown
 from canary_judge.service.store import ERRORED, FAILED, PASSED, RUNNING, UNDECIDED, Run, Store
 from canary_judge.untrusted import printable
@@ -45,7 +45,11 @@ FindSources = Callable[[JudgeConfig, Mapping[str, dict[str, Any]]], Mapping[str,
 _HELD = 1000
 # Looks that one process has in hand at once; most of them wait for a source.
 THREADS = 32
+# What is no look at a run may take a quarter of them.
+_OTHERS = 4
 _LONGEST_REASON = 300
+# The score of a pass that is held back.
+_UNDECIDED = 50.0
 
 
 class What(StrEnum):
@@ -72,6 +76,7 @@ class Order:
         weight: Percent of the traffic that the canary gets, where it is known.
         once: A window is judged at one planned look.
         body: What was sent, where that is judged.
+        expires: When nobody waits any more, seconds since the epoch; None: it is done however late.
     """
 
     config: str
@@ -85,6 +90,7 @@ class Order:
     weight: float | None = None
     once: bool = False
     body: str = ""
+    expires: float | None = None
 
     def judged(self) -> JudgeConfig:
         """The config with its sides."""
@@ -107,6 +113,20 @@ class Told:
     text: str = ""
     seconds: float = 0.0
     late: bool = False
+
+
+def _delay(options: Mapping[str, Any]) -> float:
+    """Seconds by which a source says that its rows come late."""
+    try:
+        return parse_duration(str(options["delay"])).total_seconds()
+    except (KeyError, ValueError):
+        return 0.0
+
+
+def _silent(judgement: Judgement) -> int:
+    """The last intervals in which no metric had anything on either side: it is not the canary that is silent then."""
+    found = [one.quality for one in judgement.metrics if one.quality is not None]
+    return min((min(one.silent_baseline, one.silent_canary) for one in found), default=0)
 
 
 def _lag(run: Run, config: JudgeConfig, state: MonitorState, until: datetime) -> float:
@@ -134,13 +154,15 @@ def in_short(judgement: Judgement, state: MonitorState | None = None) -> dict[st
     """The fields of a summary that come from the judgement."""
     verdict, held = told_verdict(judgement, state)
     reason = held or "; ".join(judgement.reasons) or str(judgement)
+    if state is not None and not state.consumed:
+        reason = f"no interval has ended yet; the first one ends at {judgement.end:%H:%M:%S} UTC"
     reason = printable(reason).replace("\n", " ")
     if len(reason) > _LONGEST_REASON:
-        reason = reason[: _LONGEST_REASON - 3] + "..."
+        reason = f"{reason[: _LONGEST_REASON - 4].rsplit(' ', 1)[0]} ..."
     return {
         "verdict": verdict.value,
         "action": Action.HOLD.value if held else judgement.action.value,
-        "score": judgement.score,
+        "score": _UNDECIDED if held else judgement.score,
         "sufficient": judgement.sufficient,
         "reason": reason,
     }
@@ -207,14 +229,14 @@ class Desk:
             raise
 
     @contextmanager
-    def _turn(self, options: Mapping[str, dict[str, Any]]) -> Iterator[None]:
+    def _turn(self, options: Mapping[str, dict[str, Any]], share: int = 2) -> Iterator[None]:
         """Let only so many looks wait for one source, so that a slow one does not keep the others from theirs."""
         with ExitStack() as stack:
-            for key in sorted(_key_of(name, given) for name, given in options.items()):
+            for key in sorted(f"{share} {_key_of(name, given)}" for name, given in options.items()):
                 with self._lock:
-                    slots = self._slots.setdefault(key, threading.BoundedSemaphore(THREADS // 2))
+                    slots = self._slots.setdefault(key, threading.BoundedSemaphore(THREADS // share))
                 if not slots.acquire(blocking=False):
-                    raise SourceUnavailable(f"{THREADS // 2} looks wait for this source already; it is slow")
+                    raise SourceUnavailable(f"{THREADS // share} looks wait for this source already; it is slow")
                 stack.callback(slots.release)
             yield
 
@@ -230,6 +252,8 @@ class Desk:
             "watermark": state.watermark(held.config.interval).timestamp(),
             "intervals": state.consumed,
             "lag": _lag(run, held.config, state, order.until),
+            "delay": max([0.0, *(_delay(options) for options in order.sources.values())]),
+            "silent": _silent(judgement),
         }
         values = {
             "verdict": summary["verdict"],
@@ -311,14 +335,17 @@ class Desk:
     def judge(self, order: Order) -> Told:
         """Judge a finished window at one planned look."""
         config, window = order.judged(), Window(order.start or order.until, order.until)
-        judgement = judge(config, self._sources_of(config, order.sources), window)
+        with self._turn(order.sources, _OTHERS):
+            judgement = judge(config, self._sources_of(config, order.sources), window)
         return Told(what=What.KEPT, text=judgement.to_json())
 
     def window(self, order: Order) -> Told:
         """Judge a window, at one planned look or as one of many from the same start; with what was compared."""
         config, window = order.judged(), Window(order.start or order.until, order.until)
         found = self._sources_of(config, order.sources)
-        return Told(what=What.KEPT, text=json.dumps(_of_window(config, found, window, order)))
+        with self._turn(order.sources, _OTHERS):
+            shown = _of_window(config, found, window, order)
+        return Told(what=What.KEPT, text=json.dumps(shown))
 
     def pairs(self, order: Order) -> Told:
         """The same for the data of a remote judge's request."""
@@ -334,7 +361,8 @@ class Desk:
         """Whether the queries can work at all."""
         config = order.judged()
         found = self._sources_of(config, order.sources)
-        seen = preflight(config, found, until=order.until, horizon=order.horizon, weight=order.weight or None)
+        with self._turn(order.sources, _OTHERS):
+            seen = preflight(config, found, until=order.until, horizon=order.horizon, weight=order.weight or None)
         return Told(what=What.KEPT, text=seen.to_json())
 
     def values(self, order: Order) -> Told:
@@ -344,7 +372,8 @@ class Desk:
         shown: dict[str, dict[str, list[float | None]]] = {}
         found = self._sources_of(config, order.sources)
         for query in queries:
-            (result,) = found["default"].fetch([query], window)
+            with self._turn(order.sources, _OTHERS):
+                (result,) = found["default"].fetch([query], window)
             if result.error is not None:
                 raise QueryError(f"{query.metric}: {result.error}")
             values = np.concatenate([one.values for one in result.series]) if result.series else np.empty(0)
@@ -360,7 +389,9 @@ class Desk:
             key = _key_of(name, given)
             with self._lock:
                 source = self._sources.get(key)
-            if source is None:
+            if given.get("type") == "frame":  # a file that grows is read anew
+                source = sources.from_config(given, name=name)
+            elif source is None:
                 source = sources.from_config(given, name=name)
                 with self._lock:
                     source = self._sources.setdefault(key, source)

@@ -73,10 +73,11 @@ def page_of(answer: Answer, looks: Sequence[Look]) -> str:
         if judgement is None
         else f"<div class='wide judgement' tabindex='0' role='region' aria-label='judgement'>{to_html(judgement)}</div>"
     )
+    which = f"key {_text(run.key)}, attempt {run.attempt}, config {_text(run.config_hash[:12])}"
     return _document(
         f"{run.config_name}: {answer.verdict}",
         f"<h1>{_text(run.config_name)}: {_text(compared)}</h1><p class='soft'>{', '.join(facts)}</p>"
-        f"<p class='soft'>key {_text(run.key)}, attempt {run.attempt}, config {_text(run.config_hash[:12])}</p>"
+        f"<p class='soft'><a href='../runs'>all runs</a>; {which}</p>"
         f"{note}{shown}{_history(looks)}",
     )
 
@@ -109,7 +110,7 @@ def _history(looks: Sequence[Look]) -> str:
 def page_of_all(runs: Sequence[Run]) -> str:
     """The newest runs."""
     rows = "".join(
-        f"<tr><td>{_moment(run.created)}</td><td><a href='runs/{run.id}'>{_text(run.config_name)}</a></td>"
+        f"<tr><td>{_moment(run.begun.timestamp())}</td><td><a href='runs/{run.id}'>{_text(run.config_name)}</a></td>"
         f"<td>{_text(sides(baseline=run.baseline, canary=run.canary))}</td><td>{_text(run.state)}</td>"
         f"<td class='{run.verdict or ''}'><b>{run.verdict or '-'}</b></td></tr>"
         for run in runs

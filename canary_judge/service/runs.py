@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -26,7 +25,16 @@ from canary_judge.results import Judgement
 from canary_judge.series import Window, duration_from, percent_from
 from canary_judge.service.answers import Answer, answer_of, is_over, key_of
 from canary_judge.service.configs import Configs
-from canary_judge.service.given import bounded, fit, labels_of, moment_of, refuse_another, refuse_what_cannot_be
+from canary_judge.service.database import address_of
+from canary_judge.service.given import (
+    bounded,
+    fit,
+    labels_of,
+    moment_of,
+    plain_of,
+    refuse_another,
+    refuse_what_cannot_be,
+)
 from canary_judge.service.looking import Desk, FindSources, Order, Told, What
 from canary_judge.service.problems import Busy, StoreDown, UnknownRun
 from canary_judge.service.shown import shown
@@ -41,6 +49,8 @@ _LOG = logging.getLogger(__name__)
 BUDGET = 8.0
 _MOST_LOOKS_IN_A_CALL = 3
 _OLDEST = timedelta(days=366)
+# A watched run whose look gave nothing is looked at again after a quarter of an interval, and so many seconds at most.
+_RETRY = 15.0
 # Who asks is noted at most so often.
 _NOTED = 60.0
 
@@ -51,7 +61,8 @@ class Runs:
     Args:
         config_dir: The configs that may be named, and `sources.yaml` (see `Configs`).
         store: A `Store`, its address, or a file of SQLite.
-        workers: Processes that look; 0: threads of this process.
+        workers: Processes that look, which are begun by spawn (a script needs its `if __name__ == "__main__"`); 0:
+            threads of this process.
         sources: From a config and the options of its sources to the sources, in place of building them from the
             options; with processes a function of a module, which they import.
         now: The time of day; for tests and simulations.
@@ -85,7 +96,7 @@ class Runs:
         config_dir: str | Path,
         store: Store | str | Path,
         *,
-        workers: int | None = None,
+        workers: int = 0,
         sources: FindSources | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         url: str = "",
@@ -93,18 +104,18 @@ class Runs:
         most_runs: int = 2000,
     ) -> None:
         self.configs = Configs(config_dir)
-        self.store = store if isinstance(store, Store) else Store(_address(store))
+        self.store = store if isinstance(store, Store) else Store(address_of(store))
         self.store.upgrade()
         self.now, self.url = now, url.rstrip("/")
         self._most_at_once, self._most_runs = most_at_once, most_runs
         self._own_sources = sources is not None
-        number = (os.cpu_count() or 1) if workers is None else workers
         self._workers: Workers = (
-            Processes(self.store.url, number, sources) if number else Here(Desk(self.store, sources))
+            Processes(self.store.url, workers, sources) if workers else Here(Desk(self.store, sources))
         )
         self._lock = threading.Lock()
         self._going: dict[str, Future[Told]] = {}
         self._others = 0
+        self._tried: dict[str, float] = {}
         self.listeners: list[Callable[[str, Run | None, Told], None]] = []
 
     def close(self) -> None:
@@ -160,16 +171,8 @@ class Runs:
             StoreDown: The database gave no answer.
         """
         weight = None if weight is None else percent_from(weight, "weight")
-        run = self.open(
-            config,
-            baseline=baseline,
-            canary=canary,
-            start=start,
-            horizon=horizon,
-            key=key,
-            restart=restart,
-            owner=owner,
-        )
+        asked: dict[str, Any] = {"start": start, "horizon": horizon, "key": key, "restart": restart, "owner": owner}
+        run = self.open(config, baseline=baseline, canary=canary, **asked)
         return self.look_at(run, weight=weight, budget=budget)
 
     def open(
@@ -185,12 +188,8 @@ class Runs:
         watched: bool = False,
         owner: str = "",
     ) -> Run:
-        """Find the run or begin it, without a look; arguments and errors as of `look`.
-
-        Where it is `watched`, the service itself looks every interval (`tick`).
-        """
-        judged = self.configs.get(config).with_sides(baseline=labels_of(baseline, "baseline"))
-        judged = judged.with_sides(canary=labels_of(canary, "canary"))
+        """Find the run or begin it, without a look, `watched` by the service itself; the rest is as of `look`."""
+        judged = self._judged(config, baseline, canary)
         key = key_of(config, baseline=judged.baseline, canary=judged.canary) if key is None else fit(key, "key")
         since = None if start is None else moment_of(start, "start")
         length = None if horizon is None else duration_from(horizon, "horizon")
@@ -199,7 +198,7 @@ class Runs:
         if found is not None and not restart and not is_over(found, now=now.timestamp(), anew=watched):
             refuse_another(found, config, judged, start=since, length=length)
             if watched and not found.watched:
-                self.store.change(found, watched=True)
+                self.store.note(found.id, watched=True)
                 return replace(found, watched=True)
             return found
         refuse_what_cannot_be(judged, length, self.options(judged))
@@ -216,7 +215,7 @@ class Runs:
             attempt=1 if found is None else found.attempt + 1,
             config_name=config,
             config_hash=judged.hash(),
-            config=json.dumps(_plain(judged)),
+            config=json.dumps(plain_of(judged)),
             interval=judged.interval.total_seconds(),
             baseline=judged.baseline,
             canary=judged.canary,
@@ -230,6 +229,11 @@ class Runs:
         )
         refuse_another(run, config, judged, start=since, length=length)  # another replica may have been faster
         return run
+
+    def _judged(self, config: str, baseline: Mapping[str, str] | None, canary: Mapping[str, str] | None) -> JudgeConfig:
+        """The config of that name, with these sides."""
+        sides = {side: labels_of(given, side) for side, given in (("baseline", baseline), ("canary", canary))}
+        return self.configs.get(config).with_sides(**sides)
 
     def look_at(self, run: Run, *, weight: float | None = None, budget: float = BUDGET) -> Answer:
         """Look at a run, and wait so many seconds for it."""
@@ -281,7 +285,11 @@ class Runs:
             self._refuse_beyond_the_limit()
             self._going[run.id] = ours
         late = run.watched and self._is_late(run)
-        future = self._workers.ask("look", order, run.id)
+        try:
+            future = self._workers.ask("look", order, run.id)
+        except OSError as error:  # no process can be started
+            self._ended(run, ours, Told(what=What.UNAVAILABLE, text=f"nobody can look: {error}"))
+            return ours
         future.add_done_callback(lambda done: self._ended(run, ours, replace(done.result(), late=late)))
         return ours
 
@@ -304,6 +312,10 @@ class Runs:
             self._going.pop(run.id, None)
         ours.set_result(told)
         self._tell("look", run, told)
+
+    def _done(self) -> None:
+        with self._lock:
+            self._others -= 1
 
     def _tell(self, what: str, run: Run | None, told: Told) -> None:
         for listener in self.listeners:
@@ -340,12 +352,7 @@ class Runs:
         return answer_of(run, now=now, url=url, stale=stale, why=why, weight=weight)
 
     def get(self, run: str) -> Answer:
-        """What is known of a run, by its id, without a look.
-
-        Raises:
-            UnknownRun: There is none.
-            StoreDown: The database gave no answer.
-        """
+        """What is known of a run, by its id, without a look; UnknownRun where there is none."""
         found = self.store.get(run)
         if found is None:
             raise UnknownRun(f"there is no run {shown(run)}")
@@ -366,18 +373,25 @@ class Runs:
 
     def tick(self) -> int:
         """Begin the looks of watched runs that are due; how many these are."""
-        begun, wrong = 0, ""
+        begun, wrong, moment = 0, "", time.monotonic()
+        tried: dict[str, float] = {}
         for short in self.store.listed(watched=True, state=RUNNING, limit=self._most_runs):
+            last = self._tried.get(short.id)
+            tried |= {} if last is None else {short.id: last}
             with self._lock:
                 if short.id in self._going or self.going >= self._most_at_once:
                     continue
-            run = self.store.get(short.id)
+            # where nothing comes, or nobody answers, a source is not asked again at once
+            if not self._due(short, None) or (last is not None and moment - last < min(short.interval / 4, _RETRY)):
+                continue
             try:
-                if run is not None and self._due(run, None):
+                if (run := self.store.get(short.id)) is not None:
+                    tried[run.id] = moment
                     self._going_look(run, None)
                     begun += 1
             except ConfigError as error:  # of one run, which others need not wait for
                 wrong = f"run {short.id}: {error}"
+        self._tried = tried
         if wrong:
             _LOG.warning("%s", wrong)
         return begun
@@ -400,9 +414,7 @@ class Runs:
             DataError: The end is in the future: a look at it now would be one of several.
             SourceUnavailable: A source gave no answer.
         """
-        judged = self.configs.get(config).with_sides(
-            baseline=labels_of(baseline, "baseline"), canary=labels_of(canary, "canary")
-        )
+        judged = self._judged(config, baseline, canary)
         window = Window(moment_of(start, "start"), moment_of(end, "end"))
         if window.end > self.now():
             raise DataError(
@@ -424,9 +436,7 @@ class Runs:
         budget: float = 60.0,
     ) -> dict[str, Any]:
         """What `canary_judge.preflight` finds, as plain data."""
-        judged = self.configs.get(config).with_sides(
-            baseline=labels_of(baseline, "baseline"), canary=labels_of(canary, "canary")
-        )
+        judged = self._judged(config, baseline, canary)
         length = None if horizon is None else duration_from(horizon, "horizon")
         refuse_what_cannot_be(judged, None, self.options(judged))
         told = self.asked("preflight", judged, end=self.now(), horizon=length, weight=weight, budget=budget)
@@ -452,7 +462,7 @@ class Runs:
             SourceUnavailable: There was no answer, or none in time.
         """
         order = Order(
-            config=json.dumps(_plain(judged)),
+            config=json.dumps(plain_of(judged)),
             sources=self.options(judged),
             baseline=judged.baseline,
             canary=judged.canary,
@@ -470,27 +480,19 @@ class Runs:
             self._refuse_beyond_the_limit()
             self._others += 1
         try:
-            told = self._workers.ask(what, order, f"{what} {order.until} {order.baseline}").result(budget)
+            order = replace(order, expires=time.time() + budget)
+            future = self._workers.ask(what, order, f"{what} {order.until} {order.baseline}")
+        except OSError as error:
+            self._done()
+            raise SourceUnavailable(f"nobody can look: {error}") from None
+        future.add_done_callback(lambda _: self._done())
+        try:
+            told = future.result(budget)
         except NotInTime:
             raise SourceUnavailable(f"there was no answer within {budget:g} s") from None
-        finally:
-            with self._lock:
-                self._others -= 1
         self._tell(what, None, told)
         if told.what is What.BROKEN:
             raise DataError(told.text)
         if told.what is not What.KEPT:
             raise SourceUnavailable(told.text)
         return told
-
-
-def _address(store: str | Path) -> str:
-    text = str(store)
-    return text if "://" in text else f"sqlite:///{text}"
-
-
-def _plain(config: JudgeConfig) -> dict[str, Any]:
-    """The config as plain data, without what may be secret."""
-    exclude = {"sources", "router", "baseline", "canary"}
-    plain: dict[str, Any] = config.model_dump(mode="json", by_alias=True, exclude=exclude)
-    return plain

@@ -234,8 +234,8 @@ class Store(Database):
         return connection.execute(update(runs).where(*as_it_was).values(values)).rowcount == 1
 
     @in_time
-    def note(self, run: str, **values: float) -> None:
-        """Write down when somebody asked of it (`asked`), or was granted a step (`granted`)."""
+    def note(self, run: str, **values: Any) -> None:
+        """Write down what no look depends on: when somebody `asked` of it, was `granted` a step, has it `watched`."""
         with self.writing() as connection:
             connection.execute(update(tables.runs).where(tables.runs.c.id == run).values(values))
 
@@ -250,7 +250,7 @@ class Store(Database):
 
     @in_time
     def drop(self, before: float) -> int:
-        """Forget what nobody has asked of since; how many runs that were."""
+        """Forget what nobody has asked of since; how many runs that were, at most a thousand at a time."""
         runs, gone = tables.runs, tables.executions
         with self.writing() as connection:
             followed = runs.c.watched & (runs.c.state == RUNNING)
@@ -259,6 +259,7 @@ class Store(Database):
             for table, column in ((tables.records, "run"), (tables.looks, "run"), (runs, "id")):
                 connection.execute(delete(table).where(table.c[column].in_(ids)))
             connection.execute(delete(gone).where(gone.c.created < before))
+            connection.execute(delete(tables.targets).where(tables.targets.c.called < before))
         return len(ids)
 
     # --- deployments that call by name ------------------------------------------------------------------------------

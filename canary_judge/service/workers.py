@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import multiprocessing
+import os
 import queue
 import signal
 import threading
@@ -31,6 +32,8 @@ __all__ = ["Here", "Processes", "Workers"]
 _LOG = logging.getLogger(__name__)
 # A process that is asked and says nothing for so many seconds hangs; the slowest source gives up before.
 _STUCK = 120.0
+# Seconds that looks in flight are waited for at the end.
+_CLOSING = 15.0
 _ENDED = Told(what=What.UNAVAILABLE, text="the process that looked has ended")
 
 
@@ -54,6 +57,8 @@ def _done(desk: Desk, what: str, order: Order) -> Told:
     """Do it; whatever goes wrong is an answer."""
     begun = time.perf_counter()
     work: Callable[[Order], Told] = getattr(desk, what)
+    if order.expires is not None and time.time() > order.expires:
+        return Told(what=What.UNAVAILABLE, text="nobody waits for it any more")
     try:
         told = work(order)
     except (ConfigError, DataError, QueryError) as error:
@@ -105,8 +110,9 @@ class Processes:
         """Finish what is in hand, and end."""
         for lane in self._lanes:
             lane.end()
+        until = time.monotonic() + _CLOSING
         for lane in self._lanes:
-            lane.join()
+            lane.join(max(until - time.monotonic(), 0.1))
 
 
 class _Lane:
@@ -143,10 +149,10 @@ class _Lane:
         if self._life is not None:
             self._life.questions.put(None)
 
-    def join(self) -> None:
-        """Wait for its end."""
+    def join(self, seconds: float) -> None:
+        """Wait for its end so long, and then end it: what a source has not answered by now is not kept."""
         if self._life is not None:
-            self._life.join()
+            self._life.join(seconds)
 
 
 class _Life:
@@ -218,9 +224,12 @@ class _Life:
         for future in left:
             future.set_result(_ENDED)
 
-    def join(self) -> None:
-        """Wait for its end."""
-        self.process.join()
+    def join(self, seconds: float) -> None:
+        """Wait for its end so long, and then end it."""
+        self.process.join(seconds)
+        if self.process.is_alive():
+            self.kill()
+            self.process.join()
         for thread in self._threads:
             thread.join()
         self._pipe.close()
@@ -238,7 +247,10 @@ def _work(pipe: Connection, url: str, sources: FindSources | None) -> None:
         with lock, suppress(OSError):
             pipe.send((number, told))
 
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="look") as pool, suppress(EOFError, OSError):
-        while (question := pipe.recv()) is not None:
-            pool.submit(answer, *question)
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="look") as pool:
+        try:
+            while (question := pipe.recv()) is not None:
+                pool.submit(answer, *question)
+        except (EOFError, OSError):  # nobody is left to be told, and what is kept is kept in transactions
+            os._exit(0)
     store.close()

@@ -494,3 +494,9 @@ def test_a_pass_at_the_planned_end_is_of_its_own_weight(shop):
     shop.api("POST", "/flagger/event", json=body(eventMessage="Advance web.prod canary weight 50", **hook))
     time.sleep(0.05)
     assert answers(shop, **hook) == [412, 412, 403, 200]
+
+
+def test_a_misspelt_key_of_the_metadata_is_told(shop):
+    answer = shop.api("POST", "/flagger/gate", json=body(requires="pass"))
+    assert answer.status == 400
+    assert "did you mean 'require'?" in answer.text

@@ -272,6 +272,21 @@ def test_what_the_pipelines_read_is_what_is_written(shop):
     assert set(outputs) <= set(ci.fields(judgement))
 
 
+def test_the_manifests_of_the_service_hold_a_config_and_a_command(tmp_path):
+    from canary_judge import JudgeConfig
+
+    documents = list(yaml.safe_load_all((ROOT / "docs" / "examples" / "kubernetes.yaml").read_text()))
+    by_kind = {one["kind"]: one for one in documents}
+    JudgeConfig.parse(by_kind["ConfigMap"]["data"]["checkout.yaml"])
+    container = by_kind["Deployment"]["spec"]["template"]["spec"]["containers"][0]
+    _parser().parse_args(container["args"])
+    from canary_judge.service.access import read_tokens
+
+    (tmp_path / "tokens").write_text(by_kind["Secret"]["stringData"]["tokens"])
+    (token,) = read_tokens(tmp_path / "tokens")
+    assert (token.secret, token.may) == (by_kind["Secret"]["stringData"]["token"], "look")
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):

@@ -404,3 +404,41 @@ def test_a_stored_regression_rolls_back_although_nothing_can_be_written(tmp_path
             finally:
                 connection.rollback()
         connection.close()
+
+
+def test_a_look_that_nobody_can_make_leaves_the_run_free(tmp_path, monkeypatch):
+    with house(tmp_path, serve=False) as shop:
+        shop.runs.look("shop", **SIDES)
+        shop.pass_time(300)
+
+        def refuses(*_):
+            raise BlockingIOError("no more processes")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(shop.runs._workers, "ask", refuses)
+            assert "no more processes" in shop.runs.look("shop", **SIDES).why
+        assert shop.runs.going == 0
+        assert shop.runs.look("shop", **SIDES).stale is False
+
+
+def test_a_watched_run_without_new_data_does_not_ask_every_second(tmp_path):
+    with house(tmp_path, serve=False) as shop:
+        shop.runs.open("shop", **SIDES, watched=True)
+        shop.pass_time(300)
+        shop.sources["shop"].down = True
+        begun = [shop.runs.tick() for _ in range(20)]
+        assert sum(begun) == 1
+
+
+def test_threads_that_write_to_a_file_at_once_all_do(tmp_path):
+    store = Store(f"sqlite:///{tmp_path}/judge.db")
+    store.upgrade()
+    with ThreadPoolExecutor(24) as pool:
+        done = [pool.submit(store.put_target, Target(key=f"{k % 7}", called=float(k))) for k in range(300)]
+    assert [one.exception() for one in done] == [None] * 300
+    store.close()
+
+
+def test_a_database_in_memory_is_refused():
+    with pytest.raises(ConfigError, match="a file"):
+        Store("sqlite://")

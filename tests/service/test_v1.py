@@ -44,6 +44,7 @@ def test_asking_again_at_once_gives_the_same_bytes_and_asks_no_source(shop):
 
 
 def test_numbers_durations_and_truth_values_may_be_texts_and_empty_ones_are_not_given(shop):
+    ask(shop, "/v1/looks", {"config": "shop", **SIDES, "weight": "", "key": "other"}, 200)
     body = {"config": "shop", **SIDES, "weight": "10", "horizon": "45m", "restart": "false", "start": "", "key": ""}
     first = ask(shop, "/v1/looks", body, 200)
     shop.pass_time()
@@ -413,3 +414,57 @@ def test_restarting_ends_the_run_before(shop):
     for _ in range(3):
         ask(shop, "/v1/looks", {"config": "shop", **SIDES, "restart": True}, 200)
     assert [run["state"] for run in shop.api("GET", "/v1/runs").json] == ["running", *["cancelled"] * 3]
+
+
+def test_a_pass_whose_planned_end_is_long_ago_is_none_although_it_is_asked_for_the_first_time(shop):
+    shop.pass_time(3600)
+    body = {"config": "shop", **SIDES, "start": "2026-01-01T12:00:00Z", "horizon": "30m"}
+    summary = ask(shop, "/v1/looks", body, 200)["summary"]
+    assert (summary["verdict"], summary["stale"]) == ("marginal", True)
+    assert "the planned end was 30m ago" in summary["reason"]
+
+
+def test_before_its_first_interval_has_ended_a_run_says_so(shop):
+    assert "no interval has ended yet; the first one ends at 12:01:00" in shop.look()["reason"]
+
+
+def test_silence_on_both_sides_is_blindness(shop):
+    passed(shop)
+
+    class Silent:
+        def fetch(self, queries, window):
+            from canary_judge.series import Form, Result
+
+            return [Result(series=(), form=Form.COUNTS) for _ in queries]
+
+    shop.sources["shop"].source = Silent()
+    for _ in range(12):
+        shop.pass_time()
+        summary = shop.look()
+    assert (summary["verdict"], summary["stale"], summary["score"]) == ("marginal", True, 50.0)
+    assert "neither version has had any data" in summary["reason"]
+
+
+def test_a_file_that_grows_is_read_anew(tmp_path):
+    import pandas as pd
+
+    from canary_judge.service import Runs
+
+    begin = pd.Timestamp("2026-01-01T12:00Z")
+    clock, path = {}, tmp_path / "shop.csv"
+    with house(tmp_path, serve=False) as shop:
+        text = (shop.configs / "shop.json").read_text()
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "shop.json").write_text(text)
+    (folder / "sources.yaml").write_text(f"default: {{type: frame, path: {path}}}\n")
+    rows = []
+    with Runs(folder, tmp_path / "own.db", now=lambda: clock["now"]) as runs:
+        for k in range(1, 31):
+            moment = begin + pd.Timedelta(minutes=k)
+            for side, requests, errors in (("baseline", 9000, 45), ("canary", 1000, 60)):
+                rows.append({"timestamp": moment, "side": side, "requests": requests, "errors": errors})
+            pd.DataFrame(rows).to_csv(path, index=False)
+            clock["now"] = moment.to_pydatetime()
+            answer = runs.look("shop", **SIDES, start=begin.to_pydatetime())
+        assert answer.verdict == "fail"
