@@ -44,7 +44,7 @@ __all__ = ["THREADS", "Desk", "FindSources", "Order", "Told", "What", "in_short"
 FindSources = Callable[[JudgeConfig, Mapping[str, dict[str, Any]]], Mapping[str, MetricSource]]
 _HELD = 1000
 # Looks that one process has in hand at once; most of them wait for a source.
-THREADS = 32
+THREADS = 64
 # What is no look at a run may take a quarter of them.
 _OTHERS = 4
 _LONGEST_REASON = 300

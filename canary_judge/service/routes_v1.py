@@ -66,11 +66,14 @@ def routes_of_v1(runs: Runs) -> APIRouter:
     app = APIRouter()
 
     @app.post("/v1/looks", responses=REFUSED, openapi_extra=body_of(_LookAsked))
-    def look(owner: Owner, body: SmallBody) -> JSONResponse:
+    def look(owner: Owner, body: SmallBody) -> Response:
         """Find the run or begin it, take in what is new, and tell how it stands; asking again gives the same."""
         asked = read_as(_LookAsked, body)
         answer = runs.look(**asked, owner=owner)
-        return JSONResponse({"summary": answer.summary(), "judgement": _judgement(answer.run.judgement)})
+        summary = json.dumps(answer.summary(), ensure_ascii=False)
+        # the judgement is JSON as it is kept
+        text = f'{{"summary": {summary}, "judgement": {answer.run.judgement or "null"}}}'
+        return Response(text, media_type="application/json")
 
     @app.post("/v1/preflight", responses=REFUSED, openapi_extra=body_of(_PreflightAsked))
     def preflight(body: SmallBody) -> JSONResponse:

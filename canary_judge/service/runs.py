@@ -238,7 +238,6 @@ class Runs:
     def look_at(self, run: Run, *, weight: float | None = None, budget: float = BUDGET) -> Answer:
         """Look at a run, and wait so many seconds for it."""
         until, why, stale = time.monotonic() + budget, "", False
-        self._note(run)
         for _ in range(_MOST_LOOKS_IN_A_CALL):
             if not self._due(run, weight):
                 break
@@ -256,10 +255,11 @@ class Runs:
             if told.what in (What.UNAVAILABLE, What.BROKEN):
                 stale, why = True, told.text
                 break
+        self._note(run)
         return self.answer(run, stale=stale, why=why, weight=weight)
 
     def _note(self, run: Run) -> None:
-        """Somebody asks of it."""
+        """Somebody asks of it; a look that was kept has written that down itself."""
         now = self.now().timestamp()
         if now - run.asked >= min(_NOTED, run.interval):
             with suppress(StoreDown):  # it can be read, and may not be written
