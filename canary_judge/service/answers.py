@@ -29,6 +29,7 @@ class Answer:
         run: As the database has it now.
         stale: The judgement is not of a look at this moment: the look goes on, or gave no answer.
         blind: Nothing is known of the present: no look ended well for three intervals, or none ever can.
+        silent: It is blind for want of data on both sides only.
         why: Why it is stale or blind; empty where it is neither.
         url: The run's page.
     """
@@ -38,6 +39,7 @@ class Answer:
     blind: bool
     why: str
     url: str
+    silent: bool = False
 
     @property
     def judgement(self) -> Judgement | None:
@@ -92,10 +94,11 @@ def answer_of(
         stale, why = False, ""
     elif blind:
         stale, why = True, f"{blind}: {why}" if why else blind
-    return Answer(run=run, stale=stale, blind=bool(blind), why=why, url=url)
+    silent = bool(blind) and not _blind(run, now, weight, of_silence=False)
+    return Answer(run=run, stale=stale, blind=bool(blind), silent=silent, why=why, url=url)
 
 
-def _blind(run: Run, now: float, weight: float | None) -> str:
+def _blind(run: Run, now: float, weight: float | None, *, of_silence: bool = True) -> str:
     """Why nothing is known of the present; empty where something is."""
     if run.state in (CANCELLED, ERRORED):
         return run.error or run.state
@@ -111,7 +114,7 @@ def _blind(run: Run, now: float, weight: float | None) -> str:
         old > most + run.interval + run.summary["delay"] or (weight is not None and weight != run.weight)
     ):
         return f"the planned end was {_span(old)} ago, and nothing is known since; plan longer"
-    if run.summary["silent"] > _BLIND_AFTER:
+    if of_silence and run.summary["silent"] > _BLIND_AFTER:
         return f"neither version has had any data for {run.summary['silent']} intervals"
     if age > most:
         return f"no look ended well for {_span(age)}"

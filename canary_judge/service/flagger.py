@@ -181,9 +181,7 @@ class Flagger:
         if require == _PASS and hook.metadata.get("hook") == "confirm-traffic-increase":
             raise DataError(_NEVER_BEGINS)
         answer, target = self._look(hook, owner)
-        if answer is None or (
-            hook.phase == "Progressing" and not (_is_failed(answer) or answer.blind or _is_started(answer, target))
-        ):
+        if answer is None or (hook.phase == "Progressing" and not _is_started(answer, target)):
             if require == _PASS:
                 return Reply(_HELD, f"the canary has no traffic yet, so there is nothing to show; {_NEVER_BEGINS}")
             return self._first_step(answer, target)
@@ -363,7 +361,9 @@ def _is_failed(answer: Answer) -> bool:
 
 
 def _is_started(answer: Answer, target: Target) -> bool:
-    return answer.run.seen or bool(target.weight)
+    """Whether there is something to judge by, or nobody can tell; a service without any traffic has not started."""
+    unknown = answer.blind and not answer.silent
+    return _is_failed(answer) or unknown or answer.run.seen or bool(target.weight)
 
 
 def _reason(answer: Answer) -> str:

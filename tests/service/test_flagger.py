@@ -500,3 +500,20 @@ def test_a_misspelt_key_of_the_metadata_is_told(shop):
     answer = shop.api("POST", "/flagger/gate", json=body(requires="pass"))
     assert answer.status == 400
     assert "did you mean 'require'?" in answer.text
+
+
+def test_a_service_without_any_traffic_has_not_started(shop):
+    from canary_judge.series import Form, Result
+    from tests.service.house import Faulty
+
+    class Silent:
+        def fetch(self, queries, window):
+            return [Result(series=(), form=Form.COUNTS) for _ in queries]
+
+    shop.sources["shop"] = Faulty(Silent())
+    seen = []
+    for _ in range(15):
+        seen.append(answers(shop))
+        shop.pass_time(120)
+    assert [one[1:] for one in seen] == [[412, 403, 200]] * 15
+    assert [one[0] for one in seen].count(200) >= 3  # an interval without data is waited for, and then it is known
