@@ -70,6 +70,10 @@ class Runs:
         most_at_once: Questions that are taken at once.
         most_runs: Running runs of one owner.
 
+    Attributes:
+        listeners: Called with what was done, for which run, and how it ended.
+        on_ended: Called with a run whose last look was kept; an archive of past canaries would take it.
+
     Raises:
         ConfigError: The folder or the database is none.
         StoreDown: The database gave no answer.
@@ -117,6 +121,7 @@ class Runs:
         self._others = 0
         self._tried: dict[str, float] = {}
         self.listeners: list[Callable[[str, Run | None, Told], None]] = []
+        self.on_ended: list[Callable[[Run], None]] = []
 
     def close(self) -> None:
         """Finish the looks in flight, and let go of the database."""
@@ -312,6 +317,11 @@ class Runs:
             self._going.pop(run.id, None)
         ours.set_result(told)
         self._tell("look", run, told)
+        if self.on_ended and told.what is What.KEPT:
+            found = self.store.get(run.id)
+            if found is not None and found.ended:
+                for hook in self.on_ended:
+                    hook(found)
 
     def _done(self) -> None:
         with self._lock:
@@ -461,17 +471,9 @@ class Runs:
             DataError: It can never work.
             SourceUnavailable: There was no answer, or none in time.
         """
-        order = Order(
-            config=json.dumps(plain_of(judged)),
-            sources=self.options(judged),
-            baseline=judged.baseline,
-            canary=judged.canary,
-            until=end,
-            start=start,
-            horizon=horizon,
-            weight=weight,
-            once=once,
-        )
+        more: dict[str, Any] = {"start": start, "horizon": horizon, "weight": weight, "once": once}
+        more |= {"baseline": judged.baseline, "canary": judged.canary, "sources": self.options(judged)}
+        order = Order(config=json.dumps(plain_of(judged)), until=end, **more)
         return self.told(what, order, budget)
 
     def told(self, what: str, order: Order, budget: float) -> Told:

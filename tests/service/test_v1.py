@@ -468,3 +468,15 @@ def test_a_file_that_grows_is_read_anew(tmp_path):
             clock["now"] = moment.to_pydatetime()
             answer = runs.look("shop", **SIDES, start=begin.to_pydatetime())
         assert answer.verdict == "fail"
+
+
+def test_a_run_that_has_ended_is_handed_on_once(shop):
+    ended = []
+    shop.runs.on_ended.append(ended.append)
+    shop.add("broken", canary_error_rate=0.05)
+    for _ in range(25):
+        shop.pass_time()
+        shop.look("broken")
+        shop.look(horizon="20m")
+    assert sorted(run.config_name for run in ended) == ["broken", "shop"]
+    assert all(run.ended and run.judgement for run in ended)
