@@ -165,13 +165,14 @@ def test_a_gauge_has_the_same_verdict_however_often_it_is_polled(tmp_path):
 
 @pytest.mark.slow
 def test_polling_is_no_peeking(tmp_path):
-    """100 A/A canaries, polled 30 times: the share that ever failed, beside a one-look answer at each poll.
+    """40 A/A canaries, polled 30 times: the share that ever failed, beside a one-look answer at each poll.
 
-    The promise is 5 %: 100 runs exceed 5 % + 3 standard errors (11 runs) by chance in less than one of 100 cases.
+    The promise is 5 %: 40 runs exceed 5 % + 3 standard errors (6 runs) by chance in less than one of 100 cases. With
+    1000 canaries: python -m benchmarks.service_peeking.
     """
     from benchmarks.service_peeking import shares
 
-    found = shares(tmp_path, canaries=100, polls=30, rate=0.05, seed=7)
-    assert found["web"] <= 0.11
-    assert found["kayenta"] <= 0.11
+    found = shares(tmp_path, canaries=40, polls=30, rate=0.05, seed=7)
+    assert found["web"] <= 0.15
+    assert found["kayenta"] <= 0.15
     assert found["one look at each poll"] > max(found["web"], found["kayenta"])

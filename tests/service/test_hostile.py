@@ -158,6 +158,7 @@ def test_a_slow_source_leaves_the_others_theirs(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_ten_thousand_malformed_bodies_leave_the_memory_as_it_was(tmp_path):
     with house(tmp_path) as shop:
         shop.runs._most_runs = 10**6
