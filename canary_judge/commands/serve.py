@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -146,8 +147,8 @@ def _store(options: argparse.Namespace) -> Store:
 
 
 def _list(options: argparse.Namespace) -> int:
-    store = _store(options)
-    runs = store.listed(state=options.state, limit=max(options.limit, 1))
+    with closing(_store(options)) as store:
+        runs = store.listed(state=options.state, limit=max(options.limit, 1))
     if options.format == "json":
         print(json.dumps([_plain(run) for run in runs], indent=2))
         return exit_codes.PASS
@@ -175,7 +176,8 @@ def _plain(run: Run) -> dict[str, object]:
 def _show(options: argparse.Namespace) -> int:
     from canary_judge.results import Judgement
 
-    run = _found(_store(options), options.id)
+    with closing(_store(options)) as store:
+        run = _found(store, options.id)
     if options.format == "json":
         print(json.dumps({**_plain(run), "judgement": json.loads(run.judgement or "null")}, indent=2))
         return exit_codes.PASS
@@ -192,10 +194,10 @@ def _show(options: argparse.Namespace) -> int:
 def _cancel(options: argparse.Namespace) -> int:
     from canary_judge.service.store import CANCELLED, RUNNING
 
-    store = _store(options)
-    run = _found(store, options.id)
-    while run.state == RUNNING and not store.change(run, state=CANCELLED, error="it was cancelled"):
-        run = _found(store, run.id)  # a look was kept meanwhile
-    state = _found(store, run.id).state
+    with closing(_store(options)) as store:
+        run = _found(store, options.id)
+        while run.state == RUNNING and not store.change(run, state=CANCELLED, error="it was cancelled"):
+            run = _found(store, run.id)  # a look was kept meanwhile
+        state = _found(store, run.id).state
     print(state if state == CANCELLED else f"{state}: it has ended already, so there is nothing to cancel")
     return exit_codes.PASS

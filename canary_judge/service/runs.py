@@ -109,7 +109,11 @@ class Runs:
     ) -> None:
         self.configs = Configs(config_dir)
         self.store = store if isinstance(store, Store) else Store(address_of(store))
-        self.store.upgrade()
+        try:
+            self.store.upgrade()
+        except BaseException:
+            self.store.close()
+            raise
         self.now, self.url = now, url.rstrip("/")
         self._most_at_once, self._most_runs = most_at_once, most_runs
         self._own_sources = sources is not None
@@ -351,8 +355,7 @@ class Runs:
         return {} if self._own_sources else self.configs.sources(config)
 
     def _again(self, run: Run) -> Run:
-        found = self.store.get(run.id)
-        if found is None:
+        if (found := self.store.get(run.id)) is None:
             raise UnknownRun(f"run {run.id} is gone")
         return found
 
@@ -363,15 +366,13 @@ class Runs:
 
     def get(self, run: str) -> Answer:
         """What is known of a run, by its id, without a look; UnknownRun where there is none."""
-        found = self.store.get(run)
-        if found is None:
+        if (found := self.store.get(run)) is None:
             raise UnknownRun(f"there is no run {shown(run)}")
         return self.answer(found)
 
     def find(self, key: str) -> Answer | None:
-        """What is known of the newest run of a key, without a look; None where there is none."""
-        found = self.store.newest(key)
-        return None if found is None else self.answer(found)
+        """The same of the newest run of a key; None where there is none."""
+        return None if (found := self.store.newest(key)) is None else self.answer(found)
 
     def cancel(self, run: str, why: str = "it was cancelled") -> Answer:
         """End a run that is running; what it led to stands."""
@@ -450,8 +451,7 @@ class Runs:
         length = None if horizon is None else duration_from(horizon, "horizon")
         refuse_what_cannot_be(judged, None, self.options(judged))
         told = self.asked("preflight", judged, end=self.now(), horizon=length, weight=weight, budget=budget)
-        found: dict[str, Any] = json.loads(told.text)
-        return found
+        return dict(json.loads(told.text))
 
     def asked(
         self,
