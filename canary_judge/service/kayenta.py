@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,8 @@ RUNNING, DONE, BROKEN, STOPPED = "running", "succeeded", "terminal", "canceled"
 # A judgement that another process began, and did not end in this time, is begun again.
 _LOST_SECONDS = 150.0
 _BUDGET = 120.0
+# Seconds between the tries to keep what came of a window.
+_PAUSES = (1.0, 2.0, 4.0, 8.0)
 _MOST_WAITING = 200
 _STAGES = ("setupContext", "fetchControl0", "fetchExperiment0", "mixMetrics", "judge")
 
@@ -218,10 +221,15 @@ class Facade:
                 self._mine.discard(row["id"])
         ended = self._runs.now().timestamp()
         values = {"status": BROKEN if error else DONE, "result": result, "error": error, "ended": ended}
-        try:
-            store.change_execution(row["id"], among=[RUNNING], **values)
-        except CanaryJudgeError as problem:
-            _LOG.warning("what came of execution %s is lost, and is judged again: %s", row["id"], problem)
+        for pause in _PAUSES:
+            try:
+                store.change_execution(row["id"], among=[RUNNING], **values)
+            except CanaryJudgeError as problem:
+                _LOG.warning("what came of execution %s is not kept yet: %s", row["id"], problem)
+                time.sleep(pause)
+            else:
+                return
+        _LOG.warning("what came of execution %s is lost, and is judged again", row["id"])
 
     def _judged(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The judge's result of a window."""

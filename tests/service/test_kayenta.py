@@ -231,7 +231,7 @@ def test_an_execution_that_another_process_did_not_end_is_judged_again(shop):
         other.clock.seconds = shop.clock.seconds + 200
         other.sources["shop"].source = shop.worlds["shop"]
         other.api("GET", f"/kayenta/canary/{execution}")
-        for _ in range(500):
+        for _ in range(2000):
             status = other.api("GET", f"/kayenta/canary/{execution}").json
             if status["complete"]:
                 break
