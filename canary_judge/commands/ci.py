@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from canary_judge.report.ci import Told
     from canary_judge.results import Judgement
 
-__all__ = ["add_ci", "checked_ci", "exit_code", "length_of_wait", "reported", "waited"]
+__all__ = ["add_ci", "checked_ci", "exit_code", "reported", "wait_for"]
 
 _GITHUB = ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")
 
@@ -58,21 +58,13 @@ def checked_ci(options: argparse.Namespace) -> None:
     duration_of(options.wait, "--wait")
 
 
-def waited(options: argparse.Namespace) -> tuple[datetime, datetime] | None:
-    """Wait, if so asked; the window that has passed meanwhile."""
-    length = duration_of(options.wait, "--wait")
-    if length is None:
-        return None
+def wait_for(length: timedelta, longer: timedelta) -> tuple[datetime, datetime]:
+    """Wait so long, and a little longer, for the last values come late; the window that has passed meanwhile."""
     begun = datetime.now(UTC)
-    until = time.monotonic() + length.total_seconds()
+    until = time.monotonic() + (length + longer).total_seconds()
     while (rest := until - time.monotonic()) > 0:
         time.sleep(min(rest, 60.0))
-    return begun, datetime.now(UTC)
-
-
-def length_of_wait(options: argparse.Namespace) -> timedelta | None:
-    """How long to wait at most."""
-    return duration_of(options.wait, "--wait")
+    return begun, begun + length
 
 
 @contextlib.contextmanager
@@ -86,8 +78,9 @@ def reported(options: argparse.Namespace) -> Iterator[list[Judgement]]:
         with contextlib.suppress(CanaryJudgeError):  # the first error is the one to tell
             _write(options, str(error), name)
         raise
-    if found:
-        _write(options, found[-1], found[-1].name)
+    if found:  # a query that cannot work is an error, as in the exit code, whatever the other metrics say
+        broken = "; ".join(exit_codes.broken(found[-1]))
+        _write(options, broken or found[-1], found[-1].name)
 
 
 def exit_code(options: argparse.Namespace, judgement: Judgement) -> int:

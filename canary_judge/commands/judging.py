@@ -7,13 +7,14 @@ from datetime import timedelta
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from canary_judge.commands.ci import add_ci, checked_ci, exit_code, reported, waited
+from canary_judge.commands.ci import add_ci, checked_ci, exit_code, reported, wait_for
 from canary_judge.commands.options import (
     add_output,
     add_source,
     add_window,
     colored,
     config_of,
+    duration_of,
     sources_of,
     width_out,
     window_of,
@@ -64,14 +65,13 @@ def _judge(options: argparse.Namespace) -> int:
 def _window(options: argparse.Namespace, config: JudgeConfig, sources: dict[str, MetricSource]) -> Window:
     from canary_judge.series import Window
 
-    if options.wait is None:
+    length = duration_of(options.wait, "--wait")
+    if length is None:
         return window_of(options, config, sources)
     if options.last or options.start or options.end or options.data:
         raise ConfigError("--wait judges what passes from now on; leave out --last, --start, --end and --data")
     list(config.queries())  # a label that is missing is told before the wait
-    passed = waited(options)
-    assert passed is not None  # noqa: S101
-    return Window(*passed)
+    return Window(*wait_for(length, config.interval))
 
 
 def _demo(options: argparse.Namespace) -> int:

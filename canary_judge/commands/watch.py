@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from canary_judge.commands.ci import add_ci, checked_ci, exit_code, length_of_wait, reported
+from canary_judge.commands.ci import add_ci, checked_ci, exit_code, reported
 from canary_judge.commands.options import (
     add_output,
     add_preflight,
@@ -96,7 +96,7 @@ def _watched(options: argparse.Namespace) -> Judgement:
             first = monitor.watermark or replayed.start
             moments = (first + k * every for k in range(1, -(-(replayed.end - first) // every) + 1))
         else:
-            most = length_of_wait(options)
+            most = duration_of(options.wait, "--wait")
             moments = _clock(config.interval if options.once else every, once=options.once, most=most)
         judgement = follow(
             monitor,

@@ -21,6 +21,7 @@ from canary_judge.kayenta.documents import (
     Request,
     SideStatistics,
     Thresholds,
+    as_json,
     parse_json,
     to_json,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "SideBySide",
     "SideStatistics",
     "Thresholds",
+    "as_json",
     "compare",
     "judge",
     "parse_json",

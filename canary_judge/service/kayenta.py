@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from canary_judge import kayenta
+from canary_judge.arrays import Float
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import CanaryJudgeError, DataError
 from canary_judge.kayenta.documents import JUDGE_NAME, MetricSetPair, Thresholds
@@ -45,7 +46,7 @@ RUNNING, DONE, BROKEN, STOPPED = "running", "succeeded", "terminal", "canceled"
 _LOST_SECONDS = 150.0
 _BUDGET = 120.0
 # Seconds between the tries to keep what came of a window.
-_PAUSES = (1.0, 2.0, 4.0, 8.0)
+_PAUSES = (1.0, 2.0, 4.0)
 _MOST_WAITING = 200
 _STAGES = ("setupContext", "fetchControl0", "fetchExperiment0", "mixMetrics", "judge")
 
@@ -208,7 +209,6 @@ class Facade:
         return chosen, question
 
     def _work(self, row: Mapping[str, Any]) -> None:
-        store = self._runs.store
         try:
             result, error = self._judged(row), ""
         except CanaryJudgeError as problem:
@@ -216,20 +216,26 @@ class Facade:
         except Exception as problem:  # noqa: BLE001  (it is an answer, as every other)
             _LOG.exception("a bug in the judging of a window")
             result, error = None, f"internal error: {type(problem).__name__}: {problem}"
+        ended = self._runs.now().timestamp()
+        values = {"status": BROKEN if error else DONE, "result": result, "error": error, "ended": ended}
+        try:
+            self._keep(row["id"], values)
         finally:
             with self._lock:
                 self._mine.discard(row["id"])
-        ended = self._runs.now().timestamp()
-        values = {"status": BROKEN if error else DONE, "result": result, "error": error, "ended": ended}
-        for pause in _PAUSES:
+
+    def _keep(self, execution: str, values: Mapping[str, Any]) -> None:
+        """Write what came of it; a database that is busy for a moment is asked again."""
+        for pause in (*_PAUSES, None):
             try:
-                store.change_execution(row["id"], among=[RUNNING], **values)
+                self._runs.store.change_execution(execution, among=[RUNNING], **values)
             except CanaryJudgeError as problem:
-                _LOG.warning("what came of execution %s is not kept yet: %s", row["id"], problem)
-                time.sleep(pause)
+                left = "it is judged again" if pause is None else f"once more in {pause:g} s"
+                _LOG.warning("what came of execution %s is not kept, %s: %s", execution, left, problem)
+                if pause is not None:
+                    time.sleep(pause)
             else:
                 return
-        _LOG.warning("what came of execution %s is lost, and is judged again", row["id"])
 
     def _judged(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The judge's result of a window."""
@@ -384,8 +390,9 @@ def _compatible(chosen: Chosen, question: Question, values: Mapping[str, Any]) -
     return result
 
 
-def _array(values: Sequence[float | None] | None) -> Any:
-    return np.array([np.nan if value is None else value for value in values or ()], dtype=float)
+def _array(values: Sequence[float | str] | None) -> Float:
+    """From numbers, and the texts that stand for those that JSON cannot write."""
+    return np.array([float(value) for value in values or ()], dtype=float)
 
 
 def _status(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -35,8 +35,8 @@ from canary_judge.rollout.policy import only_old
 from canary_judge.samples import CountData, GaugeData, RawData, UserData
 from canary_judge.series import MetricSource, Window, parse_duration
 from canary_judge.service.problems import StoreDown
+from canary_judge.service.shown import one_line
 from canary_judge.service.store import ERRORED, FAILED, PASSED, RUNNING, UNDECIDED, Run, Store
-from canary_judge.untrusted import printable
 
 __all__ = ["THREADS", "Desk", "FindSources", "Order", "Told", "What", "in_short", "told_verdict"]
 
@@ -156,7 +156,7 @@ def in_short(judgement: Judgement, state: MonitorState | None = None) -> dict[st
     reason = held or "; ".join(judgement.reasons) or str(judgement)
     if state is not None and not state.consumed:
         reason = f"no interval has ended yet; the first one ends at {judgement.end:%H:%M:%S} UTC"
-    reason = printable(reason).replace("\n", " ")
+    reason = one_line(reason)
     if len(reason) > _LONGEST_REASON:
         reason = f"{reason[: _LONGEST_REASON - 4].rsplit(' ', 1)[0]} ..."
     return {
@@ -208,7 +208,7 @@ class Desk:
         except (QueryError, ConfigError) as error:
             return self._broken(order, error)
         except (SourceError, StoreDown) as error:
-            return Told(what=What.UNAVAILABLE, text=_line(error))
+            return Told(what=What.UNAVAILABLE, text=one_line(error))
         except DataError as error:
             return self._broken(order, error)
 
@@ -319,7 +319,7 @@ class Desk:
 
     def _broken(self, order: Order, error: CanaryJudgeError) -> Told:
         """It can never work: the run says so, unless it has worked before."""
-        text = _line(error)
+        text = one_line(error)
         try:
             run = self.store.get(order.run or "")
             worked = run is not None and run.summary is not None and run.summary["intervals"] > 0
@@ -327,7 +327,7 @@ class Desk:
                 self.store.change(run, state=ERRORED, error=text, looked=order.until.timestamp())
                 return Told(what=What.BROKEN, text=text)
         except StoreDown as down:
-            return Told(what=What.UNAVAILABLE, text=_line(down))
+            return Told(what=What.UNAVAILABLE, text=one_line(down))
         return Told(what=What.UNAVAILABLE, text=text)
 
     # --- without a run ----------------------------------------------------------------------------------------------
@@ -362,23 +362,23 @@ class Desk:
         config = order.judged()
         found = self._sources_of(config, order.sources)
         with self._turn(order.sources, _OTHERS):
-            seen = preflight(config, found, until=order.until, horizon=order.horizon, weight=order.weight or None)
+            seen = preflight(config, found, until=order.until, horizon=order.horizon, weight=order.weight)
         return Told(what=What.KEPT, text=seen.to_json())
 
     def values(self, order: Order) -> Told:
-        """The values of each query in order, as JSON: metric -> side -> values; for Kayenta's judge."""
+        """The values of each query in order, as Kayenta's JSON: metric -> side -> values; for Kayenta's judge."""
         config, window = order.judged(), Window(order.start or order.until, order.until)
         queries = list(config.queries(start=window.start))
-        shown: dict[str, dict[str, list[float | None]]] = {}
+        shown: dict[str, dict[str, list[float | str]]] = {}
         found = self._sources_of(config, order.sources)
         for query in queries:
             with self._turn(order.sources, _OTHERS):
                 (result,) = found["default"].fetch([query], window)
-            if result.error is not None:
-                raise QueryError(f"{query.metric}: {result.error}")
+            if result.error is not None or not result.complete:
+                kind = SourceUnavailable if result.temporary or result.error is None else QueryError
+                raise kind(f"{query.metric}: {result.error or 'the source left something out'}")
             values = np.concatenate([one.values for one in result.series]) if result.series else np.empty(0)
-            plain = [None if np.isnan(value) else float(value) for value in values.tolist()]
-            shown.setdefault(query.metric, {})[query.side.value] = plain
+            shown.setdefault(query.metric, {})[query.side.value] = [kayenta.as_json(one) for one in values.tolist()]
         return Told(what=What.KEPT, text=json.dumps(shown))
 
     def _sources_of(self, config: JudgeConfig, options: Mapping[str, dict[str, Any]]) -> Mapping[str, MetricSource]:
@@ -475,7 +475,3 @@ def _canary_seen(state: MonitorState) -> bool:
         if isinstance(one, GaugeData | RawData) and bool(np.any(np.isfinite(one.canary))):
             return True
     return False
-
-
-def _line(error: Exception) -> str:
-    return printable(str(error)).replace("\n", " ")

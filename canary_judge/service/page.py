@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 from canary_judge.report import to_html
 from canary_judge.service.answers import Answer
+from canary_judge.service.shown import one_line
 from canary_judge.service.store import Look, Run
-from canary_judge.untrusted import printable
 from canary_judge.wording import sides, span
 
 __all__ = ["page_of", "page_of_all"]
@@ -128,4 +128,4 @@ def _moment(seconds: float) -> str:
 
 
 def _text(text: str) -> str:
-    return html.escape(printable(text).replace("\n", " "))
+    return html.escape(one_line(text))

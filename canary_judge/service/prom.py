@@ -35,6 +35,10 @@ _SIDES = ("baseline", "canary")
 Reply = tuple[int, dict[str, Any]]
 
 
+class _Blind(CanaryJudgeError):
+    """Nothing is known of the present."""
+
+
 class PromFacade:
     """Answers of `/prom/api/v1/query` and `/query_range`: exactly one series, or an error.
 
@@ -50,25 +54,22 @@ class PromFacade:
         """The status and the body."""
         try:
             labels, value = self._value(query or "", owner)
-        except (StoreDown, Busy, UnknownRun) as error:
+        except (_Blind, StoreDown, Busy, UnknownRun) as error:
             return 503, _error("unavailable", str(error))
         except CanaryJudgeError as error:
             return 400, _error("bad_data", str(error))
-        if value is None:
-            return 503, _error("unavailable", labels["why"])
         point = [self._runs.now().timestamp(), value]
         kind, points = ("matrix", {"values": [point]}) if ranged else ("vector", {"value": point})
         return 200, {"status": "success", "data": {"resultType": kind, "result": [{"metric": labels, **points}]}}
 
-    def _value(self, query: str, owner: str) -> tuple[dict[str, str], str | None]:
+    def _value(self, query: str, owner: str) -> tuple[dict[str, str], str]:
         if "".join(query.split()) == "vector(1)":  # Flagger asks whether somebody is there
             return {}, "1"
         asked = _labels(query)
         answer = self._answer(asked, owner)
-        if answer.blind and answer.run.verdict != "fail":
-            return {"why": answer.why}, None
-        verdict = answer.run.verdict if answer.run.verdict == "fail" else answer.verdict
-        return {"__name__": _NAME, **asked}, _SCORES[verdict or "marginal"]
+        if answer.blind:  # a regression that is kept is not
+            raise _Blind(answer.why)
+        return {"__name__": _NAME, **asked}, _SCORES[answer.verdict]
 
     def _answer(self, asked: Mapping[str, str], owner: str) -> Answer:
         if "key" in asked:

@@ -449,7 +449,7 @@ class Runs:
         """What `canary_judge.preflight` finds, as plain data."""
         judged = self._judged(config, baseline, canary)
         length = None if horizon is None else duration_from(horizon, "horizon")
-        refuse_what_cannot_be(judged, None, self.options(judged))
+        refuse_what_cannot_be(judged, length, self.options(judged))
         told = self.asked("preflight", judged, end=self.now(), horizon=length, weight=weight, budget=budget)
         return dict(json.loads(told.text))
 

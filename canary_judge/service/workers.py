@@ -24,8 +24,8 @@ from zlib import crc32
 
 from canary_judge.errors import CanaryJudgeError, ConfigError, DataError, QueryError
 from canary_judge.service.looking import THREADS, Desk, FindSources, Order, Told, What
+from canary_judge.service.shown import one_line
 from canary_judge.service.store import Store
-from canary_judge.untrusted import printable
 
 __all__ = ["Here", "Processes", "Workers"]
 
@@ -49,10 +49,6 @@ class Workers(Protocol):
         ...
 
 
-def _line(error: Exception) -> str:
-    return printable(str(error)).replace("\n", " ")
-
-
 def _done(desk: Desk, what: str, order: Order) -> Told:
     """Do it; whatever goes wrong is an answer."""
     begun = time.perf_counter()
@@ -62,12 +58,12 @@ def _done(desk: Desk, what: str, order: Order) -> Told:
     try:
         told = work(order)
     except (ConfigError, DataError, QueryError) as error:
-        told = Told(what=What.BROKEN, text=_line(error))
+        told = Told(what=What.BROKEN, text=one_line(error))
     except CanaryJudgeError as error:
-        told = Told(what=What.UNAVAILABLE, text=_line(error))
+        told = Told(what=What.UNAVAILABLE, text=one_line(error))
     except Exception as error:
         _LOG.exception("a bug in %s", what)
-        told = Told(what=What.UNAVAILABLE, text=f"internal error: {type(error).__name__}: {_line(error)}")
+        told = Told(what=What.UNAVAILABLE, text=f"internal error: {type(error).__name__}: {one_line(error)}")
     return replace(told, seconds=time.perf_counter() - begun)
 
 

@@ -1,5 +1,6 @@
 """What `judge` and `watch` leave behind for CI systems, whatever names and reasons hold."""
 
+import argparse
 import json
 import re
 from dataclasses import replace
@@ -9,9 +10,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from canary_judge.__main__ import main
+from canary_judge.commands.ci import reported
 from canary_judge.commands.watch import _clock
 from canary_judge.report import ci
-from canary_judge.results import Judgement, Outcome, Role
+from canary_judge.results import Action, Judgement, Outcome, Role, Verdict
 
 HOSTILE = 'x]]>"&<b>\n::error::gotcha\r%0A | `rm` @everyone \x00\x1b[2J\u202e'
 
@@ -85,6 +87,24 @@ def test_an_error_is_reported_too(recorded, capsys):
     error = ET.fromstring((recorded / "junit.xml").read_text()).find("testsuite/testcase/error")
     assert error.get("message")
     assert "CANARY_VERDICT=error\n" in (recorded / "judge.env").read_text()
+
+
+def test_a_guard_whose_query_cannot_work_is_an_error_in_every_report(recorded, capsys, judgement):
+    (metric,) = judgement.metrics
+    guard = replace(metric, name="memory", role=Role.GUARD, outcome=Outcome.ERROR, reason="bad syntax")
+    passed = replace(judgement, verdict=Verdict.PASS, action=Action.ADVANCE, metrics=(guard,))
+    options = argparse.Namespace(
+        config="shop.yaml",
+        junit=None,
+        gitlab_dotenv=str(recorded / "judge.env"),
+        gitlab_annotations=None,
+        result_dir=None,
+        github=False,
+    )
+    with reported(options) as found:
+        found.append(passed)
+    assert "CANARY_VERDICT=error\n" in (recorded / "judge.env").read_text()
+    assert "memory: bad syntax" in (recorded / "judge.env").read_text()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import requests
 import uvicorn
 
 from canary_judge import JudgeConfig, SourceUnavailable
-from canary_judge.series import Form, Result, Series
 from canary_judge.service import Runs
 from canary_judge.service.app import make_app
 from canary_judge.testing import simulated_world
@@ -139,33 +138,6 @@ def house(folder, **more):
             if source.wait is not None:
                 source.wait.set()
         found.close()
-
-
-class Known:
-    """Counts that a test has written down: {(side, part): rates for each interval}."""
-
-    def __init__(self, start, step, values):
-        self.start, self.step, self.values = start, step, values
-
-    def fetch(self, queries, window):
-        results = []
-        for query in queries:
-            edges = window.edges(query.step)[1:].tolist()
-            begin = int(self.start.timestamp() * 1e9)
-            series = []
-            for edge in edges:
-                place = round((edge - begin) / 1e9 / self.step) - 1
-                column = self.values[query.side.value, query.part]
-                if 0 <= place < len(column):
-                    series.append((edge, float(column[place])))
-            import numpy as np
-
-            found = Series(
-                timestamps=np.array([edge for edge, _ in series], dtype=np.int64),
-                values=np.array([value for _, value in series]),
-            )
-            results.append(Result(series=(found,) if series else (), form=Form.COUNTS))
-        return results
 
 
 def noon():

@@ -315,6 +315,34 @@ def test_a_stored_config_is_judged_by_the_judge_that_it_names(shop, judge, level
     assert answer.json["result"]["judgeResult"]["judgeName"] == judge
 
 
+@pytest.mark.parametrize("change", [{"complete": False}, {"error": "timed out", "temporary": True}, {"error": "bad"}])
+def test_kayenta_s_own_judge_sees_no_partial_answer(shop, change):
+    from dataclasses import replace
+
+    gauges(shop)
+    whole = shop.sources["shop"].source
+
+    class Partial:
+        def fetch(self, queries, window):
+            return [replace(one, **change) for one in whole.fetch(queries, window)]
+
+    shop.sources["shop"].source = Partial()
+    plain = plain_config(judge={"name": "NetflixACAJudge-v1.0"})
+    status = orca.read(
+        orca.Status, judged(shop, "/kayenta/canary", body={"canaryConfig": plain, "executionRequest": request(shop)})
+    )
+    assert (status.status, status.result) == ("terminal", None)
+
+
+def test_infinite_values_are_told_as_kayenta_writes_them(shop):
+    gauges(shop, float("inf"))
+    plain = plain_config(judge={"name": "NetflixACAJudge-v1.0"})
+    answer = judged(shop, "/kayenta/canary", body={"canaryConfig": plain, "executionRequest": request(shop)})
+    assert answer.json["status"] == "succeeded"
+    pairs = shop.api("GET", f"/kayenta/metricSetPairList/{answer.json['metricSetPairListId']}")
+    assert set(pairs.json[0]["values"]["experiment"]) == {"Infinity"}
+
+
 def test_each_metric_has_the_labels_of_its_own_scope(shop):
     gauges(shop)
     plain = plain_config()
