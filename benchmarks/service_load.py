@@ -82,6 +82,18 @@ def serve(folder, port, clock):
     uvicorn.run(app, host="127.0.0.1", port=port, access_log=False, log_config=None)
 
 
+def wait_for(url):
+    """Until a server answers."""
+    for _ in range(400):
+        try:
+            requests.get(f"{url}/healthz", timeout=1)
+        except requests.RequestException:
+            time.sleep(0.05)
+        else:
+            return
+    raise SystemExit(f"no server starts at {url}")
+
+
 class Server:
     """A process of its own."""
 
@@ -89,14 +101,7 @@ class Server:
         command = [sys.executable, "-m", "benchmarks.service_load", "serve", str(folder), str(port), clock]
         self.process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
         self.url = f"http://127.0.0.1:{port}"
-        for _ in range(300):
-            try:
-                requests.get(f"{self.url}/readyz", timeout=1)
-            except requests.ConnectionError:
-                time.sleep(0.1)
-            else:
-                return
-        raise SystemExit("the server does not start")
+        wait_for(self.url)
 
     def close(self):
         self.process.terminate()

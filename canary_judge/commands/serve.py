@@ -81,29 +81,15 @@ def _serve(options: argparse.Namespace) -> int:
     from canary_judge.service.telemetry import log_as_json
 
     tokens = [] if options.token_file is None else read_tokens(Path(options.token_file))
-    if not tokens and options.host not in _LOCAL:
-        raise ConfigError(
-            f"--host {options.host}: without a --token-file anybody could roll canaries back; give one, or listen on "
-            "127.0.0.1"
-        )
-    if options.workers is not None and not 0 <= options.workers <= 256:
-        raise ConfigError(f"--workers is {options.workers}; give 0 to 256")
-    if not 0 <= options.port <= 65535:
-        raise ConfigError(f"--port is {options.port}; give 0 to 65535")
+    _refuse(options, tokens=bool(tokens))
     retention = duration_of(options.retention, "--retention")
     assert retention is not None  # noqa: S101
     log_as_json(options.log_level)
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    if options.host in ("0.0.0.0", "::") and not options.public_url:  # noqa: S104
-        host = socket.gethostname()
-        logging.getLogger(__name__).warning("links name the host %s, unless --public-url is given", host)
-    if options.public_url and not options.public_url.startswith(("http://", "https://")):
-        raise ConfigError(f"--public-url is {options.public_url!r}; write it as https://judge.example.org")
     runs = Runs(
         options.config_dir,
         options.database,
         workers=(os.cpu_count() or 1) if options.workers is None else options.workers,
-        url=options.public_url or f"http://{host}:{options.port}",
+        url=_url_of(options),
     )
     app = make_app(runs, tokens=tokens, retention=retention.total_seconds())
     server = uvicorn.Server(
@@ -130,6 +116,32 @@ def _serve(options: argparse.Namespace) -> int:
         logging.shutdown()
         os._exit(code)  # a thread hangs at a source or a database, and would be waited for without end
     return code
+
+
+def _refuse(options: argparse.Namespace, *, tokens: bool) -> None:
+    """What could not be served, before anything is opened."""
+    if not tokens and options.host not in _LOCAL:
+        raise ConfigError(
+            f"--host {options.host}: without a --token-file anybody could roll canaries back; give one, or listen on "
+            "127.0.0.1"
+        )
+    if options.workers is not None and not 0 <= options.workers <= 256:
+        raise ConfigError(f"--workers is {options.workers}; give 0 to 256")
+    if not 0 <= options.port <= 65535:
+        raise ConfigError(f"--port is {options.port}; give 0 to 65535")
+    if options.public_url and not options.public_url.startswith(("http://", "https://")):
+        raise ConfigError(f"--public-url is {options.public_url!r}; write it as https://judge.example.org")
+
+
+def _url_of(options: argparse.Namespace) -> str:
+    """Where people find it."""
+    if options.public_url:
+        return str(options.public_url)
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    if options.host in ("0.0.0.0", "::"):  # noqa: S104
+        host = socket.gethostname()
+        logging.getLogger(__name__).warning("links name the host %s, unless --public-url is given", host)
+    return f"http://{host}:{options.port}"
 
 
 def _store(options: argparse.Namespace) -> Store:

@@ -10,6 +10,7 @@ import requests
 import uvicorn
 
 from canary_judge import JudgeConfig, SourceUnavailable
+from canary_judge.files import put_file
 from canary_judge.service import Runs
 from canary_judge.service.app import make_app
 from canary_judge.testing import simulated_world
@@ -79,7 +80,8 @@ class House:
 
     def write(self, name, plain):
         JudgeConfig.from_mapping(plain)
-        (self.configs / f"{name}.json").write_text(json.dumps(plain))
+        # at once, for somebody may be reading it
+        put_file(self.configs / f"{name}.json", json.dumps(plain))
 
     def find(self, config, options):
         return {"default": self.sources.get(config.name) or self.sources["shop"]}

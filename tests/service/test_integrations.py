@@ -11,7 +11,7 @@ import yaml
 
 from canary_judge.__main__ import _parser
 from canary_judge.service.access import Token
-from tests.service.controllers import orca
+from tests.service.controllers import spinnaker
 from tests.service.controllers.argo import AnalysisRun, kayenta, web
 from tests.service.controllers.flagger import Flagger
 from tests.service.house import house
@@ -200,7 +200,7 @@ def test_spinnaker_s_addresses_and_webhook_stage(shop):
     base = urlsplit(remote["kayenta"]["remote-judge"]["endpoint"]["baseUrl"]).path.replace("TOKEN", TOKEN)
     assert shop.api("POST", f"{base}/judge", json={}).status == 400  # it is there, and wants a request
     base = urlsplit(services["services"]["kayenta"]["baseUrl"]).path.replace("TOKEN", TOKEN)
-    orca.read(orca.CanaryConfigs, shop.api("GET", f"{base}/canaryConfig"))
+    spinnaker.read(spinnaker.CanaryConfigs, shop.api("GET", f"{base}/canaryConfig"))
     (stage,) = [json.loads(text) for text in blocks(BY_NAME["spinnaker"], "json")]
     headers = {name: value.replace("TOKEN", TOKEN) for name, value in stage["customHeaders"].items()}
     begun = shop.api(stage["method"], urlsplit(stage["url"]).path, json=stage["payload"], headers=headers)

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from canary_judge.service.canary_configs import iso
-from tests.service.controllers import orca
+from tests.service.controllers import spinnaker
 from tests.service.controllers.argo import AnalysisRun, kayenta
 from tests.service.controllers.orca import Orca
 from tests.service.house import house
@@ -50,7 +50,7 @@ def request(shop, minutes=50, start=None, **more):
 def judged(shop, path="/kayenta/canary/shop", body=None, **params):
     started = shop.api("POST", path, json=body or request(shop), params={"application": "shop", **params})
     assert started.status == 200, started
-    execution = orca.read(orca.Started, started).execution_id
+    execution = spinnaker.read(spinnaker.Started, started).execution_id
     for _ in range(3000):
         status = shop.api("GET", f"/kayenta/canary/{execution}")
         if status.json["complete"]:
@@ -81,22 +81,24 @@ def plain_config(**more):
 
 
 def test_every_answer_is_read_by_strict_models(shop):
-    configs = orca.read(orca.CanaryConfigs, shop.api("GET", "/kayenta/canaryConfig"))
+    configs = spinnaker.read(spinnaker.CanaryConfigs, shop.api("GET", "/kayenta/canaryConfig"))
     assert [one.name for one in configs.root] == ["shop"]
     asked = shop.api("GET", "/kayenta/canaryConfig", params={"application": "a", "configurationAccountName": "any"})
-    assert "a" in orca.read(orca.CanaryConfigs, asked).root[0].applications
-    orca.read(orca.Credentials, shop.api("GET", "/kayenta/credentials"))
+    assert "a" in spinnaker.read(spinnaker.CanaryConfigs, asked).root[0].applications
+    spinnaker.read(spinnaker.Credentials, shop.api("GET", "/kayenta/credentials"))
     answer = judged(shop)
-    status = orca.read(orca.StatusForOrca, answer)
+    status = spinnaker.read(spinnaker.StatusForOrca, answer)
     assert status.status == "succeeded"
     assert answer.json["result"]["judgeResult"]["score"]["score"] == 100
     assert type(answer.json["result"]["judgeResult"]["score"]["score"]) is int
     assert answer.json["result"]["canaryDuration"] == "PT50M"
-    pairs = orca.read(orca.MetricSetPairs, shop.api("GET", f"/kayenta/metricSetPairList/{status.metricSetPairListId}"))
+    pairs = spinnaker.read(
+        spinnaker.MetricSetPairs, shop.api("GET", f"/kayenta/metricSetPairList/{status.metricSetPairListId}")
+    )
     pairs.check(status)
     assert len(pairs.root[0].values.control) == 50
     listed = shop.api("GET", "/kayenta/canary/executions", params={"application": "shop", "limit": "5"})
-    assert len(orca.read(orca.Executions, listed).root) == 1
+    assert len(spinnaker.read(spinnaker.Executions, listed).root) == 1
     assert {judge["name"] for judge in shop.api("GET", "/kayenta/judges").json} == {
         "canary_judge",
         "NetflixACAJudge-v1.0",
@@ -193,7 +195,7 @@ def test_a_label_that_is_not_given_is_a_400_that_names_it(shop):
 def test_a_source_that_is_down_is_terminal_with_the_reason_and_no_score(shop):
     shop.sources["shop"].down = True
     answer = judged(shop)
-    status = orca.read(orca.StatusForOrca, answer)
+    status = spinnaker.read(spinnaker.StatusForOrca, answer)
     assert (status.status, status.result) == ("terminal", None)
     assert "the source is down" in status.exception.details.error
 
@@ -310,7 +312,7 @@ def test_a_stored_config_is_judged_by_the_judge_that_it_names(shop, judge, level
         "canaryConfigId"
     ]
     answer = judged(shop, f"/kayenta/canary/{identity}")
-    result = orca.read(orca.StatusForOrca, answer).result.judgeResult
+    result = spinnaker.read(spinnaker.StatusForOrca, answer).result.judgeResult
     assert result.score.classification == classification
     assert answer.json["result"]["judgeResult"]["judgeName"] == judge
 
@@ -328,8 +330,9 @@ def test_kayenta_s_own_judge_sees_no_partial_answer(shop, change):
 
     shop.sources["shop"].source = Partial()
     plain = plain_config(judge={"name": "NetflixACAJudge-v1.0"})
-    status = orca.read(
-        orca.Status, judged(shop, "/kayenta/canary", body={"canaryConfig": plain, "executionRequest": request(shop)})
+    status = spinnaker.read(
+        spinnaker.Status,
+        judged(shop, "/kayenta/canary", body={"canaryConfig": plain, "executionRequest": request(shop)}),
     )
     assert (status.status, status.result) == ("terminal", None)
 
@@ -442,10 +445,10 @@ def analysis(**more):
 def analysed(shop, body, path="/kayenta/standalone_canary_analysis/shop", step=60):
     started = shop.api("POST", path, json=body, params={"application": "shop"})
     assert started.status == 200, started
-    execution = orca.read(orca.StandaloneStarted, started).execution_id
+    execution = spinnaker.read(spinnaker.StandaloneStarted, started).execution_id
     for _ in range(3000):
-        found = orca.read(
-            orca.Standalone, answer := shop.api("GET", f"/kayenta/standalone_canary_analysis/{execution}")
+        found = spinnaker.read(
+            spinnaker.Standalone, answer := shop.api("GET", f"/kayenta/standalone_canary_analysis/{execution}")
         )
         if found.complete:
             return answer.json

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.service.controllers.orca import JudgeResult
+from tests.service.controllers.spinnaker import JudgeResult
 from tests.service.house import house
 
 
