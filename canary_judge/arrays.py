@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Bool", "Float", "Int", "log_sum_exp", "smooth_length", "softplus"]
+__all__ = ["Bool", "Float", "Int", "log_sum_exp", "median", "smooth_length", "softplus", "variance"]
 
 # Products of 2, 3 and 5, of which fast Fourier transforms are fastest.
 _SMOOTH: list[int] = sorted(
@@ -68,6 +68,31 @@ def log_sum_exp(values: NDArray[np.float64]) -> NDArray[np.float64]:
     top = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):
         return np.asarray(np.log(np.exp(values - top).sum(axis=-1)) + top[..., 0])
+
+
+def median(values: NDArray[np.float64]) -> float:
+    """The median of values without NaN, shape (n,), n at least 1; numpy's costs five times as much for a few.
+
+    Examples:
+        >>> median(np.array([3.0, 1.0, 2.0])), median(np.array([1.0, 2.0, 3.0, 4.0]))
+        (2.0, 2.5)
+    """
+    upper = values.size // 2
+    if values.size % 2:
+        return float(np.partition(values, upper)[upper]) + 0.0  # no -0
+    parted = np.partition(values, [upper - 1, upper])
+    return float(parted[upper - 1] + parted[upper]) / 2 + 0.0
+
+
+def variance(values: NDArray[np.float64], *, less: int = 0) -> float:
+    """The variance, over n less so many; numpy's own costs five times as much for a few values.
+
+    Examples:
+        >>> variance(np.array([1.0, 3.0])), variance(np.array([1.0, 3.0]), less=1)
+        (1.0, 2.0)
+    """
+    centred = values - values.sum() / values.size
+    return float((centred * centred).sum()) / (values.size - less)
 
 
 def softplus(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,7 +9,6 @@ of values), which keeps the test exact.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -19,6 +18,7 @@ from scipy import special
 from canary_judge.arrays import Float
 from canary_judge.config.metrics import Metric
 from canary_judge.judging.assessed import Assessed, Lately
+from canary_judge.judging.ends import scanned
 from canary_judge.judging.look import Look
 from canary_judge.judging.silence import improbable_run
 from canary_judge.results import Comparison, Harm, Quality, Recent, Scale, Side
@@ -28,7 +28,7 @@ from canary_judge.stats.counts import Counts
 from canary_judge.stats.dispersion import dispersion, instance_dispersion
 from canary_judge.stats.events import compare_counts, limit_counts
 from canary_judge.stats.margins import Margin, wider_share
-from canary_judge.stats.questions import AtMargin, Compared, Once, Question
+from canary_judge.stats.questions import directions
 from canary_judge.stats.residuals import residual_time
 from canary_judge.stats.sample_sizes import limit_sample_size, proportions_sample_size
 from canary_judge.stats.starts import NOT_WORSE_LATELY, StartEvidence, harm_since, recent_dispersion
@@ -44,9 +44,6 @@ _HOPELESS = 0.5
 _FAR_BELOW = 3.0
 # So much of the data is a beginning with which the rest can be compared in words.
 _A_BEGINNING = 0.05
-# One look also asks the last half, quarter, ... of the window; half of the error is theirs, in equal parts.
-_PARTS = (2, 4, 8, 16)
-_WHOLE, _OF_PART = 2.0, 2.0 * len(_PARTS)
 
 
 def widened(margin: Margin, factor: float, harm: Harm) -> Margin | None:
@@ -135,7 +132,7 @@ def with_recent_counts(look: Look, metric: Metric, data: CountData, found: Asses
     found = with_newest(look, replace(found, recent=recent))
     if not look.newest.scan or found.compared is None or found.comparison is None:
         return found
-    return found.with_comparison(_scanned(metric, trusted, found.compared, phi))
+    return found.with_comparison(scanned(metric, trusted, found.compared, phi))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +163,7 @@ def _recent(look: Look, metric: Metric, counts: Counts, found: Assessed, phi: fl
     p_whole = _p_within(found)
     if comparison is None or factor is None or p_whole is None or p_whole > _HOPELESS:
         return nothing
-    some = counts.select(np.arange(counts.events_canary.size) >= look.newest.since)
+    some = counts.since(look.newest.since)
     needs = [_for_margin(look, metric, some, comparison, phi), _for_limit(look, metric, some, comparison, phi)]
     known = [one for one in needs if one is not None]
     if not known:  # no size of it could be told: nothing is asked, and what the whole run shows stands
@@ -175,7 +172,7 @@ def _recent(look: Look, metric: Metric, counts: Counts, found: Assessed, phi: fl
     p_within = None
     # one look, or a planned end, has no more than there is
     if longest.enough or look.newest.decides:
-        last = some.select(np.arange(some.events_canary.size) >= some.events_canary.size - longest.intervals)
+        last = some.since(some.events_canary.size - longest.intervals)
         p_within = _p_of(look, metric, last, comparison, phi)
     return newest(
         look,
@@ -322,8 +319,7 @@ def tolerated(margin: Margin | None, comparison: Comparison, harm: Harm) -> list
 
 def nulls(share: float, harm: Harm) -> list[tuple[float, bool]]:
     """A relative margin as log ratios, each with its direction."""
-    directions = [True, False] if harm is Harm.EITHER else [harm is Harm.INCREASE]
-    return [(math.log1p(share if up else -share), up) for up in directions if share > 0 and (up or share < 1)]
+    return [(math.log1p(share if up else -share), up) for up in directions(harm) if share > 0 and (up or share < 1)]
 
 
 def _for_harm(metric: Metric, counts: Counts, quality: Quality | None) -> Counts:
@@ -375,63 +371,3 @@ def _told(one: Counts) -> str:
     numbers = (one.events_canary, one.exposure_canary, one.events_baseline, one.exposure_baseline)
     c, n_c, b, n_b = (f"{values[0]:,.0f}" for values in numbers)
     return ("" if ratio is None else f"{ratio:.3g}x, ") + f"{c} of {n_c} against {b} of {n_b}"
-
-
-# --- one look ----------------------------------------------------------------------------------------------------
-
-
-def _scanned(metric: Metric, counts: Counts, compared: Compared, phi: float) -> Compared:
-    """The evidence of one look with that of the ends of its window: a canary that broke in the last tenth of it is bad.
-
-    Half of the error is spent on the whole window, the rest in equal parts on its last half, quarter, eighth and
-    sixteenth (Bonferroni); no part may rest on its most harmful interval.
-    """
-    margin, comparison = metric.parsed_margin(), compared.evidence
-    count_all = counts.events_canary.size
-    ends: list[list[Callable[[], Compared | None]]] = []
-
-    def compared_part(one: Counts) -> Callable[[], Compared | None]:
-        return Once(
-            lambda: compare_counts(
-                one, harm=metric.harm, margin=margin, proportion=metric.is_proportion, phi=phi, only="beyond"
-            )
-        )
-
-    for length in dict.fromkeys(count_all // part for part in _PARTS):
-        if length < _FEWEST_INTERVALS:
-            continue
-        last = counts.select(np.arange(count_all) >= count_all - length)
-        parts = [last]
-        for upward, events in ((True, last.events_canary), (False, last.events_baseline)):
-            if metric.harm in (Harm.EITHER, Harm.INCREASE if upward else Harm.DECREASE):
-                parts.append(last.select(np.arange(length) != int(np.argmax(events))))
-        ends.append([compared_part(one) for one in parts])
-
-    def shared(whole: float, of_part: Callable[[Compared], float | None]) -> float:
-        """The least of the whole's and the ends' p-values, each times its share of the error."""
-        least = min(_WHOLE * whole, 1.0)
-        for parts in ends:
-            largest = 0.0
-            for part in parts:  # an end has the largest p-value of its parts: those that cannot be the least are left
-                found = None if (one := part()) is None else of_part(one)
-                largest = max(largest, 1.0 if found is None else found)
-                if _OF_PART * largest >= least:
-                    break
-            least = min(least, _OF_PART * largest)
-        return least
-
-    def at_margin(margin: Margin, *, upward: bool, only: Question | None = None) -> AtMargin:
-        at = compared.at_margin(margin, upward=upward, only=only)
-        if only == "within":
-            return at
-        return at._replace(
-            beyond=shared(at.beyond, lambda one: one.at_margin(margin, upward=upward, only="beyond").beyond)
-        )
-
-    whole = comparison.p_beyond_margin
-    evidence = replace(
-        comparison,
-        p_harm=shared(comparison.p_harm, lambda one: one.evidence.p_harm),
-        p_beyond_margin=None if whole is None else shared(whole, lambda one: one.evidence.p_beyond_margin),
-    )
-    return replace(compared, evidence=evidence, at_margin=at_margin)

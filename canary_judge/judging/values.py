@@ -19,6 +19,7 @@ from canary_judge.samples import GaugeData, RawData
 from canary_judge.stats.dependence import cluster_time, ranks_tau
 from canary_judge.stats.gauges import (
     Pairs,
+    RankTest,
     Strata,
     compare_values,
     effective_samples,
@@ -28,7 +29,7 @@ from canary_judge.stats.gauges import (
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.means import compare_means, compare_raw_means, ties_outweigh
 from canary_judge.stats.paired import rank_scores, unsettled
-from canary_judge.stats.questions import AtMargin, Compared, Question
+from canary_judge.stats.questions import AtMargin, Compared, MarginTest, Question, within
 from canary_judge.stats.rank import mid_ranks
 from canary_judge.stats.sample_sizes import by_student, margin_sample_size, sign_sample_size
 from canary_judge.stats.slow import FEWEST_SLOW, slow_limit_tail, slow_p_values
@@ -384,8 +385,8 @@ def _recent(look: Look, metric: Metric, ranked: _Ranked, found: Assessed) -> Rec
         if last.fewest == 0:
             p_values.append(1.0)
         elif wide is not None:
-            p_margin = _compared(look.config, metric, last, wide, only="within").evidence.p_within_margin
-            p_values.append(1.0 if p_margin is None else p_margin)
+            at_margin = _margin_test(look.config, metric, last, wide)
+            p_values.append(within(metric.harm, wide, at_margin))
         if limit is not None and last.canary.size:
             bound = limit * factor if metric.harm is Harm.INCREASE else limit / factor
             bound = bound if limit > 0 else limit
@@ -413,9 +414,7 @@ def _first_of_newest(look: Look, ranked: _Ranked, values: float) -> tuple[int, f
     return first, have
 
 
-def _compared(
-    config: JudgeConfig, metric: Metric, ranked: _Ranked, margin: Margin | None, only: Question | None = None
-) -> Compared:
+def _compared(config: JudgeConfig, metric: Metric, ranked: _Ranked, margin: Margin | None) -> Compared:
     compared = compare_values(
         baseline=ranked.baseline,
         canary=ranked.canary,
@@ -424,18 +423,37 @@ def _compared(
         margin=margin,
         spreads_differ=isinstance(metric, SamplesMetric),
         design=ranked.pairs or ranked.strata,
-        only=only,
     )
-    wanted = ranked.has_means and (ranked.means or ranked.tied(margin))
-    if ranked.fewest < config.min_samples or not wanted:
+    if not _by_means(config, ranked, margin):
         return compared
-    sides = {"baseline": ranked.baseline, "canary": ranked.canary}
-    if ranked.paired:
-        means = compare_means(**sides, harm=metric.harm, margin=margin)
-    else:
-        means = compare_raw_means(**sides, intervals=ranked.intervals, harm=metric.harm, margin=margin)
+    means = _compared_means(metric, ranked, margin)
     worth, tau = compared.evidence.n_effective, compared.evidence.tau
     return replace(means, evidence=replace(means.evidence, n_effective=worth, tau=tau))
+
+
+def _margin_test(config: JudgeConfig, metric: Metric, ranked: _Ranked, margin: Margin) -> MarginTest:
+    """What `_compared` asks of a margin, and no more than that."""
+    if _by_means(config, ranked, margin):
+        return _compared_means(metric, ranked, margin).at_margin
+    return RankTest.of(
+        baseline=ranked.baseline,
+        canary=ranked.canary,
+        tau=ranked.tau,
+        margin=margin,
+        spreads_differ=isinstance(metric, SamplesMetric),
+        design=ranked.pairs or ranked.strata,
+    ).at_margin
+
+
+def _by_means(config: JudgeConfig, ranked: _Ranked, margin: Margin | None) -> bool:
+    return ranked.fewest >= config.min_samples and ranked.has_means and (ranked.means or ranked.tied(margin))
+
+
+def _compared_means(metric: Metric, ranked: _Ranked, margin: Margin | None) -> Compared:
+    sides = {"baseline": ranked.baseline, "canary": ranked.canary}
+    if ranked.paired:
+        return compare_means(**sides, harm=metric.harm, margin=margin)
+    return compare_raw_means(**sides, intervals=ranked.intervals, harm=metric.harm, margin=margin)
 
 
 def _planned(config: JudgeConfig, metric: Metric, ranked: _Ranked) -> float | None:

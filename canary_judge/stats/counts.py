@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -26,11 +28,20 @@ class Counts:
     exposure_canary: Float
 
     def __post_init__(self) -> None:
-        """Refuse what is no count."""
-        for name in ("events_baseline", "exposure_baseline", "events_canary", "exposure_canary"):
-            values = getattr(self, name)
-            if not (np.isfinite(values).all() and (values >= 0).all()):
-                raise ValueError(f"{name} must be finite and not negative; it is {values}")
+        """Refuse what is no count, and so many that they cannot be added up."""
+        for name, values in zip(self.__slots__, self._arrays(), strict=True):
+            with np.errstate(over="ignore"):
+                finite = math.isfinite(values.sum())
+            if not finite or values.min(initial=0.0) < 0:
+                raise ValueError(f"{name} must be finite, also its sum, and not negative; it is {values}")
+
+    @classmethod
+    def _of_counts(cls, *arrays: Float) -> Counts:
+        """Of parts or sums of counts, which are counts again: nothing is left to be checked."""
+        one = object.__new__(cls)
+        for name, values in zip(cls.__slots__, arrays, strict=True):
+            object.__setattr__(one, name, values)
+        return one
 
     def total(self) -> Counts:
         """All entries as one."""
@@ -38,28 +49,22 @@ class Counts:
 
     def by(self, labels: Int) -> Counts:
         """Entries with the same label added up."""
-        sums = (np.bincount(labels, weights=values).astype(np.float64) for values in self._arrays())
-        return Counts(**dict(zip(self.__slots__, sums, strict=True)))
+        # numpy's stubs take sums of weights for whole numbers
+        return self._of_counts(*(cast("Float", np.bincount(labels, weights=values)) for values in self._arrays()))
 
     def select(self, keep: Bool) -> Counts:
         """The entries to keep."""
-        kept = (values[keep] for values in self._arrays())
-        return Counts(**dict(zip(self.__slots__, kept, strict=True)))
+        return self._of_counts(*(values[keep] for values in self._arrays()))
 
     def since(self, first: int) -> Counts:
         """The entries from one on."""
-        return Counts(**dict(zip(self.__slots__, (values[first:] for values in self._arrays()), strict=True)))
+        return self._of_counts(*(values[first:] for values in self._arrays()))
 
     def over_time(self) -> Counts:
         """The baseline against itself: every second interval as the canary of the one before."""
         pairs = self.events_baseline.size // 2 * 2
         events, exposure = self.events_baseline[:pairs], self.exposure_baseline[:pairs]
-        return Counts(
-            events_baseline=events[::2],
-            exposure_baseline=exposure[::2],
-            events_canary=events[1::2],
-            exposure_canary=exposure[1::2],
-        )
+        return self._of_counts(events[::2], exposure[::2], events[1::2], exposure[1::2])
 
     def _arrays(self) -> tuple[Float, Float, Float, Float]:
         return self.events_baseline, self.exposure_baseline, self.events_canary, self.exposure_canary
@@ -88,8 +93,9 @@ def stratum_of(counts: Counts) -> Int:
     """The stratum of each entry, shape (n,), counted from 0; both exposures are above 0, and n is not 0."""
     odds = np.log(counts.exposure_canary / counts.exposure_baseline)
     # equal odds stay together whatever their last digit: bins are cut half a width from the smallest
-    width = np.floor((odds - odds.min()) / _STRATUM_WIDTH + 0.5)
-    return np.unique(width, return_inverse=True)[1]
+    width = np.floor((odds - odds.min()) / _STRATUM_WIDTH + 0.5).astype(np.int64)
+    numbers = np.cumsum(np.bincount(width) > 0) - 1  # those in use, counted
+    return np.asarray(numbers[width])
 
 
 def without_burst(counts: Counts, *, fewest: int = _BURST_INTERVALS) -> Counts | None:

@@ -38,25 +38,31 @@ def autocorrelation(values: Float) -> Float:
         >>> autocorrelation(np.array([[1.0, 2.0, 3.0, 4.0]])).round(3).tolist()
         [[1.0, 0.25, -0.3, -0.45]]
     """
-    present = ~np.isnan(values)
-    rows, width = values.shape
-    count = present.sum(axis=1, keepdims=True)
-    mean = np.divide(np.where(present, values, 0.0).sum(axis=1, keepdims=True), np.maximum(count, 1))
-    centred = np.where(present, values - mean, 0.0)
-    # a constant row must read as constant although its mean is rounded
-    scale = np.abs(np.where(present, values, 0.0)).max(axis=1, keepdims=True, initial=0.0)
-    centred[(np.abs(centred) <= 1e-13 * scale).all(axis=1)] = 0.0
+    width = values.shape[1]
+    gaps = np.isnan(values)
+    present = ~gaps if gaps.any() else None
+    if present is None:
+        known, centred = values, values - values.sum(axis=1, keepdims=True) / max(width, 1)
+    else:
+        count = present.sum(axis=1, keepdims=True)
+        known = np.where(present, values, 0.0)
+        mean = known.sum(axis=1, keepdims=True) / np.maximum(count, 1)
+        centred = np.where(present, values - mean, 0.0)
     top = np.abs(centred).max(axis=1, keepdims=True, initial=0.0)
-    centred = np.divide(centred, top, out=np.zeros_like(centred), where=top > 0)
+    # a constant row must read as constant although its mean is rounded
+    moves = top > 1e-13 * np.abs(known).max(axis=1, keepdims=True, initial=0.0)
+    centred = np.where(moves, centred, 0.0) / np.where(moves, top, 1.0)
     padded = smooth_length(2 * width)
     spectrum = np.fft.rfft(centred, padded, axis=1)
-    products = np.fft.irfft(spectrum * np.conj(spectrum), padded, axis=1)[:, :width]
-    pairs = np.broadcast_to(np.arange(width, 0, -1.0), (rows, width))
-    if not present.all():
+    covariance = np.fft.irfft(spectrum * np.conj(spectrum), padded, axis=1)[:, :width]
+    if present is None:
+        covariance = covariance / width
+    else:
         mask = np.fft.rfft(present.astype(float), padded, axis=1)
         pairs = np.rint(np.fft.irfft(mask * np.conj(mask), padded, axis=1)[:, :width])
-    covariance = np.where(pairs > 0, products / np.maximum(pairs + np.arange(width), 1), 0.0)
-    result = np.divide(covariance, covariance[:, :1], out=np.zeros((rows, width)), where=covariance[:, :1] > 1e-300)
+        covariance = np.where(pairs > 0, covariance / np.maximum(pairs + np.arange(width), 1), 0.0)
+    first = covariance[:, :1]
+    result: Float = np.where(first > 1e-300, covariance / np.where(first > 1e-300, first, 1.0), 0.0)
     result[:, :1] = 1.0
     return result
 
@@ -79,12 +85,16 @@ def autocorrelation_time(correlation: Float, count: Int) -> Float:
     n = np.maximum(count, 1).astype(float)
     if width < 2:
         return np.ones(len(n))
-    lag_1 = np.clip((correlation[:, 1] * n + 1) / np.maximum(n - 3, 1), -0.99, 1 - 1 / np.maximum(n, 2))
+    biased = (correlation[:, 1] * n + 1) / np.maximum(n - 3, 1)
+    lag_1 = np.minimum(np.maximum(biased, -0.99), 1 - 1 / np.maximum(n, 2))
     first_order = (1 + lag_1) / (1 - lag_1)
-    running = 2 * np.cumsum(correlation, axis=1) - 1
-    lags = np.arange(width)
-    enough = (lags >= _SOKAL_WINDOW * running) | (lags >= width // 2)
-    window = np.where(enough[:, 1:].any(axis=1), np.argmax(enough[:, 1:], axis=1) + 1, width - 1)
+    # the window ends at half of the series at the latest
+    last = width // 2
+    running = 2 * np.cumsum(correlation[:, : last + 1], axis=1) - 1
+    lags = np.arange(1, last + 1)
+    enough = lags >= _SOKAL_WINDOW * running[:, 1:]
+    enough[:, -1] = True
+    window = np.argmax(enough, axis=1) + 1
     sokal = running[np.arange(len(n)), window] * (1 + (2 * window + 1) / n)
     tau = np.maximum(np.maximum(first_order, sokal), 1.0)
     return np.where(count < _FEWEST_FOR_TAU, 1.0, tau)
@@ -109,10 +119,10 @@ def rank_autocorrelation_time(*, baseline: Float, canary: Float) -> Float:
     Returns:
         Shape (m,), at least 1.
     """
-    parts, counts = [], []
-    for side in (baseline, canary):
-        parts.append(autocorrelation(mid_ranks(side)[0]))
-        counts.append(np.count_nonzero(~np.isnan(side), axis=1))
+    rows = len(baseline)
+    both = np.concatenate([baseline, canary])
+    correlation, number = autocorrelation(mid_ranks(both)[0]), np.count_nonzero(~np.isnan(both), axis=1)
+    parts, counts = (correlation[:rows], correlation[rows:]), (number[:rows], number[rows:])
     weight = 1 / np.maximum(counts[0], 1), 1 / np.maximum(counts[1], 1)
     # a constant side says nothing on dependence: the other one speaks for both
     flat = [(part[:, 1:] == 0).all(axis=1) for part in parts]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 from scipy import special
 
 from canary_judge.results import Comparison, Harm, LimitCheck, Scale
@@ -29,11 +30,21 @@ from canary_judge.stats.exact import (
     rate_ratio_p_values,
 )
 from canary_judge.stats.margins import Margin
-from canary_judge.stats.questions import AtMargin, Compared, Interval, MarginTest, Once, Question, Tails, ask
+from canary_judge.stats.questions import (
+    AtMargin,
+    Compared,
+    Interval,
+    MarginTest,
+    Once,
+    Question,
+    Tails,
+    ask,
+    worse_at_all,
+)
 from canary_judge.stats.residuals import Residuals
-from canary_judge.stats.score import difference_interval, score_p_values, score_ratio_interval
+from canary_judge.stats.score import difference_interval, score_distance, score_p_values, score_ratio_interval
 
-__all__ = ["compare_counts", "limit_counts"]
+__all__ = ["CountTest", "compare_counts", "limit_counts"]
 
 # Above this share of events the conditional test is needlessly wide and the score test takes its place.
 _FREQUENT = 0.1
@@ -52,25 +63,31 @@ class _Slow(NamedTuple):
 
 
 class _Pooled(NamedTuple):
-    """Strata, and the law of their events where the exact test is used on several."""
+    """Strata, and the law of their events, found when the exact test is asked of several of them."""
 
     strata: Counts
-    law: SplitLaw | None
+    law: Once[SplitLaw]
 
     @classmethod
-    def of(cls, some: Counts, *, frequent: bool) -> _Pooled:
+    def of(cls, some: Counts) -> _Pooled:
         """Strata that are to be tested."""
-        return cls(some, None if frequent or some.events_canary.size == 1 else SplitLaw.of(some))
+        return cls(some, Once(lambda: SplitLaw.of(some)))
+
+    @classmethod
+    def calm(cls, counts: Counts) -> _Pooled | None:
+        """Those of these intervals without a burst; None where there is none."""
+        rest = without_burst(counts)
+        return None if rest is None else cls.of(rest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Test:
+class CountTest:
     """The test that fits these events.
 
     Attributes:
         counts: One entry per interval.
         whole: All strata.
-        calm: Without a burst, where there is one.
+        calm: Without a burst, where there is one; found when safety is asked.
         total: All of them in one entry.
         scale: Of the effect.
         proportion: As in `compare_counts`.
@@ -83,7 +100,7 @@ class _Test:
 
     counts: Counts
     whole: _Pooled
-    calm: _Pooled | None
+    calm: Callable[[], _Pooled | None]
     total: Counts
     scale: Scale
     proportion: bool
@@ -96,21 +113,19 @@ class _Test:
     @classmethod
     def of(
         cls, counts: Counts, *, margin: Margin | None, proportion: bool, between: float, phi: float | None
-    ) -> _Test | None:
+    ) -> CountTest | None:
         """None without exposure on both sides in any interval."""
         grouped = strata(counts)
         if grouped.events_canary.size == 0:
             return None
         total = grouped.total()
-        frequent = _is_frequent(total, proportion=proportion)
-        rest = without_burst(counts)
         rest_of_split = Once(lambda: Residuals.of(counts))
         left = rest_of_split() if phi is None else None
         clumps = 1.0 if left is None else left.time
         return cls(
             counts=counts,
-            whole=_Pooled.of(grouped, frequent=frequent),
-            calm=None if rest is None else _Pooled.of(rest, frequent=frequent),
+            whole=_Pooled.of(grouped),
+            calm=Once(lambda: _Pooled.calm(counts)),
             total=total,
             scale=_scale(margin, _rate(total), proportion=proportion),
             proportion=proportion,
@@ -120,6 +135,48 @@ class _Test:
             clumps=clumps,
             slow=Once(lambda: _Slow.of(rest_of_split())),
         )
+
+    def tested(self, margin: Margin | None) -> Margin | None:
+        """The margin, where it can be put to the test: an absolute one of a rate cannot."""
+        return margin if margin is not None and (margin.relative is not None or self.proportion) else None
+
+    def worse_at_all(self, harm: Harm) -> float:
+        """The p-value of "not worse"."""
+        return worse_at_all(harm, self.ratio(1.0, self.whole))
+
+    def unremarkable(self, margin: Margin | None, *, upward: bool) -> bool:
+        """Whether the p-value of "harm at most the margin" (None: of "not worse") is surely at least a half.
+
+        The median of a sum of binomials is its mean, rounded down or up (Jogdeo, K. & Samuels, S. M. 1968,
+        doi:10.1214/aoms/1177698243), and the normal score of the score test is below 0 where its distance is.
+        So a canary with no more events than are expected need not be tested where only small p-values matter.
+        """
+        if margin is None:
+            return self._expected(1.0, upward=upward)
+        tested = self.tested(margin)
+        if tested is None:
+            return True
+        if tested.relative is not None and self._expected(tested.factor(upward=upward), upward=upward):
+            return True
+        if tested.absolute is None or not self.proportion:
+            return False
+        distance = score_distance(self.whole.strata, difference=tested.absolute if upward else -tested.absolute)
+        return distance <= 0 if upward else distance >= 0
+
+    def _expected(self, ratio: float, *, upward: bool) -> bool:
+        """Whether the canary's events are no more (upwards) or no fewer than this ratio of rates lets expect."""
+        some = self.whole.strata
+        if ratio <= 0:
+            return False
+        if self.frequent:
+            distance = score_distance(some, ratio=ratio)
+            return distance <= 0 if upward else distance >= 0
+        odds = some.exposure_canary / some.exposure_baseline * ratio
+        canary, baseline = some.events_canary, some.events_baseline
+        if canary.size > 1:  # as the law of several strata does
+            canary, baseline = np.rint(canary), np.rint(baseline)
+        mean = float(((canary + baseline) * odds / (1 + odds)).sum())
+        return float(canary.sum()) <= mean if upward else float(canary.sum()) >= mean
 
     @property
     def rate(self) -> float:
@@ -137,7 +194,8 @@ class _Test:
             return Tails(above=0.0, below=1.0)
         if self.frequent:
             return score_p_values(some.strata, ratio=null, phi=self._dispersion(null), guarded=True)
-        return rate_ratio_p_values(some.strata, ratio=null, phi=self._dispersion(null), law=some.law)
+        law = some.law() if some.strata.events_canary.size > 1 else None
+        return rate_ratio_p_values(some.strata, ratio=null, phi=self._dispersion(null), law=law)
 
     def difference(self, null: float, some: _Pooled) -> Tails:
         """Against a difference of rates."""
@@ -156,8 +214,8 @@ class _Test:
             return AtMargin(beyond=max(one.beyond for one in parts), within=1.0)
         shown = -1 if self.scale is Scale.DIFFERENCE else 0
         within = max(parts[shown].within, self._slow_within(margin, upward=upward))
-        if self.calm is not None:  # safety must not rest on one interval
-            within = max(within, self._parts(margin, self.calm, upward=upward)[shown].within)
+        if (calm := self.calm()) is not None:  # safety must not rest on one interval
+            within = max(within, self._parts(margin, calm, upward=upward)[shown].within)
         return AtMargin(beyond=max(one.beyond for one in parts), within=within)
 
     def _parts(self, margin: Margin, some: _Pooled, *, upward: bool) -> list[AtMargin]:
@@ -187,7 +245,8 @@ class _Test:
             return effect, difference_interval(grouped, level=level, phi=self.phi)
         if self.frequent:
             return rate_ratio_estimate(grouped), score_ratio_interval(grouped, level=level, phi=self.phi)
-        return rate_ratio_interval(grouped, level=level, phi=self.phi, law=self.whole.law)
+        law = self.whole.law() if level < 1 and grouped.events_canary.size > 1 else None
+        return rate_ratio_interval(grouped, level=level, phi=self.phi, law=law)
 
     @property
     def method(self) -> str:
@@ -233,10 +292,10 @@ def compare_counts(
         >>> round(found.effect, 2), round(found.p_beyond_margin, 5)
         (4.56, 0.00161)
     """
-    test = _Test.of(counts, margin=margin, proportion=proportion, between=between, phi=phi)
+    test = CountTest.of(counts, margin=margin, proportion=proportion, between=between, phi=phi)
     if test is None:
         return None
-    tested = margin if margin is not None and (margin.relative is not None or proportion) else None
+    tested = test.tested(margin)
     at_margin: MarginTest = test.at_margin if only is None else partial(test.at_margin, only=only)
     p_values = ask(harm, tested, at_par=test.ratio(1.0, test.whole), at_margin=at_margin)
     total = test.total

@@ -36,6 +36,8 @@ _DEVIATIONS, _EVENTS_AROUND = 12.0, 40.0
 # A wider one need not be listed.
 _LISTED_SPREAD = 5000.0
 _LOG_RATIO_BOUND = 40.0
+_LAST_STEP = 1e-8
+_PIECE = 2**14
 
 
 def binomial_tails(events: float, trials: float, share: float) -> Tails:
@@ -102,10 +104,12 @@ class SplitLaw:
         width = int(min(math.ceil(_DEVIATIONS * spread + _EVENTS_AROUND), float(events.sum()) + 1))
         length = smooth_length(2 * width + 2)
         angle = 2 * np.pi * np.arange(length // 2 + 1) / length
-        # the characteristic function of (events of the canary - value)
-        exponent = 1j * value * angle
-        for n, p in zip(events[events > 0], share[events > 0], strict=True):
-            exponent = exponent + n * np.log1p(p * np.expm1(-1j * angle))
+        # the characteristic function of (events of the canary - value), in pieces that fit the cache
+        exponent, turned = 1j * value * angle, np.expm1(-1j * angle)
+        step = max(1, _PIECE // angle.size)
+        for first in range(0, events.size, step):
+            n, p = events[first : first + step, None], share[first : first + step, None]
+            exponent += (n * np.log1p(p * turned)).sum(axis=0)
         around = np.fft.irfft(np.exp(exponent), length)
         mass = np.maximum(np.concatenate([around[length - width :], around[: width + 1]]), 0.0)
         return cls(events=events, log_odds=log_odds, value=value, estimate=estimate, mass=mass)
@@ -143,17 +147,22 @@ def _positive(p: float) -> float:
 def _log_ratio(events: Float, log_odds: Float, value: float) -> float:
     """Log rate ratio at which the expected canary events are the observed ones, by Newton inside a bracket."""
     low, high = -_LOG_RATIO_BOUND, _LOG_RATIO_BOUND
-    rest = float(events.sum()) - value
+    total = float(events.sum())
+    rest = total - value
     ratio = math.log(value / rest) if rest > 0 else math.inf  # of 1e17 events one is lost in rounding
-    at = float(np.clip(ratio - float(np.median(log_odds)), low, high))
+    at = min(max(ratio - float((events * log_odds).sum()) / total, low), high)
     for _ in range(100):
         share = special.expit(log_odds + at)
-        excess = float((events * share).sum()) - value
+        expected = events * share
+        excess = float(expected.sum()) - value
         low, high = (low, at) if excess > 0 else (at, high)
-        slope = float((events * share * (1 - share)).sum())
+        slope = float((expected * (1 - share)).sum())
         step = at - excess / slope if slope > 0 else math.nan
-        following = step if low < step < high else (low + high) / 2
-        if abs(following - at) < 1e-13 * max(abs(at), 1.0):
+        by_newton = low < step < high
+        following = step if by_newton else (low + high) / 2
+        moved = abs(following - at)
+        # a step of Newton's squares the error: what is left of so small a one is beyond the digits
+        if moved < (_LAST_STEP if by_newton else 1e-13) * max(abs(at), 1.0):
             return following
         at = following
     return at

@@ -10,24 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 from scipy import special
 
-from canary_judge.arrays import Bool, Float, Int
+from canary_judge.arrays import Bool, Float, Int, median
 from canary_judge.results import Comparison, Harm, LimitCheck, Scale
 from canary_judge.stats.dependence import rank_autocorrelation_time, ranks_tau
 from canary_judge.stats.exact import binomial_tails
 from canary_judge.stats.margins import Margin, scale_of
 from canary_judge.stats.paired import combined_p_value, rank_scores, signed_rank
-from canary_judge.stats.questions import AtMargin, Compared, Interval, MarginTest, Question, Tails, ask
+from canary_judge.stats.questions import AtMargin, Compared, Interval, Question, Tails, ask
 from canary_judge.stats.rank import mann_whitney, mid_ranks
 from canary_judge.stats.shift import shift_interval
 from canary_judge.stats.stratified import stratified_ranks
 
 __all__ = [
     "Pairs",
+    "RankTest",
     "Strata",
     "compare_values",
     "effective_samples",
@@ -84,7 +85,6 @@ def compare_values(
     margin: Margin | None,
     spreads_differ: bool = False,
     design: Pairs | Strata | None = None,
-    only: Question | None = None,
 ) -> Compared:
     """Compare two series (or two samples of raw values) by ranks.
 
@@ -107,7 +107,6 @@ def compare_values(
         design: The same values as pairs where those of both sides were taken at the same moments, with the gaps of one
             side; of raw values, the intervals within which they are compared (`stratified_ranks`), where enough of
             them have both sides.
-        only: Which question to the margin is asked; the p-values of the others may be 1.
 
     Returns:
         The evidence. The effect is a ratio when the margin is relative and all values are positive, else a
@@ -120,21 +119,15 @@ def compare_values(
         >>> round(c.effect, 2), c.p_beyond_margin < 1e-6
         (1.77, True)
     """
-    lowest = min(float(baseline.min()), float(canary.min()))
-    test = _RankTest(
-        baseline=baseline,
-        canary=canary,
-        tau=tau,
-        spreads_differ=spreads_differ,
-        logarithms=margin is not None and margin.relative is not None and lowest > 0,
-        design=design,
+    test = RankTest.of(
+        baseline=baseline, canary=canary, tau=tau, margin=margin, spreads_differ=spreads_differ, design=design
     )
     # a direction that does not hurt is not looked into
-    above = test.harm(np.asarray, upward=True) if only is None and harm is not Harm.DECREASE else 1.0
-    below = test.harm(np.asarray, upward=False) if only is None and harm is not Harm.INCREASE else 1.0
-    at_margin: MarginTest = test.at_margin if only is None else partial(test.at_margin, only=only)
-    p_values = ask(harm, margin, at_par=Tails(above=above, below=below), at_margin=at_margin)
-    usual, scale, worth = float(np.median(baseline)), scale_of(margin, lowest=lowest), test.worth
+    above = test.harm(np.asarray, upward=True) if harm is not Harm.DECREASE else 1.0
+    below = test.harm(np.asarray, upward=False) if harm is not Harm.INCREASE else 1.0
+    p_values = ask(harm, margin, at_par=Tails(above=above, below=below), at_margin=test.at_margin)
+    usual, worth = median(baseline), test.worth
+    scale = scale_of(margin, lowest=min(float(baseline.min()), float(canary.min())))
     return Compared(
         at_margin=test.at_margin,
         measure=lambda level: test.shift(scale, level),
@@ -143,7 +136,7 @@ def compare_values(
             scale=scale,
             margin=None if margin is None else margin.shown(harm, scale, level=usual),
             baseline=usual,
-            canary=float(np.median(canary)),
+            canary=median(canary),
             p_harm=p_values.harm,
             p_beyond_margin=p_values.beyond,
             p_within_margin=p_values.within,
@@ -156,7 +149,7 @@ def compare_values(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _RankTest:
+class RankTest:
     """The two questions to ranks, each with the gaps of one side where they count least for it.
 
     Attributes:
@@ -174,6 +167,28 @@ class _RankTest:
     spreads_differ: bool
     logarithms: bool
     design: Pairs | Strata | None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        baseline: Float,
+        canary: Float,
+        tau: float,
+        margin: Margin | None,
+        spreads_differ: bool,
+        design: Pairs | Strata | None,
+    ) -> RankTest:
+        """As in `compare_values`."""
+        relative = margin is not None and margin.relative is not None
+        return cls(
+            baseline=baseline,
+            canary=canary,
+            tau=tau,
+            spreads_differ=spreads_differ,
+            logarithms=relative and float(baseline.min()) > 0 and float(canary.min()) > 0,
+            design=design,
+        )
 
     @property
     def n_effective(self) -> float:
@@ -325,7 +340,7 @@ def limit_values(*, canary: Float, tau: float, limit: float, harm: Harm) -> Limi
     return LimitCheck(
         method="sign test on n/tau effective samples",
         limit=limit,
-        canary=float(np.median(canary)),
+        canary=median(canary),
         p_beyond_limit=signs.worse(upward=upward),
         p_within_limit=signs.better(upward=upward),
     )

@@ -8,12 +8,13 @@ References:
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import special
 
-from canary_judge.arrays import Float
+from canary_judge.arrays import Float, median, variance
 from canary_judge.stats.dependence import autocorrelation, autocorrelation_time
 from canary_judge.stats.questions import Tails
 from canary_judge.stats.rank import mid_ranks
@@ -51,13 +52,13 @@ def signed_rank(differences: Float, *, inflation: float = 1.0) -> tuple[float, f
     ranks = np.zeros(size)
     moved = differences != 0
     ranks[moved] = mid_ranks(np.abs(differences[moved])[None, :])[0][0] * np.sign(differences[moved])
-    spread = float(np.sqrt((ranks**2).sum()))
+    spread = math.sqrt(float((ranks * ranks).sum()))
     if spread == 0:
         return 0.0, float(size)
     # few values tell little of their dependence; a run of equal signs is the effect, not dependence
     tau = float(autocorrelation_time(autocorrelation(ranks[None, :]), np.array([size]))[0])
     tau = min(tau * inflation, size / 2)
-    return float(ranks.sum() / spread / np.sqrt(tau)), size / tau
+    return float(ranks.sum()) / spread / math.sqrt(tau), size / tau
 
 
 def rank_scores(
@@ -84,13 +85,13 @@ def rank_scores(
     size = canary.size
     ranks = mid_ranks(np.concatenate([canary, baseline])[None, :])[0][0]
     scores = ranks[:size] - ranks[size:]
-    spread = float(scores.std(ddof=1)) if size > 1 else 0.0
+    spread = math.sqrt(variance(scores, less=1)) if size > 1 else 0.0
     if spread == 0:
         return (float(np.sign(scores.mean())) * np.inf if scores.any() else 0.0), float(size)
     if tau is None:
         tau = inflation * float(autocorrelation_time(autocorrelation(scores[None, :]), np.array([size]))[0])
     tau = min(tau, size / 2)
-    return float(scores.mean() / spread * np.sqrt(size / tau)), size / tau
+    return float(scores.sum()) / size / spread * math.sqrt(size / tau), size / tau
 
 
 def ewc_error(values: Float, *, count: int | None = None) -> tuple[float, int]:
@@ -159,7 +160,7 @@ def unsettled(differences: Float) -> float | None:
     if 2 * float(special.stdtr(df, -abs(t))) > _TREND_LEVEL:
         return None
     half = n // 2
-    return float(np.median(differences[-half:] - differences[:half])) / (n - half)
+    return median(differences[-half:] - differences[:half]) / (n - half)
 
 
 def combined_p_value(p_values: Sequence[float]) -> float:
@@ -171,12 +172,15 @@ def combined_p_value(p_values: Sequence[float]) -> float:
         >>> round(combined_p_value([0.01, 0.01]), 6), round(combined_p_value([0.001, 0.9]), 5)
         (0.01, 0.00202)
     """
-    p = np.clip(np.asarray(p_values, dtype=float), 1e-300, 1 - 1e-12)
+    mean = sum(_cauchy(min(max(p, 1e-300), 1 - 1e-12)) for p in p_values) / len(p_values)
+    if mean == 0:
+        return 0.5
+    return math.atan(1 / mean) / math.pi + (mean < 0)
+
+
+def _cauchy(p: float) -> float:
     # tan((1/2 - p) pi) = 1 / (p pi) to all digits where p is tiny
-    scores = np.where(p < 1e-8, 1 / (np.minimum(p, 1e-8) * np.pi), 1 / np.tan(p * np.pi))
-    mean = float(scores.mean())
-    tail = np.arctan(1 / mean) / np.pi if mean > 0 else 1 + np.arctan(1 / mean) / np.pi if mean < 0 else 0.5
-    return float(tail)
+    return 1 / (p * math.pi) if p < 1e-8 else 1 / math.tan(p * math.pi)
 
 
 def combined_tails(one: Tails, other: Tails) -> Tails:

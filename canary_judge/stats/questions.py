@@ -9,7 +9,21 @@ from typing import Generic, Literal, NamedTuple, Protocol, TypeVar, cast
 from canary_judge.results import Comparison, Harm
 from canary_judge.stats.margins import Margin
 
-__all__ = ["AtMargin", "Compared", "Interval", "MarginTest", "Once", "PValues", "Question", "Tails", "ask"]
+__all__ = [
+    "AtMargin",
+    "Compared",
+    "Interval",
+    "MarginTest",
+    "Once",
+    "PValues",
+    "Question",
+    "Tails",
+    "ask",
+    "beyond",
+    "directions",
+    "within",
+    "worse_at_all",
+]
 
 Interval = tuple[float | None, float | None]
 Question = Literal["beyond", "within"]
@@ -79,15 +93,36 @@ def ask(harm: Harm, margin: Margin | None, *, at_par: Tails, at_margin: MarginTe
         >>> ask(Harm.EITHER, Margin(relative=0.1), at_par=Tails(0.01, 0.99), at_margin=at_margin)
         PValues(harm=0.02, beyond=0.6, within=0.7)
     """
-    if harm is not Harm.EITHER:
-        upward = harm is Harm.INCREASE
-        beyond, within = (None, None) if margin is None else at_margin(margin, upward=upward)
-        return PValues(harm=at_par.worse(upward=upward), beyond=beyond, within=within)
-    worse = min(1.0, 2 * min(at_par))
+    worse = worse_at_all(harm, at_par)
     if margin is None:
         return PValues(harm=worse, beyond=None, within=None)
+    if harm is not Harm.EITHER:
+        return PValues(worse, *at_margin(margin, upward=harm is Harm.INCREASE))
     up, down = at_margin(margin, upward=True), at_margin(margin, upward=False)
     return PValues(harm=worse, beyond=min(1.0, 2 * min(up.beyond, down.beyond)), within=max(up.within, down.within))
+
+
+def worse_at_all(harm: Harm, at_par: Tails) -> float:
+    """The p-value of "not worse" from the tails at "no difference"."""
+    if harm is Harm.EITHER:
+        return min(1.0, 2 * min(at_par))
+    return at_par.worse(upward=harm is Harm.INCREASE)
+
+
+def beyond(harm: Harm, margin: Margin, at_margin: MarginTest) -> float:
+    """The p-value of "harm at most the margin" alone."""
+    found = [at_margin(margin, upward=upward, only="beyond").beyond for upward in directions(harm)]
+    return min(1.0, len(found) * min(found))
+
+
+def within(harm: Harm, margin: Margin, at_margin: MarginTest) -> float:
+    """The p-value of "harm at least the margin" alone."""
+    return max(at_margin(margin, upward=upward, only="within").within for upward in directions(harm))
+
+
+def directions(harm: Harm) -> tuple[bool, ...]:
+    """The harmful directions: upwards or not."""
+    return (True, False) if harm is Harm.EITHER else (harm is Harm.INCREASE,)
 
 
 class Once(Generic[T]):

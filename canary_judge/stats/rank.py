@@ -250,18 +250,29 @@ def mid_ranks(values: Float) -> tuple[Float, Float]:
     rows, width = values.shape
     if width == 0:
         return np.empty((rows, 0)), np.zeros(rows)
-    order = np.argsort(values, axis=1, kind="stable")  # NaN sorts last
-    ordered = np.take_along_axis(values, order, axis=1)
+    order = np.argsort(values, axis=1)  # NaN sorts last
+    if rows > 1:
+        order += np.arange(rows)[:, None] * width
+    at = order.ravel()
+    ordered = values.ravel()[at]
+    starts = np.empty(at.size, dtype=bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=starts[1:])
+    starts[::width] = True
+    ranks, ties = np.empty(at.size), np.zeros(rows)
+    if starts.all():  # no ties: the places are the ranks
+        placed = np.arange(1.0, width + 1)
+        placed = np.tile(placed, rows) if rows > 1 else placed
+    else:
+        first = np.flatnonzero(starts)
+        size = np.diff(first, append=at.size)
+        # a block's mid-rank is that of its middle, and places count from 1 in each row
+        placed = np.repeat(first + (size - 1) / 2 + 1, size)
+        if rows > 1:
+            placed -= np.repeat(np.arange(rows) * width, width)
+        t = size.astype(float)
+        ties = np.add.reduceat(t * t * t - t, np.searchsorted(first, np.arange(rows) * width))
     missing = np.isnan(ordered)
-    position = np.broadcast_to(np.arange(width), (rows, width))
-    starts = np.ones((rows, width), dtype=bool)
-    starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    first = np.maximum.accumulate(np.where(starts, position, 0), axis=1)
-    ends = np.ones((rows, width), dtype=bool)
-    ends[:, :-1] = starts[:, 1:]
-    last = np.minimum.accumulate(np.where(ends, position, width)[:, ::-1], axis=1)[:, ::-1]
-    size = (last - first + 1).astype(float)
-    ties = np.where(ends & ~missing, size**3 - size, 0.0).sum(axis=1)
-    ranks = np.empty((rows, width))
-    np.put_along_axis(ranks, order, np.where(missing, np.nan, (first + last) / 2 + 1), axis=1)
-    return ranks, ties
+    if missing.any():
+        placed[missing] = np.nan
+    ranks[at] = placed
+    return ranks.reshape(rows, width), ties

@@ -13,9 +13,10 @@ import math
 import numpy as np
 from scipy import special
 
-from canary_judge.arrays import Float
+from canary_judge.arrays import Float, variance
 from canary_judge.results import Harm
 from canary_judge.stats.margins import Margin
+from canary_judge.stats.questions import directions
 from canary_judge.stats.rank import mid_ranks
 
 # Of a fixed point that is found at once.
@@ -53,18 +54,16 @@ def rank_sample_size(*, baseline: Float, shifted: Float, alpha: float, power: fl
     n, m = baseline.size, shifted.size
     if n < 2 or m < 2:
         return None
-    pooled, _ = mid_ranks(np.concatenate([shifted, baseline])[None, :])
-    own_shifted, _ = mid_ranks(shifted[None, :])
-    own_baseline, _ = mid_ranks(baseline[None, :])
-    place_shifted = pooled[0, :m] - own_shifted[0]
-    place_baseline = pooled[0, m:] - own_baseline[0]
-    effect = place_shifted.mean() / n
+    pooled = mid_ranks(np.concatenate([shifted, baseline])[None, :])[0][0]
+    place_shifted = pooled[:m] - mid_ranks(shifted[None, :])[0][0]
+    place_baseline = pooled[m:] - mid_ranks(baseline[None, :])[0][0]
+    effect = float(place_shifted.sum()) / m / n
     if abs(effect - 0.5) < 1e-9:
         return None
-    overall = np.sqrt(((pooled[0] - (n + m + 1) / 2) ** 2).sum() / (n + m) ** 3)
-    variance = (place_shifted.var() / n**2 + place_baseline.var() / m**2) / 2
-    quantiles = overall * special.ndtri(1 - alpha) + special.ndtri(power) * np.sqrt(variance)
-    return float(quantiles**2 / (0.25 * (effect - 0.5) ** 2)) / 2
+    overall = math.sqrt(float(((pooled - (n + m + 1) / 2) ** 2).sum()) / (n + m) ** 3)
+    spread = (variance(place_shifted) / n**2 + variance(place_baseline) / m**2) / 2
+    quantiles = overall * float(special.ndtri(1 - alpha)) + float(special.ndtri(power)) * math.sqrt(spread)
+    return quantiles**2 / (0.25 * (effect - 0.5) ** 2) / 2
 
 
 def margin_sample_size(*, baseline: Float, margin: Margin, harm: Harm, alpha: float, power: float) -> float | None:
@@ -80,10 +79,9 @@ def margin_sample_size(*, baseline: Float, margin: Margin, harm: Harm, alpha: fl
     Returns:
         Values per side; None when the baseline looks the same with and without the margin.
     """
-    directions = [True, False] if harm is Harm.EITHER else [harm is Harm.INCREASE]
     sizes = [
         rank_sample_size(baseline=baseline, shifted=margin.shifted(baseline, upward=upward), alpha=alpha, power=power)
-        for upward in directions
+        for upward in directions(harm)
     ]
     known = [size for size in sizes if size is not None]
     return max(known) if len(known) == len(sizes) else None

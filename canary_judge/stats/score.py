@@ -15,7 +15,7 @@ from canary_judge.stats.counts import Counts
 from canary_judge.stats.exact import binomial_tails, crossing, deflated, ratio_where
 from canary_judge.stats.questions import Interval, Tails
 
-__all__ = ["difference_interval", "score_p_values", "score_ratio_interval"]
+__all__ = ["difference_interval", "score_distance", "score_p_values", "score_ratio_interval"]
 
 
 def score_p_values(
@@ -44,8 +44,7 @@ def score_p_values(
     x_1, n_1 = counts.events_canary, counts.exposure_canary
     x_0, n_0 = counts.events_baseline, counts.exposure_baseline
     p_1, p_0 = _constrained_proportions(x_1, n_1, x_0, n_0, ratio=ratio, difference=difference)
-    weight = n_1 * n_0 / (n_1 + n_0)
-    distance = float((weight * (x_1 / n_1 - ratio * x_0 / n_0 - difference)).sum())
+    distance, weight = score_distance(counts, ratio=ratio, difference=difference), _weight(counts)
     variance = float((weight**2 * (p_1 * (1 - p_1) / n_1 + ratio**2 * p_0 * (1 - p_0) / n_0)).sum())
     if variance <= 0:
         return Tails(above=float(distance <= 0), below=float(distance >= 0))
@@ -61,6 +60,19 @@ def score_p_values(
     return Tails(above=max(above, deflated(higher, phi)), below=max(below, deflated(lower, phi)))
 
 
+def score_distance(counts: Counts, *, ratio: float = 1.0, difference: float = 0.0) -> float:
+    """How far the canary's proportion lies above the null, over all strata: the numerator of the score test."""
+    of_canary = counts.events_canary / counts.exposure_canary
+    of_baseline = ratio * counts.events_baseline / counts.exposure_baseline
+    return float((_weight(counts) * (of_canary - of_baseline - difference)).sum())
+
+
+def _weight(counts: Counts) -> Float:
+    """Mantel's and Haenszel's, of each stratum."""
+    n_1, n_0 = counts.exposure_canary, counts.exposure_baseline
+    return n_1 * n_0 / (n_1 + n_0)
+
+
 def _constrained_proportions(
     x_1: Float, n_1: Float, x_0: Float, n_0: Float, *, ratio: float, difference: float
 ) -> tuple[Float, Float]:
@@ -70,7 +82,7 @@ def _constrained_proportions(
         b = -(n_1 * ratio + x_1 + n_0 + x_0 * ratio)
         c = x_1 + x_0
         p_0 = (-b - np.sqrt(np.maximum(b * b - 4 * a * c, 0.0))) / (2 * a)
-        return np.clip(p_0 * ratio, 0.0, 1.0), np.clip(p_0, 0.0, 1.0)
+        return _clipped(p_0 * ratio, 0.0, 1.0), _clipped(p_0, 0.0, 1.0)
     theta = n_0 / n_1
     p_1, p_0 = x_1 / n_1, x_0 / n_0
     a = 1 + theta
@@ -80,9 +92,14 @@ def _constrained_proportions(
     v = (b / (3 * a)) ** 3 - b * c / (6 * a**2) + d / (2 * a)
     u = np.where(v >= 0, 1.0, -1.0) * np.sqrt(np.maximum((b / (3 * a)) ** 2 - c / (3 * a), 0.0))
     cosine = np.divide(v, u**3, out=np.zeros_like(v), where=u != 0)
-    w = (np.pi + np.arccos(np.clip(cosine, -1.0, 1.0))) / 3
-    canary = np.clip(2 * u * np.cos(w) - b / (3 * a), max(difference, 0.0), min(1.0, 1 + difference))
-    return canary, np.clip(canary - difference, 0.0, 1.0)
+    w = (np.pi + np.arccos(_clipped(cosine, -1.0, 1.0))) / 3
+    canary = _clipped(2 * u * np.cos(w) - b / (3 * a), max(difference, 0.0), min(1.0, 1 + difference))
+    return canary, _clipped(canary - difference, 0.0, 1.0)
+
+
+def _clipped(values: Float, low: float, high: float) -> Float:
+    """At a third of the cost of numpy's own for a few values."""
+    return np.minimum(np.maximum(values, low), high)
 
 
 def difference_interval(counts: Counts, *, level: float, phi: float) -> Interval:

@@ -57,6 +57,6 @@ def test_intervals_in_which_a_side_is_idle_are_left_out():
 
 def test_what_is_no_count_is_refused():
     for bad in (np.nan, np.inf, -1.0):
-        with pytest.raises(ValueError, match="events_canary must be finite and not negative"):
+        with pytest.raises(ValueError, match="events_canary must be finite, also its sum, and not negative"):
             counts(0, 10, bad, 10)
     assert isinstance(counts(0, 0, 0, 0), Counts)
