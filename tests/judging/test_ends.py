@@ -1,0 +1,79 @@
+"""The ends of a window: what is left out of the tests as unremarkable never decides."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from canary_judge import JudgeConfig
+from canary_judge.judging.ends import scanned
+from canary_judge.results import Harm
+from canary_judge.stats.events import CountTest, compare_counts
+from canary_judge.stats.margins import Margin
+from tests.builders import counts
+
+MARGINS = [None, Margin(relative=0.5), Margin(absolute=0.01), Margin(relative=0.2, absolute=0.001)]
+
+
+@st.composite
+def cases(draw):
+    """Counts of a run whose traffic, rates and last part vary, with the margin in question."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    n = draw(st.integers(2, 70))
+    rate = draw(st.sampled_from([0.0005, 0.01, 0.05, 0.4]))
+    late, every = draw(st.sampled_from([0.3, 1.0, 1.6, 4.0])), draw(st.sampled_from([0.8, 1.0, 1.4]))
+    exposure = rng.poisson(draw(st.sampled_from([20, 400, 3000])), (2, n)).astype(float)
+    exposure[1] = np.ceil(exposure[1] * draw(st.sampled_from([0.05, 0.5, 1.0])))
+    canary = np.where(np.arange(n) > n * 0.8, rate * late, rate * every)
+    events = rng.binomial(exposure.astype(int), np.minimum([np.full(n, rate), canary], 1.0)).astype(float)
+    if draw(st.booleans()):  # as increase() reads them off
+        events = np.minimum(events * rng.uniform(0.97, 1.03, events.shape), exposure)
+    made = counts(events[0], exposure[0], events[1], exposure[1])
+    return made, draw(st.sampled_from(MARGINS)), draw(st.booleans()), draw(st.sampled_from([1.0, 3.0]))
+
+
+@settings(max_examples=400, deadline=None)
+@given(cases(), st.sampled_from([1.0, 1.5, 0.7]))
+def test_what_is_unremarkable_has_a_p_value_of_a_half_or_more(case, ratio):
+    made, margin, upward, phi = case
+    test = CountTest.of(made, margin=margin, proportion=True, between=1.0, phi=phi)
+    if test is None:
+        return
+    if test.unremarkable(None, upward=upward):
+        assert test.ratio(1.0, test.whole).worse(upward=upward) >= 0.5 - 1e-9
+    if margin is not None and test.unremarkable(margin.times(ratio), upward=upward):
+        assert test.at_margin(margin.times(ratio), upward=upward, only="beyond").beyond >= 0.5 - 1e-9
+
+
+@settings(max_examples=150, deadline=None)
+@given(cases(), st.sampled_from(list(Harm)))
+def test_the_ends_say_the_same_when_every_part_of_them_is_tested(case, harm):
+    made, margin, _, phi = case
+    margin = margin or Margin(relative=0.5)
+    parts = [] if margin.relative is None else [f"{100 * margin.relative:g}%"]
+    parts += [] if margin.absolute is None else [f"+{100 * margin.absolute:g}pp"]
+    metric = {"name": "m", "kind": "ratio", "harm": str(harm), "events": "e", "total": "t"}
+    metric |= {"margin": " or ".join(parts)}
+    metric = JudgeConfig.from_mapping({"name": "x", "interval": "15s", "metrics": [metric]}).metrics[0]
+    compared = compare_counts(made, harm=harm, margin=metric.parsed_margin(), proportion=True)
+    if compared is None:
+        return
+    found = scanned(metric, made, compared, phi)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CountTest, "unremarkable", lambda *_, **__: False)
+        whole = scanned(metric, made, compared, phi)
+        upward = harm is not Harm.DECREASE
+        wide = metric.parsed_margin().times(1.3)
+        expected = whole.at_margin(wide, upward=upward)
+    assert found.evidence == whole.evidence
+    assert found.at_margin(wide, upward=upward) == expected
+
+
+def test_some_parts_are_unremarkable_and_some_are_not():
+    """Else the tests above say nothing."""
+    steady = np.full(40, 9.0)
+    test = CountTest.of(
+        counts(steady, steady * 100, steady / 9 * 1.1, steady * 100 / 9), margin=None, proportion=True, between=1, phi=1
+    )
+    assert [test.unremarkable(None, upward=up) for up in (True, False)] == [False, True]
+    assert [test.unremarkable(Margin(relative=0.5), upward=up) for up in (True, False)] == [True, True]
