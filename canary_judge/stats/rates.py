@@ -17,9 +17,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from scipy import special
 
-from canary_judge.arrays import Float, log_sum_exp, softplus
+from canary_judge.arrays import Float, log_sum_exp
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -29,8 +28,8 @@ __all__ = ["RateRatioProcess"]
 
 # half of the prior looks for ratios of the order of 2.7, half for those near 1.3
 _SCALES = (1.0, 0.3)
-# Intervals that stay in the cache together with all nodes.
-_AT_ONCE = 256
+# Values of an array that stays in the cache, and log odds whose exponential is a number at every node.
+_PIECE, _LARGEST_ODDS = 2**15, 600.0
 
 
 @cache
@@ -39,6 +38,11 @@ def _nodes() -> Float:
     fine, middle, coarse = np.arange(1, 31) * 0.02, 0.6 + np.arange(1, 19) * 0.05, 1.5 + np.arange(1, 26) * 0.1
     half = np.concatenate([fine, middle, coarse])
     return np.concatenate([-half[::-1], [0.0], half])
+
+
+@cache
+def _widths() -> Float:
+    return np.gradient(_nodes())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -160,24 +164,27 @@ def _gained(points: Float, b: Float, n_b: Float, c: Float, n_c: Float) -> tuple[
     used = (n_b > 0) & (n_c > 0)
     log_odds = np.log(np.where(used, n_c, 1.0)) - np.log(np.where(used, n_b, 1.0))
     canary, total = np.where(used, c, 0.0), np.where(used, b + c, 0.0)
-    gained = canary.sum(axis=1, keepdims=True) * points + (canary * log_odds).sum(axis=1, keepdims=True)
-    slope = np.repeat(canary.sum(axis=1, keepdims=True), points.shape[1], axis=1)
-    for first in range(0, log_odds.shape[1], _AT_ONCE):
-        some = slice(first, first + _AT_ONCE)
-        # c log p + b log (1 - p), with p = 1 / (1 + exp(-logit))
-        logit = log_odds[:, some, None] + points[:, None, :]
+    events = canary.sum(axis=1, keepdims=True)
+    gained = events * points + (canary * log_odds).sum(axis=1, keepdims=True)
+    slope = np.repeat(events, points.shape[1], axis=1)
+    # c log p + b log (1 - p), with odds p / (1 - p); of odds beyond all numbers, 1 + odds are the odds
+    bounded = np.minimum(log_odds, _LARGEST_ODDS)
+    gained -= (total * (log_odds - bounded)).sum(axis=1, keepdims=True)
+    odds, factors = np.exp(bounded), np.exp(points)[:, None, :]
+    step = max(1, _PIECE // points.size)
+    for first in range(0, log_odds.shape[1], step):
+        some = slice(first, first + step)
+        at_point = odds[:, some, None] * factors
         weight = total[:, some, None]
-        gained -= (weight * softplus(logit)).sum(axis=1)
-        slope -= (weight * special.expit(logit)).sum(axis=1)
+        gained -= (weight * np.log1p(at_point)).sum(axis=1)
+        slope -= (weight * (at_point / (1 + at_point))).sum(axis=1)
     return gained, slope
 
 
 def _prior(distance: Float) -> Float:
     """Density of the mixture of normals around the null, times the width of each node's cell."""
-    nodes = _nodes()
-    width = np.gradient(nodes)
     density = sum(np.exp(-0.5 * (distance / scale) ** 2) / scale for scale in _SCALES)
-    return np.asarray(density * width)
+    return np.asarray(density * _widths())
 
 
 def _reach(nodes: Float, outside: Float, steep: Float, inner: int, outer: int) -> float:

@@ -19,7 +19,7 @@ from functools import cache
 
 import numpy as np
 
-from canary_judge.arrays import Float, log_sum_exp, softplus
+from canary_judge.arrays import Float, log_sum_exp
 from canary_judge.stats.counts import Counts
 
 __all__ = ["NOT_WORSE_LATELY", "WHOLE", "StartEvidence", "harm_since", "recent_dispersion"]
@@ -30,8 +30,10 @@ WHOLE = 0.75
 _SPREAD, _ACTS, _SCALE = 0.125, 0.125, 240.0
 # Log ratios beyond the null, and the widths of the mixture of normals over them.
 _NODES, _SMALLEST, _LARGEST, _WIDTHS = 24, 0.05, 4.0, (1.0, 0.3)
-# Of e, before the range of floats ends.
-_LARGEST_EXPONENT = 700.0
+# Of e, before the range of floats ends, and what is too close to its other end.
+_LARGEST_EXPONENT, _UNDERFLOWN = 700.0, 1e-250
+# Values of an array that fits the cache.
+_PIECE = 2**15
 _BLOCK, _FEWEST_BLOCKS = 8, 5
 _STANDARD_ERRORS = 1.645
 
@@ -81,28 +83,58 @@ def harm_since(counts: Counts, *, null: float, upward: bool, phi: float, acts: S
     log_odds = np.log(np.where(used, counts.exposure_canary, 1.0)) - np.log(
         np.where(used, counts.exposure_baseline, 1.0)
     )
-    at_null = (log_odds + null)[:, None]
-    moved = at_null + sign * delta
-    gain = events[:, None] * sign * delta - total[:, None] * (softplus(moved) - softplus(at_null))
-    gain /= phi
-    count = len(gain)
+    count = events.size
     if not count:
         return StartEvidence(log_e=0.0, worse=1.0, since=0)
-    so_far = np.vstack([np.zeros(delta.size), np.cumsum(gain, axis=0)])
-    # of each start the weight, over what had been gained by then
-    started = np.log(_start_weights(count, acts))[:, None] - so_far[:-1]
-    before = np.logaddexp.accumulate(started, axis=0)
-    after = np.vstack([np.logaddexp.accumulate(started[:0:-1], axis=0)[::-1], np.full((1, delta.size), -np.inf)])
-    without_one = np.logaddexp(after, before - gain).min(axis=0)
-    calm = so_far[-1] + np.minimum(without_one, before[-1])
-    lowest = so_far[:-1].min(axis=0)
-    peak = log_weights + so_far[-1] - lowest
-    best = int(np.argmax(peak))
+    # beyond these odds the split of the events is the same at any ratio
+    odds = np.exp(np.minimum(log_odds + null, _LARGEST_EXPONENT / 2))
+    at_null = np.log1p(odds)
+    log_started = np.log(_start_weights(count, acts))
+    calm, peak, since = np.empty(delta.size), np.empty(delta.size), np.zeros(delta.size, dtype=np.int64)
+    step = max(1, _PIECE // count)
+    for first in range(0, delta.size, step):
+        some = slice(first, first + step)
+        moved = sign * delta[some, None]
+        gain = (events * moved - total * (np.log1p(np.exp(moved) * odds) - at_null)) / phi
+        so_far = np.zeros((len(gain), count + 1))
+        np.cumsum(gain, axis=1, out=so_far[:, 1:])
+        before = so_far[:, :-1]
+        # of each start the weight, over what had been gained by then
+        calm[some] = so_far[:, -1] + _without_one(log_started - before, gain)
+        since[some] = count - 1 - np.argmin(before[:, ::-1], axis=1)  # the last one that is lowest
+        peak[some] = so_far[:, -1] - before[np.arange(len(gain)), since[some]]
+    peak += log_weights
     return StartEvidence(
         log_e=float(log_sum_exp(log_weights + calm)),
         worse=float(np.exp(min(float(log_sum_exp(peak)), _LARGEST_EXPONENT))),
-        since=int(np.flatnonzero(so_far[:-1, best] == lowest[best])[-1]),
+        since=int(since[np.argmax(peak)]),
     )
+
+
+def _without_one(started: Float, gain: Float) -> Float:
+    """Log of the sum over all starts, without the gain of the interval that adds most; no more than the whole sum.
+
+    Args:
+        started: Log of what stands at each start, shape (m, n).
+        gain: Log of what each interval multiplies with all starts up to it, shape (m, n).
+    """
+    top = started.max(axis=1, keepdims=True)
+    ones = np.exp(started - top)
+    upto = np.cumsum(ones, axis=1)
+    after = np.zeros_like(ones)
+    np.cumsum(ones[:, :0:-1], axis=1, out=after[:, -2::-1])
+    least = (after + upto * np.exp(-np.maximum(gain, 0.0))).min(axis=1)
+    with np.errstate(divide="ignore"):
+        found: Float = np.log(least) + top[:, 0]
+    for row in np.flatnonzero(least < _UNDERFLOWN):  # beside the largest start it is nothing: by logarithms then
+        found[row] = _without_one_by_logs(started[row], gain[row])
+    return found
+
+
+def _without_one_by_logs(started: Float, gain: Float) -> float:
+    before = np.logaddexp.accumulate(started)
+    after = np.append(np.logaddexp.accumulate(started[:0:-1])[::-1], -np.inf)
+    return float(np.logaddexp(after, before - np.maximum(gain, 0.0)).min())
 
 
 def recent_dispersion(counts: Counts, *, whole: Callable[[], float]) -> float:

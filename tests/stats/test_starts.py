@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from canary_judge.stats.starts import WHOLE, _alternatives, _start_weights, harm_since, recent_dispersion
+from canary_judge.stats.starts import (
+    WHOLE,
+    _alternatives,
+    _start_weights,
+    _without_one,
+    _without_one_by_logs,
+    harm_since,
+    recent_dispersion,
+)
 from tests.builders import counts
 
 MARGIN = float(np.log(1.5))
@@ -116,3 +124,14 @@ def test_a_change_of_weight_inside_a_block_is_no_clump():
     exposed = np.tile(np.repeat([50.0, 500.0], 4), 20)
     made = counts(np.full(160, 20.0), 950.0, exposed / 50, exposed)
     assert recent_dispersion(made, whole=lambda: 1.0) == 1.0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_sum_without_an_interval_is_that_by_logarithms_also_where_numbers_end(seed):
+    rng = np.random.default_rng(seed)
+    n, scale = int(rng.integers(1, 40)), rng.choice([0.1, 5.0, 900.0])
+    gain = rng.normal(0, scale, (6, n))
+    started = np.log(_start_weights(n, ())) - np.hstack([np.zeros((6, 1)), np.cumsum(gain, axis=1)[:, :-1]])
+    expected = [_without_one_by_logs(*row) for row in zip(started, gain, strict=True)]
+    np.testing.assert_allclose(_without_one(started, gain), expected, rtol=1e-10, atol=1e-10)
+    assert np.isfinite(expected).all()
