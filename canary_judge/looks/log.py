@@ -86,19 +86,20 @@ class StateLog(Closing):
             raise DataError(f"{path}: cannot be written: {error}") from error
         return cls(config, path)
 
-    def keep(self, state: MonitorState) -> None:
-        """Write what a look added, and force it to the disk.
+    def keep(self, *states: MonitorState) -> None:
+        """Write what a look added, part by part (`Monitor.steps`), and force it to the disk.
 
         Raises:
             DataError: It could not be written; the next call writes what this one could not.
         """
-        try:
-            for record in self._kept.records(state):
-                self._lines.append(record)
-                self._kept.begun = True
-        except OSError as error:
-            raise DataError(f"{self.path}: cannot be written: {error}") from error
-        self._kept.took(state)
+        for state in states:
+            try:
+                for record in self._kept.records(state):
+                    self._lines.append(record)
+                    self._kept.begun = True
+            except OSError as error:
+                raise DataError(f"{self.path}: cannot be written: {error}") from error
+            self._kept.took(state)
 
     def close(self) -> None:
         """Let go of the file; one that was made for nothing is taken away."""
@@ -157,11 +158,15 @@ class Increments:
         self.state: MonitorState | None = None
         self._plain: dict[str, Any] | None = None
 
-    def records(self, state: MonitorState) -> list[Line]:
-        """What is to be written so that this state is kept."""
-        plain = state.small(self.state, self._plain)
-        look = {"what": "look", **_added(self.state, state, self._plain, plain)}
-        return [look] if self.begun else [_head(self._config), look]
+    def records(self, *states: MonitorState) -> list[Line]:
+        """What is to be written so that these states, one after the other, are kept."""
+        found = [] if self.begun else [_head(self._config)]
+        before, was = self.state, self._plain
+        for state in states:
+            plain = state.small(before, was)
+            found.append({"what": "look", **_added(before, state, was, plain)})
+            before, was = state, plain
+        return found
 
     def took(self, state: MonitorState | None) -> None:
         """This state is kept now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -11,8 +11,8 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError, QueryError
 from canary_judge.judging.fetching import fetch
 from canary_judge.judging.silence import PATIENCE, given_up
-from canary_judge.looks.observing import Fresh, observe, warmup_intervals, with_weight
-from canary_judge.looks.state import MonitorState
+from canary_judge.looks.observing import judged, taken, warmup_intervals, with_weight
+from canary_judge.looks.state import Fresh, How, MonitorState
 from canary_judge.looks.streams import Stream
 from canary_judge.results import Judgement, Role, Side
 from canary_judge.samples import CountData, Samples, collect
@@ -97,6 +97,7 @@ class Monitor:
         if stages is not None and (not isinstance(stages, int) or stages < 1):
             raise DataError(f"stages is {stages!r}; give how many weights are planned, 1 or more")
         self._stages = stages
+        self._steps: list[MonitorState] = []
         self._state = MonitorState.from_json(config, state) if isinstance(state, str | bytes) else state
         if self._state is None and start is not None:
             self._begin(moment_from(start, "start"))
@@ -186,14 +187,49 @@ class Monitor:
                 is a failing source: the metric's intervals are gaps.
             SourceUnavailable: A source gave no answer; the state is as before.
         """
+        if recent is not None and not (isinstance(recent, int | float) and 1 < recent <= _MOST_RECENT):
+            raise DataError(f"recent is {recent!r}; give a number above 1, up to {_MOST_RECENT:g}, or None")
+        judgement = None
+        for state in self._taken(source, until, weight, weight_since, How(recent=recent, fresh=fresh)):
+            self._state, judgement = judged(self.config, state)
+            self._steps.append(self._state)
+        assert judgement is not None  # noqa: S101
+        return judgement
+
+    def take(
+        self,
+        source: MetricSource | Mapping[str, MetricSource],
+        until: datetime,
+        *,
+        weight: float | None = None,
+        weight_since: datetime | None = None,
+    ) -> None:
+        """Read as `look` does, and judge nothing: for a past canary that is archived first and judged later."""
+        for state in self._taken(source, until, weight, weight_since, How()):
+            self._state = state
+            self._steps.append(state)
+
+    @property
+    def steps(self) -> tuple[MonitorState, ...]:
+        """What was known after each part of the last look: a look has two where the weight changed within it."""
+        return tuple(self._steps)
+
+    def _taken(
+        self,
+        source: MetricSource | Mapping[str, MetricSource],
+        until: datetime,
+        weight: float | None,
+        weight_since: datetime | None,
+        how: How,
+    ) -> Iterator[MonitorState]:
+        """The state with what is new, part by part; each is to be judged before the next one is asked for."""
         interval = self.config.interval
         until = moment_from(until, "until")
         weight = None if weight is None else percent_from(weight, "weight")
         weight_since = None if weight_since is None else moment_from(weight_since, "weight_since")
-        if recent is not None and not (isinstance(recent, int | float) and 1 < recent <= _MOST_RECENT):
-            raise DataError(f"recent is {recent!r}; give a number above 1, up to {_MOST_RECENT:g}, or None")
         moment = Window(until - interval, until).end
         state = self._state or self._begin(moment - interval)
+        self._steps = []
         changed = None
         if weight != state.weight and weight_since is not None:
             changed = state.start + (weight_since - state.start) // interval * interval
@@ -202,13 +238,12 @@ class Monitor:
             if not before:
                 state = with_weight(self.config, state, weight, weight_since)
             samples = self._read(state, source, moment, changed if before else None)
-            state, judgement = observe(
-                self.config, state, samples, weight=state.weight if before else weight, recent=recent, fresh=fresh
-            )
-            self._state = state
+            yield taken(self.config, state, samples, weight=state.weight if before else weight, how=how)
+            assert self._state is not None  # noqa: S101
+            state = self._state
             # else the warm-up, or the weight before, ended inside, and the rest is judged
             if samples is None or not (before or state.consumed == state.warm_until):
-                return judgement
+                return
 
     def _read(
         self,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Literal
 
 import numpy as np
 
@@ -21,15 +20,13 @@ from canary_judge.judging.verdict import conclude
 from canary_judge.looks.anytime import anytime, is_spaced, with_interval
 from canary_judge.looks.design import Design
 from canary_judge.looks.held import Key, calm, due, hold, shows, standing, with_held_intervals
-from canary_judge.looks.state import MonitorState, as_requests, no_requests
+from canary_judge.looks.state import Fresh, How, MonitorState, as_requests, no_requests
 from canary_judge.looks.streams import Stream, append, of_next_stage
 from canary_judge.results import Judgement, LookInfo, MetricResult, Outcome, Role, Verdict
 from canary_judge.samples import Samples
 from canary_judge.series import Window
 
-__all__ = ["Fresh", "observe", "warmup_intervals", "with_weight"]
-
-Fresh = Literal["pass", "all", "none"]
+__all__ = ["judged", "observe", "retaken", "taken", "warmup_intervals", "with_weight"]
 
 # The interval in which the weight changed, and the next one, whose counters still hold requests from before.
 _SETTLING = 2
@@ -69,11 +66,32 @@ def observe(
     Raises:
         DataError: The samples do not begin at the watermark.
     """
+    return judged(
+        config,
+        taken(config, state, samples, weight=weight, how=How(recent=recent, fresh=fresh)),
+        with_intervals=with_intervals,
+    )
+
+
+def taken(
+    config: JudgeConfig, state: MonitorState, samples: Samples | None, *, weight: float | None = None, how: How
+) -> MonitorState:
+    """The state with the next intervals, which are still to be judged; the arguments are those of `observe`.
+
+    What is odd about the samples is added to `how`.
+    """
     state = with_weight(config, state, weight)
-    odd: set[str] = set()
+    odd: tuple[str, ...] = ()
     if samples is not None:
-        odd = {metric.name for metric in config.metrics if not calm(samples.metrics[metric.name])}
+        odd = tuple(metric.name for metric in config.metrics if not calm(samples.metrics[metric.name]))
         state = _consume(config, state, samples)
+    return replace(state, how=replace(how, odd=odd))
+
+
+def judged(config: JudgeConfig, state: MonitorState, *, with_intervals: bool = True) -> tuple[MonitorState, Judgement]:
+    """Judge all intervals so far, some of which `taken` has added; see `observe`."""
+    how = state.how
+    recent, fresh = how.recent, how.fresh
     window = Window(state.start, max(state.watermark(config.interval), state.start + config.interval))
     design = Design.of(state.horizon, state.consumed, state.acts, state.stages)
     newest = Newest(
@@ -86,7 +104,7 @@ def observe(
     level = config.interval_level if with_intervals else 1.0
     run = _Run(config, state, window, design, newest, level)
     split = traffic_split(config, state.split, state.weight, users=most_users(run.samples))
-    found = run.standing(odd) if fresh != "all" and not design.ended else {}
+    found = run.standing(how.odd) if fresh != "all" and not design.ended else {}
     stale: set[str] = set()
     while True:
         found |= run.assessed([metric for metric in config.metrics if metric.name not in found], again=stale)
@@ -103,6 +121,24 @@ def observe(
     assert look is not None  # noqa: S101
     look = replace(look, seconds_to_decision=_projected(config, judgement, state))
     return _latched(state, judgement), replace(judgement, look=look)
+
+
+def retaken(config: JudgeConfig, state: MonitorState, then: MonitorState) -> MonitorState:
+    """The state of a replay, with what the recorded run had taken in by one of its looks; it is still to be judged.
+
+    Args:
+        config: Of the replay, which may ask something else of the same data.
+        state: Of the replay after the look before.
+        then: Of the recorded run at this look.
+    """
+    moved = then.weight != state.weight or then.acts != state.acts
+    streams = {}
+    for metric in config.metrics:
+        known = state.streams.get(metric.name, Stream())
+        if moved and then.since is not None:
+            known = of_next_stage(known, then.since)
+        streams[metric.name] = then.streams.get(metric.name, Stream()).with_evidence_of(known)
+    return replace(then, passed=state.passed, streams=streams)
 
 
 def with_weight(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BeforeValidator, PlainSerializer, TypeAdapter, ValidationError
@@ -20,7 +20,9 @@ from canary_judge.looks.streams import Stream
 from canary_judge.stats.counts import Counts
 from canary_judge.wording import sides
 
-__all__ = ["MonitorState", "as_requests", "check_belongs", "no_requests", "sides_of"]
+__all__ = ["Fresh", "How", "MonitorState", "as_requests", "check_belongs", "no_requests", "sides_of"]
+
+Fresh = Literal["pass", "all", "none"]
 
 _FORMAT = 3
 # A state of that format does not say which versions it compares, so its file is taken on trust.
@@ -71,6 +73,22 @@ _Requests = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """How a look was taken.
+
+    Attributes:
+        recent: Times the margin that the newest data were asked to rule out by themselves; None: only whether they are
+            worse than the margin.
+        fresh: When no evidence was to be held from looks before.
+        odd: The metrics whose newly read data had a fault.
+    """
+
+    recent: float | None = 2.0
+    fresh: Fresh = "pass"
+    odd: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MonitorState:
     """All that repeated looks need to know of the looks before.
@@ -89,6 +107,7 @@ class MonitorState:
         since: When it last changed, and had settled: from then on users are counted; None: since the start.
         stages: How many weights are planned, for the error that metrics by user share over them; None: not known.
         passed: The verdict has been pass since a look at which all was assessed.
+        how: How the last look was taken.
         streams: By metric.
     """
 
@@ -105,6 +124,7 @@ class MonitorState:
     since: datetime | None = None
     stages: int | None = None
     passed: bool = False
+    how: How = How()
     streams: Mapping[str, Stream] = field(default_factory=dict)
 
     def watermark(self, interval: timedelta) -> datetime:
@@ -169,13 +189,14 @@ class MonitorState:
             before: An earlier state.
             then: What this gave of it: what is the same object now is not written out again.
         """
-        others = ("streams", "split")
+        others = ("streams", "split", "how")
         plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in others}
+        how = {"recent": self.how.recent, "fresh": self.how.fresh, "odd": list(self.how.odd)}
         past, was = (before.streams if before else {}), (then or {}).get("streams", {})
         streams = {name: one.small(past.get(name), was.get(name)) for name, one in self.streams.items()}
         since = None if self.since is None else self.since.isoformat()
         start = self.start.isoformat()
-        return {**plain, "start": start, "since": since, "acts": list(self.acts), "streams": streams}
+        return {**plain, "start": start, "since": since, "acts": list(self.acts), "how": how, "streams": streams}
 
     @classmethod
     def of_small(cls, plain: dict[str, Any]) -> MonitorState:

@@ -22,7 +22,20 @@ from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, U
 from canary_judge.series import nanoseconds
 from canary_judge.stats.counts import Counts
 
-__all__ = ["Data", "Stream", "append", "of_next_stage"]
+__all__ = ["EVIDENCE", "Data", "Stream", "append", "of_next_stage"]
+
+# The fields of a stream that looks have made of what was read; the others are what was read.
+EVIDENCE = (
+    "progress",
+    "scale",
+    "log_e_beyond",
+    "log_e_limit",
+    "checks",
+    "check_at",
+    "checked",
+    "latched",
+    "held",
+)
 
 
 def _kind(data: object) -> object:
@@ -127,6 +140,10 @@ class Stream:
             same = before is not None and then is not None and getattr(before, name) is plain[name]
             plain[name] = then[name] if same and then is not None else as_plain(plain[name])
         return plain
+
+    def with_evidence_of(self, other: Stream) -> Stream:
+        """What was read of this one, with the evidence so far of another."""
+        return replace(self, **{name: getattr(other, name) for name in EVIDENCE})
 
     def samples(self) -> MetricSamples:
         """All judged intervals as if they had been read at once."""

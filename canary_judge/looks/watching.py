@@ -106,10 +106,10 @@ def follow(
 
 def _keep(monitor: Monitor, log: StateLog | None) -> str:
     """Why the evidence could not be kept; empty when it was."""
-    if log is None or monitor.evidence is None:
+    if log is None:
         return ""
     try:
-        log.keep(monitor.evidence)
+        log.keep(*monitor.steps)
     except DataError as error:
         return str(error)
     return ""

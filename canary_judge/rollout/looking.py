@@ -11,7 +11,7 @@ from canary_judge.errors import CanaryJudgeError, DataError, SourceError
 from canary_judge.judging.silence import all_silent
 from canary_judge.looks.log import StateLog
 from canary_judge.looks.monitor import Monitor
-from canary_judge.looks.observing import Fresh
+from canary_judge.looks.state import Fresh
 from canary_judge.results import Action, Judgement
 from canary_judge.rollout.after import Earlier, after_config, period
 from canary_judge.rollout.plan import RolloutPlan
@@ -117,8 +117,7 @@ class Looks:
     def _keep(self, monitor: Monitor, path: Path) -> None:
         if self._log is None:
             self._log = StateLog.begun(self._config, path)
-        if monitor.evidence is not None:
-            self._log.keep(monitor.evidence)
+        self._log.keep(*monitor.steps)
 
     def close(self) -> None:
         """Let go of the evidence."""

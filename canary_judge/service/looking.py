@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -247,7 +247,7 @@ class Desk:
         if not new and run.judgement is not None:  # nothing to take in: what was said stands, to the letter
             kept = self.store.change(run, looked=order.until.timestamp(), error="")
             return Told(what=What.KEPT if kept else What.LOST)
-        lines, crc = self._lines(held, state) if new else ([], held.crc)
+        lines, crc = self._lines(held, monitor.steps) if new else ([], held.crc)
         summary = in_short(judgement, state) | {
             "watermark": state.watermark(held.config.interval).timestamp(),
             "intervals": state.consumed,
@@ -277,9 +277,9 @@ class Desk:
         return Told(what=What.KEPT)
 
     @staticmethod
-    def _lines(held: _Held, state: MonitorState) -> tuple[list[bytes], int]:
+    def _lines(held: _Held, steps: Sequence[MonitorState]) -> tuple[list[bytes], int]:
         lines, crc = [], held.crc
-        for number, record in enumerate(held.kept.records(state), held.sequence + 1):
+        for number, record in enumerate(held.kept.records(*steps), held.sequence + 1):
             line, crc = written_line({"n": number, **record}, crc)
             lines.append(line)
         return lines, crc
