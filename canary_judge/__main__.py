@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The command line: judge, watch, rollout, router, control, plan, check, presets, schema, demo, serve, runs, kayenta.
+"""The command line: judge, watch, rollout, router, control, plan, check, serve, archive, backtest, and others.
 
 Exit codes of `judge` and `watch`: 0 pass, 2 fail, 3 marginal, 4 marginal for want of evidence, 1 error. Of `rollout`:
 0 promoted, 2 rolled back or frozen, 3 stopped or interrupted, 5 superseded, 1 error.
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from canary_judge._version import __version__
-from canary_judge.commands import configs, exit_codes, judging, kayenta, rollout, routers, serve, state, watch
+from canary_judge.commands import configs, exit_codes, history, judging, kayenta, rollout, routers, serve, state, watch
 from canary_judge.errors import CanaryJudgeError
 from canary_judge.untrusted import printable
 
@@ -35,6 +35,9 @@ _COMMANDS: dict[str, tuple[str, _Add]] = {
     "schema": ("print the JSON Schema of a config", configs.add_schema),
     "serve": ("answer other controllers over HTTP", serve.add_serve),
     "runs": ("what a service follows", serve.add_runs),
+    "archive": ("archive a past canary", history.add_archive),
+    "history": ("look into an archive of past canaries", history.add_history),
+    "backtest": ("what a config would have said of past canaries", history.add_backtest),
     "kayenta": ("Kayenta's judge, its configs, and both judges side by side", kayenta.add_commands),
     "demo": ("judge bundled real recordings, without any server", judging.add_demo),
 }

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from canary_judge.commands.archiving import archive_log
 from canary_judge.commands.exit_codes import ERROR, FAIL, PASS, STOPPED, SUPERSEDED
 from canary_judge.commands.options import (
     add_output,
@@ -68,6 +69,11 @@ def add_rollout(parser: argparse.ArgumentParser) -> None:
         "--journal", metavar="FILE", help="write down every step; a killed driver goes on from it with the same command"
     )
     parser.add_argument(
+        "--archive",
+        metavar="URL",
+        help="put the canary into this archive at the end (needs --journal): a folder, or a URL",
+    )
+    parser.add_argument(
         "--metrics",
         metavar="FILE|HOST:PORT",
         help="the rollout as Prometheus metrics: a .prom file for node_exporter, or an address to be scraped at",
@@ -115,6 +121,8 @@ def _rollout(options: argparse.Namespace) -> int:
     if options.dry_run:
         return _dry_run(config, plan, router)
     journal = None if options.journal is None else Path(options.journal)
+    if options.archive is not None:
+        _can_archive(options.archive, journal)
     if journal is None or not journal.exists():  # else it has worked before
         look_first(options, config, sources, weight=next(stage.weight for stage in plan.stages if stage.weight))
     notifier = None if plan.notify is None else Notifier(plan.notify)
@@ -132,10 +140,39 @@ def _rollout(options: argparse.Namespace) -> int:
     if notifier is not None and (complaint := notifier.finish()):
         screen(lambda: print(f"canary-judge: {complaint}", file=sys.stderr))
     screen(lambda: _print_result(result, options))
+    if options.archive is not None and journal is not None:
+        _archive(options.archive, config, journal, result)
     if result.phase is Phase.ROLLED_BACK and result.source_failed:
         return ERROR
     codes = {Phase.PROMOTED: PASS, Phase.ROLLED_BACK: FAIL, Phase.FROZEN: FAIL, Phase.SUPERSEDED: SUPERSEDED}
     return codes.get(result.phase, STOPPED)
+
+
+def _can_archive(url: str, journal: Path | None) -> None:
+    from canary_judge.history import History
+
+    if journal is None:
+        raise ConfigError("--archive needs --journal FILE: what was read of the canary is kept beside it")
+    History(url)
+
+
+def _archive(url: str, config: JudgeConfig, journal: Path, result: RolloutResult) -> None:
+    """The canary, with what became of it, where it has ended."""
+    from canary_judge.rollout.state import Phase
+
+    if result.phase not in (Phase.PROMOTED, Phase.ROLLED_BACK, Phase.SUPERSEDED):
+        return
+    failed = result.judgement is not None and result.judgement.verdict == "fail"
+    ours = result.phase is Phase.PROMOTED or (result.phase is Phase.ROLLED_BACK and failed)
+    archive_log(
+        url,
+        config,
+        journal.with_name(f"{journal.name}.evidence"),
+        result.judgement,
+        did=str(result.phase).replace("_", " "),
+        ended_by="this judge" if ours else "unknown",
+        ended_why=result.reason,
+    )
 
 
 def _print_result(result: RolloutResult, options: argparse.Namespace) -> None:

@@ -44,6 +44,9 @@ def add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--retention", default="30d", metavar="DURATION", help="when runs are forgotten that nobody asks of (30d)"
     )
+    parser.add_argument(
+        "--archive", metavar="URL", help="put runs that have ended into this archive: a folder, or s3://bucket/x"
+    )
     parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"], default="info")
     parser.set_defaults(run=_serve)
 
@@ -91,6 +94,10 @@ def _serve(options: argparse.Namespace) -> int:
         workers=(os.cpu_count() or 1) if options.workers is None else options.workers,
         url=_url_of(options),
     )
+    if options.archive is not None:
+        from canary_judge.service.archive import Archive
+
+        runs.on_ended.append(Archive(runs.store, options.archive))
     app = make_app(runs, tokens=tokens, retention=retention.total_seconds())
     server = uvicorn.Server(
         uvicorn.Config(

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from canary_judge.commands.archiving import kept_for_the_archive
 from canary_judge.commands.ci import add_ci, checked_ci, exit_code, reported
 from canary_judge.commands.options import (
     add_output,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from canary_judge.config.model import JudgeConfig
     from canary_judge.looks.monitor import Monitor
     from canary_judge.results import Judgement
+    from canary_judge.series import MetricSource, Window
 
 __all__ = ["add_watch"]
 
@@ -50,6 +52,9 @@ def add_watch(parser: argparse.ArgumentParser) -> None:
         "--weight", type=float, metavar="PERCENT", help="share of the traffic that the canary should get"
     )
     parser.add_argument("--state", metavar="FILE", help="keep the evidence in this file, and go on from it")
+    parser.add_argument(
+        "--archive", metavar="URL", help="put the canary into this archive at the end: a folder, or s3://bucket/x"
+    )
     parser.add_argument(
         "--verbose", action="store_true", help="show every look of a replay (--data), not the last only"
     )
@@ -73,8 +78,8 @@ def _watch(options: argparse.Namespace) -> int:
 
 
 def _watched(options: argparse.Namespace) -> Judgement:
-    from canary_judge.looks.watching import follow, restore
-
+    if options.archive and options.once:
+        raise ConfigError("--archive goes with a watch to its end; archive a state with `canary-judge archive`")
     if options.once and not options.state:
         raise ConfigError("--once needs --state FILE: a single look knows nothing of the ones before without it")
     config = config_of(options)
@@ -82,8 +87,25 @@ def _watched(options: argparse.Namespace) -> Judgement:
     table = next((source for source in sources.values() if hasattr(source, "window")), None)
     replayed = None if table is None or options.once else table.window(config.interval)
     start = time_of(options.start, "--start") if options.start else replayed.start if replayed else None
-    path = None if options.state is None else Path(options.state)
     horizon = duration_of(options.horizon, "--horizon")
+    with kept_for_the_archive(options, config) as (path, finished):
+        judgement = _followed(options, config, sources, path, start=start, horizon=horizon, replayed=replayed)
+        finished(judgement)
+    return judgement
+
+
+def _followed(
+    options: argparse.Namespace,
+    config: JudgeConfig,
+    sources: dict[str, MetricSource],
+    path: Path | None,
+    *,
+    start: datetime | None,
+    horizon: timedelta | None,
+    replayed: Window | None,
+) -> Judgement:
+    from canary_judge.looks.watching import follow, restore
+
     monitor, log = restore(config, path, start=start, horizon=horizon)
     with log or contextlib.nullcontext():
         if log is not None:

@@ -16,7 +16,7 @@ from canary_judge.looks.streams import Data
 from canary_judge.samples import CountData, GaugeData, RawData, UserData
 from canary_judge.stats.counts import Counts
 
-__all__ = ["Rows", "extend", "floats", "numbers", "rows_of", "whole_rows"]
+__all__ = ["Rows", "extend", "floats", "numbers", "rows_of", "runs_of", "whole_rows"]
 
 
 def rows_of(old: Data | None, new: Data | None, before: int) -> dict[str, Any] | None:
@@ -47,7 +47,7 @@ def rows_of(old: Data | None, new: Data | None, before: int) -> dict[str, Any] |
             interval = getattr(new, f"interval_{side}")
             first = int(np.searchsorted(interval, before)) if old is not None else 0
             found[side] = numbers(getattr(new, side)[first:])
-            found[f"interval_{side}"] = _runs(interval[first:])
+            found[f"interval_{side}"] = runs_of(interval[first:])
     return found
 
 
@@ -101,7 +101,7 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _runs(values: Int) -> list[int]:
+def runs_of(values: Int) -> list[int]:
     """Value, how often, value, how often ..."""
     starts = np.flatnonzero(np.diff(values, prepend=values[0] - 1)) if values.size else values
     return np.stack([values[starts], np.diff(starts, append=values.size)], axis=1).ravel().tolist()

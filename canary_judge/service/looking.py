@@ -7,6 +7,7 @@ transaction with what it led to. Only what is kept is told.
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from canary_judge import kayenta, sources
-from canary_judge.arrays import Float
 from canary_judge.checked_lines import parse_line, written_line
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import CanaryJudgeError, ConfigError, DataError, QueryError, SourceError, SourceUnavailable
@@ -32,7 +32,8 @@ from canary_judge.looks.state import MonitorState
 from canary_judge.readiness import preflight
 from canary_judge.results import Action, Judgement, Side, Verdict
 from canary_judge.rollout.policy import only_old
-from canary_judge.samples import CountData, GaugeData, RawData, UserData
+from canary_judge.samples import AnyData, CountData, GaugeData, RawData, UserData
+from canary_judge.samples.levels import levels
 from canary_judge.series import MetricSource, Window, parse_duration
 from canary_judge.service.problems import StoreDown
 from canary_judge.service.shown import one_line
@@ -425,33 +426,11 @@ def _of_window(
     }
 
 
-def _per_interval(data: CountData | GaugeData | RawData | UserData) -> dict[str, list[float | None]]:
+def _per_interval(data: AnyData) -> dict[str, list[float | None]]:
     """A level for each interval of both sides; none where there is nothing to tell, or users are counted."""
-    shown: dict[str, list[float | None]] = {}
-    for side in Side:
-        if isinstance(data, CountData):
-            events, exposure = (getattr(data.counts, f"{what}_{side.value}") for what in ("events", "exposure"))
-            values = np.divide(events, exposure, out=np.full(events.size, np.nan), where=exposure > 0)
-        elif isinstance(data, GaugeData):
-            values = _means(getattr(data, side.value))
-        elif isinstance(data, RawData):
-            interval, raw = getattr(data, f"interval_{side.value}"), getattr(data, side.value)
-            number = np.bincount(interval) if interval.size else np.empty(0)
-            total = np.bincount(interval, weights=raw) if interval.size else np.empty(0)
-            values = np.divide(total, number, out=np.full(number.size, np.nan), where=number > 0)
-        else:
-            values = np.empty(0)
-        shown[side.value] = [float(value) if np.isfinite(value) else None for value in values.tolist()]
-    return shown
-
-
-def _means(rows: Float) -> Float:
-    """Of all instances, interval by interval; NaN where none has a value."""
-    known = np.isfinite(rows)
-    number = known.sum(axis=0)
-    total = np.where(known, rows, 0.0).sum(axis=0)
-    means: Float = np.divide(total, number, out=np.full(number.size, np.nan), where=number > 0)
-    return means
+    return {
+        str(side): [value if math.isfinite(value) else None for value in levels(data, side).tolist()] for side in Side
+    }
 
 
 def _next(state: str, verdict: Verdict, *, ended: bool) -> str:

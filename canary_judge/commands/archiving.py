@@ -1,0 +1,59 @@
+"""What `watch` and `rollout` leave in an archive of past canaries; a failing archive changes no verdict."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from canary_judge.errors import CanaryJudgeError
+from canary_judge.untrusted import printable
+
+if TYPE_CHECKING:
+    from canary_judge.config.model import JudgeConfig
+    from canary_judge.results import Judgement
+
+__all__ = ["archive_log", "kept_for_the_archive"]
+
+
+@contextmanager
+def kept_for_the_archive(
+    options: argparse.Namespace, config: JudgeConfig
+) -> Iterator[tuple[Path | None, Callable[[Judgement], None]]]:
+    """Where a watch keeps its evidence, and what it calls with its last judgement.
+
+    Raises:
+        CanaryJudgeError: The archive cannot be opened: told before anything is watched.
+    """
+    path = None if options.state is None else Path(options.state)
+    if options.archive is None:
+        yield path, lambda _: None
+        return
+    from canary_judge.history import History
+
+    History(options.archive)
+    with tempfile.TemporaryDirectory(prefix="canary-judge-") as folder:
+        kept = path or Path(folder) / "looks"
+
+        def finished(judgement: Judgement) -> None:
+            ended = judgement.look is not None and judgement.look.ended
+            by = "the planned end" if ended else "this judge"
+            why = judgement.reasons[0] if judgement.reasons else ""
+            archive_log(options.archive, config, kept, judgement, ended_by=by, ended_why=why)
+
+        yield kept, finished
+
+
+def archive_log(url: str, config: JudgeConfig, log: Path, judgement: Judgement | None, **more: Any) -> None:
+    """Archive the canary of a log; what goes wrong is told, and changes nothing else."""
+    from canary_judge.history import History, of_log
+
+    text = None if judgement is None else judgement.to_json()
+    try:
+        History(url).append(of_log(config, log, judgement=text, **more))
+    except CanaryJudgeError as error:
+        print(f"canary-judge: the canary is not archived: {printable(str(error))}", file=sys.stderr)

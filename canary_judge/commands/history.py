@@ -1,0 +1,267 @@
+"""`canary-judge archive`, `history` and `backtest`: past canaries, and what judges would have said of them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from canary_judge.commands import exit_codes
+from canary_judge.commands.options import add_sides, config_of, duration_of, time_of
+from canary_judge.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Executor
+
+    from canary_judge.history import Backtest, PastJudge
+    from canary_judge.history.replaying import Looks
+
+__all__ = ["add_archive", "add_backtest", "add_history"]
+
+_ENDED_BY = ("this judge", "another judge", "a person", "the planned end", "unknown")
+_LABELS = ("healthy", "bad", "unknown")
+
+
+def add_archive(parser: argparse.ArgumentParser) -> None:
+    """`archive CONFIG --state FILE | --data FILE --to URL`."""
+    parser.description = "Archive a past canary: what its run consumed, look by look. Needs the extra `history`."
+    parser.add_argument("config", metavar="CONFIG", help="the config of its run")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--state", metavar="FILE", help="the log of `watch --state`, or the evidence beside a journal")
+    what.add_argument("--data", metavar="FILE", help="a .csv, .csv.gz or .parquet table; its looks are made up")
+    parser.add_argument("--to", metavar="URL", required=True, help="the archive: a folder, or a URL as s3://bucket/x")
+    parser.add_argument("--every", metavar="DURATION", help="of a table, the time between looks (default: interval)")
+    parser.add_argument("--ended-by", choices=_ENDED_BY, default="unknown", help="who ended it")
+    parser.add_argument("--why", metavar="TEXT", default="", help="why it was ended")
+    parser.add_argument("--did", metavar="TEXT", default="", help="what the controller did, as promoted")
+    parser.add_argument("--deployment", metavar="NAME", default="", help="the baseline's deployment or set of pods")
+    _add_label(parser)
+    add_sides(parser)
+    parser.set_defaults(run=_archive)
+
+
+def _add_label(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--label", choices=_LABELS, help="what it was found to have been")
+    parser.add_argument("--by", metavar="WHO", default="", help="who says so, or what shows it; a rollback is no truth")
+    parser.add_argument("--note", metavar="TEXT", default="")
+
+
+def _archive(options: argparse.Namespace) -> int:
+    from canary_judge.history import History, Label, of_log
+
+    config, history = config_of(options), History(options.to)
+    more: dict[str, Any] = {
+        "ended_by": options.ended_by,
+        "ended_why": options.why,
+        "did": options.did,
+        "deployment": options.deployment,
+    }
+    if options.label is not None:
+        more["label"] = Label(kind=options.label, by=options.by, note=options.note)
+    if options.state is not None:
+        if options.every is not None:
+            raise ConfigError("--every goes with --data; the looks of a log are those of its run")
+        name = history.append(of_log(config, Path(options.state), **more))
+    else:
+        name = history.add(Path(options.data), config, every=duration_of(options.every, "--every"), **more)
+    print(name)
+    return 0
+
+
+def add_history(parser: argparse.ArgumentParser) -> None:
+    """`history list|label|compact|drop|query URL`."""
+    parser.description = "Look into an archive of past canaries, and keep it. Needs the extra `history`."
+    what = parser.add_subparsers(required=True, metavar="COMMAND", dest="history_command")
+    listed = what.add_parser("list", help="its canaries, one in a line")
+    listed.set_defaults(run=_list)
+    label = what.add_parser("label", help="say what canaries were found to have been")
+    label.add_argument("--id", metavar="ID", help="one canary; goes with --label")
+    _add_label(label)
+    label.add_argument("--csv", metavar="FILE", help="many: columns id, label, by and, if you like, note")
+    label.set_defaults(run=_label)
+    compact = what.add_parser("compact", help="put the canaries of a day into one object")
+    compact.add_argument("--day", metavar="DATE", required=True, help="of their start, in UTC, as 2026-01-31")
+    compact.set_defaults(run=_compact)
+    drop = what.add_parser("drop", help="remove the canaries that ended before a day")
+    drop.add_argument("--before", metavar="DATE", required=True)
+    drop.set_defaults(run=_drop)
+    query = what.add_parser("query", help="ask in SQL: canaries, looks, consumed")
+    query.add_argument("sql", metavar="SQL")
+    query.set_defaults(run=_query)
+    for one in (listed, label, compact, drop, query):
+        one.add_argument("--history", metavar="URL", required=True, help="the archive: a folder, or a URL")
+
+
+def _list(options: argparse.Namespace) -> int:
+    from canary_judge.history import History
+    from canary_judge.untrusted import printable
+
+    asked = "SELECT id, start, name, label, verdict, ended_by FROM canaries ORDER BY start, id"
+    for row in History(options.history).query(asked).astype(object).to_dict("records"):
+        verdict = row["verdict"] if isinstance(row["verdict"], str) else "not judged"
+        said = [f"{row['start']:%Y-%m-%d %H:%M}", row["name"], row["label"], verdict, f"ended by {row['ended_by']}"]
+        print(f"{row['id']}  {printable('  '.join(map(str, said)))}")
+    return 0
+
+
+def _label(options: argparse.Namespace) -> int:
+    from canary_judge.history import History, Label
+
+    one = options.id is not None or options.label is not None
+    if one == (options.csv is not None) or (one and (options.id is None or options.label is None)):
+        raise ConfigError("give --id with --label for one canary, or --csv FILE for many")
+    history = History(options.history)
+    if options.csv is not None:
+        print(f"{history.label_all(Path(options.csv))} labelled")
+    else:
+        history.label_all([(options.id, Label(kind=options.label, by=options.by, note=options.note))])
+    return 0
+
+
+def _compact(options: argparse.Namespace) -> int:
+    from canary_judge.history import History
+
+    print(f"{History(options.history).compact(options.day)} objects fewer")
+    return 0
+
+
+def _drop(options: argparse.Namespace) -> int:
+    from canary_judge.history import History
+
+    print(f"{History(options.history).drop(before=options.before)} canaries removed")
+    return 0
+
+
+def _query(options: argparse.Namespace) -> int:
+    from canary_judge.history import History
+
+    History(options.history).query(options.sql).to_csv(sys.stdout, index=False)
+    return 0
+
+
+# --- backtest --------------------------------------------------------------------------------------------------------
+
+
+def add_backtest(parser: argparse.ArgumentParser) -> None:
+    """`backtest CONFIG --history URL`."""
+    parser.description = "What a config would have said of past canaries, look by look. Needs the extra `history`."
+    parser.epilog = (
+        "Exit codes: 0 done; with --against 2 where the first is shown to be worse, 4 where they differ on too few "
+        "canaries to tell; 1 error."
+    )
+    parser.add_argument("config", metavar="CONFIG", help="the config to try")
+    parser.add_argument("--history", metavar="URL", required=True, help="the archive: a folder, or a URL")
+    parser.add_argument("--against", metavar="CONFIG", help="another config, on the same canaries")
+    parser.add_argument("--kayenta", action="store_true", help="Kayenta's judge beside it")
+    parser.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        metavar="METRIC<=VALUE",
+        help="a fixed limit beside it, as Argo Rollouts and Flagger check one; several make one rule",
+    )
+    parser.add_argument(
+        "--failures", type=int, default=0, metavar="N", help="failed checks that the limits bear (default: 0)"
+    )
+    parser.add_argument(
+        "--looks", choices=("recorded", "one"), default="recorded", help="as the run, or one at the end"
+    )
+    parser.add_argument("--every", metavar="DURATION", help="time between looks, and between checks of a limit")
+    parser.add_argument("--since", metavar="TIME", help="only canaries that began then or later")
+    parser.add_argument("--until", metavar="TIME", help="only canaries that began before")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
+    parser.add_argument("--resume", metavar="FILE", help="keep what is done here, and go on from it")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    add_sides(parser)
+    parser.set_defaults(run=_backtest)
+
+
+def _backtest(options: argparse.Namespace) -> int:
+    from canary_judge.history import History, backtest
+
+    found = backtest(
+        list(_judges(options)),
+        History(options.history),
+        _executor(options.workers),
+        since=None if options.since is None else _utc(time_of(options.since, "--since")),
+        until=None if options.until is None else _utc(time_of(options.until, "--until")),
+        resume=options.resume,
+        progress=_progress if sys.stderr.isatty() else None,
+    )
+    print(found.to_json(indent=2) if options.format == "json" else found.explain())
+    return exit_codes.PASS if options.against is None else _worse(found)
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _executor(workers: int) -> Executor | None:
+    if workers < 1:
+        raise ConfigError(f"--workers is {workers}; give 1 or more")
+    if workers == 1:
+        return None
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+
+
+def _judges(options: argparse.Namespace) -> Iterator[PastJudge]:
+    from datetime import timedelta
+
+    from canary_judge.config.model import JudgeConfig
+    from canary_judge.history import KayentaJudge, LimitRule, OurJudge
+
+    every = duration_of(options.every, "--every")
+    if options.looks == "one" and every is not None and not options.limit and not options.kayenta:
+        raise ConfigError("--every goes with more than one look; leave --looks one out")
+    looks: Looks = "one" if options.looks == "one" else every or "recorded"
+    yield OurJudge(config=config_of(options), name=Path(options.config).name, looks=looks)
+    if options.against is not None:
+        name = Path(options.against).name
+        name = name if name != Path(options.config).name else options.against
+        yield OurJudge(config=JudgeConfig.load(options.against), name=name, looks=looks)
+    if options.kayenta:
+        yield KayentaJudge(every=every)
+    if options.limit:
+        limits = tuple(_limit(text) for text in options.limit)
+        name = f"{', '.join(options.limit)}, {options.failures} failures"
+        yield LimitRule(limits=limits, failures=options.failures, every=every or timedelta(minutes=1), name=name)
+    elif options.failures:
+        raise ConfigError("--failures goes with --limit")
+
+
+def _limit(text: str) -> Any:
+    from canary_judge.history import Limit
+
+    for sign, side in (("<=", "most"), (">=", "least")):
+        metric, found, value = text.rpartition(sign)
+        if found and metric:
+            try:
+                return Limit(metric.strip(), **{side: float(value)})
+            except ValueError:
+                break
+    raise ConfigError(f"--limit {text!r}: write it as METRIC<=VALUE or METRIC>=VALUE, as in 'errors<=0.01'")
+
+
+def _progress(done: int, total: int) -> None:
+    end = "\r\x1b[K" if done == total else ""
+    print(f"\r{done}/{total} canaries{end}", end="", file=sys.stderr, flush=True)
+
+
+def _worse(found: Backtest) -> int:
+    """2 where the first config is shown to be worse than the second, 4 where they differ on too few to tell."""
+    from canary_judge.history.told import compared, is_worse
+
+    if is_worse(found):
+        return exit_codes.FAIL
+    pairs = [compared(found, 0, 1, label) for label in ("healthy", "bad")]
+    if all(pair.p is None for pair in pairs):
+        if not any(pair.total for pair in pairs):
+            raise DataError("no canary has a label, so nothing is worse or better: `canary-judge history label`")
+        return exit_codes.INSUFFICIENT
+    return exit_codes.PASS

@@ -1,0 +1,76 @@
+"""A history asked in SQL: DuckDB over its objects, with the newest version of each canary and its newest label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from canary_judge.errors import DataError
+from canary_judge.history.canary import Label
+from canary_judge.history.objects import NEEDS, Objects
+from canary_judge.history.parquet import Place, schema
+from canary_judge.untrusted import printable
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+
+__all__ = ["ask"]
+
+_LABEL = ("label", "label_by", "label_note")
+
+
+def ask(objects: Objects, places: Sequence[Place], labels: Mapping[str, Label], sql: str) -> pd.DataFrame:
+    """The answer to a query of `canaries`, `looks` and `consumed`.
+
+    Raises:
+        DataError: DuckDB is missing, or cannot answer it.
+    """
+    try:
+        import duckdb
+    except ImportError as error:
+        raise DataError(f"queries of a history need duckdb: {NEEDS}") from error
+    with duckdb.connect() as connection:
+        try:
+            _views(connection, objects, places, labels)
+            return connection.execute(sql).df()
+        except duckdb.Error as error:
+            text = " ".join(str(error).split())
+            raise DataError(f"the query cannot be answered: {printable(text)}") from error
+
+
+def _views(
+    connection: duckdb.DuckDBPyConnection, objects: Objects, places: Sequence[Place], labels: Mapping[str, Label]
+) -> None:
+    import pandas as pd
+
+    if places:
+        told = [labels.get(one.id) or one.label for one in places]
+        addresses = [objects.address(one.path) for one in places]
+        chosen = {
+            "id": [one.id for one in places],
+            "object": addresses,
+            "row": [one.row for one in places],
+            "label": [one.kind for one in told],
+            "label_by": [one.by for one in told],
+            "label_note": [one.note for one in told],
+        }
+        connection.register("chosen", pd.DataFrame(chosen).astype(dict.fromkeys(("id", "object", *_LABEL), "string")))
+        if not objects.local:
+            connection.register_filesystem(objects.system)
+        listed = ", ".join(_quoted(address) for address in dict.fromkeys(addresses))
+        connection.execute(
+            f"CREATE VIEW every AS SELECT r.* EXCLUDE ({', '.join(_LABEL)}, filename, file_row_number), "  # noqa: S608
+            f"{', '.join(f'c.{name}' for name in _LABEL)} FROM read_parquet([{listed}], union_by_name = true, "
+            "filename = true, file_row_number = true, hive_partitioning = false) r JOIN chosen c "
+            "ON r.filename = c.object AND r.file_row_number = c.row"
+        )
+    else:
+        connection.register("every", schema().empty_table())
+    connection.execute("CREATE VIEW canaries AS SELECT * EXCLUDE (looks, consumed) FROM every")
+    for name in ("looks", "consumed"):
+        connection.execute(f"CREATE VIEW {name} AS SELECT id, unnest({name}, recursive := true) FROM every")  # noqa: S608
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

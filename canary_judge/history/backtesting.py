@@ -1,0 +1,353 @@
+"""What judges would have said of the canaries of a history, side by side: how often wrong, how late, at what cost.
+
+References:
+    McNemar (1947) and Tango (1998), see `canary_judge.stats.trials` (two judges on the same canaries).
+    Manski, C. F. (1990), American Economic Review 80(2), 319-323 (bounds where something was not observed).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, as_completed
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from canary_judge.config.model import JudgeConfig
+from canary_judge.errors import DataError
+from canary_judge.files import put_file
+from canary_judge.history.canary import EndedBy, LabelKind, PastCanary
+from canary_judge.history.judges import Decision, OurJudge, PastJudge
+from canary_judge.history.store import History, Piece
+from canary_judge.series import duration_from
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Backtest", "Case", "Skipped", "backtest", "judge_piece"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One canary, and what each judge would have said of it.
+
+    Attributes:
+        id: The canary.
+        name: Of its config: the service.
+        start: When it began.
+        seconds: How long it was read.
+        label: What it was found to have been.
+        ended_by: Who ended it.
+        cut: It was ended by somebody, before its planned end.
+        reconstructed: Its looks were made up.
+        decisions: One for each judge, in their order.
+    """
+
+    id: str
+    name: str
+    start: datetime
+    seconds: float
+    label: LabelKind
+    ended_by: EndedBy
+    cut: bool
+    reconstructed: bool
+    decisions: tuple[Decision, ...]
+
+    @property
+    def week(self) -> str:
+        """Service and calendar week: canaries that share it share their luck."""
+        year, week, _ = self.start.isocalendar()
+        return f"{self.name} {year}-W{week:02d}"
+
+    def to_mapping(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        plain = {one.name: getattr(self, one.name) for one in fields(self)}
+        return plain | {
+            "start": self.start.isoformat(),
+            "decisions": [decision.to_mapping() for decision in self.decisions],
+        }
+
+    @classmethod
+    def from_mapping(cls, plain: dict[str, Any]) -> Case:
+        """What `to_mapping` gave."""
+        return cls(
+            **{
+                **plain,
+                "start": datetime.fromisoformat(plain["start"]),
+                "decisions": tuple(Decision.from_mapping(one) for one in plain["decisions"]),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A canary that a judge could not judge.
+
+    Attributes:
+        id: The canary.
+        reason: Why not.
+    """
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backtest:
+    """What judges would have said.
+
+    Attributes:
+        judges: Their names, in the order of the decisions.
+        cases: One for each canary, in order of their start.
+        skipped: Canaries that some judge could not judge: they are in no number.
+    """
+
+    judges: tuple[str, ...]
+    cases: tuple[Case, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+    @classmethod
+    def of_rows(cls, judges: Sequence[PastJudge], rows: Iterable[dict[str, Any]]) -> Backtest:
+        """What `judge_piece` gave of all pieces, in their order."""
+        told = list(rows)
+        return cls(
+            judges=tuple(judge.name for judge in judges),
+            cases=tuple(Case.from_mapping(row) for row in told if "reason" not in row),
+            skipped=tuple(Skipped(**row) for row in told if "reason" in row),
+        )
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """All of it as JSON; the same bytes however it was computed."""
+        plain = {
+            "judges": list(self.judges),
+            "cases": [case.to_mapping() for case in self.cases],
+            "skipped": [{"id": one.id, "reason": one.reason} for one in self.skipped],
+        }
+        return json.dumps(plain, indent=indent, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Backtest:
+        """What `to_json` gave.
+
+        Raises:
+            DataError: It is none.
+        """
+        try:
+            plain = json.loads(text)
+            return cls(
+                judges=tuple(plain["judges"]),
+                cases=tuple(Case.from_mapping(one) for one in plain["cases"]),
+                skipped=tuple(Skipped(**one) for one in plain["skipped"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"this is no backtest: {type(error).__name__}: {error}") from error
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each canary and judge."""
+        import pandas as pd
+
+        rows = [
+            {name: value for name, value in case.to_mapping().items() if name != "decisions"}
+            | {"start": case.start, "judge": judge}
+            | {("decided_after" if name == "seconds" else name): value for name, value in decision.to_mapping().items()}
+            for case in self.cases
+            for judge, decision in zip(self.judges, case.decisions, strict=True)
+        ]
+        return pd.DataFrame(rows)
+
+    def explain(self) -> str:
+        """The comparison in words: rates with their intervals, times, and what it cannot show."""
+        from canary_judge.history.told import explained
+
+        return explained(self)
+
+    def __repr__(self) -> str:
+        """How many canaries, by which judges."""
+        return f"Backtest({len(self.cases)} canaries, judges {', '.join(self.judges)})"
+
+
+def backtest(
+    judges: JudgeConfig | PastJudge | Sequence[JudgeConfig | PastJudge],
+    history: History,
+    executor: Executor | None = None,
+    *,
+    every: str | timedelta | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    resume: str | Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Backtest:
+    """Give each canary of a history to each judge, look by look.
+
+    Args:
+        judges: Configs of ours, and other judges (`KayentaJudge`, `LimitRule`).
+        history: The canaries.
+        executor: Who works: any executor of `concurrent.futures`, as a process pool or dask's `get_executor()`. Each
+            worker reads its own objects of the history. The answer is the same, to the byte.
+        every: Time between the looks of our configs; by default those of the run.
+        since: Only canaries that began then or later.
+        until: Only canaries that began before.
+        resume: A file that keeps what is done; a backtest that was killed goes on from it.
+        progress: Called with how many canaries are done, and how many there are.
+
+    Returns:
+        Decisions of all judges on all canaries that all of them could judge.
+
+    Raises:
+        DataError: There is no canary, two judges have the same name, or `resume` is of another backtest.
+    """
+    chosen = _named(judges, None if every is None else duration_from(every, "every"))
+    pieces = history.pieces(since=since, until=until)
+    total = sum(len(piece.rows) for piece in pieces)
+    if not total:
+        raise DataError(f"{history.url} has no canary to judge" + (" in that time" if since or until else ""))
+    with _Kept(resume, _told(chosen, every)) as kept:
+        done = {key: kept.found[key] for key in map(_key, pieces) if key in kept.found}
+        seen = sum(len(piece.rows) for piece in pieces if _key(piece) in done)
+        for piece, rows in _worked([piece for piece in pieces if _key(piece) not in done], chosen, executor):
+            done[_key(piece)] = rows
+            kept.keep(_key(piece), rows)
+            seen += len(piece.rows)
+            if progress is not None:
+                progress(seen, total)
+    return Backtest.of_rows(chosen, [row for piece in pieces for row in done[_key(piece)]])
+
+
+def _named(
+    judges: JudgeConfig | PastJudge | Sequence[JudgeConfig | PastJudge], every: timedelta | None
+) -> list[PastJudge]:
+    given = list(judges) if isinstance(judges, Sequence) else [judges]
+    if not given:
+        raise DataError("there is no judge; give a config")
+    ours = [one for one in given if isinstance(one, JudgeConfig)]
+    found: list[PastJudge] = []
+    for one in given:
+        if isinstance(one, JudgeConfig):
+            name = one.name if [other.name for other in ours].count(one.name) == 1 else f"{one.name} {len(found) + 1}"
+            found.append(OurJudge(config=one, name=name, looks=every or "recorded"))
+        else:
+            found.append(one)
+    names = [one.name for one in found]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise DataError(f"two judges are called {twice[0]!r}; give each another name")
+    return found
+
+
+def _told(judges: Sequence[PastJudge], every: str | timedelta | None) -> str:
+    """By which a backtest is known again."""
+    told = [repr(every)] + [
+        f"{one.name} {one.config.model_dump_json()} {one.looks}" if isinstance(one, OurJudge) else repr(one)
+        for one in judges
+    ]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()
+
+
+def _key(piece: Piece) -> str:
+    labels = sorted((name, label.kind, label.by, label.note) for name, label in piece.labels.items())
+    told = json.dumps([piece.path, piece.rows, piece.written, labels])
+    return hashlib.sha256(told.encode()).hexdigest()[:20]
+
+
+def _worked(
+    pieces: Sequence[Piece], judges: Sequence[PastJudge], executor: Executor | None
+) -> Iterator[tuple[Piece, list[dict[str, Any]]]]:
+    """Each piece with its rows, as they are done."""
+    if executor is None:
+        for piece in pieces:
+            yield piece, judge_piece(piece, judges)
+        return
+    waiting: dict[Future[list[dict[str, Any]]], Piece] = {
+        executor.submit(judge_piece, piece, tuple(judges)): piece for piece in pieces
+    }
+    try:
+        for future in _completed(list(waiting)):
+            yield waiting.pop(future), future.result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _completed(futures: list[Future[list[dict[str, Any]]]]) -> Iterator[Future[list[dict[str, Any]]]]:
+    """In the order in which they are done, where they are futures of the standard library; else as they were given."""
+    return as_completed(futures) if all(isinstance(one, Future) for one in futures) else iter(futures)
+
+
+def judge_piece(piece: Piece, judges: Sequence[PastJudge]) -> list[dict[str, Any]]:
+    """What the judges say of the canaries of a piece, as plain JSON values."""
+    return [_row(canary, judges) for canary in piece.canaries()]
+
+
+def _row(canary: PastCanary, judges: Iterable[PastJudge]) -> dict[str, Any]:
+    try:
+        decisions = tuple(judge.decide(canary) for judge in judges)
+    except DataError as error:
+        return {"id": canary.id, "reason": str(error)}
+    case = Case(
+        id=canary.id,
+        name=canary.name,
+        start=canary.start,
+        seconds=(canary.end - canary.start) / timedelta(seconds=1),
+        label=canary.label.kind,
+        ended_by=canary.ended_by,
+        cut=not canary.ran_out,
+        reconstructed=canary.reconstructed,
+        decisions=decisions,
+    )
+    return case.to_mapping()
+
+
+class _Kept:
+    """What is done of a backtest, in a file of JSON lines."""
+
+    def __init__(self, path: str | Path | None, told: str) -> None:
+        self._path = None if path is None else Path(path)
+        self.found: dict[str, list[dict[str, Any]]] = {}
+        self._told = told
+        self._file: Any = None
+
+    def __enter__(self) -> Self:
+        """Read what is there, and go on after it."""
+        if self._path is None:
+            return self
+        try:
+            lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{self._path}: cannot be read: {error}") from error
+        for number, line in enumerate(lines):
+            try:
+                plain = json.loads(line)
+            except ValueError:
+                if number == len(lines) - 1:
+                    break  # the line at which it was killed
+                raise DataError(
+                    f"{self._path}, line {number + 1}: is damaged; remove the file to start again"
+                ) from None
+            if number == 0 and (not isinstance(plain, dict) or plain.get("backtest") != self._told):
+                raise DataError(f"{self._path}: is of another backtest; name another file, or remove it")
+            if number:
+                self.found[plain["piece"]] = plain["rows"]
+        kept: list[dict[str, Any]] = [{"piece": key, "rows": rows} for key, rows in self.found.items()]
+        try:
+            put_file(self._path, "".join(map(_line, [{"backtest": self._told}, *kept])))
+            self._file = self._path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise DataError(f"{self._path}: cannot be written: {error}") from error
+        return self
+
+    def keep(self, key: str, rows: list[dict[str, Any]]) -> None:
+        """One more piece."""
+        if self._file is not None:
+            self._file.write(_line({"piece": key, "rows": rows}))
+            self._file.flush()
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
+
+
+def _line(plain: dict[str, Any]) -> str:
+    return json.dumps(plain, allow_nan=False) + "\n"

@@ -1,0 +1,186 @@
+"""One past canary: what it was, what was read of it, how it ended, and what is known of it since."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, get_args
+
+from canary_judge._version import __version__
+from canary_judge.config.model import JudgeConfig
+from canary_judge.errors import DataError
+from canary_judge.history.tape import Tape
+from canary_judge.results import Judgement
+from canary_judge.untrusted import printable
+
+__all__ = ["EndedBy", "Label", "LabelKind", "PastCanary", "Span"]
+
+EndedBy = Literal["this judge", "another judge", "a person", "the planned end", "unknown"]
+LabelKind = Literal["healthy", "bad", "unknown"]
+# What the driver did is the judge's own opinion, and no truth to judge it by.
+_NO_TRUTH = ("rollback", "roll_back", "rolled back", "the judge", "this judge")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """What a canary was found to have been, afterwards.
+
+    Attributes:
+        kind: healthy, bad or unknown.
+        by: Who says so, or from what it is known.
+        note: In their words.
+    """
+
+    kind: LabelKind = "unknown"
+    by: str = ""
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no label, and a rollback as the truth."""
+        if self.kind not in get_args(LabelKind):
+            raise DataError(f"label is {self.kind!r}; give one of {', '.join(get_args(LabelKind))}")
+        if self.kind != "unknown" and self.by.strip().lower() in _NO_TRUTH:
+            raise DataError(
+                f"label: by {self.by!r} is no truth: with it a judge is measured by its own opinion. Label what an "
+                "incident, a fix or a person has shown, and leave the others unknown"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """A time at which something else happened: a deploy of the baseline, an incident.
+
+    Attributes:
+        what: deploy or incident, or another word.
+        start: Its beginning.
+        end: Its end.
+        note: In somebody's words.
+    """
+
+    what: str
+    start: datetime
+    end: datetime
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PastCanary:
+    """One past canary.
+
+    Attributes:
+        id: The same for the same config, versions and start: archived again, it replaces what was there.
+        config: Of its run, as JSON without sources, router and rollout; its sides are the labels of both versions.
+        version: Of the library that wrote it.
+        start: When its first interval began.
+        end: The end of the last interval that was read.
+        tape: What was read by each of its looks.
+        weights: Since when the canary had how many percent of the traffic, where it is known.
+        judgement: The last one, as JSON; None where it was not judged.
+        did: What the controller did, in its words, as "promoted" or "rolled back".
+        ended_by: Who ended it.
+        ended_why: Why, in their words.
+        deployment: The baseline's deployment, or set of pods: canaries that share it share their luck.
+        spans: Deploys and incidents meanwhile, where they are known.
+        label: What it was found to have been.
+        reconstructed: Its looks were not those of a live run, but made up afterwards.
+    """
+
+    id: str
+    config: str
+    version: str
+    start: datetime
+    end: datetime
+    tape: Tape
+    weights: tuple[tuple[datetime, float], ...] = ()
+    judgement: str | None = None
+    did: str = ""
+    ended_by: EndedBy = "unknown"
+    ended_why: str = ""
+    deployment: str = ""
+    spans: tuple[Span, ...] = ()
+    label: Label = field(default_factory=Label)
+    reconstructed: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what no reader would understand."""
+        if self.ended_by not in get_args(EndedBy):
+            raise DataError(f"ended_by is {self.ended_by!r}; give one of {', '.join(get_args(EndedBy))}")
+
+    @classmethod
+    def of(cls, config: JudgeConfig, tape: Tape, **more: Any) -> PastCanary:
+        """Of what a run consumed, and what else is known of it (the attributes of this class)."""
+        state, text = tape.last(), config_text(config)
+        start = state.start.astimezone(UTC)
+        return cls(
+            **{
+                "id": id_of(config, start),
+                "config": text,
+                "version": __version__,
+                "start": start,
+                "end": state.watermark(config.interval).astimezone(UTC),
+                "tape": tape,
+                "weights": _weights(tape, start, config.interval),
+                **more,
+            }
+        )
+
+    def __repr__(self) -> str:
+        """Which canary, when, and what is known of it."""
+        parsed = json.loads(self.config)
+        what = [f"{self.start:%Y-%m-%d %H:%M}", f"{len(self.tape.lines) - 1} looks", self.label.kind]
+        return f"PastCanary({self.id}, {printable(str(parsed.get('name')))!r}, {', '.join(what)})"
+
+    @property
+    def name(self) -> str:
+        """Of its config: the service."""
+        return str(json.loads(self.config)["name"])
+
+    @property
+    def interval(self) -> timedelta:
+        """Length of an interval."""
+        return self.settings().interval
+
+    @property
+    def ran_out(self) -> bool:
+        """Whether it ran to its planned end: of one that somebody ended, a slower judge cannot be known."""
+        horizon = self.tape.horizon
+        reached = horizon is not None and self.end - self.start >= horizon * self.interval
+        return reached or self.ended_by == "the planned end"
+
+    def settings(self) -> JudgeConfig:
+        """Its config."""
+        return JudgeConfig.from_mapping(json.loads(self.config))
+
+    def judged(self) -> Judgement | None:
+        """The last judgement of its run; None where it was not judged."""
+        return None if self.judgement is None else Judgement.from_json(self.judgement)
+
+    def labelled(self, label: Label) -> PastCanary:
+        """The same with this label."""
+        return replace(self, label=label)
+
+
+def config_text(config: JudgeConfig) -> str:
+    """A config as it is archived: all that is judged, with both versions; nothing of where it was read or driven."""
+    exclude = {"sources", "router", "rollout", "preset"}
+    return json.dumps(config.model_dump(mode="json", by_alias=True, exclude=exclude), separators=(",", ":"))
+
+
+def id_of(config: JudgeConfig, start: datetime) -> str:
+    """By which the same canary is known again."""
+    sides = {"baseline": dict(config.baseline), "canary": dict(config.canary)}
+    told = json.dumps([config.name, config.hash(), sides, start.timestamp()], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:20]
+
+
+def _weights(tape: Tape, start: datetime, interval: timedelta) -> tuple[tuple[datetime, float], ...]:
+    """Since when each weight was in force, as the looks were told: since the end of the look before."""
+    found: list[tuple[datetime, float]] = []
+    since = start
+    for moment, weight in tape.moments(interval):
+        if weight is not None and (not found or weight != found[-1][1]):
+            found.append((since, weight))
+        since = moment
+    return tuple(found)

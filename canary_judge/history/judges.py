@@ -1,0 +1,330 @@
+"""Judges that a past canary is given to: ours, Kayenta's, and limits as Argo Rollouts and Flagger apply them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Protocol
+
+import numpy as np
+from scipy import special
+
+from canary_judge import kayenta
+from canary_judge.arrays import Float
+from canary_judge.config.model import JudgeConfig
+from canary_judge.errors import DataError
+from canary_judge.history.canary import PastCanary
+from canary_judge.history.replaying import Looks, replay
+from canary_judge.history.tape import Look
+from canary_judge.looks.state import MonitorState
+from canary_judge.results import Harm, Judgement, Outcome, Role, Side, Verdict
+from canary_judge.samples import CountData
+from canary_judge.samples.levels import levels
+from canary_judge.series import format_duration
+
+__all__ = ["Decision", "KayentaJudge", "Limit", "LimitRule", "OurJudge", "PastJudge"]
+
+# Intervals of which Kayenta's classifier can say anything.
+_KAYENTA = kayenta.Thresholds(pass_=95, marginal=75)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a judge would have said of a past canary, and when.
+
+    Attributes:
+        verdict: pass, fail, or marginal where it had not decided by the end of what was read.
+        seconds: From the canary's start to the decision; None where there was none.
+        metric: Which decided; "" where none stands out.
+        reason: In the judge's words: why, or what was missing.
+        requests: Canary requests until the decision, or the end; None where none were counted.
+        excess: Bad requests of the canary until then, less what the baseline's rate would have brought; it may be
+            negative. None where no metric counts them.
+        score: Normal score of the strongest evidence of harm; None where the judge has no evidence. It tells how alike
+            canaries of one week are.
+    """
+
+    verdict: Verdict
+    seconds: float | None = None
+    metric: str = ""
+    reason: str = ""
+    requests: float | None = None
+    excess: float | None = None
+    score: float | None = None
+
+    def to_mapping(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {name: getattr(self, name) for name in self.__slots__} | {"verdict": self.verdict.value}
+
+    @classmethod
+    def from_mapping(cls, plain: Mapping[str, Any]) -> Decision:
+        """What `to_mapping` gave."""
+        return cls(**{**plain, "verdict": Verdict(plain["verdict"])})
+
+
+class PastJudge(Protocol):
+    """Somebody who decides on past canaries; workers get a pickled copy."""
+
+    @property
+    def name(self) -> str:
+        """By which it is told from the others."""
+        ...
+
+    def decide(self, canary: PastCanary) -> Decision:
+        """What it would have said.
+
+        Raises:
+            DataError: It cannot judge this canary: something that it asks for was not read.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OurJudge:
+    """This library's judge with a config.
+
+    Attributes:
+        config: What is asked.
+        name: How it is called in the comparison.
+        looks: As for `replay`.
+    """
+
+    config: JudgeConfig
+    name: str = "canary_judge"
+    looks: Looks = "recorded"
+
+    def decide(self, canary: PastCanary) -> Decision:
+        """The first failure, or the first pass once the last weight was reached; else what was missing at the end."""
+        last = canary.weights[-1][0] if canary.weights else canary.start
+        look, judgement = None, None
+        for look, judgement in replay(self.config, canary, looks=self.looks, with_intervals=False):
+            passed = judgement.verdict is Verdict.PASS and look.moment >= last
+            if judgement.verdict is Verdict.FAIL or passed:
+                return _decision(canary, judgement, look, decided=True)
+        if look is None or judgement is None:
+            raise DataError(f"canary {canary.id} has no look")
+        return _decision(canary, judgement, look, decided=False)
+
+
+def _decision(canary: PastCanary, judgement: Judgement, look: Look, *, decided: bool) -> Decision:
+    metric, reason = "", judgement.reasons[0] if judgement.reasons else ""
+    failed = [one for one in judgement.metrics if one.outcome is Outcome.REGRESSED]
+    shown = (Outcome.SAFE, Outcome.TOLERABLE, Outcome.REGRESSED)
+    open_gates = [one for one in judgement.metrics if one.role is Role.GATE and one.outcome not in shown]
+    if decided and judgement.verdict is Verdict.FAIL and failed:
+        metric = min(failed, key=lambda one: one.decided_at or judgement.end).name
+    elif not decided and open_gates:
+        metric = open_gates[0].name
+    requests, excess = _harmed(look.state, None)
+    return Decision(
+        verdict=judgement.verdict if decided else Verdict.MARGINAL,
+        seconds=(look.moment - canary.start) / timedelta(seconds=1) if decided else None,
+        metric=metric,
+        reason=reason,
+        requests=requests,
+        excess=excess,
+        score=_score(judgement),
+    )
+
+
+def _score(judgement: Judgement) -> float | None:
+    known = [one.comparison.p_harm for one in judgement.metrics if one.comparison is not None]
+    return -float(special.ndtri(min(max(min(known), 1e-300), 1 - 1e-16))) if known else None
+
+
+def _harmed(state: MonitorState, intervals: int | None) -> tuple[float | None, float | None]:
+    """Canary requests of the first so many judged intervals, and the bad ones beyond the baseline's rate."""
+    counted = [one.data.counts for one in state.streams.values() if isinstance(one.data, CountData)]
+    if not counted:
+        return None, None
+    most = max(counted, key=lambda one: float(one.exposure_baseline.sum() + one.exposure_canary.sum()))
+    some = slice(0, intervals)
+    n_b, n_c = most.exposure_baseline[some], most.exposure_canary[some]
+    rate = np.divide(most.events_baseline[some], n_b, out=np.zeros_like(n_b), where=n_b > 0)
+    return float(n_c.sum()), float((most.events_canary[some] - n_c * rate).sum())
+
+
+# --- Kayenta ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KayentaJudge:
+    """Kayenta's judge, label for label, on the level of each interval, as it would have read it.
+
+    Attributes:
+        config: Its canary config, as JSON; None: all metrics of the canary in one group, each critical as our gates.
+        thresholds: From which score a canary passes, and is marginal.
+        every: How often it judges all data so far; None: once, at the end.
+        name: How it is called in the comparison.
+    """
+
+    config: str | None = None
+    thresholds: kayenta.Thresholds = _KAYENTA
+    every: timedelta | None = None
+    name: str = "Kayenta"
+
+    def decide(self, canary: PastCanary) -> Decision:
+        """Fail at the first judgement below marginal, pass at the end."""
+        interval, state = canary.interval, canary.tape.last()
+        config = _kayenta_config(canary) if self.config is None else self.config
+        parsed = kayenta.CanaryConfig.from_mapping(kayenta.parse_json(config, "Kayenta's config"))
+        sides = _sides(state)
+        missing = [metric.name for metric in parsed.metrics if metric.name not in sides]
+        if missing:
+            raise DataError(f"canary {canary.id} has no metric {missing[0]!r}, which Kayenta's config judges")
+        result = None
+        for count in _ends(state, interval, self.every):
+            pairs = [
+                kayenta.MetricSetPair(
+                    name=one.name, baseline=sides[one.name][0][:count], canary=sides[one.name][1][:count]
+                )
+                for one in parsed.metrics
+            ]
+            try:
+                result = kayenta.judge(parsed, pairs, self.thresholds)
+            except DataError as error:  # it raises, and its caller tries again
+                if count == _judged(state):
+                    return Decision(verdict=Verdict.MARGINAL, reason=f"Kayenta gives no verdict: {error}")
+                continue
+            if result.classification == "Fail":
+                bad = next((one.name for one in result.results if one.classification in ("High", "Low")), "")
+                return _after(
+                    state, interval, count, Verdict.FAIL, metric=bad, reason=result.reason or f"score {result.score}"
+                )
+        if result is None:
+            return Decision(verdict=Verdict.MARGINAL, reason="there is nothing to judge")
+        verdict = Verdict.PASS if result.classification == "Pass" else Verdict.MARGINAL
+        return _after(state, interval, _judged(state), verdict, reason=f"score {result.score}")
+
+
+def _kayenta_config(canary: PastCanary) -> str:
+    config = canary.settings()
+    names = [metric.name for metric in config.metrics if metric.per_user() is None]
+    kinds = {metric.name: metric for metric in config.metrics}
+    metrics = [
+        {
+            "name": name,
+            "groups": ["all"],
+            "analysisConfigurations": {
+                "canary": {
+                    "direction": {Harm.INCREASE: "increase", Harm.DECREASE: "decrease"}.get(kinds[name].harm, "either"),
+                    "critical": kinds[name].role.value == "gate",
+                }
+            },
+        }
+        for name in names
+    ]
+    return json.dumps({"metrics": metrics, "classifier": {"groupWeights": {"all": 100}}})
+
+
+# --- limits ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A bound on one metric of the canary, as an AnalysisTemplate or a Canary resource has it.
+
+    Attributes:
+        metric: Name of the metric.
+        most: Above it a check fails.
+        least: Below it a check fails.
+
+    Examples:
+        >>> Limit("errors", most=0.01).broken(0.02)
+        True
+    """
+
+    metric: str
+    most: float | None = field(default=None, kw_only=True)
+    least: float | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Refuse a bound that bounds nothing."""
+        bounds = [one for one in (self.most, self.least) if one is not None]
+        if not bounds or not all(math.isfinite(one) for one in bounds):
+            raise DataError(f"limit of {self.metric!r}: give `most`, `least` or both, as finite numbers")
+
+    def broken(self, value: float) -> bool:
+        """Whether a check of this value fails."""
+        return (self.most is not None and value > self.most) or (self.least is not None and value < self.least)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitRule:
+    """Fixed limits, checked again and again: what Argo Rollouts (failureLimit) and Flagger (threshold) do.
+
+    Attributes:
+        limits: On the canary's level, the mean of the intervals of a check.
+        failures: So many failed checks are borne; one more rolls back.
+        every: Time between checks.
+        name: How it is called in the comparison.
+    """
+
+    limits: tuple[Limit, ...]
+    failures: int = 0
+    every: timedelta = timedelta(minutes=1)
+    name: str = "limits"
+
+    def decide(self, canary: PastCanary) -> Decision:
+        """Fail once more checks have failed than are borne, pass at the end; without any value nothing is decided."""
+        interval, state = canary.interval, canary.tape.last()
+        sides = _sides(state)
+        for limit in self.limits:
+            if limit.metric not in sides:
+                raise DataError(f"canary {canary.id} has no metric {limit.metric!r}, which {self.name!r} limits")
+        failed, before, checks = 0, 0, 0
+        for count in _ends(state, interval, self.every):
+            for limit in self.limits:
+                values = sides[limit.metric][1][before:count]
+                known = values[np.isfinite(values)]
+                checks += bool(known.size)
+                if known.size and limit.broken(float(known.mean())):
+                    failed += 1
+                    if failed > self.failures:
+                        text = f"{limit.metric} is {known.mean():.4g}, the check that failed as number {failed}"
+                        return _after(state, interval, count, Verdict.FAIL, metric=limit.metric, reason=text)
+            before = count
+        if not checks:
+            return Decision(verdict=Verdict.MARGINAL, reason="there was no value to be checked")
+        return _after(state, interval, _judged(state), Verdict.PASS, reason=f"{failed} checks failed")
+
+
+def _sides(state: MonitorState) -> dict[str, tuple[Float, Float]]:
+    """The levels of both sides by metric, where it has any."""
+    known = {name: stream.data for name, stream in state.streams.items() if stream.data is not None}
+    found = {name: (levels(data, Side.BASELINE), levels(data, Side.CANARY)) for name, data in known.items()}
+    return {name: sides for name, sides in found.items() if sides[0].size or sides[1].size}
+
+
+def _judged(state: MonitorState) -> int:
+    return state.consumed - state.left_out
+
+
+def _ends(state: MonitorState, interval: timedelta, every: timedelta | None) -> list[int]:
+    """How many intervals there are at each check; at the last one all of them."""
+    last = _judged(state)
+    if every is None:
+        return [last]
+    step = every // interval
+    if step < 1:
+        raise DataError(f"every is {format_duration(every)}, shorter than an interval of {format_duration(interval)}")
+    return [*range(step, last, step), last]
+
+
+def _after(
+    state: MonitorState, interval: timedelta, count: int, verdict: Verdict, *, metric: str = "", reason: str
+) -> Decision:
+    requests, excess = _harmed(state, count)
+    seconds = (state.left_out + count) * interval / timedelta(seconds=1)
+    decided = verdict is not Verdict.MARGINAL
+    return Decision(
+        verdict=verdict,
+        seconds=seconds if decided else None,
+        metric=metric,
+        reason=reason,
+        requests=requests,
+        excess=excess,
+    )

@@ -1,0 +1,328 @@
+"""Past canaries as rows of a Parquet table: one row each, what it consumed in nested columns.
+
+So one canary is one object, many are the rows of one object, and a reader of labels and dates reads no interval.
+Readers take columns by name: an older version is read with what it lacks as unknown, a newer major one is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from canary_judge._version import __version__
+from canary_judge.arrays import Float
+from canary_judge.errors import DataError
+from canary_judge.history.canary import EndedBy, Label, LabelKind, PastCanary, Span
+from canary_judge.history.tape import Tape
+from canary_judge.looks.streams import Data
+from canary_judge.samples import CountData, GaugeData, RawData
+from canary_judge.stats.counts import Counts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["SCHEMA", "Place", "canaries_of", "check_version", "schema", "table_of"]
+
+# Major and minor version: a minor one adds columns, a major one changes what they mean.
+SCHEMA = (1, 0)
+_KEY = b"canary_judge"
+_SIDES = ("baseline", "canary")
+_GAP = "no data"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a canary stands in a history, and what is known of it without reading what it consumed.
+
+    Attributes:
+        path: Of the object.
+        row: Of its table.
+        id: Of the canary; so are the others.
+    """
+
+    path: str
+    row: int
+    id: str
+    start: datetime
+    end: datetime
+    written: datetime
+    label: Label
+
+
+def schema() -> pa.Schema:
+    """Of the table; its metadata say which version it is."""
+    import pyarrow as pa
+
+    moment = pa.timestamp("us", tz="UTC")
+    labels = pa.map_(pa.string(), pa.string())
+    span = pa.struct([("what", pa.string()), ("start", moment), ("end", moment), ("note", pa.string())])
+    consumed = pa.struct(
+        [
+            ("metric", pa.string()),
+            ("side", pa.string()),
+            ("instance", pa.string()),
+            ("interval", pa.int32()),
+            ("events", pa.float64()),
+            ("total", pa.float64()),
+            ("value", pa.float64()),
+            ("gap", pa.string()),
+        ]
+    )
+    look = pa.struct([("moment", moment), ("weight", pa.float64()), ("read", pa.string())])
+    fields = [
+        ("id", pa.string()),
+        ("name", pa.string()),
+        ("config", pa.string()),
+        ("config_hash", pa.string()),
+        ("version", pa.string()),
+        ("baseline", labels),
+        ("canary", labels),
+        ("start", moment),
+        ("end", moment),
+        ("interval_seconds", pa.float64()),
+        ("horizon", pa.int32()),
+        ("weights", pa.list_(pa.struct([("moment", moment), ("percent", pa.float64())]))),
+        ("judgement", pa.string()),
+        ("verdict", pa.string()),
+        ("score", pa.float64()),
+        ("did", pa.string()),
+        ("ended_by", pa.string()),
+        ("ended_why", pa.string()),
+        ("deployment", pa.string()),
+        ("spans", pa.list_(span)),
+        ("label", pa.string()),
+        ("label_by", pa.string()),
+        ("label_note", pa.string()),
+        ("reconstructed", pa.bool_()),
+        ("written", moment),
+        ("looks", pa.list_(look)),
+        ("consumed", pa.list_(consumed)),
+    ]
+    told = {"schema": list(SCHEMA), "written_by": __version__}
+    return pa.schema(fields, metadata={_KEY: json.dumps(told).encode()})
+
+
+def check_version(metadata: Mapping[bytes, bytes] | None, what: str) -> None:
+    """Refuse what is no history, and what a newer version wrote.
+
+    Raises:
+        DataError: It names the file, and the version that is needed.
+    """
+    if metadata is None or _KEY not in metadata:
+        raise DataError(f"{what}: is Parquet, but no history of canary_judge: its metadata have no {_KEY.decode()!r}")
+    try:
+        told = json.loads(metadata[_KEY])
+        major, by = int(told["schema"][0]), str(told["written_by"])
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise DataError(f"{what}: its metadata {_KEY.decode()!r} cannot be read: {error}") from error
+    if major > SCHEMA[0]:
+        raise DataError(
+            f"{what}: has schema {major}, and this version of canary_judge ({__version__}) reads up to {SCHEMA[0]}; "
+            f"upgrade to {by} or newer"
+        )
+
+
+# --- canaries -> rows ------------------------------------------------------------------------------------------------
+
+
+def table_of(canaries: Sequence[PastCanary], *, written: Sequence[datetime]) -> pa.Table:
+    """A row for each, and when it was archived."""
+    import pyarrow as pa
+
+    rows = [_row(one, at) for one, at in zip(canaries, written, strict=True)]
+    of = schema()
+    columns = {
+        one.name: pa.array([row[one.name] for row in rows], type=one.type) for one in of if one.name != "consumed"
+    }
+    parts = [_consumed(one.tape.data) for one in canaries]
+    offsets = np.concatenate([[0], np.cumsum([len(part["metric"]) for part in parts])]).astype(np.int32)
+    kind = of.field("consumed").type.value_type
+    flat = [
+        pa.concat_arrays([pa.array(part[inner.name], type=inner.type, from_pandas=True) for part in parts])
+        for inner in kind
+    ]
+    columns["consumed"] = pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(flat, fields=list(kind)))
+    return pa.Table.from_arrays([columns[one.name] for one in of], schema=of)
+
+
+def _row(canary: PastCanary, written: datetime) -> dict[str, Any]:
+    config = canary.settings()
+    judgement = canary.judged()
+    looks: list[dict[str, Any]] = [{"moment": canary.start, "weight": None, "read": canary.tape.lines[0]}]
+    for text, (moment, weight) in zip(canary.tape.lines[1:], canary.tape.moments(config.interval), strict=True):
+        looks.append({"moment": moment, "weight": weight, "read": text})
+    return {
+        "id": canary.id,
+        "name": config.name,
+        "config": canary.config,
+        "config_hash": config.hash(),
+        "version": canary.version,
+        "baseline": list(config.baseline.items()),
+        "canary": list(config.canary.items()),
+        "start": canary.start,
+        "end": canary.end,
+        "interval_seconds": config.interval.total_seconds(),
+        "horizon": canary.tape.horizon,
+        "weights": [{"moment": moment, "percent": percent} for moment, percent in canary.weights],
+        "judgement": canary.judgement,
+        "verdict": None if judgement is None else judgement.verdict.value,
+        "score": None if judgement is None else judgement.score,
+        "did": canary.did,
+        "ended_by": canary.ended_by,
+        "ended_why": canary.ended_why,
+        "deployment": canary.deployment,
+        "spans": [{"what": one.what, "start": one.start, "end": one.end, "note": one.note} for one in canary.spans],
+        "label": canary.label.kind,
+        "label_by": canary.label.by,
+        "label_note": canary.label.note,
+        "reconstructed": canary.reconstructed,
+        "written": written,
+        "looks": looks,
+    }
+
+
+def _consumed(data: Mapping[str, Data]) -> dict[str, Any]:
+    """What was consumed, number by number, in columns."""
+    parts: dict[str, list[Any]] = {
+        name: [] for name in ("metric", "side", "instance", "interval", "events", "total", "value", "gap")
+    }
+
+    def add(metric: str, side: str, instance: str | None, count: int, **columns: Any) -> None:
+        parts["metric"] += [metric] * count
+        parts["side"] += [side] * count
+        parts["instance"] += [instance] * count
+        for name in ("interval", "events", "total", "value", "gap"):
+            parts[name] += columns.get(name, [None] * count)
+
+    for metric, one in data.items():
+        for side in _SIDES:
+            match one:
+                case CountData(counts=counts):
+                    total = getattr(counts, f"exposure_{side}")
+                    add(
+                        metric,
+                        side,
+                        None,
+                        total.size,
+                        interval=list(range(total.size)),
+                        events=getattr(counts, f"events_{side}").tolist(),
+                        total=total.tolist(),
+                        gap=[None if known else _GAP for known in (total > 0).tolist()],
+                    )
+                case GaugeData():
+                    names = getattr(one, f"names_{side}")
+                    for number, values in enumerate(getattr(one, side)):
+                        add(
+                            metric,
+                            side,
+                            names[number] if names else f"#{number}",
+                            values.size,
+                            interval=list(range(values.size)),
+                            value=values.tolist(),
+                            gap=[_GAP if missing else None for missing in np.isnan(values).tolist()],
+                        )
+                case RawData():
+                    values = getattr(one, side)
+                    add(
+                        metric,
+                        side,
+                        None,
+                        values.size,
+                        interval=getattr(one, f"interval_{side}").tolist(),
+                        value=values.tolist(),
+                    )
+    return parts
+
+
+# --- rows -> canaries ------------------------------------------------------------------------------------------------
+
+
+def canaries_of(table: pa.Table) -> Iterator[PastCanary]:
+    """The canaries of its rows; what an older version did not write is unknown."""
+    unknown = {one.name: None for one in schema()}
+    plain = table.drop_columns([name for name in ("looks", "consumed") if name in table.column_names]).to_pylist()
+    looks, consumed = (table.column(name).combine_chunks() for name in ("looks", "consumed"))
+    for number, row in enumerate(plain):
+        lines = tuple(cast("Iterable[str]", looks[number].values.field("read").to_pylist()))
+        arrays = {one.name: consumed[number].values.field(one.name) for one in consumed.type.value_type}
+        yield _canary({**unknown, **row}, Tape(lines=lines, data=_data(lines, arrays)))
+
+
+def _canary(row: Mapping[str, Any], tape: Tape) -> PastCanary:
+    return PastCanary(
+        id=row["id"],
+        config=row["config"],
+        version=row["version"],
+        start=_utc(row["start"]),
+        end=_utc(row["end"]),
+        tape=tape,
+        weights=tuple((_utc(one["moment"]), one["percent"]) for one in row["weights"] or ()),
+        judgement=row["judgement"],
+        did=row["did"] or "",
+        ended_by=cast("EndedBy", row["ended_by"] or "unknown"),
+        ended_why=row["ended_why"] or "",
+        deployment=row["deployment"] or "",
+        spans=tuple(
+            Span(what=one["what"], start=_utc(one["start"]), end=_utc(one["end"]), note=one["note"] or "")
+            for one in row["spans"] or ()
+        ),
+        label=Label(
+            kind=cast("LabelKind", row["label"] or "unknown"), by=row["label_by"] or "", note=row["label_note"] or ""
+        ),
+        reconstructed=bool(row["reconstructed"]),
+    )
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
+
+
+def _data(lines: Sequence[str], arrays: Mapping[str, pa.Array]) -> dict[str, Data]:
+    """The data of each metric, from the numbers in columns and the kinds that the lines tell."""
+    kinds: dict[str, str] = {}
+    for text in lines:
+        parts = json.loads(text).get("data", {})
+        kinds |= {metric: part["whole"] for metric, part in parts.items() if "whole" in part}
+    encoded = arrays["metric"].dictionary_encode()
+    names, codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
+    numbers = {name: arrays[name].to_numpy(zero_copy_only=False).astype(float) for name in ("events", "total", "value")}
+    side = arrays["side"].dictionary_encode()
+    is_canary = np.isin(
+        side.indices.to_numpy(zero_copy_only=False),
+        [i for i, one in enumerate(side.dictionary.to_pylist()) if one == "canary"],
+    )
+    instance = arrays["instance"].dictionary_encode()
+    instances = instance.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    interval = arrays["interval"].to_numpy(zero_copy_only=False).astype(np.int64)
+    found: dict[str, Data] = {}
+    for metric, kind in kinds.items():
+        mine = codes == names.index(metric) if metric in names else np.zeros(codes.size, dtype=bool)
+        both = (mine & ~is_canary, mine & is_canary)
+        if kind == "CountData":
+            columns = [numbers[name][part] for part in both for name in ("events", "total")]
+            found[metric] = CountData(counts=Counts(**dict(zip(Counts.__slots__, columns, strict=True))))
+        elif kind == "GaugeData":
+            sides = [_matrix(numbers["value"][part], instances[part]) for part in both]
+            width = max((one.shape[1] for one in sides if one.size), default=0)
+            baseline, canary = (one if one.size else np.empty((0, width)) for one in sides)
+            found[metric] = GaugeData(baseline=baseline, canary=canary)
+        elif kind == "RawData":
+            values = [numbers["value"][part] for part in both]
+            places = [interval[part] for part in both]
+            found[metric] = RawData(
+                baseline=values[0], canary=values[1], interval_baseline=places[0], interval_canary=places[1]
+            )
+    return found
+
+
+def _matrix(values: Float, instances: np.ndarray[Any, Any]) -> Float:
+    """One row for each instance, in the order in which they stand."""
+    if not values.size:
+        return np.empty((0, 0))
+    starts = np.flatnonzero(np.diff(instances, prepend=instances[0] - 1))
+    return values.reshape(starts.size, -1)

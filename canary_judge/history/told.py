@@ -1,0 +1,319 @@
+"""A backtest in words: rates as what they can be, never as what they may be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from canary_judge.history.backtesting import Backtest, Case
+from canary_judge.history.judges import Decision
+from canary_judge.results import Verdict
+from canary_judge.stats.multiplicity import holm
+from canary_judge.stats.trials import (
+    FEWEST_DISCORDANT,
+    clopper_pearson,
+    effective_number,
+    mcnemar,
+    restricted_difference,
+    tango,
+)
+from canary_judge.untrusted import printable
+from canary_judge.wording import wait
+
+__all__ = ["Pair", "Rate", "compared", "explained", "is_worse", "rate"]
+
+# Of a class of which more was ended by somebody, one number would say nothing.
+_MOST_CUT = 0.2
+
+
+_MOST_SHOWN = 10
+# Of so many of their number, canaries are as good as independent.
+_WORTH = 0.95
+_LEVEL = 0.05
+_CANNOT = (
+    "what the users of a canary would have suffered that somebody ended; faults that never happened; that the next "
+    "quarter is like the last; whether a label is true; a rate below one in as many canaries as there are"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """How often a judge failed canaries of a class: as bounds, because some were ended before it had decided.
+
+    Attributes:
+        found: Canaries that it failed.
+        cut: Canaries that somebody ended before it had decided.
+        unsure: Canaries that ran out without a decision.
+        total: All of them.
+        worth: How many independent ones they are worth: those of a service and a week share their luck.
+        low: Lower end of the interval (95 %) of the lowest rate that it may have.
+        high: Upper end of the interval of the highest one.
+    """
+
+    found: int
+    cut: int
+    unsure: int
+    total: int
+    worth: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """As it is printed."""
+        if not self.total:
+            return "none to judge"
+        cut = f", {self.cut} cut" if self.cut else ""
+        worth = f", worth {self.worth:.0f}" if self.worth < _WORTH * self.total else ""
+        return f"{self.found} of {self.total}{cut}{worth} ({_percent(self.low)} to {_percent(self.high)} %)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two judges on the same canaries of a class.
+
+    Attributes:
+        only_first: Canaries that the first alone failed.
+        only_second: Canaries that the second alone failed.
+        total: All that both could be compared on: neither was cut.
+        p: Exact p-value (McNemar) of "both fail as many"; None where they differ on too few to tell.
+        interval: Of the difference of their rates, first less second (Tango, 95 %).
+    """
+
+    only_first: int
+    only_second: int
+    total: int
+    p: float | None
+    interval: tuple[float, float] | None
+
+
+def rate(found: Backtest, judge: int, label: str) -> Rate:
+    """How often a judge failed the canaries of a label.
+
+    Args:
+        found: The backtest.
+        judge: Its number.
+        label: healthy or bad.
+    """
+    cases = [case for case in found.cases if case.label == label]
+    failed = [case.decisions[judge].verdict is Verdict.FAIL for case in cases]
+    undecided = [case.decisions[judge].verdict is Verdict.MARGINAL for case in cases]
+    cut = [one and case.cut for one, case in zip(undecided, cases, strict=True)]
+    if not cases:
+        return Rate(found=0, cut=0, unsure=0, total=0, worth=0.0, low=0.0, high=1.0)
+    ends, worths = [], []
+    for hits in (failed, [one or other for one, other in zip(failed, cut, strict=True)]):
+        scores = _scores(found, judge, cases) or [float(hit) for hit in hits]
+        worth = effective_number(hits, scores, [case.week for case in cases], declared=0.01)
+        worths.append(worth)
+        ends.append(clopper_pearson(sum(hits) / len(hits) * worth, worth))
+    return Rate(
+        found=sum(failed),
+        cut=sum(cut),
+        unsure=sum(undecided) - sum(cut),
+        total=len(cases),
+        worth=min(worths),
+        low=ends[0][0],
+        high=ends[1][1],
+    )
+
+
+def _scores(found: Backtest, judge: int, cases: Sequence[Case]) -> list[float]:
+    """By which canaries of a week are known to be alike: the judge's own, else those of the first that has any."""
+    for number in (judge, *range(len(found.judges))):
+        scores = [score for case in cases if (score := case.decisions[number].score) is not None]
+        if len(scores) == len(cases):
+            return scores
+    return []
+
+
+def compared(found: Backtest, first: int, second: int, label: str) -> Pair:
+    """Two judges on the canaries of a label on which neither was cut."""
+    cases = [case for case in found.cases if case.label == label]
+    both = [case for case in cases if not (_cut(case, first) or _cut(case, second))]
+    fails = [(_fails(case, first), _fails(case, second)) for case in both]
+    one, other = sum(a and not b for a, b in fails), sum(b and not a for a, b in fails)
+    enough = one + other >= FEWEST_DISCORDANT
+    return Pair(
+        only_first=one,
+        only_second=other,
+        total=len(both),
+        p=mcnemar(one, other) if enough else None,
+        interval=tango(one, other, len(both)) if enough else None,
+    )
+
+
+def is_worse(found: Backtest) -> bool:
+    """Whether the first judge is shown (5 %, exact) to fail more of the healthy or fewer of the bad than the second."""
+    for label, sign in (("healthy", 1), ("bad", -1)):
+        pair = compared(found, 0, 1, label)
+        more = sign * (pair.only_first - pair.only_second) > 0
+        if pair.p is not None and pair.p < _LEVEL and more:
+            return True
+    return False
+
+
+def _fails(case: Case, judge: int) -> bool:
+    return case.decisions[judge].verdict is Verdict.FAIL
+
+
+def _cut(case: Case, judge: int) -> bool:
+    return case.cut and case.decisions[judge].verdict is Verdict.MARGINAL
+
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+
+def explained(found: Backtest) -> str:
+    """The backtest in words."""
+    lines = [_head(found), ""]
+    lines += _table(found)
+    for other in range(1, len(found.judges)):
+        lines += _pair(found, other)
+    for number in range(len(found.judges)):
+        lines += _alarms(found, number)
+    lines += _notes(found)
+    return "\n".join(lines)
+
+
+def _head(found: Backtest) -> str:
+    cases = found.cases
+    if not cases:
+        return f"no canary could be judged; {len(found.skipped)} were left out"
+    services = len({case.name for case in cases})
+    first, last = cases[0].start, max(case.start for case in cases)
+    labels = [f"{sum(case.label == label for case in cases)} {label}" for label in ("healthy", "bad", "unknown")]
+    return (
+        f"{_number(len(cases), 'canary', 'canaries')} of {_number(services, 'service', 'services')}, "
+        f"{first:%d %b %Y} to {last:%d %b %Y}: {', '.join(labels)}"
+    )
+
+
+def _number(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
+
+
+def _table(found: Backtest) -> list[str]:
+    rows = [
+        [
+            "judge",
+            "false alarms of the healthy",
+            "found of the bad",
+            "decides after, mean",
+            "canary requests until then, mean",
+        ]
+    ]
+    for number, judge in enumerate(found.judges):
+        decisions = [(case, case.decisions[number]) for case in found.cases]
+        rows.append(
+            [
+                printable(judge),
+                str(rate(found, number, "healthy")),
+                str(rate(found, number, "bad")),
+                _typical([_time(case, decision) for case, decision in decisions], wait),
+                _typical([one.requests for _, one in decisions if one.requests is not None], lambda x: f"{x:,.0f}"),
+            ]
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _time(case: Case, decision: Decision) -> float:
+    """To the decision, or to the end where there was none."""
+    return case.seconds if decision.seconds is None else min(decision.seconds, case.seconds)
+
+
+def _typical(values: Sequence[float], shown: object) -> str:
+    if not values:
+        return "-"
+    assert callable(shown)  # noqa: S101
+    return str(shown(sum(values) / len(values)))
+
+
+def _pair(found: Backtest, other: int) -> list[str]:
+    """The first judge against another one; with several others the p-values are adjusted (Holm)."""
+    names = printable(found.judges[0]), printable(found.judges[other])
+    lines = ["", f"{names[0]} against {names[1]}:"]
+    for label, what in (("healthy", "false alarms"), ("bad", "found")):
+        pair = compared(found, 0, other, label)
+        if not pair.total:
+            continue
+        differ = f"only {names[0]} {pair.only_first}, only {names[1]} {pair.only_second} of {pair.total}"
+        if pair.p is None or pair.interval is None:
+            text = f"they differ on {pair.only_first + pair.only_second}, too few to tell ({FEWEST_DISCORDANT} can)"
+        else:
+            low, high = (100 * end for end in pair.interval)
+            text = f"p = {_adjusted(found, other, label):.2g}, the difference is {low:+.1f} to {high:+.1f} points"
+        lines.append(f"  {what}: {differ}; {text}")
+    ends = [case.seconds for case in found.cases]
+    times = [[_time(case, case.decisions[number]) for case in found.cases] for number in (0, other)]
+    mean, interval = restricted_difference(times[0], times[1], ends)
+    which = "sooner" if mean < 0 else "later"
+    span = "" if interval is None else f" ({_signed(interval[0])} to {_signed(interval[1])})"
+    lines.append(f"  decides {wait(abs(mean))} {which} on average, undecided ones counted to their end{span}")
+    return lines
+
+
+def _adjusted(found: Backtest, other: int, label: str) -> float:
+    known = [
+        one.p for number in range(1, len(found.judges)) if (one := compared(found, 0, number, label)).p is not None
+    ]
+    mine = compared(found, 0, other, label).p or 0.0
+    return holm(known)[known.index(mine)]
+
+
+def _signed(seconds: float) -> str:
+    return ("-" if seconds < 0 else "+") + wait(abs(seconds))
+
+
+def _alarms(found: Backtest, judge: int) -> list[str]:
+    """Alarms on canaries that are labelled healthy: a label may be wrong, so they are a list to look at."""
+    cases = [case for case in found.cases if case.label == "healthy" and _fails(case, judge)]
+    if not cases:
+        return []
+    name = printable(found.judges[judge])
+    lines = ["", f"{name} failed {len(cases)} that are labelled healthy; look at them, a label may be wrong:"]
+    lines += [
+        f"  {case.id}  {printable(case.name)}  {case.start:%Y-%m-%d %H:%M}  {printable(case.decisions[judge].metric)}: "
+        f"{printable(case.decisions[judge].reason)}"
+        for case in cases[:_MOST_SHOWN]
+    ]
+    more = len(cases) - _MOST_SHOWN
+    return [*lines, f"  and {more} more, see --format json"] if more > 0 else lines
+
+
+def _notes(found: Backtest) -> list[str]:
+    lines = [""]
+    for label in ("healthy", "bad"):
+        cases = [case for case in found.cases if case.label == label]
+        cut = sum(case.cut for case in cases)
+        if cases and cut > _MOST_CUT * len(cases):
+            lines.append(
+                f"{cut} of {_number(len(cases), f'{label} canary', f'{label} canaries')} were ended before the planned "
+                "end: a slower judge cannot be judged on them, and no single rate is known"
+            )
+    if any(0 < one.worth < _WORTH * one.total for one in _rates(found)):
+        lines.append(
+            "canaries of one service and one calendar week share their luck: they are worth fewer independent ones"
+        )
+    unknown = sum(case.label == "unknown" for case in found.cases)
+    if unknown:
+        lines.append(f"{unknown} canaries have no label and are in no rate: `canary-judge history label`")
+    if made_up := sum(case.reconstructed for case in found.cases):
+        lines.append(f"the looks of {made_up} canaries were made up afterwards")
+    if found.skipped:
+        lines.append(
+            f"{len(found.skipped)} canaries were left out, the first because {printable(found.skipped[0].reason)}"
+        )
+    return [*lines, f"This cannot show {_CANNOT}."]
+
+
+def _rates(found: Backtest) -> list[Rate]:
+    return [rate(found, number, label) for number in range(len(found.judges)) for label in ("healthy", "bad")]
+
+
+def _percent(share: float) -> str:
+    value = 100 * share
+    if value in (0.0, 100.0) or not math.isfinite(value):
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"

@@ -1,0 +1,181 @@
+"""Rates over past canaries or replays: intervals, what clusters of them are worth, and two judges on the same ones.
+
+References:
+    Clopper, C. J. & Pearson, E. S. (1934), doi:10.1093/biomet/26.4.404 (interval of a proportion).
+    Korn, E. L. & Graubard, B. I. (1998), Survey Methodology 24, 193-201 (the same with an effective number).
+    Owen, D. B. (1956), doi:10.1214/aoms/1177728074 (the T function: two correlated normal scores).
+    McNemar, Q. (1947), doi:10.1007/BF02295996 (paired proportions; here exact, by the binomial).
+    Tango, T. (1998), doi:10.1002/(SICI)1097-0258(19980430)17:8<891::AID-SIM780>3.0.CO;2-B (their difference).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+from canary_judge.arrays import Float, Int, variance
+from canary_judge.stats.exact import binomial_tails
+
+__all__ = [
+    "FEWEST_DISCORDANT",
+    "FEWEST_PAIRS",
+    "clopper_pearson",
+    "effective_number",
+    "independent_to_show",
+    "mcnemar",
+    "restricted_difference",
+    "tango",
+]
+
+# Of fewer canaries on which two judges differ, no outcome is significant at 5 %: 2 / 2^5 is .0625.
+FEWEST_DISCORDANT = 6
+# Of fewer pairs a t interval of times to a decision says nothing.
+FEWEST_PAIRS = 20
+_STEPS = 60
+
+
+def clopper_pearson(hits: float, n: float, level: float = 0.95) -> tuple[float, float]:
+    """Interval of a proportion; hits and n may be those of an effective number, which are not whole.
+
+    Examples:
+        >>> [round(end, 4) for end in clopper_pearson(0, 14)]
+        [0.0, 0.2316]
+    """
+    tail = (1 - level) / 2
+    low = float(special.betaincinv(hits, n - hits + 1, tail)) if hits > 0 else 0.0
+    high = float(special.betaincinv(hits + 1, n - hits, 1 - tail)) if hits < n else 1.0
+    return low, high
+
+
+def independent_to_show(rate: float, level: float = 0.95) -> int:
+    """How many independent trials without a single hit show that the rate is no higher.
+
+    Examples:
+        >>> independent_to_show(0.01), independent_to_show(0.05)
+        (368, 72)
+    """
+    return math.ceil(math.log((1 - level) / 2) / math.log1p(-rate))
+
+
+def effective_number(alarms: ArrayLike, scores: ArrayLike, clusters: ArrayLike, *, declared: float) -> float:
+    """How many independent trials the trials of clusters are worth, that share their luck.
+
+    The smaller of two. Korn and Graubard's, from the alarms. And that which the scores imply: their correlation within
+    clusters (analysis of variance) gives that of two alarms (Owen's T). Without an alarm, or with nothing else, the
+    alarms say nothing on clusters, and the scores decide.
+
+    Args:
+        alarms: Which trials raised an alarm, shape (m,).
+        scores: A normal score of each, large where it was near an alarm, shape (m,).
+        clusters: What each shares its luck with, shape (m,).
+        declared: The rate of alarms that is promised.
+
+    Returns:
+        Between 1 and m; 1 of a single cluster, whose trials say nothing on how clusters differ.
+
+    Examples:
+        >>> luck = np.repeat(np.random.default_rng(1).normal(size=14), 20)
+        >>> round(effective_number(luck > 2.3, luck, np.repeat(np.arange(14), 20), declared=0.01))
+        14
+    """
+    hit, score = np.asarray(alarms, dtype=float), np.asarray(scores, dtype=float)
+    _, place = np.unique(np.asarray(clusters), return_inverse=True)
+    k, m = int(place.max()) + 1, hit.size
+    if k < 2:
+        return 1.0
+    if m == k:
+        return float(m)
+    size = np.bincount(place).astype(float)
+    rate = float(hit.mean())
+    correlation = _alarm_correlation(_within(score, np.asarray(place), size), min(max(rate, declared), 0.5))
+    by_scores = m / (1 + (float((size**2).sum()) / m - 1) * max(correlation, 0.0))
+    if rate in (0.0, 1.0):
+        return by_scores
+    sums = np.bincount(place, weights=hit - rate)
+    design = max(k / (k - 1) * float((sums**2).sum()) / m / (rate * (1 - rate)), 1.0)
+    quantiles = special.stdtrit(m - 1, 0.975) / special.stdtrit(k - 1, 0.975)
+    return float(min(by_scores, m / design * quantiles**2, m))
+
+
+def _within(scores: Float, place: Int, size: Float) -> float:
+    """Correlation of scores within clusters of unequal size, by one-way analysis of variance; at least 0."""
+    k, m = size.size, scores.size
+    mean = np.bincount(place, weights=scores) / size
+    typical = (m - float((size**2).sum()) / m) / (k - 1)
+    between = float((size * (mean - scores.mean()) ** 2).sum()) / (k - 1)
+    within = float(((scores - mean[place]) ** 2).sum()) / (m - k)
+    if between + within <= 0:
+        return 1.0
+    return max((between - within) / (between + (typical - 1) * within), 0.0)
+
+
+def _alarm_correlation(rho: float, rate: float) -> float:
+    """Correlation of two one-sided alarms of this rate, whose normal scores have correlation rho."""
+    rho = min(max(rho, 0.0), 1.0)
+    both = rate - 2 * float(special.owens_t(float(special.ndtri(rate)), math.sqrt((1 - rho) / (1 + rho))))
+    return (both - rate**2) / (rate * (1 - rate))
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Two-sided exact p-value of "both judges have the same rate", from the canaries on which they differ.
+
+    Examples:
+        >>> mcnemar(6, 0), mcnemar(5, 0), mcnemar(0, 0)
+        (0.03125, 0.0625, 1.0)
+    """
+    n = only_first + only_second
+    return min(1.0, 2 * binomial_tails(min(only_first, only_second), n, 0.5).below) if n else 1.0
+
+
+def tango(only_first: int, only_second: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Score interval of the difference of two judges' rates on the same n canaries.
+
+    Examples:
+        >>> [round(end, 4) for end in tango(12, 2, 30)]
+        [0.0998, 0.5346]
+    """
+    z, difference = float(special.ndtri((1 + level) / 2)), (only_first - only_second) / n
+
+    def score(at: float) -> float:
+        b = (2 * n - only_first + only_second) * at - only_first - only_second
+        shared = (math.sqrt(max(b * b + 8 * n * only_second * at * (1 - at), 0.0)) - b) / (4 * n)
+        spread, distance = n * (2 * shared + at * (1 - at)), only_first - only_second - n * at
+        if spread > 1e-15:
+            return distance / math.sqrt(spread)
+        return math.copysign(math.inf, distance) if distance else 0.0
+
+    def end(sign: int) -> float:
+        far, near = -sign * (1 - 1e-9), difference
+        for _ in range(_STEPS):
+            middle = (far + near) / 2
+            far, near = (middle, near) if sign * score(middle) > z else (far, middle)
+        return near
+
+    return end(1), end(-1)
+
+
+def restricted_difference(
+    first: Sequence[float], second: Sequence[float], ends: Sequence[float], level: float = 0.95
+) -> tuple[float, tuple[float, float] | None]:
+    """Mean difference of two judges' times to a decision on the same canaries, undecided ones until their end.
+
+    Times that are left out because a judge did not decide would flatter the slower one.
+
+    Returns:
+        The mean, and its t interval; None of fewer than 20 pairs.
+
+    Examples:
+        >>> restricted_difference([5.0, 9.0], [7.0, float("inf")], [10.0, 10.0])
+        (-1.5, None)
+    """
+    limit = np.asarray(ends, dtype=float)
+    gap = np.minimum(np.asarray(first, dtype=float), limit) - np.minimum(np.asarray(second, dtype=float), limit)
+    mean = float(gap.mean())
+    if gap.size < FEWEST_PAIRS:
+        return mean, None
+    half = float(special.stdtrit(gap.size - 1, (1 + level) / 2)) * math.sqrt(variance(gap, less=1) / gap.size)
+    return mean, (mean - half, mean + half)

@@ -1,0 +1,126 @@
+"""`canary-judge archive`, `history`, `backtest`, and `watch --archive`: what they print, and how they exit."""
+
+import json
+
+import pytest
+
+from canary_judge.__main__ import main
+from canary_judge.history import History, replay
+from tests.history.canaries import SHOP, labelled, shop
+
+
+@pytest.fixture
+def archive(tmp_path):
+    history = History(tmp_path / "archive")
+    for number in range(12):
+        bad = number % 4 == 0
+        history.append(shop(number, ratio=5.0 if bad else 1.0, n=40, label=labelled("bad" if bad else "healthy")))
+    return history
+
+
+@pytest.fixture
+def config(tmp_path):
+    def written(name="shop.json", **metrics):
+        plain = json.loads(SHOP.model_dump_json(exclude={"preset"}))
+        plain["metrics"] = [one | metrics.get(one["name"], {}) for one in plain["metrics"]]
+        path = tmp_path / name
+        path.write_text(json.dumps({key: plain[key] for key in ("name", "interval", "metrics")}))
+        return str(path)
+
+    return written
+
+
+def test_a_watched_canary_is_archived_and_replayed(recorded, capsys):
+    url, config = str(recorded / "a"), str(recorded / "config.json")
+    code = main(["watch", config, "--data", str(recorded / "table.csv"), "--archive", url, "--format", "json"])
+    live = json.loads(capsys.readouterr().out)
+    assert code == 2
+    (canary,) = History(url)
+    assert (canary.ended_by, canary.judged().verdict) == ("this judge", "fail")
+    *_, (_, last) = replay(canary.settings(), canary)
+    assert json.loads(last.to_json()) == live
+    kept = str(recorded / "state")
+    main(["watch", config, "--data", str(recorded / "table.csv"), "--state", kept])
+    capsys.readouterr()
+    assert main(["archive", config, "--state", kept, "--to", url, "--did", "rolled back"]) == 0
+    assert capsys.readouterr().out.strip() == canary.id
+    assert [one.did for one in History(url)] == ["rolled back"]
+
+
+def test_an_archive_that_cannot_be_written_changes_no_verdict(recorded, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("canary_judge.history.objects._put_file", full)
+    url, config = str(recorded / "a"), str(recorded / "config.json")
+    assert main(["watch", config, "--data", str(recorded / "table.csv"), "--archive", url]) == 2
+    assert "the canary is not archived: " in capsys.readouterr().err
+    assert main(["watch", config, "--data", str(recorded / "table.csv"), "--archive", "nosuch://x"]) == 1
+    assert "nosuch://x: cannot be opened" in capsys.readouterr().err
+
+
+def test_a_table_is_archived_labelled_listed_and_asked(recorded, capsys):
+    url, config, table = str(recorded / "a"), str(recorded / "config.json"), str(recorded / "table.csv")
+    assert main(["archive", config, "--data", table, "--to", url, "--every", "10m"]) == 0
+    name = capsys.readouterr().out.strip()
+    assert main(["history", "label", "--history", url, "--id", name, "--label", "bad", "--by", "incident 7"]) == 0
+    assert main(["history", "list", "--history", url]) == 0
+    assert f"{name}  2026-01-01 12:00  shop  bad  not judged  ended by unknown" in capsys.readouterr().out
+    assert main(["history", "query", "--history", url, "SELECT count(*) AS n FROM consumed"]) == 0
+    assert capsys.readouterr().out == "n\n240\n"
+    assert main(["history", "compact", "--history", url, "--day", "2026-01-01"]) == 0
+    assert main(["history", "drop", "--history", url, "--before", "2026-01-02"]) == 0
+    assert capsys.readouterr().out == "0 objects fewer\n1 canaries removed\n"
+    for arguments, told in (
+        (["compact", "--day", "2026-13-01"], "day is '2026-13-01'; give a date"),
+        (["drop", "--before", "soon"], "before is 'soon'; give a date"),
+        (["label", "--id", "x"], "give --id with --label for one canary, or --csv FILE for many"),
+        (["label", "--id", "x", "--label", "bad", "--by", "rollback"], "is no truth"),
+    ):
+        assert main(["history", arguments[0], "--history", url, *arguments[1:]]) == 1
+        assert told in capsys.readouterr().err
+
+
+def test_a_backtest_compares_configs_and_rules(archive, config, capsys):
+    arguments = ["backtest", config(), "--history", archive.url]
+    assert main([*arguments, "--kayenta", "--limit", "errors<=0.015", "--failures", "2", "--workers", "2"]) == 0
+    text = capsys.readouterr().out
+    assert "12 canaries of 1 service" in text
+    assert "shop.json against Kayenta:" in text
+    assert "errors<=0.015, 2 failures failed" in text
+    assert main([*arguments, "--format", "json", "--looks", "one"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["cases"]) == 12
+
+
+def test_the_exit_code_says_whether_the_first_is_worse(tmp_path, config, capsys):
+    history = History(tmp_path / "bad ones")
+    for number in range(8):
+        history.append(shop(number, ratio=5.0, n=40, label=labelled("bad")))
+    usual, other = config(), config("other.json")
+    blind = config("blind.json", errors={"margin": "90x"}, heap={"margin": "900%"})
+
+    def code(one, against):
+        found = main(["backtest", one, "--against", against, "--history", history.url, "--looks", "one"])
+        capsys.readouterr()
+        return found
+
+    assert code(blind, usual) == 2
+    assert code(usual, blind) == 0
+    assert code(usual, other) == 4
+    assert main(["backtest", usual, "--history", history.url, "--limit", "errors<0.01"]) == 1
+    assert "write it as METRIC<=VALUE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--workers", "0"], "--workers is 0; give 1 or more"),
+        (["--failures", "2"], "--failures goes with --limit"),
+        (["--looks", "one", "--every", "5m"], "--every goes with more than one look"),
+        (["--since", "soon"], "--since 'soon' is no time"),
+        (["--since", "2030-01-01"], "has no canary to judge in that time"),
+    ],
+)
+def test_what_makes_no_sense_is_one_message(archive, config, capsys, arguments, told):
+    assert main(["backtest", config(), "--history", archive.url, *arguments]) == 1
+    assert told in capsys.readouterr().err

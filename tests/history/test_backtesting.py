@@ -1,0 +1,221 @@
+"""Backtests: what each judge would have said, on any executor the same bytes, killed and gone on with."""
+
+import json
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from datetime import timedelta
+from multiprocessing import get_context
+
+import pytest
+
+from canary_judge import JudgeConfig
+from canary_judge.errors import DataError
+from canary_judge.history import Backtest, History, KayentaJudge, Limit, LimitRule, OurJudge, backtest, replay
+from canary_judge.history.told import compared, is_worse, rate
+from canary_judge.results import Verdict
+from canary_judge.stats.trials import clopper_pearson
+from tests.history.canaries import ERRORS, HEAP, SHOP, labelled, shop
+
+LIMIT = LimitRule(limits=(Limit("errors", most=0.015),), name="limit")
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory):
+    found = History(tmp_path_factory.mktemp("archive"))
+    for number in range(16):
+        bad = number % 4 == 0
+        found.append(shop(number, ratio=5.0 if bad else 1.0, n=40, label=labelled("bad" if bad else "healthy")))
+    return found
+
+
+@pytest.fixture(scope="module")
+def found(history):
+    return backtest([SHOP, KayentaJudge(), LIMIT], history)
+
+
+def test_ours_decides_at_the_look_at_which_the_replay_first_does(history, found):
+    for canary, case in zip(history, found.cases, strict=True):
+        decision = case.decisions[0]
+        looks = list(replay(SHOP, canary))
+        decided = [one for one in looks if one[1].verdict is not Verdict.MARGINAL]
+        look, judgement = (decided or looks[-1:])[0]
+        assert decision.verdict is judgement.verdict
+        if judgement.verdict is not Verdict.MARGINAL:
+            assert decision.seconds == (look.moment - canary.start).total_seconds()
+        counts = look.state.streams["errors"].data.counts
+        assert decision.requests == counts.exposure_canary.sum()
+        expected = (
+            counts.events_canary - counts.exposure_canary * counts.events_baseline / counts.exposure_baseline
+        ).sum()
+        assert decision.excess == pytest.approx(expected)
+
+
+def test_what_is_bad_is_found_and_a_fixed_limit_cries_wolf(found):
+    assert found.judges == ("shop", "Kayenta", "limit")
+    assert rate(found, 0, "bad").found == 4
+    assert rate(found, 0, "healthy").found == 0
+    limit = rate(found, 2, "healthy")
+    assert limit.found == limit.total == 12
+    pair = compared(found, 0, 2, "healthy")
+    assert (pair.only_first, pair.only_second) == (0, 12)
+    assert pair.p == pytest.approx(2 * 0.5**12)
+    text = found.explain()
+    assert "16 canaries of 1 service, 01 Mar 2026 to 04 Mar 2026: 12 healthy, 4 bad, 0 unknown" in text
+    assert "they differ on 0, too few to tell (6 can)" in text
+    assert "limit failed 12 that are labelled healthy" in text
+    assert "and 2 more, see --format json" in text
+    assert "This cannot show" in text
+
+
+def test_a_limit_counts_the_checks_that_fail(history):
+    canary = next(iter(history))
+    state = canary.tape.last().streams["errors"].data.counts
+    broken = [k for k, value in enumerate(state.events_canary / state.exposure_canary, 1) if value > 0.015]
+    for failures in (0, 2):
+        decision = LimitRule(limits=LIMIT.limits, failures=failures).decide(canary)
+        assert decision.verdict is Verdict.FAIL
+        assert decision.seconds == 60 * broken[failures]
+    lenient = LimitRule(limits=LIMIT.limits, failures=1000).decide(canary)
+    assert lenient.verdict is Verdict.PASS
+    assert lenient.seconds == 40 * 60
+    slow = LimitRule(limits=LIMIT.limits, every=timedelta(minutes=10)).decide(canary)
+    assert slow.seconds % 600 == 0
+    silent = shop(1, n=12)
+    nothing = LimitRule(limits=(Limit("heap", least=1e9),)).decide(silent)
+    assert nothing.verdict is Verdict.FAIL
+    with pytest.raises(DataError, match="has no metric 'cpu', which 'limits' limits"):
+        LimitRule(limits=(Limit("cpu", most=1.0),)).decide(silent)
+    with pytest.raises(DataError, match="give `most`, `least` or both, as finite numbers"):
+        Limit("errors", most=float("nan"))
+
+
+def test_kayenta_judges_the_levels_as_often_as_asked(history):
+    bad, healthy = list(history)[:2]
+    once, often = KayentaJudge().decide(bad), KayentaJudge(every=timedelta(minutes=10)).decide(bad)
+    assert once.verdict is often.verdict is Verdict.FAIL
+    assert once.metric == "errors"
+    assert often.seconds <= once.seconds == 40 * 60
+    assert KayentaJudge().decide(healthy).verdict is Verdict.PASS
+
+
+EXECUTORS = {
+    "threads": lambda: ThreadPoolExecutor(2),
+    "processes": lambda: ProcessPoolExecutor(2, mp_context=get_context("spawn")),
+}
+
+
+@pytest.mark.parametrize("name", EXECUTORS)
+def test_any_executor_gives_the_same_bytes(history, found, name):
+    with EXECUTORS[name]() as executor:
+        assert backtest([SHOP, KayentaJudge(), LIMIT], history, executor).to_json() == found.to_json()
+
+
+def test_dask_gives_the_same_bytes(history, found):
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, processes=False) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        again = backtest([SHOP, KayentaJudge(), LIMIT], history, client.get_executor())
+    assert again.to_json() == found.to_json()
+
+
+def test_a_compacted_history_gives_the_same_bytes(tmp_path):
+    history = History(tmp_path)
+    for number in range(5):
+        history.append(shop(number, n=20, label=labelled("healthy")))
+    before = backtest(SHOP, history).to_json()
+    assert history.compact("2026-03-01") == 3
+    assert backtest(SHOP, history).to_json() == before
+
+
+def test_a_backtest_that_was_killed_goes_on(history, found, tmp_path, monkeypatch):
+    judges, file = [SHOP, KayentaJudge(), LIMIT], tmp_path / "done"
+    seen = []
+
+    def progress(done, total):
+        seen.append((done, total))
+        if done >= 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        backtest(judges, history, resume=file, progress=progress)
+    assert seen[-1] == (6, 16)
+    with file.open("a") as written:
+        written.write('{"piece": "ha')  # the line at which it was killed
+    judged = []
+    monkeypatch.setattr(
+        LimitRule,
+        "decide",
+        lambda self, canary, decide=LimitRule.decide: judged.append(canary.id) or decide(self, canary),
+    )
+    assert backtest(judges, history, resume=file).to_json() == found.to_json()
+    assert len(judged) == 10
+    with pytest.raises(DataError, match="is of another backtest"):
+        backtest([SHOP], history, resume=file)
+
+
+def test_a_label_that_changes_is_seen_when_it_goes_on(tmp_path):
+    history, file = History(tmp_path / "a"), tmp_path / "done"
+    name = history.append(shop(0, n=12))
+    assert backtest(SHOP, history, resume=file).cases[0].label == "unknown"
+    history.label(name, "bad", by="incident")
+    assert backtest(SHOP, history, resume=file).cases[0].label == "bad"
+
+
+def test_what_somebody_ended_is_no_miss_but_a_bound(tmp_path):
+    history = History(tmp_path)
+    for number in range(10):
+        cut = number < 4
+        history.append(
+            shop(28 * number, ratio=1.6, n=12 if cut else 40, planned=not cut, label=labelled("bad"),
+                 ended_by="another judge" if cut else "unknown")
+        )  # fmt: skip
+    found = backtest(SHOP, history)
+    told = rate(found, 0, "bad")
+    assert told.cut == 4
+    assert told.found + told.unsure <= 6
+    assert told.low == pytest.approx(clopper_pearson(told.found, 10)[0])
+    assert told.high == pytest.approx(clopper_pearson(told.found + 4, 10)[1])
+    assert "4 of 10 bad canaries were ended before the planned end" in found.explain()
+    assert "4 cut" in str(told)
+
+
+def test_what_a_judge_cannot_judge_is_left_out_and_told(tmp_path):
+    history = History(tmp_path)
+    for number in range(3):
+        history.append(shop(number, n=12))
+    other = JudgeConfig.from_mapping({"name": "x", "interval": "1m", "metrics": [ERRORS, {**HEAP, "name": "cpu"}]})
+    found = backtest(other, history)
+    assert not found.cases
+    assert len(found.skipped) == 3
+    assert "no canary could be judged; 3 were left out" in found.explain()
+    assert "has no metric 'cpu'" in found.explain()
+
+
+def test_it_survives_json_and_is_a_frame(found):
+    again = Backtest.from_json(found.to_json())
+    assert again.to_json() == found.to_json()
+    frame = found.to_frame()
+    assert len(frame) == 16 * 3
+    assert set(frame["verdict"]) <= {"pass", "fail", "marginal"}
+    with pytest.raises(DataError, match="this is no backtest"):
+        Backtest.from_json("{}")
+    json.loads(found.to_json())
+
+
+def test_the_worse_of_two_is_named_only_where_they_differ_on_enough(history, found):
+    both = backtest([LIMIT, SHOP], history)
+    assert is_worse(both)
+    assert not is_worse(backtest([SHOP, LIMIT], history))
+    few = backtest([LIMIT, SHOP], history, until=list(history)[5].start)
+    assert not is_worse(few)
+    assert compared(few, 0, 1, "healthy").p is None
+
+
+def test_names_must_differ_and_there_must_be_something_to_judge(history, tmp_path):
+    with pytest.raises(DataError, match="two judges are called 'limit'"):
+        backtest([LIMIT, LIMIT], history)
+    assert backtest([SHOP, SHOP], history, until=list(history)[1].start).judges == ("shop 1", "shop 2")
+    with pytest.raises(DataError, match="has no canary to judge"):
+        backtest(SHOP, History(tmp_path))
+    assert len(backtest(OurJudge(config=SHOP, looks="one"), history).cases) == 16

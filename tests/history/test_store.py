@@ -1,0 +1,245 @@
+"""The archive: whole or not at all, newest version, any store, old schemas, damage that is named."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from canary_judge import Window
+from canary_judge.errors import DataError
+from canary_judge.history import History, Label, PastCanary, Span
+from canary_judge.history.parquet import SCHEMA, table_of
+from canary_judge.history.store import _bytes
+from canary_judge.history.tape import Tape
+from canary_judge.sources import FrameSource
+from tests.history.canaries import FOLLOWED, NOON, SHOP, followed, labelled, shop
+
+
+@pytest.fixture(params=["disk", "memory"])
+def history(request, tmp_path):
+    return History(tmp_path / "a" if request.param == "disk" else f"memory://{tmp_path.name}")
+
+
+def lines(canary):
+    return list(canary.tape.unpacked())
+
+
+def same(one, other):
+    plain = [{name: getattr(each, name) for name in PastCanary.__slots__ if name != "tape"} for each in (one, other)]
+    return plain[0] == plain[1] and lines(one) == lines(other)
+
+
+def test_a_canary_is_read_as_it_was_written(history):
+    whole = shop(
+        1, gaps=True, ended_by="a person", ended_why="lunch", did="rolled back", deployment="v7", reconstructed=True,
+        spans=(Span(what="incident", start=NOON, end=NOON + timedelta(hours=1), note="db"),),
+        weights=((NOON, 5.0), (NOON + timedelta(minutes=9), 25.0)), label=Label(kind="bad", by="me", note="x"),
+    )  # fmt: skip
+    for canary in (whole, *(PastCanary.of(c, Tape.of_states(c, s)) for c, s, _ in map(followed, FOLLOWED))):
+        assert same(history.read(history.append(canary)), canary)
+    assert len(history) == 1 + len(FOLLOWED)
+
+
+def test_archived_again_it_replaces_what_was_there(history):
+    assert history.append(shop(1)) == history.append(shop(1, did="promoted"))
+    assert [one.did for one in history] == ["promoted"]
+
+
+def test_a_days_objects_become_one_and_nothing_else_changes(history):
+    for number in range(12):
+        history.append(shop(number, n=12))
+    history.label(history.append(shop(2, n=12)), "bad", by="incident")
+    before = list(history)
+    assert history.compact("2026-03-01") == 3
+    assert history.compact("2026-03-01") == 0
+    assert [one.id for one in history] == [one.id for one in before]
+    assert all(map(same, history, before))
+    history.append(shop(2, n=12, did="again"))  # newer than the compacted one
+    assert [one.did for one in history if one.start == before[2].start] == ["again"]
+    assert len(history) == 12
+
+
+def test_what_cannot_be_read_is_named_left_out_on_request_and_never_removed(tmp_path):
+    history = History(tmp_path)
+    good, bad = (history.append(shop(number, n=12)) for number in (0, 1))
+    file = tmp_path / "day=2026-03-01" / f"{bad}.parquet"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(DataError, match=rf"{bad}\.parquet: cannot be read: .* skip_corrupt=True"):
+        list(history)
+    lenient = History(tmp_path, skip_corrupt=True)
+    assert [one.id for one in lenient] == [good]
+    assert len(lenient.skipped) == 1
+    assert bad in lenient.skipped[0]
+    history.append(shop(2, n=12))
+    lenient.compact("2026-03-01")
+    lenient.drop(before="2030-01-01")
+    assert [one.name for one in (tmp_path / "day=2026-03-01").iterdir()] == [file.name]
+
+
+def test_a_crash_between_writing_and_removing_leaves_no_canary_twice(history, monkeypatch):
+    for number in range(4):
+        history.append(shop(number, n=12))
+    before = [one.id for one in history]
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(history._objects), "remove", killed)
+        with pytest.raises(KeyboardInterrupt):
+            history.compact("2026-03-01")
+    assert len(history._objects.names()) == 5
+    assert [one.id for one in history] == before
+    history.compact("2026-03-01")
+    assert len(history._objects.names()) == 1
+
+
+def test_an_older_schema_is_read_by_name_and_a_newer_one_refused(tmp_path):
+    history, canary = History(tmp_path), shop(1, n=12)
+    whole = table_of([canary], written=[datetime.now(UTC)])
+    (tmp_path / "day=2026-03-01").mkdir()
+    old = whole.drop_columns(["deployment", "spans", "reconstructed", "label_note", "written"])
+    order = [*reversed(old.column_names)]
+    (tmp_path / "day=2026-03-01" / "old.parquet").write_bytes(_bytes(old.select(order)))
+    (read,) = history
+    assert lines(read) == lines(canary)
+    assert read.deployment == ""
+    newer = {b"canary_judge": json.dumps({"schema": [SCHEMA[0] + 1, 0], "written_by": "7.1"}).encode()}
+    (tmp_path / "day=2026-03-01" / "new.parquet").write_bytes(_bytes(whole.replace_schema_metadata(newer)))
+    with pytest.raises(DataError, match=rf"new\.parquet: has schema {SCHEMA[0] + 1}, .* upgrade to 7\.1 or newer"):
+        len(history)
+    (tmp_path / "day=2026-03-01" / "new.parquet").unlink()
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "day=2026-03-01" / "else.parquet")
+    with pytest.raises(DataError, match=r"else\.parquet: is Parquet, but no history"):
+        len(history)
+
+
+def test_labels_are_given_afterwards_and_a_rollback_is_no_truth(history, tmp_path):
+    ids = [history.append(shop(number, n=12)) for number in range(3)]
+    history.label(ids[0], "bad", "pager", by="incident 7")
+    history.label(ids[0], "healthy", "false alarm after all", by="post mortem")
+    assert [one.label.kind for one in history] == ["healthy", "unknown", "unknown"]
+    table = tmp_path / "labels.csv"
+    table.write_text(f"id,label,by,note\n{ids[1]},bad,incident 8,\n{ids[2]},healthy,nobody complained,a week\n")
+    assert history.label_all(table) == 2
+    assert [one.label.kind for one in history] == ["healthy", "bad", "healthy"]
+    assert list(history.to_frame()["label_by"]) == ["post mortem", "incident 8", "nobody complained"]
+    for text, told in (
+        ("id,label,by\nx,bad,me\n", "there is no canary 'x'"),
+        (f"id,label,by\n{ids[1]},broken,me\n", "line 2: label is 'broken'; give one of healthy, bad, unknown"),
+        (f"id,label,by\n{ids[1]},bad,Rollback\n", "is no truth"),
+        ("id,label\n", "has no column by"),
+    ):
+        table.write_text(text)
+        with pytest.raises(DataError, match=told):
+            history.label_all(table)
+    assert [one.label.kind for one in history] == ["healthy", "bad", "healthy"]
+
+
+def test_retention_removes_what_ended_before_also_out_of_a_compacted_object(history):
+    for number in range(8):
+        history.append(shop(number, n=12))
+    history.compact("2026-03-01")
+    assert history.drop(before=NOON + timedelta(hours=7)) == 2
+    assert [one.start for one in history] == [NOON + number * timedelta(hours=6) for number in range(2, 8)]
+    assert history.drop(before="2026-03-02") == 2
+    assert len(history) == 4
+
+
+def test_it_can_be_asked_in_sql(history):
+    for number in range(3):
+        history.append(shop(number, gaps=True, label=labelled("healthy")))
+    found = history.query(
+        "SELECT metric, side, count(*) AS n, sum(total) AS total, count(gap) AS gaps FROM consumed "
+        "GROUP BY ALL ORDER BY metric, side"
+    )
+    assert found["n"].tolist() == [180] * 4
+    assert found["gaps"].tolist() == [0, 0, 27, 27]
+    assert found["total"][0] == pytest.approx(3 * 60 * 950, rel=0.02)
+    assert history.query("SELECT count(*) AS n FROM looks")["n"][0] == 3 * 61
+    assert history.query("SELECT count(*) AS n FROM canaries WHERE label = 'healthy'")["n"][0] == 3
+    with pytest.raises(DataError, match="the query cannot be answered: .*nowhere"):
+        history.query("SELECT * FROM nowhere")
+
+
+def test_an_empty_history_is_none_to_read_and_can_be_asked(history):
+    assert len(history) == 0
+    assert list(history) == []
+    assert history.to_frame().empty
+    assert history.query("SELECT count(*) AS n FROM consumed")["n"][0] == 0
+    with pytest.raises(DataError, match="there is no canary 'x'"):
+        history.read("x")
+
+
+def test_a_table_and_a_source_are_archived_with_looks_that_are_made_up(history):
+    rng = np.random.default_rng(1)
+    rows = [
+        {
+            "timestamp": NOON + timedelta(minutes=m),
+            "side": s,
+            "t": n,
+            "e": rng.binomial(n, 0.01),
+            "h": 100 + rng.normal(),
+        }
+        for m in range(1, 61)
+        for s, n in (("baseline", 950), ("canary", 50))
+    ]
+    frame = pd.DataFrame(rows)
+    one = history.read(history.add(frame, SHOP, every="10m"))
+    assert one.reconstructed
+    assert len(one.tape.lines) == 7
+    half = NOON + timedelta(minutes=30)
+    windows = [Window(NOON, half), Window(half, NOON + timedelta(hours=1))]
+    ids = history.from_source(SHOP, FrameSource(frame), windows, ended_by="the planned end")
+    assert [history.read(each).end for each in ids] == [half, NOON + timedelta(hours=1)]
+
+
+def test_a_url_that_nobody_serves_is_an_error():
+    with pytest.raises(DataError, match="nosuch://x: cannot be opened"):
+        History("nosuch://x")
+
+
+def _append(url, numbers, done):
+    history = History(url)
+    for number in numbers:
+        done.put((number, history.append(shop(number, n=12))))
+
+
+@pytest.mark.slow
+def test_no_append_is_lost_or_halved_when_writers_are_killed(tmp_path):
+    """1,000 appends from 8 processes, 50 of which are killed in between."""
+    context = multiprocessing.get_context("fork")
+    done, rng = context.SimpleQueue(), random.Random(1)
+    todo, kills, finished, running = list(range(1000)), 0, {}, {}
+    while todo or running:
+        while todo and len(running) < 8:
+            some, todo = todo[:25], todo[25:]
+            writer = context.Process(target=_append, args=(str(tmp_path), some, done))
+            writer.start()
+            running[writer] = some
+        if kills < 50 and rng.random() < 0.5:
+            with suppress(ProcessLookupError):  # it has just ended by itself
+                os.kill(rng.choice(list(running)).pid, signal.SIGKILL)
+                kills += 1
+        time.sleep(0.01)
+        while not done.empty():
+            number, name = done.get()
+            finished[number] = name
+        for writer in [one for one in running if not one.is_alive()]:
+            todo += [number for number in running.pop(writer) if number not in finished]
+    history = History(tmp_path)
+    found = {one.id: one for one in history}
+    assert set(finished.values()) <= set(found)
+    assert len(found) == 1000
+    assert kills == 50
+    assert same(found[finished[7]], shop(7, n=12))
