@@ -1,23 +1,23 @@
 """What can go wrong, as one tree.
 
-```
-CanaryJudgeError
-├── ConfigError          what the user wrote cannot be judged (also a ValueError)
-├── DataError            a table or file that was handed in is malformed (also a ValueError)
-├── SourceError          the world's fault: a metric store failed
-│   ├── QueryError       the store refused this query; asking again will not help
-│   └── SourceUnavailable  no answer, or none that can be trusted; asking later may help
-└── RouterError          a traffic router failed, or cannot do what it is asked to
-    ├── RouterUnavailable  no answer; whether a write took effect is not known
-    ├── Conflict         somebody else changed the object between reading and writing
-    ├── DriftDetected    the weight is not the one that was set
-    ├── DestinationNotFound  the stable or the canary destination is not in the route
-    ├── RouteNotFound    the object or the named route does not exist
-    ├── AmbiguousRoute   several routes fit, and none was named
-    ├── NotACanaryIngress  the Ingress is not marked as a canary
-    ├── NotWeighted      the route has no weights that could be set
-    └── NotEnoughWeight  the weight cannot be written: other destinations need it, or the router's steps are coarser
-```
+::
+
+    CanaryJudgeError
+    ├── ConfigError          what the user wrote cannot be judged (also a ValueError)
+    ├── DataError            a table or file that was handed in is malformed (also a ValueError)
+    ├── SourceError          the world's fault: a metric store failed
+    │   ├── QueryError       the store refused this query; asking again will not help
+    │   └── SourceUnavailable  no answer, or none that can be trusted; asking later may help
+    └── RouterError          a traffic router failed, or cannot do what it is asked to
+        ├── RouterUnavailable  no answer; whether a write took effect is not known
+        ├── Conflict         somebody else changed the object between reading and writing
+        ├── DriftDetected    the weight is not the one that was set
+        ├── DestinationNotFound  the stable or the canary destination is not in the route
+        ├── RouteNotFound    the object or the named route does not exist
+        ├── AmbiguousRoute   several routes fit, and none was named
+        ├── NotACanaryIngress  the Ingress is not marked as a canary
+        ├── NotWeighted      the route has no weights that could be set
+        └── NotEnoughWeight  the weight cannot be written: other destinations need it, or the router's steps are coarser
 
 What the *data look like* is never an error: too few samples, NaN or an empty side are outcomes.
 """

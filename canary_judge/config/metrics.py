@@ -69,8 +69,8 @@ class StrictModel(BaseModel):
 class SideQueries(StrictModel):
     """One query per side, for stores in which the sides differ by more than label values."""
 
-    baseline: str = Field(min_length=1)
-    canary: str = Field(min_length=1)
+    baseline: str = Field(min_length=1, description="Asked for the stable side.")
+    canary: str = Field(min_length=1, description="Asked for the new side.")
 
 
 QueryText = Annotated[str, Field(min_length=1)] | SideQueries
@@ -89,8 +89,8 @@ class _MetricModel(StrictModel):
     )
     unit: str = Field(default="", description="Unit of the values, as in s, ms, bytes; margins are converted to it.")
     role: Role = Field(default=Role.GATE, description="gate, guard, score or watch.", strict=False)
-    group: str = Field(default="default", min_length=1)
-    score_weight: float = Field(default=1.0, gt=0)
+    group: str = Field(default="default", min_length=1, description="Of metrics that share a weight in `groups`.")
+    score_weight: float = Field(default=1.0, gt=0, description="Share of the score, within its group.")
     error_weight: float = Field(
         default=1.0, gt=0, description="Share of `false_alarm_rate` that this metric may use, relative to the others."
     )
@@ -100,7 +100,9 @@ class _MetricModel(StrictModel):
         "on one side (kinds ratio and mean, from a source that knows users).",
     )
     required: bool = Field(default=False, description="Without data on this metric the canary cannot pass.")
-    fail_when: Literal["beyond_margin", "any_harm"] = "beyond_margin"
+    fail_when: Literal["beyond_margin", "any_harm"] = Field(
+        default="beyond_margin", description="`any_harm`: harm that is shown fails, also within the margin."
+    )
     business: bool = Field(default=False, description="This metric measures what the business wants.")
     source: str = Field(default="default", description="Name of the source that answers its queries.")
 
@@ -175,7 +177,7 @@ class GaugeMetric(_MetricModel):
     """One value per interval and side, or per interval and instance."""
 
     kind: Literal["gauge"]
-    query: QueryText
+    query: QueryText = Field(description="One value at a time, or one of each instance.")
     by: Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)] = Field(
         default=(), strict=False, description="Labels that keep instances apart, as in `by: pod`."
     )
@@ -217,8 +219,8 @@ class RatioMetric(_ShareModel):
     """Events out of a total: errors of requests, orders of sessions. By user: the same of each user's totals."""
 
     kind: Literal["ratio"]
-    events: QueryText
-    total: QueryText
+    events: QueryText = Field(description="Counts, a part of the total.")
+    total: QueryText = Field(description="Counts of what may be an event, as requests.")
     absent_is_zero: bool = Field(
         default=False,
         description="No event series on either side means no events; else it may be a misspelt selector.",
@@ -295,7 +297,7 @@ class RateMetric(_MetricModel):
     """Events per exposure: restarts per hour, messages per batch."""
 
     kind: Literal["rate"]
-    events: QueryText
+    events: QueryText = Field(description="Counts.")
     exposure: QueryText | None = Field(default=None, description="A counter; observed time when left out.")
     absent_is_zero: bool = Field(default=False, description="As for `ratio`.")
 
@@ -321,7 +323,7 @@ class SamplesMetric(_MetricModel):
     """Raw values, as the latency of every request."""
 
     kind: Literal["samples"]
-    query: QueryText
+    query: QueryText = Field(description="A value of each request.")
 
     def texts(self) -> Mapping[str, tuple[Reading, QueryText]]:
         """Query text by part."""
@@ -332,7 +334,7 @@ class LatencyMetric(_ShareModel):
     """The share of requests slower than a bound, read off a histogram (or raw latencies)."""
 
     kind: Literal["latency"]
-    histogram: QueryText
+    histogram: QueryText = Field(description="Its buckets, a native histogram, or raw latencies.")
     slower_than: Duration = Field(description="Must be a bucket bound of the histogram.")
     harm: Harm = Field(default=Harm.INCREASE, strict=False)
 

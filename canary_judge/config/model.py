@@ -48,8 +48,12 @@ Rate = Annotated[float, Field(gt=0, lt=0.5)]
 class ScoreThresholds(StrictModel):
     """From which score a canary may pass, and below which a regressed one fails."""
 
-    pass_: float = Field(default=95.0, alias="pass", ge=0, le=100)
-    marginal: float = Field(default=50.0, ge=0, le=100)
+    pass_: float = Field(
+        default=95.0, alias="pass", ge=0, le=100, description="A canary whose gates are safe passes from here on."
+    )
+    marginal: float = Field(
+        default=50.0, ge=0, le=100, description="Below it any metric that counts and regressed fails the canary."
+    )
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -84,7 +88,7 @@ class JudgeConfig(StrictModel):
         Margin(relative=0.5, absolute=0.001)
     """
 
-    name: str = Field(min_length=1)
+    name: str = Field(min_length=1, description="Of the config; it stands in every judgement.")
     false_alarm_rate: Rate = Field(
         default=0.01, description="How often a canary within its margins may be failed, over all metrics."
     )
@@ -109,7 +113,9 @@ class JudgeConfig(StrictModel):
     min_events: float = Field(default=5.0, ge=5, description="Fewest expected canary events to find a count safe.")
     max_samples: int = Field(default=2_000_000, gt=0, description="Most raw points one query may read.")
     preset: str | PresetOptions | None = Field(default=None, description="Adds the metrics of a mesh or ingress.")
-    metrics: tuple[Metric, ...] = Field(default=(), strict=False)
+    metrics: tuple[Metric, ...] = Field(
+        default=(), strict=False, description="What is compared; at least one must be a gate."
+    )
     groups: dict[str, Annotated[float, Field(gt=0)]] = Field(
         default_factory=dict,
         description="Score weight of each group; without it metrics count by themselves.",

@@ -6,7 +6,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from canary_judge.config.metrics import Duration, StrictModel
 from canary_judge.config.reading import nearest
@@ -18,10 +18,12 @@ __all__ = ["Preset", "PresetOptions", "preset_metrics", "presets"]
 class PresetOptions(StrictModel):
     """A preset with its bounds changed."""
 
-    name: str
-    error_margin: str = "1.5x or +0.1pp"
-    slower_than: Duration | None = None
-    slow_margin: str = "1.25x or +0.5pp"
+    name: str = Field(description="As `canary-judge presets` lists them.")
+    error_margin: str = Field(default="1.5x or +0.1pp", description="Margin of the share of errors.")
+    slower_than: Duration | None = Field(
+        default=None, description="A bucket bound of the mesh's histogram; the preset's own if left out."
+    )
+    slow_margin: str = Field(default="1.25x or +0.5pp", description="Margin of the share of slow requests.")
 
 
 class Preset(StrictModel):

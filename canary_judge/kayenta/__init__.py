@@ -1,12 +1,12 @@
 """Kayenta's judge, label for label, and the way from its config to ours.
 
-```python
-from canary_judge import kayenta
+::
 
-result = kayenta.judge(request.config, request.pairs, request.thresholds)   # NetflixACAJudge-v1.0
-conversion = kayenta.to_config(canary_config)                               # conversion.config, conversion.notes
-print(kayenta.compare(request_object).explain())                            # both judges, and why they differ
-```
+    from canary_judge import kayenta
+
+    result = kayenta.judge(request.config, request.pairs, request.thresholds)   # NetflixACAJudge-v1.0
+    conversion = kayenta.to_config(canary_config)                               # conversion.config, conversion.notes
+    print(kayenta.compare(request_object).explain())                            # both judges, and why they differ
 """
 
 from canary_judge.kayenta.compare import Difference, SideBySide, compare
