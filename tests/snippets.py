@@ -15,6 +15,12 @@ def blocks(page, language):
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
+def outputs(page):
+    """What Python blocks of a page are said to print: the block, and the `text output` right below it."""
+    lines = r"((?:(?!```)[^\n]*\n)*)"
+    return dict(re.findall(rf"^```python\n{lines}```\n\n```text output\n{lines}```", page.read_text(), re.MULTILINE))
+
+
 def main():
     """One module a page, its blocks one after the other, as they are run in tests/test_docs.py."""
     with tempfile.TemporaryDirectory() as folder:

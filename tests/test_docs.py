@@ -8,18 +8,26 @@ import pytest
 import canary_judge
 from canary_judge.__main__ import _parser, main
 from canary_judge.config import JudgeConfig
-from tests.snippets import PAGES, ROOT, blocks
+from tests.snippets import PAGES, ROOT, blocks, outputs
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
-def test_python_blocks_run(page, tmp_path, monkeypatch):
-    """In order, in one namespace, in an empty folder that holds the page's YAML blocks as config.yaml."""
+def test_python_blocks_run(page, tmp_path, monkeypatch, capsys):
+    """In order, in one namespace, in an empty folder that holds the page's first YAML block as config.yaml.
+
+    A block that a `text output` follows prints just that.
+    """
     for text in blocks(page, "yaml")[:1]:
         (tmp_path / "config.yaml").write_text(text)
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "__main__"}
+    printed = outputs(page)
+    assert len(printed) == page.read_text().count("```text output")
     for text in blocks(page, "python"):
+        capsys.readouterr()
         exec(compile(text, page.name, "exec"), namespace)
+        if text in printed:
+            assert capsys.readouterr().out == printed[text]
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "yaml")], ids=lambda page: page.name)
