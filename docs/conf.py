@@ -31,7 +31,7 @@ exclude_patterns = ["examples/NOTICE.md"]
 nitpicky = True
 # No intersphinx: it would have to fetch. What stands in signatures and is not ours leads nowhere.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(collections|contextlib|datetime|enum|pathlib|threading|typing)\..*"),
+    (r"py:.*", r"(collections|concurrent|contextlib|datetime|enum|pathlib|threading|typing)\..*"),
     (r"py:.*", r"(numpy|pandas|pydantic|requests|sqlalchemy|np|pd)\..*"),
     # the same, imported for the type checker only
     (r"py:class", r"datetime|timedelta|NDArray|Path"),
