@@ -50,7 +50,8 @@ def _add_label(parser: argparse.ArgumentParser) -> None:
 
 
 def _archive(options: argparse.Namespace) -> int:
-    from canary_judge.history import History, Label, of_log
+    from canary_judge.history import History, Label, of_log, record
+    from canary_judge.sources import FrameSource
 
     config, history = config_of(options), History(options.to)
     more: dict[str, Any] = {
@@ -64,10 +65,14 @@ def _archive(options: argparse.Namespace) -> int:
     if options.state is not None:
         if options.every is not None:
             raise ConfigError("--every goes with --data; the looks of a log are those of its run")
-        name = history.append(of_log(config, Path(options.state), **more))
+        canary = of_log(config, Path(options.state), **more)
     else:
-        name = history.add(Path(options.data), config, every=duration_of(options.every, "--every"), **more)
-    print(name)
+        source = FrameSource(Path(options.data))
+        every = duration_of(options.every, "--every")
+        canary = record(config, source, source.window(config.interval), every=every, **more)
+    if canary.id in history:
+        print("canary-judge: it takes the place of what was archived of this canary before", file=sys.stderr)
+    print(history.append(canary))
     return 0
 
 
@@ -211,8 +216,6 @@ def _executor(workers: int) -> Executor | None:
 
 
 def _judges(options: argparse.Namespace) -> Iterator[PastJudge]:
-    from datetime import timedelta
-
     from canary_judge.config.model import JudgeConfig
     from canary_judge.history import KayentaJudge, LimitRule, OurJudge
 
@@ -230,7 +233,7 @@ def _judges(options: argparse.Namespace) -> Iterator[PastJudge]:
     if options.limit:
         limits = tuple(_limit(text) for text in options.limit)
         name = f"{', '.join(options.limit)}, {options.failures} failures"
-        yield LimitRule(limits=limits, failures=options.failures, every=every or timedelta(minutes=1), name=name)
+        yield LimitRule(limits=limits, failures=options.failures, every=every, name=name)
     elif options.failures:
         raise ConfigError("--failures goes with --limit")
 

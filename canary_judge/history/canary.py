@@ -41,6 +41,8 @@ class Label:
         """Refuse what is no label, and a rollback as the truth."""
         if self.kind not in get_args(LabelKind):
             raise DataError(f"label is {self.kind!r}; give one of {', '.join(get_args(LabelKind))}")
+        if self.kind != "unknown" and not self.by.strip():
+            raise DataError(f"label {self.kind!r} has no `by`: say who says so, or what shows it")
         if self.kind != "unknown" and self.by.strip().lower() in _NO_TRUTH:
             raise DataError(
                 f"label: by {self.by!r} is no truth: with it a judge is measured by its own opinion. Label what an "

@@ -172,6 +172,8 @@ class KayentaJudge:
         config = _kayenta_config(canary) if self.config is None else self.config
         parsed = kayenta.CanaryConfig.from_mapping(kayenta.parse_json(config, "Kayenta's config"))
         sides = _sides(state)
+        if not parsed.metrics:
+            raise DataError(f"canary {canary.id} has nothing that Kayenta can judge: it knows no metric by user")
         missing = [metric.name for metric in parsed.metrics if metric.name not in sides]
         if missing:
             raise DataError(f"canary {canary.id} has no metric {missing[0]!r}, which Kayenta's config judges")
@@ -259,13 +261,13 @@ class LimitRule:
     Attributes:
         limits: On the canary's level, the mean of the intervals of a check.
         failures: So many failed checks are borne; one more rolls back.
-        every: Time between checks.
+        every: Time between checks; by default an interval.
         name: How it is called in the comparison.
     """
 
     limits: tuple[Limit, ...]
     failures: int = 0
-    every: timedelta = timedelta(minutes=1)
+    every: timedelta | None = None
     name: str = "limits"
 
     def decide(self, canary: PastCanary) -> Decision:
@@ -276,7 +278,7 @@ class LimitRule:
             if limit.metric not in sides:
                 raise DataError(f"canary {canary.id} has no metric {limit.metric!r}, which {self.name!r} limits")
         failed, before, checks = 0, 0, 0
-        for count in _ends(state, interval, self.every):
+        for count in _ends(state, interval, self.every or interval):
             for limit in self.limits:
                 values = sides[limit.metric][1][before:count]
                 known = values[np.isfinite(values)]

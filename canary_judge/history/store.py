@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from canary_judge.sources import FrameSource
+
 __all__ = ["History", "Piece"]
 
 _LABELS = "labels"
@@ -54,13 +56,21 @@ class Piece:
     labels: Mapping[str, Label]
 
     def canaries(self) -> Iterator[PastCanary]:
-        """Read them, a few at a time."""
-        wanted, first = set(self.rows), 0
-        for table in _tables(Objects(self.url), self.path):
-            mine = [number - first for number in sorted(wanted) if first <= number < first + table.num_rows]
-            first += table.num_rows
-            for canary in canaries_of(table.take(mine)) if mine else ():
-                yield canary.labelled(self.labels[canary.id]) if canary.id in self.labels else canary
+        """Read them, a few at a time.
+
+        Raises:
+            DataError: The object is damaged, or was put into another one meanwhile.
+        """
+        wanted, first, objects = set(self.rows), 0, Objects(self.url)
+        try:
+            for table in _tables(objects, self.path):
+                mine = [number - first for number in sorted(wanted) if first <= number < first + table.num_rows]
+                first += table.num_rows
+                for canary in canaries_of(table.take(mine)) if mine else ():
+                    yield canary.labelled(self.labels[canary.id]) if canary.id in self.labels else canary
+        except FileNotFoundError as error:
+            text = f"{objects.shown(self.path)}: is gone, put into another object or removed meanwhile; try again"
+            raise DataError(text) from error
 
 
 class History:
@@ -90,6 +100,10 @@ class History:
         return f"History({self.url!r})"
 
     # --- filling ------------------------------------------------------------------------------------------------
+
+    def __contains__(self, canary: object) -> bool:
+        """Whether a canary of this id is archived."""
+        return any(one.id == canary for one in self._places())
 
     def append(self, canary: PastCanary) -> str:
         """Archive a canary, in place of what was archived of it before; its id.
@@ -179,7 +193,7 @@ class History:
 
     def add(
         self,
-        frame: pd.DataFrame | str | Path,
+        frame: pd.DataFrame | str | Path | FrameSource,
         config: JudgeConfig,
         *,
         every: str | timedelta | None = None,
@@ -189,7 +203,7 @@ class History:
         """Archive the canary that a table holds (DataFrame, CSV, Parquet; as for `judge --data`); its id.
 
         Args:
-            frame: The table.
+            frame: The table, or a source of one that needs other options.
             config: What was compared.
             every: Time between the looks, which are made up; by default the interval.
             horizon: Planned length.
@@ -197,7 +211,7 @@ class History:
         """
         from canary_judge.sources import FrameSource
 
-        source = FrameSource(frame)
+        source = frame if isinstance(frame, FrameSource) else FrameSource(frame)
         window = source.window(config.interval)
         return self.append(record(config, source, window, every=every, horizon=horizon, **more))
 

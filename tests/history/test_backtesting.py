@@ -9,7 +9,7 @@ import pytest
 
 from canary_judge import JudgeConfig
 from canary_judge.errors import DataError
-from canary_judge.history import Backtest, History, KayentaJudge, Limit, LimitRule, OurJudge, backtest, replay
+from canary_judge.history import Backtest, History, KayentaJudge, Label, Limit, LimitRule, OurJudge, backtest, replay
 from canary_judge.history.told import compared, is_worse, rate
 from canary_judge.results import Verdict
 from canary_judge.stats.trials import clopper_pearson
@@ -219,3 +219,16 @@ def test_names_must_differ_and_there_must_be_something_to_judge(history, tmp_pat
     with pytest.raises(DataError, match="has no canary to judge"):
         backtest(SHOP, History(tmp_path))
     assert len(backtest(OurJudge(config=SHOP, looks="one"), history).cases) == 16
+
+
+def test_a_label_needs_somebody_who_says_so():
+    with pytest.raises(DataError, match="label 'bad' has no `by`"):
+        Label(kind="bad")
+    assert Label().kind == "unknown"
+
+
+def test_a_limit_is_checked_each_interval_unless_told_otherwise():
+    canary = shop(0, ratio=9.0, n=12, rate=0.05)
+    assert LimitRule(limits=(Limit("errors", most=0.1),)).decide(canary).seconds == 60
+    with pytest.raises(DataError, match="every is 30s, shorter than an interval of 1m"):
+        LimitRule(limits=(Limit("errors", most=0.1),), every=timedelta(seconds=30)).decide(canary)
