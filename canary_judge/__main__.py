@@ -15,7 +15,19 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from canary_judge._version import __version__
-from canary_judge.commands import configs, exit_codes, history, judging, kayenta, rollout, routers, serve, state, watch
+from canary_judge.commands import (
+    calibrate,
+    configs,
+    exit_codes,
+    history,
+    judging,
+    kayenta,
+    rollout,
+    routers,
+    serve,
+    state,
+    watch,
+)
 from canary_judge.errors import CanaryJudgeError
 from canary_judge.untrusted import printable
 
@@ -38,6 +50,7 @@ _COMMANDS: dict[str, tuple[str, _Add]] = {
     "archive": ("archive a past canary", history.add_archive),
     "history": ("look into an archive of past canaries", history.add_history),
     "backtest": ("what a config would have said of past canaries", history.add_backtest),
+    "calibrate": ("what the baseline's past says of a config", calibrate.add_calibrate),
     "kayenta": ("Kayenta's judge, its configs, and both judges side by side", kayenta.add_commands),
     "demo": ("judge bundled real recordings, without any server", judging.add_demo),
 }

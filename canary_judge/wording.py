@@ -108,7 +108,8 @@ def facts(comparison: Comparison, *, unit: str, share: bool) -> str:
         ends = " to ".join("any" if end is None else change(end, unit=unit, share=share) for end in (low, high))
         if comparison.margin is not None:
             margin = f", margin {change(comparison.margin, unit=unit, share=share)}"
-    return f"{said} ({comparison.level:.0%} interval {ends}{margin}; {sizes(comparison)})"
+    shown = f"{comparison.level:.0%} interval {ends}{margin}" if comparison.level < 1 else margin.removeprefix(", ")
+    return f"{said} ({shown}; {sizes(comparison)})" if shown else f"{said} ({sizes(comparison)})"
 
 
 def short(metric: MetricResult) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Executor
 
-    from canary_judge.history import Backtest, PastJudge
+    from canary_judge.history import Backtest, History, PastJudge
     from canary_judge.history.replaying import Looks
 
 __all__ = ["add_archive", "add_backtest", "add_history"]
@@ -34,6 +34,7 @@ def add_archive(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--data", metavar="FILE", help="a .csv, .csv.gz or .parquet table; its looks are made up")
     parser.add_argument("--to", metavar="URL", required=True, help="the archive: a folder, or a URL as s3://bucket/x")
     parser.add_argument("--every", metavar="DURATION", help="of a table, the time between looks (default: interval)")
+    parser.add_argument("--horizon", metavar="DURATION", help="of a table, the planned length of the canary")
     parser.add_argument("--ended-by", choices=_ENDED_BY, default="unknown", help="who ended it")
     parser.add_argument("--why", metavar="TEXT", default="", help="why it was ended")
     parser.add_argument("--did", metavar="TEXT", default="", help="what the controller did, as promoted")
@@ -63,16 +64,17 @@ def _archive(options: argparse.Namespace) -> int:
     if options.label is not None:
         more["label"] = Label(kind=options.label, by=options.by, note=options.note)
     if options.state is not None:
-        if options.every is not None:
-            raise ConfigError("--every goes with --data; the looks of a log are those of its run")
+        if options.every is not None or options.horizon is not None:
+            raise ConfigError("--every and --horizon go with --data; a log has those of its run")
         canary = of_log(config, Path(options.state), **more)
     else:
         source = FrameSource(Path(options.data))
         every = duration_of(options.every, "--every")
-        canary = record(config, source, source.window(config.interval), every=every, **more)
+        horizon = duration_of(options.horizon, "--horizon")
+        canary = record(config, source, source.window(config.interval), every=every, horizon=horizon, **more)
     if canary.id in history:
         print("canary-judge: it takes the place of what was archived of this canary before", file=sys.stderr)
-    print(history.append(canary))
+    print(history.append_same(canary))
     return 0
 
 
@@ -101,11 +103,10 @@ def add_history(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from canary_judge.history import History
     from canary_judge.untrusted import printable
 
     asked = "SELECT id, start, name, label, verdict, ended_by FROM canaries ORDER BY start, id"
-    for row in History(options.history).query(asked).astype(object).to_dict("records"):
+    for row in _opened(options.history).query(asked).astype(object).to_dict("records"):
         verdict = row["verdict"] if isinstance(row["verdict"], str) else "not judged"
         said = [f"{row['start']:%Y-%m-%d %H:%M}", row["name"], row["label"], verdict, f"ended by {row['ended_by']}"]
         print(f"{row['id']}  {printable('  '.join(map(str, said)))}")
@@ -113,12 +114,12 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _label(options: argparse.Namespace) -> int:
-    from canary_judge.history import History, Label
+    from canary_judge.history import Label
 
     one = options.id is not None or options.label is not None
     if one == (options.csv is not None) or (one and (options.id is None or options.label is None)):
         raise ConfigError("give --id with --label for one canary, or --csv FILE for many")
-    history = History(options.history)
+    history = _opened(options.history)
     if options.csv is not None:
         print(f"{history.label_all(Path(options.csv))} labelled")
     else:
@@ -127,24 +128,34 @@ def _label(options: argparse.Namespace) -> int:
 
 
 def _compact(options: argparse.Namespace) -> int:
-    from canary_judge.history import History
 
-    print(f"{History(options.history).compact(options.day)} objects fewer")
+    print(f"{_opened(options.history).compact(options.day)} objects fewer")
     return 0
 
 
 def _drop(options: argparse.Namespace) -> int:
-    from canary_judge.history import History
 
-    print(f"{History(options.history).drop(before=options.before)} canaries removed")
+    print(f"{_opened(options.history).drop(before=options.before)} canaries removed")
     return 0
 
 
 def _query(options: argparse.Namespace) -> int:
+
+    from canary_judge.untrusted import printable
+
+    answer = _opened(options.history).query(options.sql).to_csv(index=False)
+    print(printable(answer), end="")
+    return 0
+
+
+def _opened(url: str) -> History:
+    """An archive that holds something."""
     from canary_judge.history import History
 
-    History(options.history).query(options.sql).to_csv(sys.stdout, index=False)
-    return 0
+    history = History(url)
+    if not len(history):
+        raise DataError(f"{url}: there is no archive, or no canary in it")
+    return history
 
 
 # --- backtest --------------------------------------------------------------------------------------------------------
@@ -185,11 +196,11 @@ def add_backtest(parser: argparse.ArgumentParser) -> None:
 
 
 def _backtest(options: argparse.Namespace) -> int:
-    from canary_judge.history import History, backtest
+    from canary_judge.history import backtest
 
     found = backtest(
         list(_judges(options)),
-        History(options.history),
+        _opened(options.history),
         _executor(options.workers),
         since=None if options.since is None else _utc(time_of(options.since, "--since")),
         until=None if options.until is None else _utc(time_of(options.until, "--until")),
@@ -197,6 +208,8 @@ def _backtest(options: argparse.Namespace) -> int:
         progress=_progress if sys.stderr.isatty() else None,
     )
     print(found.to_json(indent=2) if options.format == "json" else found.explain())
+    if not found.cases:
+        raise DataError(f"no canary could be judged, the first because {found.skipped[0].reason}")
     return exit_codes.PASS if options.against is None else _worse(found)
 
 
@@ -225,6 +238,8 @@ def _judges(options: argparse.Namespace) -> Iterator[PastJudge]:
     looks: Looks = "one" if options.looks == "one" else every or "recorded"
     yield OurJudge(config=config_of(options), name=Path(options.config).name, looks=looks)
     if options.against is not None:
+        if Path(options.against).resolve() == Path(options.config).resolve():
+            raise ConfigError(f"--against {options.against}: is the same file; name another one")
         name = Path(options.against).name
         name = name if name != Path(options.config).name else options.against
         yield OurJudge(config=JudgeConfig.load(options.against), name=name, looks=looks)

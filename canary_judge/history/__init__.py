@@ -2,6 +2,7 @@
 
 from canary_judge.history.archiving import of_log, record
 from canary_judge.history.backtesting import Backtest, backtest
+from canary_judge.history.calibrating import Calibration, calibrate
 from canary_judge.history.canary import Label, PastCanary, Span
 from canary_judge.history.judges import KayentaJudge, Limit, LimitRule, OurJudge, PastJudge
 from canary_judge.history.replaying import replay
@@ -9,6 +10,7 @@ from canary_judge.history.store import History
 
 __all__ = [
     "Backtest",
+    "Calibration",
     "History",
     "KayentaJudge",
     "Label",
@@ -19,6 +21,7 @@ __all__ = [
     "PastJudge",
     "Span",
     "backtest",
+    "calibrate",
     "of_log",
     "record",
     "replay",

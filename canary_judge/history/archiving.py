@@ -39,6 +39,8 @@ def of_log(config: JudgeConfig, path: Path, **more: Any) -> PastCanary:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
     except Damaged as error:
+        if error.byte == 0:
+            raise DataError(f"{path}: is no log of looks; give the file of `watch --state`") from error
         raise DataError(
             f"{path}: {error}, at byte {error.byte}; archive what is before it (truncate -s {error.byte})"
         ) from error
@@ -87,6 +89,9 @@ def record(
     if step < config.interval:
         raise DataError(f"every is {step}, shorter than an interval ({config.interval}); give a longer one")
     known = sorted((moment_from(moment, "weights"), percent) for moment, percent in weights)
+    for at, _ in known:
+        if at >= window.end:
+            raise DataError(f"weights: {at.isoformat()} is after the end of the canary, {window.end.isoformat()}")
     monitor = Monitor(config, start=window.start, horizon=horizon, stages=max(len(known), 1))
     states: list[MonitorState] = []
     moment = window.start

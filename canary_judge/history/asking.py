@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from canary_judge.errors import DataError
-from canary_judge.history.canary import Label
+from canary_judge.history.labels import Given
 from canary_judge.history.objects import NEEDS, Objects
 from canary_judge.history.parquet import Place, schema
 from canary_judge.untrusted import printable
@@ -20,11 +20,12 @@ __all__ = ["ask"]
 _LABEL = ("label", "label_by", "label_note")
 
 
-def ask(objects: Objects, places: Sequence[Place], labels: Mapping[str, Label], sql: str) -> pd.DataFrame:
+def ask(objects: Objects, places: Sequence[Place], given: Given, sql: str) -> pd.DataFrame:
     """The answer to a query of `canaries`, `looks` and `consumed`.
 
     Raises:
         DataError: DuckDB is missing, or cannot answer it.
+        FileNotFoundError: An object is gone.
     """
     try:
         import duckdb
@@ -32,20 +33,20 @@ def ask(objects: Objects, places: Sequence[Place], labels: Mapping[str, Label], 
         raise DataError(f"queries of a history need duckdb: {NEEDS}") from error
     with duckdb.connect() as connection:
         try:
-            _views(connection, objects, places, labels)
+            _views(connection, objects, places, given)
             return connection.execute(sql).df()
+        except duckdb.IOException as error:
+            raise FileNotFoundError(str(error)) from error
         except duckdb.Error as error:
             text = " ".join(str(error).split())
             raise DataError(f"the query cannot be answered: {printable(text)}") from error
 
 
-def _views(
-    connection: duckdb.DuckDBPyConnection, objects: Objects, places: Sequence[Place], labels: Mapping[str, Label]
-) -> None:
+def _views(connection: duckdb.DuckDBPyConnection, objects: Objects, places: Sequence[Place], given: Given) -> None:
     import pandas as pd
 
     if places:
-        told = [labels.get(one.id) or one.label for one in places]
+        told = [given.of(one) for one in places]
         addresses = [objects.address(one.path) for one in places]
         chosen = {
             "id": [one.id for one in places],

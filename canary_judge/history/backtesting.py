@@ -21,7 +21,8 @@ from canary_judge.errors import DataError
 from canary_judge.files import put_file
 from canary_judge.history.canary import EndedBy, LabelKind, PastCanary
 from canary_judge.history.judges import Decision, OurJudge, PastJudge
-from canary_judge.history.store import History, Piece
+from canary_judge.history.pieces import Piece, Unreadable, told
+from canary_judge.history.store import History
 from canary_judge.series import duration_from
 
 if TYPE_CHECKING:
@@ -175,8 +176,8 @@ def backtest(
     executor: Executor | None = None,
     *,
     every: str | timedelta | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
+    since: datetime | str | None = None,
+    until: datetime | str | None = None,
     resume: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Backtest:
@@ -246,9 +247,7 @@ def _told(judges: Sequence[PastJudge], every: str | timedelta | None) -> str:
 
 
 def _key(piece: Piece) -> str:
-    labels = sorted((name, label.kind, label.by, label.note) for name, label in piece.labels.items())
-    told = json.dumps([piece.path, piece.rows, piece.written, labels])
-    return hashlib.sha256(told.encode()).hexdigest()[:20]
+    return hashlib.sha256(told(piece).encode()).hexdigest()[:20]
 
 
 def _worked(
@@ -277,7 +276,15 @@ def _completed(futures: list[Future[list[dict[str, Any]]]]) -> Iterator[Future[l
 
 def judge_piece(piece: Piece, judges: Sequence[PastJudge]) -> list[dict[str, Any]]:
     """What the judges say of the canaries of a piece, as plain JSON values."""
-    return [_row(canary, judges) for canary in piece.canaries()]
+    rows: list[dict[str, Any]] = []
+    try:
+        rows.extend(_row(canary, judges) for canary in piece.canaries())
+    except Unreadable as error:
+        if not piece.skip:
+            raise
+        done = {row["id"] for row in rows}
+        rows += [{"id": name, "reason": str(error)} for name in piece.ids if name not in done]
+    return rows
 
 
 def _row(canary: PastCanary, judges: Iterable[PastJudge]) -> dict[str, Any]:
@@ -319,16 +326,19 @@ class _Kept:
         for number, line in enumerate(lines):
             try:
                 plain = json.loads(line)
-            except ValueError:
-                if number == len(lines) - 1:
+                if number == 0:
+                    known = plain["backtest"] == self._told
+                else:
+                    self.found[plain["piece"]] = plain["rows"]
+            except (ValueError, KeyError, TypeError):
+                if number and number == len(lines) - 1:
                     break  # the line at which it was killed
-                raise DataError(
-                    f"{self._path}, line {number + 1}: is damaged; remove the file to start again"
-                ) from None
-            if number == 0 and (not isinstance(plain, dict) or plain.get("backtest") != self._told):
-                raise DataError(f"{self._path}: is of another backtest; name another file, or remove it")
-            if number:
-                self.found[plain["piece"]] = plain["rows"]
+                known = number > 0
+                if known:
+                    text = f"{self._path}, line {number + 1}: is damaged; remove the file to start again"
+                    raise DataError(text) from None
+            if number == 0 and not known:
+                raise DataError(f"{self._path}: is not of this backtest; name another file")
         kept: list[dict[str, Any]] = [{"piece": key, "rows": rows} for key, rows in self.found.items()]
         try:
             put_file(self._path, "".join(map(_line, [{"backtest": self._told}, *kept])))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from canary_judge._version import __version__
 from canary_judge.config.model import JudgeConfig
@@ -20,7 +21,7 @@ __all__ = ["EndedBy", "Label", "LabelKind", "PastCanary", "Span"]
 EndedBy = Literal["this judge", "another judge", "a person", "the planned end", "unknown"]
 LabelKind = Literal["healthy", "bad", "unknown"]
 # What the driver did is the judge's own opinion, and no truth to judge it by.
-_NO_TRUTH = ("rollback", "roll_back", "rolled back", "the judge", "this judge")
+_NO_TRUTH = re.compile(r"roll(ed|ing)?[ _-]?back|\b(the|this) judge\b|canary.judge", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +42,30 @@ class Label:
         """Refuse what is no label, and a rollback as the truth."""
         if self.kind not in get_args(LabelKind):
             raise DataError(f"label is {self.kind!r}; give one of {', '.join(get_args(LabelKind))}")
+        _fit("label", self.by, self.note)
         if self.kind != "unknown" and not self.by.strip():
             raise DataError(f"label {self.kind!r} has no `by`: say who says so, or what shows it")
-        if self.kind != "unknown" and self.by.strip().lower() in _NO_TRUTH:
+        if self.kind != "unknown" and _NO_TRUTH.search(self.by):
             raise DataError(
                 f"label: by {self.by!r} is no truth: with it a judge is measured by its own opinion. Label what an "
                 "incident, a fix or a person has shown, and leave the others unknown"
             )
+
+    @classmethod
+    def read(cls, kind: object, by: object, note: object) -> Label:
+        """As it stands in an archive, maybe of another version: what is no label is unknown."""
+        try:
+            return cls(kind=cast("LabelKind", kind or "unknown"), by=str(by or ""), note=str(note or ""))
+        except DataError:
+            return cls(note=str(note or ""))
+
+
+def _fit(what: str, *texts: str) -> None:
+    for text in texts:
+        try:
+            text.encode()
+        except (UnicodeEncodeError, AttributeError) as error:
+            raise DataError(f"{what}: {text!r} is no text that can be kept; write it in Unicode") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +127,9 @@ class PastCanary:
         """Refuse what no reader would understand."""
         if self.ended_by not in get_args(EndedBy):
             raise DataError(f"ended_by is {self.ended_by!r}; give one of {', '.join(get_args(EndedBy))}")
+        if not isinstance(self.label, Label):
+            raise DataError(f"label is {self.label!r}; give a Label(kind='bad', by='incident 7')")
+        _fit("the canary", self.did, self.ended_why, self.deployment)
 
     @classmethod
     def of(cls, config: JudgeConfig, tape: Tape, **more: Any) -> PastCanary:

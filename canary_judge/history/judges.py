@@ -20,6 +20,7 @@ from canary_judge.history.canary import PastCanary
 from canary_judge.history.replaying import Looks, replay
 from canary_judge.history.tape import Look
 from canary_judge.looks.state import MonitorState
+from canary_judge.looks.streams import Stream
 from canary_judge.results import Harm, Judgement, Outcome, Role, Side, Verdict
 from canary_judge.samples import CountData
 from canary_judge.samples.levels import levels
@@ -40,9 +41,9 @@ class Decision:
         seconds: From the canary's start to the decision; None where there was none.
         metric: Which decided; "" where none stands out.
         reason: In the judge's words: why, or what was missing.
-        requests: Canary requests until the decision, or the end; None where none were counted.
-        excess: Bad requests of the canary until then, less what the baseline's rate would have brought; it may be
-            negative. None where no metric counts them.
+        requests: Canary requests in the judged intervals until the decision, or the end; None where none were counted.
+        excess: Requests of the canary until then that went wrong, less those that the baseline's share would have
+            brought, of the first gate that counts requests; it may be negative. None where none does.
         score: Normal score of the strongest evidence of harm; None where the judge has no evidence. It tells how alike
             canaries of one week are.
     """
@@ -97,19 +98,23 @@ class OurJudge:
     looks: Looks = "recorded"
 
     def decide(self, canary: PastCanary) -> Decision:
-        """The first failure, or the first pass once the last weight was reached; else what was missing at the end."""
+        """The first failure, or the first pass on data of the last weight; else what was missing at the end.
+
+        One look at the planned end decides nothing of a canary that was ended before.
+        """
         last = canary.weights[-1][0] if canary.weights else canary.start
+        planned = self.looks != "one" or canary.ran_out
         look, judgement = None, None
         for look, judgement in replay(self.config, canary, looks=self.looks, with_intervals=False):
-            passed = judgement.verdict is Verdict.PASS and look.moment >= last
-            if judgement.verdict is Verdict.FAIL or passed:
-                return _decision(canary, judgement, look, decided=True)
+            passed = judgement.verdict is Verdict.PASS and look.moment > last
+            if planned and (judgement.verdict is Verdict.FAIL or passed):
+                return _decision(canary, self.config, judgement, look, decided=True)
         if look is None or judgement is None:
             raise DataError(f"canary {canary.id} has no look")
-        return _decision(canary, judgement, look, decided=False)
+        return _decision(canary, self.config, judgement, look, decided=False)
 
 
-def _decision(canary: PastCanary, judgement: Judgement, look: Look, *, decided: bool) -> Decision:
+def _decision(canary: PastCanary, config: JudgeConfig, judgement: Judgement, look: Look, *, decided: bool) -> Decision:
     metric, reason = "", judgement.reasons[0] if judgement.reasons else ""
     failed = [one for one in judgement.metrics if one.outcome is Outcome.REGRESSED]
     shown = (Outcome.SAFE, Outcome.TOLERABLE, Outcome.REGRESSED)
@@ -118,7 +123,7 @@ def _decision(canary: PastCanary, judgement: Judgement, look: Look, *, decided: 
         metric = min(failed, key=lambda one: one.decided_at or judgement.end).name
     elif not decided and open_gates:
         metric = open_gates[0].name
-    requests, excess = _harmed(look.state, None)
+    requests, excess = _harmed(config, look.state, None)
     return Decision(
         verdict=judgement.verdict if decided else Verdict.MARGINAL,
         seconds=(look.moment - canary.start) / timedelta(seconds=1) if decided else None,
@@ -135,16 +140,27 @@ def _score(judgement: Judgement) -> float | None:
     return -float(special.ndtri(min(max(min(known), 1e-300), 1 - 1e-16))) if known else None
 
 
-def _harmed(state: MonitorState, intervals: int | None) -> tuple[float | None, float | None]:
-    """Canary requests of the first so many judged intervals, and the bad ones beyond the baseline's rate."""
-    counted = [one.data.counts for one in state.streams.values() if isinstance(one.data, CountData)]
+def _harmed(config: JudgeConfig, state: MonitorState, intervals: int | None) -> tuple[float | None, float | None]:
+    """Canary requests of the first so many judged intervals, and those that went wrong beyond the baseline's share."""
+    counted = [
+        (metric, data.counts)
+        for metric in config.metrics
+        if metric.is_proportion and isinstance(data := state.streams.get(metric.name, Stream()).data, CountData)
+    ]
     if not counted:
         return None, None
-    most = max(counted, key=lambda one: float(one.exposure_baseline.sum() + one.exposure_canary.sum()))
     some = slice(0, intervals)
-    n_b, n_c = most.exposure_baseline[some], most.exposure_canary[some]
-    rate = np.divide(most.events_baseline[some], n_b, out=np.zeros_like(n_b), where=n_b > 0)
-    return float(n_c.sum()), float((most.events_canary[some] - n_c * rate).sum())
+    requests = max(float(counts.exposure_canary[some].sum()) for _, counts in counted)
+    gates = [
+        (metric, counts) for metric, counts in counted if metric.role is Role.GATE and metric.harm is not Harm.EITHER
+    ]
+    if not gates:
+        return requests, None
+    metric, counts = gates[0]
+    n_b, n_c = counts.exposure_baseline[some], counts.exposure_canary[some]
+    share = np.divide(counts.events_baseline[some], n_b, out=np.zeros_like(n_b), where=n_b > 0)
+    excess = float((counts.events_canary[some] - n_c * share).sum())
+    return requests, excess if metric.harm is Harm.INCREASE else -excess
 
 
 # --- Kayenta ---------------------------------------------------------------------------------------------------------
@@ -167,11 +183,17 @@ class KayentaJudge:
     name: str = "Kayenta"
 
     def decide(self, canary: PastCanary) -> Decision:
-        """Fail at the first judgement below marginal, pass at the end."""
+        """Fail at the first judgement below marginal, pass at the planned end.
+
+        Of a canary that was ended before, what it would have said at the end is not known.
+        """
         interval, state = canary.interval, canary.tape.last()
+        if self.every is None and not canary.ran_out:
+            return _undecided(canary, state, "it judges once, at the planned end")
         config = _kayenta_config(canary) if self.config is None else self.config
         parsed = kayenta.CanaryConfig.from_mapping(kayenta.parse_json(config, "Kayenta's config"))
-        sides = _sides(state)
+        nothing = (np.empty(0), np.empty(0))
+        sides = dict.fromkeys((metric.name for metric in canary.settings().metrics), nothing) | _sides(state)
         if not parsed.metrics:
             raise DataError(f"canary {canary.id} has nothing that Kayenta can judge: it knows no metric by user")
         missing = [metric.name for metric in parsed.metrics if metric.name not in sides]
@@ -189,17 +211,18 @@ class KayentaJudge:
                 result = kayenta.judge(parsed, pairs, self.thresholds)
             except DataError as error:  # it raises, and its caller tries again
                 if count == _judged(state):
-                    return Decision(verdict=Verdict.MARGINAL, reason=f"Kayenta gives no verdict: {error}")
+                    return _undecided(canary, state, f"Kayenta gives no verdict: {error}")
                 continue
             if result.classification == "Fail":
                 bad = next((one.name for one in result.results if one.classification in ("High", "Low")), "")
                 return _after(
-                    state, interval, count, Verdict.FAIL, metric=bad, reason=result.reason or f"score {result.score}"
+                    canary, state, count, Verdict.FAIL, metric=bad, reason=result.reason or f"score {result.score}"
                 )
         if result is None:
-            return Decision(verdict=Verdict.MARGINAL, reason="there is nothing to judge")
-        verdict = Verdict.PASS if result.classification == "Pass" else Verdict.MARGINAL
-        return _after(state, interval, _judged(state), verdict, reason=f"score {result.score}")
+            return _undecided(canary, state, "there is nothing to judge")
+        passed = result.classification == "Pass" and canary.ran_out
+        verdict = Verdict.PASS if passed else Verdict.MARGINAL
+        return _after(canary, state, _judged(state), verdict, reason=f"score {result.score}")
 
 
 def _kayenta_config(canary: PastCanary) -> str:
@@ -270,8 +293,16 @@ class LimitRule:
     every: timedelta | None = None
     name: str = "limits"
 
+    def __post_init__(self) -> None:
+        """Refuse a rule that rolls back whatever happens, or checks nothing."""
+        if self.failures < 0 or not self.limits:
+            raise DataError(f"{self.name!r}: give a limit or more, and failures of 0 or more, not {self.failures}")
+
     def decide(self, canary: PastCanary) -> Decision:
-        """Fail once more checks have failed than are borne, pass at the end; without any value nothing is decided."""
+        """Fail once more checks have failed than are borne, pass at the planned end; without any value undecided.
+
+        A check fails where any of the limits is broken.
+        """
         interval, state = canary.interval, canary.tape.last()
         sides = _sides(state)
         for limit in self.limits:
@@ -279,19 +310,20 @@ class LimitRule:
                 raise DataError(f"canary {canary.id} has no metric {limit.metric!r}, which {self.name!r} limits")
         failed, before, checks = 0, 0, 0
         for count in _ends(state, interval, self.every or interval):
-            for limit in self.limits:
-                values = sides[limit.metric][1][before:count]
-                known = values[np.isfinite(values)]
-                checks += bool(known.size)
-                if known.size and limit.broken(float(known.mean())):
-                    failed += 1
-                    if failed > self.failures:
-                        text = f"{limit.metric} is {known.mean():.4g}, the check that failed as number {failed}"
-                        return _after(state, interval, count, Verdict.FAIL, metric=limit.metric, reason=text)
+            values = {limit: sides[limit.metric][1][before:count] for limit in self.limits}
+            levels = {limit: float(np.nanmean(one)) for limit, one in values.items() if np.isfinite(one).any()}
+            broken = [limit for limit, level in levels.items() if limit.broken(level)]
+            checks += bool(levels)
+            failed += bool(broken)
+            if broken and failed > self.failures:
+                metric = broken[0].metric
+                text = f"{metric} is {levels[broken[0]]:.4g}, the check that failed as number {failed}"
+                return _after(canary, state, count, Verdict.FAIL, metric=metric, reason=text)
             before = count
         if not checks:
-            return Decision(verdict=Verdict.MARGINAL, reason="there was no value to be checked")
-        return _after(state, interval, _judged(state), Verdict.PASS, reason=f"{failed} checks failed")
+            return _undecided(canary, state, "there was no value to be checked")
+        verdict = Verdict.PASS if canary.ran_out else Verdict.MARGINAL
+        return _after(canary, state, _judged(state), verdict, reason=f"{failed} checks failed")
 
 
 def _sides(state: MonitorState) -> dict[str, tuple[Float, Float]]:
@@ -311,22 +343,35 @@ def _ends(state: MonitorState, interval: timedelta, every: timedelta | None) -> 
     if every is None:
         return [last]
     step = every // interval
-    if step < 1:
-        raise DataError(f"every is {format_duration(every)}, shorter than an interval of {format_duration(interval)}")
+    if step < 1 or every % interval:
+        raise DataError(
+            f"every is {format_duration(every)}; give a multiple of the interval, which is {format_duration(interval)}"
+        )
     return [*range(step, last, step), last]
 
 
 def _after(
-    state: MonitorState, interval: timedelta, count: int, verdict: Verdict, *, metric: str = "", reason: str
+    canary: PastCanary, state: MonitorState, count: int, verdict: Verdict, *, metric: str = "", reason: str
 ) -> Decision:
-    requests, excess = _harmed(state, count)
-    seconds = (state.left_out + count) * interval / timedelta(seconds=1)
+    requests, excess = _harmed(canary.settings(), state, count)
     decided = verdict is not Verdict.MARGINAL
     return Decision(
         verdict=verdict,
-        seconds=seconds if decided else None,
+        seconds=_seconds(canary, count) if decided else None,
         metric=metric,
         reason=reason,
         requests=requests,
         excess=excess,
     )
+
+
+def _undecided(canary: PastCanary, state: MonitorState, reason: str) -> Decision:
+    return _after(canary, state, _judged(state), Verdict.MARGINAL, reason=reason)
+
+
+def _seconds(canary: PastCanary, count: int) -> float:
+    """From the start to the end of so many judged intervals; what was left out as warm-up before counts."""
+    judged, passed = canary.tape.intervals()
+    at = int(np.searchsorted(judged, count))
+    at = min(at, judged.size - 1)
+    return float(int(passed[at]) - (int(judged[at]) - count)) * (canary.interval / timedelta(seconds=1))

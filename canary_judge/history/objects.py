@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -36,9 +38,11 @@ class Objects:
         except ImportError as error:
             raise DataError(f"a history needs pyarrow and fsspec ({error.name} is missing): {NEEDS}") from error
         self.url = str(url)
+        if not self.url.strip():
+            raise DataError("the address of the archive is empty; give a folder, or a URL as s3://bucket/canaries")
         try:
             self.system, self._root = fsspec.core.url_to_fs(self.url)
-        except (ImportError, ValueError) as error:
+        except Exception as error:  # each file system has its own
             raise DataError(f"{self.url}: cannot be opened: {error}") from error
         protocol = self.system.protocol
         self.local = "file" in (protocol if isinstance(protocol, tuple) else (protocol,))
@@ -47,7 +51,8 @@ class Objects:
         """Those in a folder, in order; what is being written is not among them."""
         self.system.invalidate_cache()
         try:
-            found = self.system.find(self.full(folder) if folder else self._root)
+            with self._told(folder or "", "cannot be listed"):
+                found = self.system.find(self.full(folder) if folder else self._root)
         except FileNotFoundError:
             return []
         names = [str(one)[len(self._root.rstrip("/")) + 1 :] for one in found]
@@ -67,11 +72,13 @@ class Objects:
 
     def open(self, name: str) -> IO[bytes]:
         """For reading; FileNotFoundError where it is gone."""
-        return cast("IO[bytes]", self.system.open(self.full(name), "rb"))
+        with self._told(name, "cannot be read"):
+            return cast("IO[bytes]", self.system.open(self.full(name), "rb"))
 
     def read(self, name: str) -> bytes:
         """All of it."""
-        return cast("bytes", self.system.cat_file(self.full(name)))
+        with self._told(name, "cannot be read"):
+            return cast("bytes", self.system.cat_file(self.full(name)))
 
     def key(self, name: str) -> str | None:
         """Another one once it has been written anew; None where it is gone."""
@@ -87,22 +94,26 @@ class Objects:
         Raises:
             DataError: It could not be written; what stood there stands.
         """
-        try:
+        with self._told(name, "cannot be written", missing=True):
             if self.local:
                 _put_file(Path(self.full(name)), content)
             else:
                 self.system.pipe_file(self.full(name), content)
-        except OSError as error:
-            raise DataError(f"{self.shown(name)}: cannot be written: {error}") from error
 
     def remove(self, name: str) -> None:
         """Take it away, if it is still there."""
-        try:
+        with suppress(FileNotFoundError), self._told(name, "cannot be removed"):  # else another one was faster
             self.system.rm_file(self.full(name))
-        except FileNotFoundError:
-            pass  # another one was faster
-        except OSError as error:
-            raise DataError(f"{self.shown(name)}: cannot be removed: {error}") from error
+
+    @contextmanager
+    def _told(self, name: str, what: str, *, missing: bool = False) -> Iterator[None]:
+        """What a file system says, whose errors are its own, as one of ours."""
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, FileNotFoundError) and not missing:
+                raise
+            raise DataError(f"{self.shown(name)}: {what}: {type(error).__name__}: {error}") from error
 
     def __getstate__(self) -> dict[str, Any]:
         """Workers open it anew."""

@@ -17,7 +17,7 @@ import numpy as np
 from canary_judge._version import __version__
 from canary_judge.arrays import Float
 from canary_judge.errors import DataError
-from canary_judge.history.canary import EndedBy, Label, LabelKind, PastCanary, Span
+from canary_judge.history.canary import EndedBy, Label, PastCanary, Span
 from canary_judge.history.tape import Tape
 from canary_judge.looks.streams import Data
 from canary_judge.samples import CountData, GaugeData, RawData
@@ -271,9 +271,7 @@ def _canary(row: Mapping[str, Any], tape: Tape) -> PastCanary:
             Span(what=one["what"], start=_utc(one["start"]), end=_utc(one["end"]), note=one["note"] or "")
             for one in row["spans"] or ()
         ),
-        label=Label(
-            kind=cast("LabelKind", row["label"] or "unknown"), by=row["label_by"] or "", note=row["label_note"] or ""
-        ),
+        label=Label.read(row["label"], row["label_by"], row["label_note"]),
         reconstructed=bool(row["reconstructed"]),
     )
 

@@ -15,6 +15,7 @@ from canary_judge.history.tape import Look
 from canary_judge.judging.verdict import judge_samples
 from canary_judge.looks.observing import judged, retaken
 from canary_judge.looks.state import MonitorState
+from canary_judge.looks.streams import Stream
 from canary_judge.results import Judgement
 from canary_judge.samples import Samples
 from canary_judge.series import Window, format_duration
@@ -36,7 +37,6 @@ _JUDGED = frozenset(
         "required",
         "fail_when",
         "business",
-        "source",
         "statistic",
         "unit",
         "unit_of_replication",
@@ -62,7 +62,7 @@ def replay(
         What had been read by each look, and the judgement.
 
     Raises:
-        DataError: The config asks for what was not read: another interval or warm-up, another metric or query.
+        DataError: The config asks for what was not read: another interval, warm-up, history, metric, query or source.
     """
     config = settings_for(config, canary)
     if looks == "one":
@@ -79,7 +79,7 @@ def replay(
 def settings_for(config: JudgeConfig, canary: PastCanary) -> JudgeConfig:
     """The config with the versions of the canary; DataError where it asks for what was not read of it."""
     then = canary.settings()
-    for name in ("interval", "warmup"):
+    for name in ("interval", "warmup", "history"):
         now, was = getattr(config, name), getattr(then, name)
         if now != was:
             told = ["none" if one is None else format_duration(one) for one in (now, was)]
@@ -127,6 +127,6 @@ def _one_look(config: JudgeConfig, canary: PastCanary, *, with_intervals: bool) 
     state = canary.tape.last()
     length = (state.consumed - state.left_out) * config.interval
     window = Window(state.start, state.start + max(length, config.interval))
-    metrics = {metric.name: state.streams[metric.name].samples() for metric in config.metrics}
+    metrics = {metric.name: state.streams.get(metric.name, Stream()).samples() for metric in config.metrics}
     judgement = judge_samples(config, Samples(window=window, metrics=metrics), with_intervals=with_intervals)
     return Look(state=state, moment=state.watermark(config.interval)), judgement

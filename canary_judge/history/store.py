@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
 from canary_judge.history.archiving import record
 from canary_judge.history.asking import ask
 from canary_judge.history.canary import Label, LabelKind, PastCanary
+from canary_judge.history.labels import given_labels, keep_labels, labels_of_csv
 from canary_judge.history.objects import Objects
-from canary_judge.history.parquet import Place, canaries_of, check_version, table_of
+from canary_judge.history.parquet import Place, table_of
+from canary_judge.history.pieces import AT_ONCE, Piece, Unreadable, newest, pieces_of, places_of
 from canary_judge.series import MetricSource, Window
 from canary_judge.untrusted import printable
 
@@ -28,49 +29,12 @@ if TYPE_CHECKING:
 
     from canary_judge.sources import FrameSource
 
-__all__ = ["History", "Piece"]
+__all__ = ["History"]
 
-_LABELS = "labels"
-# Canaries of a compacted object that are read at once.
-_AT_ONCE = 16
-_META = ("id", "start", "end", "written", "label", "label_by", "label_note")
+# While others put objects together, some are gone when they are to be read.
 _RETRIES = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Some canaries of one object, for a worker that reads its own.
-
-    Attributes:
-        url: Of the history.
-        path: Of the object, below it.
-        rows: Which of its rows.
-        written: When each was archived, in seconds since 1970.
-        labels: Their labels, where they were given later.
-    """
-
-    url: str
-    path: str
-    rows: tuple[int, ...]
-    written: tuple[float, ...]
-    labels: Mapping[str, Label]
-
-    def canaries(self) -> Iterator[PastCanary]:
-        """Read them, a few at a time.
-
-        Raises:
-            DataError: The object is damaged, or was put into another one meanwhile.
-        """
-        wanted, first, objects = set(self.rows), 0, Objects(self.url)
-        try:
-            for table in _tables(objects, self.path):
-                mine = [number - first for number in sorted(wanted) if first <= number < first + table.num_rows]
-                first += table.num_rows
-                for canary in canaries_of(table.take(mine)) if mine else ():
-                    yield canary.labelled(self.labels[canary.id]) if canary.id in self.labels else canary
-        except FileNotFoundError as error:
-            text = f"{objects.shown(self.path)}: is gone, put into another object or removed meanwhile; try again"
-            raise DataError(text) from error
+# Values that are compared to tell the same canary from another one.
+_COMPARED = ("events_baseline", "events_canary", "exposure_baseline", "exposure_canary", "baseline", "canary")
 
 
 class History:
@@ -117,6 +81,19 @@ class History:
         self._objects.put(f"{_day(canary.start)}/{canary.id}.parquet", _bytes(table))
         return canary.id
 
+    def append_same(self, canary: PastCanary) -> str:
+        """The same, but for a canary that is another one: with the same config, versions and start, and other numbers.
+
+        Raises:
+            DataError: One with other numbers is archived under its id, or it could not be written.
+        """
+        if canary.id in self and not _alike(self.read(canary.id), canary):
+            raise DataError(
+                f"canary {canary.id} is archived with other numbers: the same config, versions and start are those of "
+                "another canary. Give both their versions, as --canary version=1.5.0"
+            )
+        return self.append(canary)
+
     def label(self, canary: str, kind: LabelKind, note: str = "", *, by: str) -> None:
         """Say what a canary was found to have been.
 
@@ -134,20 +111,16 @@ class History:
         Raises:
             DataError: A label is none, or no canary has the id; nothing is written then.
         """
-        given = _labels_of_csv(Path(labels)) if isinstance(labels, str | Path) else list(labels)
+        if isinstance(labels, str | Path):
+            given = labels_of_csv(Path(labels))
+        else:
+            given = [(f"label {number}", canary, label) for number, (canary, label) in enumerate(labels, 1)]
         known = {one.id for one in self._places()}
-        for number, (canary, _) in enumerate(given, 1):
+        for where, canary, _ in given:
             if canary not in known:
-                raise DataError(f"label {number}: there is no canary {printable(canary)!r} in {self.url}")
-        at = datetime.now(UTC)
-        told = [
-            {"id": canary, "label": one.kind, "by": one.by, "note": one.note, "at": at.isoformat()}
-            for canary, one in given
-        ]
-        if told:
-            name = f"{at:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}"
-            self._objects.put(f"{_LABELS}/{name}.json", json.dumps(told).encode())
-        return len(told)
+                raise DataError(f"{where}: there is no canary {printable(canary)!r} in {self.url}")
+        keep_labels(self._objects, [(canary, label) for _, canary, label in given])
+        return len(given)
 
     def compact(self, day: date | str) -> int:
         """Put the canaries of a day (of their start, UTC) into one object; how many objects that saves.
@@ -160,36 +133,37 @@ class History:
         if len(seen) < 2:
             return 0
         places = [one for one in self._every_place() if one.path in seen]  # none of what cannot be read
-        self._objects.put(f"{folder}/all-{uuid.uuid4().hex}.parquet", self._rewritten(_newest(places)))
-        old = {one.path for one in places}
-        for path in old:
-            if self._objects.key(path) == seen[path]:  # what was archived anew meanwhile stays
-                self._objects.remove(path)
-        return len(old) - 1
+        self._put_together(folder, newest(places), seen, {one.path for one in places})
+        return max(len({one.path for one in places}) - 1, 0)
 
-    def _rewritten(self, rows: Sequence[Place]) -> bytes:
-        """The same canaries as the rows of one object."""
-        canaries = [canary for piece in self._pieces(rows) for canary in replace(piece, labels={}).canaries()]
-        return _bytes(table_of(canaries, written=[one.written for one in rows]), at_once=_AT_ONCE)
+    def _put_together(
+        self, folder: str, places: Sequence[Place], seen: Mapping[str, str | None], old: Iterable[str]
+    ) -> None:
+        """Write these canaries as one object, and remove the old ones, but for those that were written meanwhile."""
+        if places:
+            canaries = [one for piece in pieces_of(self.url, places, None) for one in piece.canaries()]
+            content = _bytes(table_of(canaries, written=[one.written for one in places]), at_once=AT_ONCE)
+            self._objects.put(f"{folder}/all-{uuid.uuid4().hex}.parquet", content)
+        for path in old:
+            if self._objects.key(path) == seen[path]:
+                self._objects.remove(path)
 
     def drop(self, *, before: datetime | date | str) -> int:
-        """Remove the canaries that ended before a moment: the retention; how many they were."""
+        """Remove the canaries that ended before a moment: the retention; how many they were.
+
+        Their labels stay, for the case that they are archived again.
+        """
         moment = _moment(before)
-        gone = 0
-        every: dict[str, list[Place]] = {}
-        for row in self._every_place():
-            every.setdefault(row.path, []).append(row)
-        for path, rows in every.items():
-            old = [row for row in rows if row.end < moment]
-            if not old:
-                continue
-            gone += len(old)
-            kept = [row for row in rows if row.end >= moment]
-            if kept:
-                self._objects.put(path, self._rewritten(kept))
-            else:
-                self._objects.remove(path)
-        return gone
+        every = self._every_place()
+        seen = {path: self._objects.key(path) for path in {one.path for one in every}}
+        kept = {one.id for one in newest(every) if one.end >= moment}
+        gone = {one.id for one in every} - kept
+        for path in sorted(seen):
+            mine = [one for one in every if one.path == path]
+            if any(one.id in gone for one in mine):
+                folder = path.rsplit("/", 1)[0]
+                self._put_together(folder, [one for one in mine if one.id in kept], seen, [path])
+        return len(gone)
 
     def add(
         self,
@@ -213,7 +187,7 @@ class History:
 
         source = frame if isinstance(frame, FrameSource) else FrameSource(frame)
         window = source.window(config.interval)
-        return self.append(record(config, source, window, every=every, horizon=horizon, **more))
+        return self.append_same(record(config, source, window, every=every, horizon=horizon, **more))
 
     def from_source(
         self,
@@ -233,7 +207,7 @@ class History:
             every: Time between the looks, which are made up; by default the interval.
             more: What else is known of all of them.
         """
-        return [self.append(record(config, source, window, every=every, **more)) for window in windows]
+        return [self.append_same(record(config, source, window, every=every, **more)) for window in windows]
 
     # --- reading ------------------------------------------------------------------------------------------------
 
@@ -244,7 +218,12 @@ class History:
     def __iter__(self) -> Iterator[PastCanary]:
         """All of them, in order of their start."""
         for piece in self.pieces():
-            yield from piece.canaries()
+            try:
+                yield from piece.canaries()
+            except Unreadable as error:
+                if not self.skip_corrupt:
+                    raise
+                self._skip(str(error))
 
     def read(self, canary: str) -> PastCanary:
         """The one with this id.
@@ -252,24 +231,25 @@ class History:
         Raises:
             DataError: There is none.
         """
-        rows = [one for one in self._places() if one.id == canary]
-        if not rows:
+        places = [one for one in self._places() if one.id == canary]
+        if not places:
             raise DataError(f"there is no canary {printable(canary)!r} in {self.url}")
-        return next(iter(self._pieces(rows)[0].canaries()))
+        return next(iter(pieces_of(self.url, places, given_labels(self._objects))[0].canaries()))
 
-    def pieces(self, *, since: datetime | None = None, until: datetime | None = None) -> list[Piece]:
+    def pieces(self, *, since: datetime | str | None = None, until: datetime | str | None = None) -> list[Piece]:
         """Canaries in pieces of one object each, in order of their start.
 
         Args:
             since: Only those that began then or later.
             until: Only those that began before.
         """
-        rows = [
+        first, last = (None if one is None else _moment(one) for one in (since, until))
+        places = [
             one
             for one in self._places()
-            if (since is None or one.start >= since) and (until is None or one.start < until)
+            if (first is None or one.start >= first) and (last is None or one.start < last)
         ]
-        return self._pieces(rows)
+        return pieces_of(self.url, places, given_labels(self._objects), skip=self.skip_corrupt)
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each canary: all but what it consumed."""
@@ -281,116 +261,65 @@ class History:
         Raises:
             DataError: The query cannot be answered.
         """
-        return ask(self._objects, self._places(), self._labels(), sql)
+        if not sql.strip():
+            raise DataError("the query is empty; ask for something, as SELECT * FROM canaries")
+        for attempt in range(_RETRIES):
+            try:
+                return ask(self._objects, self._places(), given_labels(self._objects), sql)
+            except FileNotFoundError as error:  # put into another object meanwhile
+                if attempt == _RETRIES - 1:
+                    raise DataError(f"the objects of {self.url} change all the time; ask again") from error
+        raise AssertionError("unreachable")
 
-    # --- objects ------------------------------------------------------------------------------------------------
-
-    def _pieces(self, rows: Iterable[Place]) -> list[Piece]:
-        labels = self._labels()
-        found: list[Piece] = []
-        run: list[Place] = []
-
-        def end() -> None:
-            if run:
-                mine = {one.id: labels[one.id] for one in run if one.id in labels}
-                written = tuple(one.written.timestamp() for one in run)
-                found.append(Piece(self.url, run[0].path, tuple(one.row for one in run), written, mine))
-                run.clear()
-
-        for row in rows:
-            if run and (row.path != run[0].path or len(run) >= _AT_ONCE or row.row < run[-1].row):
-                end()
-            run.append(row)
-        end()
-        return found
+    # --- where they stand ---------------------------------------------------------------------------------------
 
     def _places(self) -> list[Place]:
         """Where the newest version of each canary stands, in order of their start."""
-        return _newest(self._every_place())
+        return newest(self._every_place())
 
     def _every_place(self) -> list[Place]:
         for attempt in range(_RETRIES):
             try:
-                return [row for path in self._objects.names() for row in self._places_of(path)]
-            except FileNotFoundError:  # put into another object meanwhile
+                return [place for path in self._objects.names() for place in self._places_of(path)]
+            except FileNotFoundError as error:  # put into another object meanwhile
                 if attempt == _RETRIES - 1:
-                    raise
+                    raise DataError(f"the objects of {self.url} change all the time; try again") from error
         return []
 
     def _places_of(self, path: str) -> list[Place]:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         try:
-            with self._objects.open(path) as file:
-                opened = pq.ParquetFile(file)
-                check_version(opened.schema_arrow.metadata, self._objects.shown(path))
-                names = [name for name in _META if name in opened.schema_arrow.names]
-                plain = opened.read(columns=names).to_pylist()
-                return [
-                    Place(
-                        path=path,
-                        row=number,
-                        id=one["id"],
-                        start=one["start"],
-                        end=one["end"],
-                        written=one.get("written") or one["end"],
-                        label=Label(
-                            kind=cast("LabelKind", one.get("label") or "unknown"),
-                            by=one.get("label_by") or "",
-                            note=one.get("label_note") or "",
-                        ),
-                    )
-                    for number, one in enumerate(plain)
-                ]
-        except FileNotFoundError:
-            raise
-        except (pa.ArrowException, OSError, KeyError) as error:
-            text = f"{self._objects.shown(path)}: cannot be read: {printable(str(error)) or type(error).__name__}"
+            return places_of(self._objects, path)
+        except Unreadable as error:
             if not self.skip_corrupt:
-                raise DataError(f"{text}. Restore it or remove it, or leave it out with skip_corrupt=True") from error
-            if text not in self.skipped:
-                self.skipped.append(text)
+                raise
+            self._skip(str(error))
             return []
 
-    def _labels(self) -> dict[str, Label]:
-        """The newest label of each canary that got one afterwards."""
-        found: dict[str, tuple[str, Label]] = {}
-        for path in self._objects.names(_LABELS, ".json"):
-            try:
-                told = json.loads(self._objects.read(path))
-                for one in told:
-                    label = Label(kind=one["label"], by=one["by"], note=one["note"])
-                    if one["id"] not in found or one["at"] >= found[one["id"]][0]:
-                        found[one["id"]] = (one["at"], label)
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"{self._objects.shown(path)}: holds no labels: {error}; remove it") from error
-        return {canary: label for canary, (_, label) in found.items()}
+    def _skip(self, text: str) -> None:
+        if text not in self.skipped:
+            self.skipped.append(text)
 
 
-def _tables(objects: Objects, path: str) -> Iterator[pa.Table]:
-    """The rows of an object, a few at a time."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with objects.open(path) as file:
-            opened = pq.ParquetFile(file)
-            check_version(opened.schema_arrow.metadata, objects.shown(path))
-            for group in range(opened.num_row_groups):
-                yield opened.read_row_group(group)
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError, KeyError) as error:
-        text = f"{objects.shown(path)}: cannot be read: {printable(str(error))}"
-        raise DataError(f"{text}. Restore it or remove it") from error
+def _alike(one: PastCanary, other: PastCanary) -> bool:
+    """Whether one has the first numbers of the other: the same canary, read for longer or with other looks."""
+    shared = one.tape.data.keys() & other.tape.data.keys()
+    for name in shared:
+        pair = one.tape.data[name], other.tape.data[name]
+        arrays = [getattr(data, "counts", data) for data in pair]
+        for column in _COMPARED:
+            values = [np.atleast_2d(getattr(each, column)) for each in arrays if hasattr(each, column)]
+            if len(values) == 2:
+                rows, width = (min(each.shape[axis] for each in values) for axis in (0, 1))
+                if not np.array_equal(values[0][:rows, :width], values[1][:rows, :width], equal_nan=True):
+                    return False
+    return True
 
 
 def _bytes(table: pa.Table, *, at_once: int = 1) -> bytes:
     import pyarrow.parquet as pq
 
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", row_group_size=at_once)
+    pq.write_table(table, buffer, compression="zstd", row_group_size=at_once, write_page_checksum=True)
     return buffer.getvalue()
 
 
@@ -398,16 +327,10 @@ def _day(start: datetime) -> str:
     return f"day={start.astimezone(UTC):%Y-%m-%d}"
 
 
-def _newest(places: Iterable[Place]) -> list[Place]:
-    found: dict[str, Place] = {}
-    for one in places:
-        if one.id not in found or (one.written, one.path) > (found[one.id].written, found[one.id].path):
-            found[one.id] = one
-    return sorted(found.values(), key=lambda one: (one.start, one.id))
-
-
 def _date(day: date | str) -> date:
     try:
+        if isinstance(day, datetime):
+            return day.astimezone(UTC).date()
         return date.fromisoformat(day) if isinstance(day, str) else day
     except ValueError as error:
         raise DataError(f"day is {day!r}; give a date, as 2026-01-31") from error
@@ -418,27 +341,9 @@ def _moment(value: datetime | date | str) -> datetime:
         try:
             value = datetime.fromisoformat(value)
         except ValueError as error:
-            raise DataError(f"before is {value!r}; give a date, as 2026-01-31") from error
+            raise DataError(f"the moment is {value!r}; give a date, as 2026-01-31") from error
+    if not isinstance(value, date):
+        raise DataError(f"the moment is {value!r}; give a date, or a datetime")
     if not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day, tzinfo=UTC)
     return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-
-
-def _labels_of_csv(path: Path) -> list[tuple[str, Label]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-    reader = csv.DictReader(io.StringIO(text))
-    columns = reader.fieldnames or []
-    missing = [name for name in ("id", "label", "by") if name not in columns]
-    if missing:
-        raise DataError(f"{path}: has no column {', '.join(missing)}; give id, label, by and, if you like, note")
-    found = []
-    for row in reader:
-        try:
-            label = Label(kind=cast("LabelKind", row["label"]), by=row["by"] or "", note=row.get("note") or "")
-        except DataError as error:
-            raise DataError(f"{path}, line {reader.line_num}: {error}") from error
-        found.append((row["id"], label))
-    return found

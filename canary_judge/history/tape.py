@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
+import numpy as np
+
+from canary_judge.arrays import Int
 from canary_judge.checked_lines import Line
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
@@ -116,6 +119,18 @@ class Tape:
             if "start" in told:
                 start = datetime.fromisoformat(told["start"])
                 yield start.astimezone(UTC) + told.get("consumed", 0) * interval, told.get("weight")
+
+    def intervals(self) -> tuple[Int, Int]:
+        """How many intervals were judged by each look, and how many had passed: with those of warm-ups."""
+        told: dict[str, Any] = {}
+        judged, passed, count = [0], [0], 0
+        for text in self.lines:
+            line = json.loads(text)
+            told |= line.get("changed", {})
+            count += line.get("judged", 0)
+            judged.append(count)
+            passed.append(told.get("consumed", 0))
+        return np.array(judged), np.array(passed)
 
     def last(self) -> MonitorState:
         """What the run had read by its last look."""

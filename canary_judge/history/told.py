@@ -167,6 +167,8 @@ def _cut(case: Case, judge: int) -> bool:
 def explained(found: Backtest) -> str:
     """The backtest in words."""
     lines = [_head(found), ""]
+    if not found.cases:
+        return "\n".join([*lines, *(f"  {one.id}: {printable(one.reason)}" for one in found.skipped[:_MOST_SHOWN])])
     lines += _table(found)
     for other in range(1, len(found.judges)):
         lines += _pair(found, other)
@@ -290,7 +292,7 @@ def _notes(found: Backtest) -> list[str]:
         if cases and cut > _MOST_CUT * len(cases):
             lines.append(
                 f"{cut} of {_number(len(cases), f'{label} canary', f'{label} canaries')} were ended before the planned "
-                "end: a slower judge cannot be judged on them, and no single rate is known"
+                "end (or had none): a slower judge cannot be judged on them, and no single rate is known"
             )
     if any(0 < one.worth < _WORTH * one.total for one in _rates(found)):
         lines.append(

@@ -98,6 +98,7 @@ class Monitor:
             raise DataError(f"stages is {stages!r}; give how many weights are planned, 1 or more")
         self._stages = stages
         self._steps: list[MonitorState] = []
+        self._whole = True
         self._state = MonitorState.from_json(config, state) if isinstance(state, str | bytes) else state
         if self._state is None and start is not None:
             self._begin(moment_from(start, "start"))
@@ -185,7 +186,8 @@ class Monitor:
             ConfigError: A `${label}` is undefined, or a metric names a source that is not given.
             QueryError: A query can never work, and this is the first look: the state is as before. In a later look it
                 is a failing source: the metric's intervals are gaps.
-            SourceUnavailable: A source gave no answer; the state is as before.
+            SourceUnavailable: A source gave no answer; the state is as before, but for a part of the look that ended
+                where the weight changed or the warm-up ended.
         """
         if recent is not None and not (isinstance(recent, int | float) and 1 < recent <= _MOST_RECENT):
             raise DataError(f"recent is {recent!r}; give a number above 1, up to {_MOST_RECENT:g}, or None")
@@ -211,7 +213,7 @@ class Monitor:
 
     @property
     def steps(self) -> tuple[MonitorState, ...]:
-        """What was known after each part of the last look: a look has two where the weight changed within it."""
+        """What was known after each part of the last look: it has two where the weight changed within it."""
         return tuple(self._steps)
 
     def _taken(
@@ -229,7 +231,11 @@ class Monitor:
         weight_since = None if weight_since is None else moment_from(weight_since, "weight_since")
         moment = Window(until - interval, until).end
         state = self._state or self._begin(moment - interval)
-        self._steps = []
+        if (
+            self._whole
+        ):  # else a source failed between the parts of the last look, whose first part is kept with this one
+            self._steps = []
+        self._whole = False
         changed = None
         if weight != state.weight and weight_since is not None:
             changed = state.start + (weight_since - state.start) // interval * interval
@@ -243,6 +249,7 @@ class Monitor:
             state = self._state
             # else the warm-up, or the weight before, ended inside, and the rest is judged
             if samples is None or not (before or state.consumed == state.warm_until):
+                self._whole = True
                 return
 
     def _read(

@@ -103,16 +103,17 @@ class Looks:
             return None, "no interval is complete yet"
         self.judgement = judgement
         self.number += 1
-        if before is not None and monitor.watermark is not None and judgement.action is not Action.ROLL_BACK:
-            intervals = (monitor.watermark - before) // self._config.interval
-            if all_silent(judgement, intervals):
-                return None, "neither side has any value in what was read"
+        trouble = ""
         if self._evidence is not None and not apart:
             try:
                 self._keep(monitor, self._evidence)
             except Exception as error:  # noqa: BLE001  (it can be read again from the source; the judgement stands)
-                return judgement, said(error)
-        return judgement, ""
+                trouble = said(error)
+        if before is not None and monitor.watermark is not None and judgement.action is not Action.ROLL_BACK:
+            intervals = (monitor.watermark - before) // self._config.interval
+            if all_silent(judgement, intervals):
+                return None, "neither side has any value in what was read"
+        return judgement, trouble
 
     def _keep(self, monitor: Monitor, path: Path) -> None:
         if self._log is None:

@@ -39,8 +39,9 @@ class Archive:
         """Archive a run."""
         try:
             self._history.append(past_canary(run, self._store.log(run.id)))
-        except CanaryJudgeError as error:
-            _LOG.error("run %s is not archived: %s", run.id, one_line(error))
+        except Exception as error:  # noqa: BLE001  (answers go on, whatever an archive says)
+            said = error if isinstance(error, CanaryJudgeError) else f"{type(error).__name__}: {error}"
+            _LOG.error("run %s is not archived: %s", run.id, one_line(said))
         else:
             _LOG.info("run %s is archived", run.id)
 

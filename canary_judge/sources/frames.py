@@ -57,7 +57,7 @@ class FrameSource:
     the user of each row, metrics by user are answered: each user's rows are added up.
 
     Args:
-        data: A DataFrame, or the path of a .csv, .csv.gz or .parquet file.
+        data: A DataFrame, the path of a .csv, .csv.gz or .parquet file, or the rows of another source (`table`).
         align: "time": both sides by their timestamps. "start": the baseline is shifted so that both begin together,
             to compare two periods.
         counters: Names whose values are cumulative.
@@ -78,7 +78,7 @@ class FrameSource:
 
     def __init__(
         self,
-        data: pd.DataFrame | str | Path,
+        data: pd.DataFrame | str | Path | Table,
         *,
         align: Align = "time",
         counters: Collection[str] = (),
@@ -86,7 +86,7 @@ class FrameSource:
     ) -> None:
         self._user = user
         self._counters = frozenset(counters)
-        self._table = Table.of(data, align)
+        self._table = data if isinstance(data, Table) else Table.of(data, align)
         self._shifted = align == "start"
         columns = {*self._table.numbers, *self._table.texts}
         self._requests = self._table.ok is not None
@@ -120,18 +120,39 @@ class FrameSource:
             raise ConfigError(f"user: is {user!r}; give the name of the column with the user of each row")
         return cls(options["path"], align=options.get("align", "time"), counters=counters, user=user)
 
+    @property
+    def table(self) -> Table:
+        """The rows, in order of time."""
+        return self._table
+
+    @property
+    def single_requests(self) -> bool:
+        """Whether each row is one request, so that rows can be drawn apart."""
+        return self._requests
+
+    def users_of_rows(self) -> Int | None:
+        """Which user each row is of, shape (n,); None without such a column."""
+        named = self._user in {*self._table.numbers, *self._table.texts}
+        return self._codes()[0] if named else None
+
+    def with_rows(self, table: Table) -> FrameSource:
+        """The same source of other rows with the same columns."""
+        return FrameSource(table, counters=self._counters, user=self._user)
+
     def window(self, interval: str | timedelta) -> Window:
         """From the canary's first row to the last row of either side, on the grid of the interval."""
         interval = duration_from(interval, "interval")
         times, canary = self._table.times, self._table.canary
         if not canary.any():
             raise DataError("the table has no row whose side is 'canary'")
-        step = interval // timedelta(microseconds=1) * 1000
-        start = (int(times[canary.argmax()]) - 1) // step * step
-        end = -(-int(times[-1]) // step) * step
-        return Window(
-            *(datetime.fromtimestamp(moment // 1000 / 1e6, UTC) for moment in (start, max(end, start + step)))
-        )
+        return _on_grid(int(times[canary.argmax()]), int(times[-1]), interval)
+
+    def span(self, interval: str | timedelta) -> Window:
+        """From the first row to the last one, whichever side they are of, on the grid of the interval."""
+        times = self._table.times
+        if not times.size:
+            raise DataError("the table has no row")
+        return _on_grid(int(times[0]), int(times[-1]), duration_from(interval, "interval"))
 
     def usual_spacing(self) -> timedelta:
         """The median distance between two different timestamps; DataError when there are fewer than two."""
@@ -367,6 +388,13 @@ def compare(
     }
     config = JudgeConfig.from_mapping(data, name="compare")
     return judge(config, source, source.window(config.interval))
+
+
+def _on_grid(first: int, last: int, interval: timedelta) -> Window:
+    """The window of whole intervals that holds these moments, in nanoseconds."""
+    step = interval // timedelta(microseconds=1) * 1000
+    start, end = (first - 1) // step * step, -(-last // step) * step
+    return Window(*(datetime.fromtimestamp(moment // 1000 / 1e6, UTC) for moment in (start, max(end, start + step))))
 
 
 def _is_number(value: object) -> bool:

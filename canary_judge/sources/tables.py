@@ -70,6 +70,16 @@ class Table:
     def __len__(self) -> int:
         return int(self.times.size)
 
+    def rows(self, kept: Mask) -> Table:
+        """A table of some of the rows."""
+        return Table(
+            times=self.times[kept],
+            canary=self.canary[kept],
+            ok=None if self.ok is None else self.ok[kept],
+            numbers={name: values[kept] for name, values in self.numbers.items()},
+            texts={name: values[kept] for name, values in self.texts.items()},
+        )
+
     def side(self, side: Side) -> Mask:
         """Which rows belong to a side."""
         return self.canary if side is Side.CANARY else ~self.canary

@@ -4,6 +4,7 @@ References:
     Clopper, C. J. & Pearson, E. S. (1934), doi:10.1093/biomet/26.4.404 (interval of a proportion).
     Korn, E. L. & Graubard, B. I. (1998), Survey Methodology 24, 193-201 (the same with an effective number).
     Owen, D. B. (1956), doi:10.1214/aoms/1177728074 (the T function: two correlated normal scores).
+    Wilks, S. S. (1941), doi:10.1214/aoms/1177731788 (tolerance limits by order statistics).
     McNemar, Q. (1947), doi:10.1007/BF02295996 (paired proportions; here exact, by the binomial).
     Tango, T. (1998), doi:10.1002/(SICI)1097-0258(19980430)17:8<891::AID-SIM780>3.0.CO;2-B (their difference).
 """
@@ -27,8 +28,11 @@ __all__ = [
     "effective_number",
     "independent_to_show",
     "mcnemar",
+    "noise_factor",
+    "planned_power",
     "restricted_difference",
     "tango",
+    "tolerance_rank",
 ]
 
 # Of fewer canaries on which two judges differ, no outcome is significant at 5 %: 2 / 2^5 is .0625.
@@ -179,3 +183,51 @@ def restricted_difference(
         return mean, None
     half = float(special.stdtrit(gap.size - 1, (1 + level) / 2)) * math.sqrt(variance(gap, less=1) / gap.size)
     return mean, (mean - half, mean + half)
+
+
+def tolerance_rank(n: float, share: float, level: float = 0.95) -> tuple[int, float]:
+    """Which of n sorted values at least a share of the future stays below, whatever the distribution (Wilks 1941).
+
+    Returns:
+        The rank, from 1, and how sure that is. Of too few values it is the largest, with less confidence than asked.
+
+    Examples:
+        >>> tolerance_rank(29, 0.9)[0], tolerance_rank(14, 0.9)[0], round(tolerance_rank(14, 0.9)[1], 2)
+        (29, 14, 0.77)
+    """
+    count = max(math.floor(n), 1)
+    ranks = np.arange(1, count + 1)
+    sure = special.betainc(count - ranks + 1, ranks, 1 - share)  # P(Beta(rank, n - rank + 1) >= share)
+    good = np.flatnonzero(sure >= level)
+    at = int(good[0]) if good.size else count - 1
+    return int(ranks[at]), float(sure[at])
+
+
+def noise_factor(scores: Sequence[float], worth: float, level: float = 0.95) -> tuple[float, float, float]:
+    """How many times as far as they should normal scores scatter around 0, and its interval (chi-squared).
+
+    A scale only: it says nothing on how often a score is far out.
+
+    Examples:
+        >>> [round(value, 2) for value in noise_factor([-2.0, 2.0] * 10, 20)]
+        [2.0, 1.53, 2.89]
+    """
+    values = np.asarray(scores, dtype=float)
+    square = float((values * values).mean())
+    tail = (1 - level) / 2
+    ends = [math.sqrt(worth * square / float(special.chdtri(worth, p))) for p in (tail, 1 - tail)]
+    return math.sqrt(square), ends[0], ends[1]
+
+
+def planned_power(errors: Sequence[float], effect: float, *, alpha: float) -> float:
+    """Share of windows like these in which an effect would be found: each by its own standard error, then averaged.
+
+    The power of the average window is not the average power: windows differ, and most of the power is that of the calm
+    ones.
+
+    Examples:
+        >>> round(planned_power([0.05, 0.05, 0.9], 0.223, alpha=0.01), 2)
+        0.66
+    """
+    own = np.asarray(errors, dtype=float)
+    return float(special.ndtr(effect / own + special.ndtri(alpha)).mean())

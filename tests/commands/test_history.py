@@ -71,9 +71,13 @@ def test_a_table_is_archived_labelled_listed_and_asked(recorded, capsys):
     assert main(["history", "compact", "--history", url, "--day", "2026-01-01"]) == 0
     assert main(["history", "drop", "--history", url, "--before", "2026-01-02"]) == 0
     assert capsys.readouterr().out == "0 objects fewer\n1 canaries removed\n"
+    assert main(["history", "list", "--history", url]) == 1
+    assert "there is no archive, or no canary in it" in capsys.readouterr().err
+    assert main(["archive", config, "--data", table, "--to", url, "--horizon", "2h"]) == 0
+    capsys.readouterr()
     for arguments, told in (
         (["compact", "--day", "2026-13-01"], "day is '2026-13-01'; give a date"),
-        (["drop", "--before", "soon"], "before is 'soon'; give a date"),
+        (["drop", "--before", "soon"], "the moment is 'soon'; give a date"),
         (["label", "--id", "x"], "give --id with --label for one canary, or --csv FILE for many"),
         (["label", "--id", "x", "--label", "bad", "--by", "rollback"], "is no truth"),
     ):

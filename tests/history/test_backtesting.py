@@ -5,15 +5,29 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
 from multiprocessing import get_context
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from canary_judge import JudgeConfig
+from canary_judge import JudgeConfig, Window
 from canary_judge.errors import DataError
-from canary_judge.history import Backtest, History, KayentaJudge, Label, Limit, LimitRule, OurJudge, backtest, replay
+from canary_judge.history import (
+    Backtest,
+    History,
+    KayentaJudge,
+    Label,
+    Limit,
+    LimitRule,
+    OurJudge,
+    backtest,
+    record,
+    replay,
+)
 from canary_judge.history.told import compared, is_worse, rate
-from canary_judge.results import Verdict
+from canary_judge.results import Harm, Verdict
+from canary_judge.sources import FrameSource
 from canary_judge.stats.trials import clopper_pearson
-from tests.history.canaries import ERRORS, HEAP, SHOP, labelled, shop
+from tests.history.canaries import ERRORS, HEAP, NOON, SHOP, labelled, shop
 
 LIMIT = LimitRule(limits=(Limit("errors", most=0.015),), name="limit")
 
@@ -150,7 +164,7 @@ def test_a_backtest_that_was_killed_goes_on(history, found, tmp_path, monkeypatc
     )
     assert backtest(judges, history, resume=file).to_json() == found.to_json()
     assert len(judged) == 10
-    with pytest.raises(DataError, match="is of another backtest"):
+    with pytest.raises(DataError, match="is not of this backtest"):
         backtest([SHOP], history, resume=file)
 
 
@@ -230,5 +244,88 @@ def test_a_label_needs_somebody_who_says_so():
 def test_a_limit_is_checked_each_interval_unless_told_otherwise():
     canary = shop(0, ratio=9.0, n=12, rate=0.05)
     assert LimitRule(limits=(Limit("errors", most=0.1),)).decide(canary).seconds == 60
-    with pytest.raises(DataError, match="every is 30s, shorter than an interval of 1m"):
+    with pytest.raises(DataError, match="every is 30s; give a multiple of the interval, which is 1m"):
         LimitRule(limits=(Limit("errors", most=0.1),), every=timedelta(seconds=30)).decide(canary)
+
+
+def test_a_canary_that_breaks_at_its_last_weight_is_not_decided_at_the_one_before(tmp_path):
+    """Passed at 5 %, raised to 50 %, and bad from then on."""
+    rng = np.random.default_rng(4)
+    rows = [
+        {
+            "timestamp": NOON + timedelta(minutes=m),
+            "side": side,
+            "t": n,
+            "e": rng.binomial(n, p),
+            "h": 100 + rng.normal(),
+        }
+        for m in range(1, 121)
+        for side, n, p in (("baseline", 1900, 0.01), ("canary", 100 if m <= 60 else 1000, 0.01 if m <= 60 else 0.06))
+    ]
+    weights = [(NOON, 5.0), (NOON + timedelta(minutes=60), 50.0)]
+    history = History(tmp_path)
+    history.add(pd.DataFrame(rows), SHOP, every="10m", weights=weights, label=labelled("bad"))
+    (case,) = backtest(SHOP, history).cases
+    assert case.decisions[0].verdict is Verdict.FAIL
+    assert case.decisions[0].seconds > 60 * 60
+
+
+def test_nobody_passes_a_canary_that_was_ended_before_its_planned_end():
+    cut = shop(0, ratio=1.0, n=12, planned=False, ended_by="a person", label=labelled("bad"))
+    limits = (Limit("errors", most=0.9),)
+    for judge in (
+        KayentaJudge(),
+        KayentaJudge(every=timedelta(minutes=4)),
+        LimitRule(limits=limits),
+        OurJudge(config=SHOP, looks="one"),
+    ):
+        assert judge.decide(cut).verdict is Verdict.MARGINAL
+        assert judge.decide(cut).seconds is None
+    whole = shop(0, ratio=1.0, n=12)
+    assert LimitRule(limits=limits).decide(whole).verdict is Verdict.PASS
+
+
+def test_what_was_left_out_as_warm_up_counts_for_the_time_and_only_once():
+    config = SHOP.model_copy(update={"warmup": timedelta(minutes=10)})
+    rng = np.random.default_rng(5)
+    rows = [
+        {"timestamp": NOON + timedelta(minutes=m), "side": side, "t": 1000, "e": rng.binomial(1000, p), "h": 100.0}
+        for m in range(1, 91)
+        for side, p in (("baseline", 0.01), ("canary", 0.05))
+    ]
+    weights = [(NOON, 5.0), (NOON + timedelta(minutes=30), 25.0), (NOON + timedelta(minutes=60), 50.0)]
+    source = FrameSource(pd.DataFrame(rows))
+    canary = record(config, source, Window(NOON, NOON + timedelta(minutes=90)), weights=weights)
+    rule = LimitRule(limits=(Limit("errors", most=0.02),))
+    assert rule.decide(canary).seconds == 11 * 60
+    assert LimitRule(limits=rule.limits, failures=20).decide(canary).seconds == (30 + 11) * 60
+
+
+def test_the_metric_of_requests_is_one_that_is_judged_and_its_harm_has_a_direction():
+    canary = shop(0, ratio=5.0, n=20)
+    swapped = SHOP.model_copy(
+        update={"metrics": (SHOP.metrics[0].model_copy(update={"harm": Harm.DECREASE}), SHOP.metrics[1])}
+    )
+    usual, other = (OurJudge(config=config, looks="one").decide(canary) for config in (SHOP, swapped))
+    assert usual.excess > 0
+    assert other.excess == -usual.excess
+    gauges = SHOP.model_copy(update={"metrics": SHOP.metrics[1:]})
+    assert OurJudge(config=gauges).decide(canary).requests is None
+
+
+def test_another_history_is_not_what_was_read():
+    with pytest.raises(DataError, match="was read with history none, and cannot be judged with 3h"):
+        OurJudge(config=SHOP.model_copy(update={"history": timedelta(hours=3)})).decide(shop(0, n=12))
+    elsewhere = SHOP.model_copy(update={"metrics": (SHOP.metrics[0].model_copy(update={"source": "warehouse"}),)})
+    with pytest.raises(DataError, match="was read with another source"):
+        OurJudge(config=elsewhere).decide(shop(0, n=12))
+
+
+@pytest.mark.parametrize("content", ["my notes\n", "{}\n", "[]\n5\n", '{"backtest": 1}\n'])
+def test_a_file_that_is_no_backtests_is_never_written_over(tmp_path, content):
+    history, file = History(tmp_path / "a"), tmp_path / "notes"
+    history.append(shop(0, n=12))
+    file.write_text(content)
+    with pytest.raises(DataError, match="is not of this backtest; name another file"):
+        backtest(SHOP, history, resume=file)
+    assert file.read_text() == content

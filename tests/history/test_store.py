@@ -17,7 +17,7 @@ import pytest
 
 from canary_judge import Window
 from canary_judge.errors import DataError
-from canary_judge.history import History, Label, PastCanary, Span
+from canary_judge.history import History, Label, PastCanary, Span, replay
 from canary_judge.history.parquet import SCHEMA, table_of
 from canary_judge.history.store import _bytes
 from canary_judge.history.tape import Tape
@@ -154,6 +154,106 @@ def test_retention_removes_what_ended_before_also_out_of_a_compacted_object(hist
     assert [one.start for one in history] == [NOON + number * timedelta(hours=6) for number in range(2, 8)]
     assert history.drop(before="2026-03-02") == 2
     assert len(history) == 4
+
+
+def test_retention_brings_no_older_version_back(history):
+    history.append(shop(0, n=40, did="first"))
+    history.append(shop(1, n=12))
+    history.compact("2026-03-01")
+    history.append(shop(0, n=20, did="second"))
+    assert history.drop(before=NOON + timedelta(minutes=30)) == 1
+    assert [one.start for one in history] == [NOON + timedelta(hours=6)]
+
+
+def test_a_label_that_came_with_the_canary_later_counts(history):
+    name = history.append(shop(0, n=12))
+    history.label(name, "healthy", by="me")
+    history.append(shop(0, n=12, label=Label(kind="bad", by="incident")))
+    assert [one.label.kind for one in history] == ["bad"]
+    history.append(shop(0, n=12))
+    assert [one.label.kind for one in history] == ["healthy"]
+
+
+def test_other_numbers_under_the_same_id_are_refused_and_more_of_the_same_taken(history):
+    def table(seed, n):
+        rng = np.random.default_rng(seed)
+        return pd.DataFrame(
+            {
+                "timestamp": NOON + timedelta(minutes=m),
+                "side": side,
+                "t": 100,
+                "e": rng.binomial(100, 0.1),
+                "h": rng.normal(9),
+            }
+            for m in range(1, n + 1)
+            for side in ("baseline", "canary")
+        )
+
+    name = history.add(table(1, 20), SHOP)
+    with pytest.raises(DataError, match=rf"canary {name} is archived with other numbers: .* --canary version=1\.5\.0"):
+        history.add(table(2, 20), SHOP)
+    assert history.add(table(1, 30), SHOP) == name
+    assert history.read(name).end == NOON + timedelta(minutes=30)
+
+
+def test_readers_follow_canaries_into_another_object(history):
+    for number in range(4):
+        history.append(shop(number, n=12))
+    expected, pieces = [one.id for one in history], history.pieces()
+    history.compact("2026-03-01")
+    assert [one.id for piece in pieces for one in piece.canaries()] == expected
+    compacted = history.pieces()
+    history.drop(before=NOON + timedelta(hours=3))
+    with pytest.raises(DataError, match="is gone, and its canaries are in no other object"):
+        [one.id for piece in compacted for one in piece.canaries()]
+
+
+def test_damage_within_an_object_is_found_and_left_out_on_request(tmp_path):
+    history = History(tmp_path)
+    names = [history.append(shop(number, n=30)) for number in range(2)]
+    file, rng = tmp_path / "day=2026-03-01" / f"{names[0]}.parquet", random.Random(1)
+    whole = file.read_bytes()
+    good = [one.to_json() for _, one in replay(SHOP, shop(0, n=30), looks="one")]
+    found = 0
+    for _ in range(60):
+        at = rng.randrange(len(whole))
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << rng.randrange(8)]) + whole[at + 1 :])
+        lenient = History(tmp_path, skip_corrupt=True)
+        canaries = list(lenient)
+        assert names[1] in [one.id for one in canaries]
+        for one in canaries:
+            if one.id == names[0]:
+                assert [text.to_json() for _, text in replay(SHOP, one, looks="one")] == good
+        found += len(lenient.skipped)
+    assert found > 10  # the others hit what no reader reads
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('id,label,by,note\n{0},bad,me,"open\n{1},bad,me,x\n', "is no CSV"),
+        ("id,label,by\n{0},bad,me\n{0},healthy,me\n", "is labelled twice, and not alike"),
+        ("id,label,by\n{0},bad,me,more\n", "has more or fewer fields"),
+        ("id,label,by\n{0},bad\n", "has more or fewer fields"),
+        ("id,label,by\n{0},bad,auto-rollback\n", "is no truth"),
+    ],
+)
+def test_a_table_of_labels_is_taken_whole_or_not_at_all(tmp_path, text, told):
+    history, table = History(tmp_path / "a"), tmp_path / "labels.csv"
+    names = [history.append(shop(number, n=12)) for number in range(2)]
+    table.write_text(text.format(*names))
+    with pytest.raises(DataError, match=told):
+        history.label_all(table)
+    assert {one.label.kind for one in history} == {"unknown"}
+
+
+def test_texts_that_cannot_be_kept_are_refused():
+    with pytest.raises(DataError, match="is no text that can be kept"):
+        Label(kind="bad", by="me", note="caf\udce9")
+    with pytest.raises(DataError, match="is no text that can be kept"):
+        shop(0, n=12, ended_why="caf\udce9")
+    with pytest.raises(DataError, match="the address of the archive is empty"):
+        History("")
 
 
 def test_it_can_be_asked_in_sql(history):

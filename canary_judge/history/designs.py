@@ -1,0 +1,296 @@
+"""A canary that is no canary: designs that draw both sides from the baseline, each right for what it redraws.
+
+A split keeps the moment and redraws the noise; a shift in time keeps the noise and redraws the moment. So no two
+designs measure the same, none is pooled with another one, and each says what it is blind to. What is refused: thinning
+recorded counts (clumps of errors fall apart), and swapping labels by interval (it measures nothing but itself).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import numpy as np
+
+from canary_judge.arrays import Bool, Float
+from canary_judge.config.metrics import GaugeMetric, Metric
+from canary_judge.config.model import JudgeConfig
+from canary_judge.judging.fetching import read
+from canary_judge.results import Side
+from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData
+from canary_judge.series import MetricSource, Query, Result, Window
+from canary_judge.sources import FrameSource
+from canary_judge.stats.counts import Counts
+
+__all__ = ["ADJACENT", "DAY", "PODS", "POD_WINDOWS", "REQUESTS", "SMOOTH", "BaselineOnly", "Design", "Draw", "draws_of"]
+
+# Intervals over which the path of one series is smoothed, and the length of the blocks in which what is left is drawn.
+_SMOOTHED, _BLOCK = 9, 5
+# So many instances more than the canary has leave a baseline to compare with.
+_MORE_INSTANCES, _FEWEST_TO_DRAW = 3, 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """How both sides are drawn from the baseline.
+
+    Attributes:
+        name: As it is shown.
+        shows: What its alarms are about.
+        blind: What it cannot see.
+        routed: It draws what a router draws: its alarms can refute the declared rate.
+    """
+
+    name: str
+    shows: str
+    blind: str
+    routed: bool = True
+
+
+REQUESTS = Design(
+    name="requests split", shows="noise of so small a share of the requests", blind="pods, deployment, drift"
+)
+PODS = Design(name="pods split", shows="how pods of one deployment differ", blind="a fresh canary's warm-up and cache")
+POD_WINDOWS = Design(
+    name="pod windows drawn", shows="how pods of one deployment differ", blind="a fresh canary's warm-up; few pods"
+)
+SMOOTH = Design(
+    name="smooth + residual", shows="noise of one averaged series", blind="all that is slower, and the pods behind it"
+)
+DAY = Design(
+    name="day before",
+    shows="if the baseline were yesterday's",
+    blind="pods, unequal traffic",
+    routed=False,
+)
+ADJACENT = Design(
+    name="adjacent windows",
+    shows="if the baseline were from the window before",
+    blind="pods, unequal traffic",
+    routed=False,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Draw:
+    """One A/A canary.
+
+    Attributes:
+        design: By which it was drawn.
+        samples: Of both sides.
+        window: The window that was judged.
+        cluster: What shares its luck with others.
+    """
+
+    design: Design
+    samples: MetricSamples
+    window: Window
+    cluster: str
+
+
+class BaselineOnly:
+    """A source in which the canary is the baseline."""
+
+    def __init__(self, source: MetricSource) -> None:
+        self._source = source
+
+    def fetch(self, queries: Sequence[Query], window: Window) -> list[Result]:
+        """Ask for the baseline, and give both sides its answer."""
+        asked = [query for query in queries if query.side is Side.BASELINE]
+        answers = dict(zip(((one.metric, one.part) for one in asked), self._source.fetch(asked, window), strict=True))
+        return [answers[query.metric, query.part] for query in queries]
+
+
+def draws_of(
+    config: JudgeConfig,
+    source: MetricSource | Mapping[str, MetricSource],
+    windows: Sequence[Window],
+    *,
+    share: float,
+    instances: int,
+    draws: int,
+    rng: np.random.Generator,
+) -> Iterator[tuple[str, Draw]]:
+    """All draws of all metrics, window by window: the name of the metric, and the draw.
+
+    Args:
+        config: What is compared; of the sides the baseline's labels.
+        source: As for `judge`; a `FrameSource` of single requests can be drawn apart.
+        windows: In order of time.
+        share: Of the traffic that the canary gets.
+        instances: Of the canary, where instances are kept apart.
+        draws: Of each window, where it can be drawn anew.
+        rng: Draws them.
+    """
+    sources = dict(source) if isinstance(source, Mapping) else {"default": source}
+    only = {name: BaselineOnly(one) for name, one in sources.items()}
+    found: dict[Window, Mapping[str, MetricSamples]] = {}
+    day = timedelta(days=1)
+    begun = windows[0].start
+    for window in windows:
+        block = f"block {(window.start - begun) // window.duration}"
+        found[window] = read(config, only, window).metrics
+        for metric in config.metrics:
+            own = found[window][metric.name]
+            yield from (
+                (metric.name, one) for one in _of_data(metric, own, window, share, instances, draws, rng, block)
+            )
+            for design, before in ((ADJACENT, window.duration), (DAY, day)):
+                earlier = Window(window.start - before, window.end - before)
+                if earlier in found and (pair := _paired(found[earlier][metric.name], own)) is not None:
+                    yield metric.name, Draw(design=design, samples=pair, window=window, cluster=block)
+        tables = {name: one for name, one in sources.items() if isinstance(one, FrameSource) and one.single_requests}
+        for name, table in tables.items():
+            metrics = tuple(metric for metric in config.metrics if metric.source == name or len(sources) == 1)
+            yield from _requests(config, metrics, table, window, share, draws, rng, block)
+        for old in [one for one in found if one.start < window.start - day]:
+            del found[old]
+
+
+def _requests(
+    config: JudgeConfig,
+    metrics: tuple[Metric, ...],
+    table: FrameSource,
+    window: Window,
+    share: float,
+    draws: int,
+    rng: np.random.Generator,
+    block: str,
+) -> Iterator[tuple[str, Draw]]:
+    """Single requests (or their users) are drawn apart, as a router does it."""
+    judged = config.model_copy(update={"metrics": metrics, "warmup": None, "history": None})
+    inside = _inside(table, window) & ~table.table.canary
+    rows, users = table.table.rows(inside), table.users_of_rows()
+    codes = None if users is None else np.unique(users[inside], return_inverse=True)[1]
+    for _ in range(draws):
+        if codes is None:
+            canary = rng.random(len(rows)) < share
+        else:
+            canary = (rng.random(int(codes.max(initial=-1)) + 1) < share)[codes]
+        if not canary.any() or canary.all():
+            continue
+        found = read(
+            judged,
+            dict.fromkeys({one.source for one in metrics}, table.with_rows(replace(rows, canary=canary))),
+            window,
+        )
+        for metric in metrics:
+            yield metric.name, Draw(design=REQUESTS, samples=found.metrics[metric.name], window=window, cluster=block)
+
+
+def _inside(table: FrameSource, window: Window) -> Bool:
+    edges = window.edges(window.duration)
+    inside: Bool = (table.table.times > edges[0]) & (table.table.times <= edges[-1])
+    return inside
+
+
+def _of_data(
+    metric: Metric,
+    own: MetricSamples,
+    window: Window,
+    share: float,
+    instances: int,
+    draws: int,
+    rng: np.random.Generator,
+    block: str,
+) -> Iterator[Draw]:
+    """What can be drawn from values on the grid: instances, or what one series leaves over its smooth path."""
+    data = own.data
+    if not isinstance(data, GaugeData) or not data.baseline.size:
+        return
+    if isinstance(metric, GaugeMetric) and metric.by:
+        rows = data.baseline[~np.isnan(data.baseline).all(axis=1)]
+        pods = ", ".join(data.names_baseline)
+        split = len(rows) >= instances + _MORE_INSTANCES
+        if split:
+            made: Callable[[], GaugeData] = lambda: _pods(data, instances, rng)  # noqa: E731
+        elif len(rows) >= _FEWEST_TO_DRAW:
+            made = lambda: _pod_windows(rows, instances, len(rows), rng)  # noqa: E731
+        else:
+            return
+        design = PODS if split else POD_WINDOWS
+        for _ in range(draws):
+            yield Draw(design=design, samples=replace(own, data=made()), window=window, cluster=pods)
+        return
+    series = data.baseline[0]
+    if np.isfinite(series).sum() <= 2 * _SMOOTHED:
+        return
+    for _ in range(draws):
+        drawn = _smooth(series, share, data.history, rng)
+        yield Draw(design=SMOOTH, samples=replace(own, data=drawn), window=window, cluster=block)
+
+
+def _pods(data: GaugeData, instances: int, rng: np.random.Generator) -> GaugeData:
+    """Some pods against the others of their deployment, at the same moments."""
+    chosen = np.zeros(len(data.baseline), dtype=bool)
+    chosen[rng.choice(chosen.size, instances, replace=False)] = True
+    before = data.before_baseline if data.before_baseline.size else np.empty((len(data.baseline), 0))
+    names = np.array(data.names_baseline, dtype=object)
+    return GaugeData(
+        baseline=data.baseline[~chosen],
+        canary=data.baseline[chosen],
+        names_baseline=tuple(names[~chosen]),
+        names_canary=tuple(names[chosen]),
+        before_baseline=before[~chosen],
+        before_canary=before[chosen],
+    )
+
+
+def _pod_windows(rows: Float, instances: int, others: int, rng: np.random.Generator) -> GaugeData:
+    """The path that pods share, and whole windows of what single pods leave over it, drawn anew."""
+    path = np.nanmean(rows, axis=0)
+    # k pods share one of their degrees of freedom with the path
+    rest = (rows - path) * math.sqrt(len(rows) / (len(rows) - 1))
+    sides = [path + rest[rng.integers(0, len(rows), size)] for size in (others, instances)]
+    names = [tuple(f"{side} {number}" for number in range(len(one))) for side, one in zip("bc", sides, strict=True)]
+    return GaugeData(baseline=sides[0], canary=sides[1], names_baseline=names[0], names_canary=names[1])
+
+
+def _smooth(series: Float, share: float, history: Float, rng: np.random.Generator) -> GaugeData:
+    """One smooth path for both sides, and blocks of what is left over it, as wide as each side's share makes it."""
+    known = np.isfinite(series)
+    filled = np.interp(np.arange(series.size), np.flatnonzero(known), series[known])
+    half = _SMOOTHED // 2
+    path = np.convolve(np.pad(filled, half, mode="edge"), np.ones(_SMOOTHED) / _SMOOTHED, "valid")
+    rest = (filled - path) / math.sqrt(1 - 1 / _SMOOTHED)
+
+    def drawn(part: float) -> Float:
+        starts = rng.integers(0, series.size - _BLOCK + 1, -(-series.size // _BLOCK))
+        noise = rest[(starts[:, None] + np.arange(_BLOCK)).ravel()[: series.size]]
+        return np.where(known, path + noise / math.sqrt(part), np.nan)
+
+    return GaugeData(baseline=drawn(1 - share)[None], canary=drawn(share)[None], history=history)
+
+
+def _paired(before: MetricSamples, now: MetricSamples) -> MetricSamples | None:
+    """The baseline of one window against that of another one."""
+    match before.data, now.data:
+        case CountData(counts=b), CountData(counts=c) if b.events_baseline.size == c.events_baseline.size:
+            counts = Counts(
+                events_baseline=b.events_baseline,
+                exposure_baseline=b.exposure_baseline,
+                events_canary=c.events_baseline,
+                exposure_canary=c.exposure_baseline,
+            )
+            return replace(now, data=CountData(counts=counts))
+        case GaugeData() as b, GaugeData() as c if b.baseline.shape[1] == c.baseline.shape[1]:
+            data = GaugeData(
+                baseline=b.baseline,
+                canary=c.baseline,
+                history=c.history,
+                simultaneous=False,
+                names_baseline=b.names_baseline,
+                names_canary=c.names_baseline,
+            )
+            return replace(now, data=data)
+        case RawData() as b, RawData() as c:
+            data_raw = RawData(
+                baseline=b.baseline,
+                canary=c.baseline,
+                interval_baseline=b.interval_baseline,
+                interval_canary=c.interval_baseline,
+            )
+            return replace(now, data=data_raw)
+    return None

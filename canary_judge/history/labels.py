@@ -1,0 +1,99 @@
+"""Labels that were given afterwards: small objects of JSON, of which the newest counts."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+from canary_judge.errors import DataError
+from canary_judge.history.canary import Label, LabelKind
+from canary_judge.history.objects import Objects
+from canary_judge.history.parquet import Place
+
+__all__ = ["Given", "given_labels", "keep_labels", "labels_of_csv"]
+
+_FOLDER = "labels"
+
+
+class Given:
+    """The labels of canaries: those given afterwards, unless a canary was archived with another one since then."""
+
+    def __init__(self, newest: dict[str, tuple[datetime, Label]]) -> None:
+        self._newest = newest
+
+    def of(self, place: Place) -> Label:
+        """What a canary was found to have been."""
+        at, label = self._newest.get(place.id, (None, None))
+        if at is None or label is None or (place.label.kind != "unknown" and place.written > at):
+            return place.label
+        return label
+
+
+def given_labels(objects: Objects) -> Given:
+    """All of them.
+
+    Raises:
+        DataError: An object holds none; it is named.
+    """
+    found: dict[str, tuple[datetime, Label]] = {}
+    for path in objects.names(_FOLDER, ".json"):
+        try:
+            for one in json.loads(objects.read(path)):
+                at = datetime.fromisoformat(one["at"])
+                if one["id"] not in found or at >= found[one["id"]][0]:
+                    found[one["id"]] = (at, Label(kind=one["label"], by=one["by"], note=one["note"]))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{objects.shown(path)}: holds no labels: {error}; remove it") from error
+    return Given(found)
+
+
+def keep_labels(objects: Objects, labels: Sequence[tuple[str, Label]]) -> None:
+    """Write them down, all at once."""
+    at = datetime.now(UTC)
+    told = [
+        {"id": canary, "label": one.kind, "by": one.by, "note": one.note, "at": at.isoformat()}
+        for canary, one in labels
+    ]
+    if told:
+        objects.put(f"{_FOLDER}/{at:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}.json", json.dumps(told).encode())
+
+
+def labels_of_csv(path: Path) -> list[tuple[str, str, Label]]:
+    """Where in the file, which canary, and its label, line by line.
+
+    Raises:
+        DataError: It cannot be read, or a line is no label.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    reader = csv.DictReader(io.StringIO(text), strict=True)
+    try:
+        return list(_rows(path, reader))
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: is no CSV: {error}") from error
+
+
+def _rows(path: Path, reader: csv.DictReader[str]) -> Iterable[tuple[str, str, Label]]:
+    missing = [name for name in ("id", "label", "by") if name not in (reader.fieldnames or [])]
+    if missing:
+        raise DataError(f"{path}: has no column {', '.join(missing)}; give id, label, by and, if you like, note")
+    said: dict[str, Label] = {}
+    for row in reader:
+        where = f"{path}, line {reader.line_num}"
+        if None in row or None in row.values():
+            raise DataError(f"{where}: has more or fewer fields than the first line names")
+        try:
+            label = Label(kind=cast("LabelKind", row["label"]), by=row["by"], note=row.get("note", ""))
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
+        if said.setdefault(row["id"], label) != label:
+            raise DataError(f"{where}: canary {row['id']!r} is labelled twice, and not alike")
+        yield where, row["id"], label
