@@ -477,6 +477,17 @@ class Judgement:
 
         return report.from_json(text)
 
+    def to_html(self, *, whole_page: bool = False) -> str:
+        """The judgement as HTML: the picture that is read in five seconds, reasons, and a table of every metric.
+
+        Args:
+            whole_page: One file for a browser, in place of a fragment for a page that is there already. Neither has a
+                script, and nothing is loaded from elsewhere.
+        """
+        from canary_judge import report
+
+        return report.to_page(self) if whole_page else report.to_html(self)
+
     def to_frame(self) -> pd.DataFrame:
         """One row per metric, every number a column."""
         from canary_judge import report

@@ -53,7 +53,13 @@ def test_help_and_completion_cost_next_to_nothing():
 
 def test_importing_the_package_costs_nothing():
     loaded = loaded_after("import canary_judge")
-    assert not loaded & {"numpy", "scipy", "pandas", "pydantic", "requests", "yaml"}
+    assert not loaded & {"numpy", "scipy", "pandas", "pydantic", "requests", "yaml", "matplotlib"}
+
+
+def test_a_picture_needs_no_plotting_library():
+    loaded = loaded_after("import canary_judge.report, canary_judge.pictures")
+    assert "canary_judge.pictures.svg" in loaded
+    assert "matplotlib" not in loaded
 
 
 def test_judging_needs_neither_pandas_nor_scipy_stats():

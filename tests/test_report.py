@@ -89,11 +89,12 @@ def test_what_holds_a_gate_is_told_beside_a_failure(judgement):
     assert told.explain(width=200).count(line) == 1
 
 
-def test_html_is_escaped_and_has_a_picture_per_effect(judgement):
+def test_html_is_escaped_and_has_a_picture_and_a_row_per_metric(judgement):
     page = judgement._repr_html_()
     assert "heap &lt;b&gt;" in page
     assert "heap <b>" not in page
-    assert page.count("<svg") == sum(metric.deciding is not None for metric in judgement.metrics) == 3
+    assert page.count("<svg") == 2  # for wide and for narrow pages
+    assert page.count("<th scope='row'>") == len(judgement.metrics)
     assert "nan" not in page.lower().replace("finance", "")
 
 

@@ -1,64 +1,95 @@
-"""A judgement for a notebook: a self-contained fragment with a picture of each effect."""
+"""A judgement as HTML: the picture that is read in five seconds, and everything behind it as text and a table."""
 
 from __future__ import annotations
 
+import hashlib
 import html
-import math
 from collections.abc import Iterable
 
 from canary_judge.config.model import JudgeConfig
-from canary_judge.report.rows import COLUMNS, Tone, headline, missing, reasons, row, standing, subtitle, tone, warnings
-from canary_judge.results import Judgement, MetricResult, Role, Scale
+from canary_judge.pictures import bar_svg, colours, verdict_svg
+from canary_judge.pictures.lettering import plain
+from canary_judge.pictures.tokens import Theme
+from canary_judge.report.rows import COLUMNS, headline, missing, reasons, row, standing, subtitle, tone, warnings
+from canary_judge.results import Judgement, MetricResult
 from canary_judge.series import format_duration
 from canary_judge.wording import html_table
 
-__all__ = ["config_to_html", "metric_to_html", "to_html"]
+__all__ = ["config_to_html", "metric_to_html", "to_html", "to_page"]
 
-# The picture's ends, in margins from no effect.
-_FIRST, _LAST = -2.0, 4.0
-_HEX = {Tone.GOOD: "#1a7f37", Tone.OPEN: "#9a6700", Tone.BAD: "#cf222e"}
+_HEADS = ("metric", "role", "outcome", *COLUMNS)
+_CSS = (
+    "{color:var(--cj-ink);background:var(--cj-paper);font:13px/1.4 system-ui,sans-serif;padding:10px;max-width:1100px;"
+    "container-type:inline-size;overflow-wrap:anywhere}"
+    "@ h3{font-size:15px;margin:12px 0 2px}@ p{margin:2px 0}@ ul{margin:4px 0;padding-left:20px}"
+    "@ .cj-soft,@ caption{color:var(--cj-dim)}@ caption{text-align:left;padding:8px 0 2px}"
+    "@ .cj-table{overflow-x:auto}@ .cj-table:focus-visible{outline:2px solid var(--cj-ink)}"
+    "@ table{border-collapse:collapse;font-size:12px;color:inherit;background:none;margin:0}"
+    "@ tr{background:none}@ th,@ td{text-align:left;padding:3px 10px 3px 0;vertical-align:top;overflow-wrap:normal;"
+    "border:0;border-top:1px solid var(--cj-track);color:inherit;background:none}@ th[scope=row]{white-space:nowrap}"
+    "@ .cj-good{color:var(--cj-small)}@ .cj-bad{color:var(--cj-bad)}@ .cj-open{color:var(--cj-dim)}"
+    "@ svg{display:block}"
+    # an SVG cannot reflow: there are two, and the room says which is shown
+    "@container (max-width:559px){@ .cj-wide{display:none}@ .cj-narrow{display:block!important}}"
+)
 
 
-def to_html(judgement: Judgement) -> str:
-    """A self-contained fragment for notebooks: verdict, reasons, a table with a picture of each effect."""
-    colour = _HEX[tone(judgement.verdict)]
-    rows = "".join(_html_row(metric) for metric in judgement.metrics)
+def _key(of: object, theme: Theme) -> str:
+    return "cjr" + hashlib.sha256(f"{of!r}{theme}".encode()).hexdigest()[:8]
+
+
+def _style(key: str, theme: Theme) -> str:
+    return f"<style>{colours(f'.{key}', theme)}.{key}{_CSS.replace('@ ', f'.{key} ')}</style>"
+
+
+def to_html(judgement: Judgement, *, theme: Theme = "auto") -> str:
+    """A self-contained fragment: the picture at two widths, reasons, a table of every metric, what is missing.
+
+    Args:
+        judgement: Of any kind.
+        theme: Of all its colours; `auto` follows the browser and the page around it.
+    """
+    key = _key(judgement, theme)
+    stage = standing(judgement)
     more = "".join(
-        f"<p style='margin:8px 0 2px'><b>{title}</b></p><ul style='margin:0'>{_items(texts)}</ul>"
-        for title, texts in (("Still missing", missing(judgement)), ("Warnings", warnings(judgement)))
+        f"<h3>{title}</h3><ul>{_items(texts)}</ul>"
+        for title, texts in (("Why", reasons(judgement)), ("Still missing", missing(judgement)))
         if texts
     )
-    head = "".join(
-        f"<th style='text-align:left;padding:3px 10px 3px 0'>{name}</th>"
-        for name in ("metric", "outcome", *COLUMNS, "0 &#8596; margin")
-    )
-    stage = standing(judgement)
+    warned = warnings(judgement)
     return (
-        "<div style='font-family:system-ui,sans-serif;font-size:13px;line-height:1.4;color:inherit;"
-        "background:transparent;padding:10px;max-width:1100px'>"
-        f"<div style='border-left:6px solid {colour};padding:2px 10px'>"
-        f"<b style='font-size:16px;color:{colour}'>{html.escape(headline(judgement))}</b><br>"
-        f"<span style='opacity:.75'>{html.escape(subtitle(judgement))}"
-        f"{'<br>' + html.escape(stage) if stage else ''}</span></div>"
-        f"<ul style='margin:8px 0'>{_items(reasons(judgement))}</ul>"
-        "<table style='border-collapse:collapse;font-size:12px;color:inherit'>"
-        f"<tr>{head}</tr>{rows}</table>{more}</div>"
+        f"<div class='{key}'>{_style(key, theme)}"
+        f"<div class='cj-wide'>{verdict_svg(judgement, theme=theme)}</div>"
+        f"<div class='cj-narrow' style='display:none'>{verdict_svg(judgement, width=360, theme=theme)}</div>"
+        f"<h3>{html.escape(headline(judgement))}</h3><p class='cj-soft'>{html.escape(subtitle(judgement))}</p>"
+        + (f"<p class='cj-soft'>{html.escape(stage)}</p>" if stage else "")
+        + f"{more}{_table(judgement.metrics)}"
+        + (f"<h3>Warnings</h3><ul>{_items(warned)}</ul>" if warned else "")
+        + "</div>"
+    )
+
+
+def to_page(judgement: Judgement) -> str:
+    """The same as a whole page in one file: no script, and nothing that is loaded from anywhere."""
+    name = plain(judgement.name) or "canary"
+    title = f"{name}: {headline(judgement)}"
+    return (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        "<meta name='viewport' content='width=device-width,initial-scale=1'>"
+        "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        f"<title>{html.escape(title)}</title><style>:root{{color-scheme:light dark}}{colours('body', 'auto')}"
+        "body{margin:0;background:var(--cj-paper);color:var(--cj-ink)}main{max-width:1120px;margin:0 auto;padding:8px}"
+        "h1{font:600 18px/1.3 system-ui,sans-serif;margin:8px 10px;overflow-wrap:anywhere}</style></head>"
+        f"<body><main><h1>{html.escape(name)}</h1>{to_html(judgement)}</main></body></html>"
     )
 
 
 def metric_to_html(metric: MetricResult) -> str:
-    """One metric for a notebook: the row of the judgement, why, and what is missing."""
-    head = "".join(
-        f"<th style='text-align:left;padding:3px 10px 3px 0'>{name}</th>"
-        for name in ("metric", "outcome", *COLUMNS, "0 &#8596; margin")
-    )
-    more = [metric.reason, *(() if metric.shortfall is None else (str(metric.shortfall.text),)), *metric.warnings]
-    return (
-        "<div style='font-family:system-ui,sans-serif;font-size:13px;line-height:1.4;color:inherit;"
-        "background:transparent;padding:10px;max-width:1100px;overflow-x:auto'>"
-        "<table style='border-collapse:collapse;font-size:12px;color:inherit'>"
-        f"<tr>{head}</tr>{_html_row(metric)}</table><ul style='margin:8px 0'>{_items(more)}</ul></div>"
-    )
+    """One metric for a notebook: its bar, the row of the judgement, why, and what is missing."""
+    key = _key(metric, "auto")
+    more = [metric.reason, *(() if metric.shortfall is None else (metric.shortfall.text,)), *metric.warnings]
+    told = f"{bar_svg(metric)}{_table([metric])}<ul>{_items(more)}</ul>"
+    return f"<div class='{key}'>{_style(key, 'auto')}{told}</div>"
 
 
 def config_to_html(config: JudgeConfig) -> str:
@@ -73,56 +104,22 @@ def config_to_html(config: JudgeConfig) -> str:
 
 
 def _items(texts: Iterable[str]) -> str:
-    return "".join(f"<li>{html.escape(text)}</li>" for text in texts)
+    return "".join(f"<li>{html.escape(plain(text))}</li>" for text in texts)
 
 
-def _html_row(metric: MetricResult) -> str:
-    cells = row(metric)
-    colour = _HEX[tone(metric.outcome)]
-    role = "" if metric.role is Role.GATE else f" <span style='opacity:.75'>({metric.role.value})</span>"
-    shown = [
-        f"<b>{html.escape(metric.name)}</b>{role}",
-        f"<b style='color:{colour}'>{metric.outcome.value}</b>",
-        *(html.escape(cells[key]) for key in COLUMNS),
-        _picture(metric, colour),
-    ]
-    body = "".join(f"<td style='padding:3px 10px 3px 0;white-space:nowrap'>{cell}</td>" for cell in shown)
-    why = html.escape(metric.reason, quote=True)
-    return f"<tr title='{why}' style='border-top:1px solid rgba(128,128,128,.35)'>{body}</tr>"
-
-
-def _picture(metric: MetricResult, colour: str) -> str:
-    """The deciding interval on a line from no effect (0) to the margin (1), with arrows where it goes on."""
-    comparison = metric.comparison
-    if comparison is None or comparison.margin is None or metric.deciding is None:
-        return ""
-    neutral = 1.0 if comparison.scale is Scale.RATIO else 0.0
-    span = comparison.margin - neutral
-    if span == 0:
-        return ""
-
-    def position(value: float | None, missing: float) -> float:
-        return missing if value is None else (value - neutral) / span
-
-    def x(value: float) -> float:
-        return round(10 + 180 * (min(max(value, _FIRST), _LAST) - _FIRST) / (_LAST - _FIRST), 1)
-
-    low, high = metric.deciding
-    far = math.inf if span > 0 else -math.inf
-    places = sorted((position(low, -far), position(high, far)))
-    zero, bound = x(0), x(1)
+def _table(metrics: Iterable[MetricResult]) -> str:
+    """Every metric, those that only count in the score or are watched too; it may be wider than the room."""
+    head = "".join(f"<th scope='col'>{name}</th>" for name in _HEADS)
+    rows = "".join(_row(metric) for metric in metrics)
     return (
-        "<svg width='200' height='18' role='img' aria-label='deciding interval of the effect against the margin'>"
-        f"<rect x='{zero}' y='1' width='{round(bound - zero, 1)}' height='16' fill='rgba(128,128,128,.2)'/>"
-        f"<line x1='{zero}' x2='{zero}' y1='0' y2='18' stroke='#818b98'/>"
-        f"<line x1='{bound}' x2='{bound}' y1='0' y2='18' stroke='#cf222e' stroke-dasharray='3 2'/>"
-        f"<line x1='{x(places[0])}' x2='{x(places[1])}' y1='9' y2='9' stroke='{colour}' stroke-width='3'/>"
-        + (f"<path d='M1 9l8 -5v10z' fill='{colour}'/>" if places[0] < _FIRST else "")
-        + (f"<path d='M199 9l-8 -5v10z' fill='{colour}'/>" if places[1] > _LAST else "")
-        + (
-            ""
-            if comparison.effect is None
-            else f"<circle cx='{x(position(comparison.effect, 0))}' cy='9' r='4' fill='{colour}'/>"
-        )
-        + "</svg>"
+        "<div class='cj-table' tabindex='0' role='region' aria-label='every metric'><table>"
+        "<caption>Every metric; deciding: harm right of the margin is shown, left of it ruled out</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
+
+
+def _row(metric: MetricResult) -> str:
+    cells, weight = row(metric), tone(metric.outcome)
+    outcome = f"<td class='cj-{weight.value}'><b>{metric.outcome.value}</b></td>"
+    body = "".join(f"<td>{html.escape(cells[key])}</td>" for key in COLUMNS)
+    return f"<tr><th scope='row'>{html.escape(cells['metric'])}</th><td>{metric.role.value}</td>{outcome}{body}</tr>"

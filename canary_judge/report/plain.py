@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,30 @@ def to_json(judgement: Judgement, *, indent: int | None = None) -> str:
 
 
 def from_json(text: str | bytes) -> Judgement:
-    """The judgement that `to_json` wrote."""
-    return _adapter().validate_json(text)
+    """The judgement that `to_json` wrote.
+
+    Raises:
+        ValueError: It is no judgement, has a number that is none (NaN, infinity), or a moment without a time zone.
+    """
+    found = _adapter().validate_json(text)
+    if wrong := _not_finite(json.loads(text), "judgement"):
+        raise ValueError(f"{wrong} is not finite; a judgement writes null where there is no number")
+    moments = {"start": found.start, "end": found.end}
+    moments |= {f"metrics.{one.name}.decided_at": one.decided_at for one in found.metrics if one.decided_at is not None}
+    for name, moment in moments.items():
+        if moment.tzinfo is None:
+            raise ValueError(
+                f"{name} is {moment.isoformat()}, which has no time zone; write it as 2026-01-31T12:00:00Z"
+            )
+    return found
+
+
+def _not_finite(value: object, place: str) -> str | None:
+    """Where a number is none; Python's JSON reads NaN, Infinity and 1e999."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else place
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return next((wrong for key, one in inner if (wrong := _not_finite(one, f"{place}.{key}"))), None)
 
 
 def to_frame(judgement: Judgement) -> pd.DataFrame:

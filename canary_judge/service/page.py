@@ -32,10 +32,6 @@ table{border-collapse:collapse;width:100%;font-size:14px}
 .looks th,.looks td{text-align:left;padding:4px 12px 4px 4px;border-bottom:1px solid var(--line);vertical-align:top}
 .looks td:not(:last-child){white-space:nowrap}
 .pass{color:var(--good)}.marginal{color:var(--open)}.fail{color:var(--bad)}
-.judgement [style*="#1a7f37"]{color:var(--good)!important;border-color:var(--good)!important}
-.judgement [style*="#9a6700"]{color:var(--open)!important;border-color:var(--open)!important}
-.judgement [style*="#cf222e"]{color:var(--bad)!important;border-color:var(--bad)!important}
-.judgement [style*="opacity"]{opacity:1!important;color:var(--soft)}
 a{color:inherit}
 @media (max-width:640px){.looks thead{position:absolute;clip-path:inset(50%);width:1px;height:1px;overflow:hidden}
 .looks tr{display:block;padding:6px 0;border-bottom:1px solid var(--line)}
