@@ -22,6 +22,7 @@ from canary_judge.commands import (
     history,
     judging,
     kayenta,
+    report,
     rollout,
     routers,
     serve,
@@ -37,6 +38,7 @@ _Add = Callable[[argparse.ArgumentParser], None]
 _COMMANDS: dict[str, tuple[str, _Add]] = {
     "judge": ("judge a finished window", judging.add_judge),
     "watch": ("look at a running canary until it is decided", watch.add_watch),
+    "report": ("write a judgement as one HTML file, with its picture", report.add_report),
     "rollout": ("drive a canary through its stages, and back to 0 at once", rollout.add_rollout),
     "router": ("read, set or take back a weight by hand", routers.add_router),
     "control": ("approve, pause, resume, abort or stop a running rollout", rollout.add_control),
