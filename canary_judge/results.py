@@ -6,36 +6,24 @@ verdict in a controller costs no pandas.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from canary_judge.sides import Side, Sides
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
+
+    from canary_judge.samples import Samples
 
 __all__ = [
-    "Action",
-    "Comparison",
-    "GroupScore",
-    "Harm",
-    "Judgement",
-    "LimitCheck",
-    "LookInfo",
-    "MetricResult",
-    "Outcome",
-    "Quality",
-    "Recent",
-    "Role",
-    "Scale",
-    "Shortfall",
-    "Side",
-    "Sides",
-    "TrafficSplit",
-    "Verdict",
-]
+    "Action", "Comparison", "GroupScore", "Harm", "Judgement", "LimitCheck", "LookInfo", "MetricResult", "Outcome",
+    "Quality", "Recent", "Role", "Scale", "Shortfall", "Side", "Sides", "TrafficSplit", "Verdict",
+]  # fmt: skip
 
 
 class Harm(StrEnum):
@@ -478,15 +466,26 @@ class Judgement:
         return report.from_json(text)
 
     def to_html(self, *, whole_page: bool = False) -> str:
-        """The judgement as HTML: the picture that is read in five seconds, reasons, and a table of every metric.
-
-        Args:
-            whole_page: One file for a browser, in place of a fragment for a page that is there already. Neither has a
-                script, and nothing is loaded from elsewhere.
-        """
+        """Picture, reasons and table as a fragment, or as a file for a browser; no script, nothing from elsewhere."""
         from canary_judge import report
 
         return report.to_page(self) if whole_page else report.to_html(self)
+
+    def plot(
+        self,
+        metric: str | None = None,
+        *,
+        looks: Sequence[Judgement] = (),
+        samples: Samples | None = None,
+        theme: Literal["light", "dark", "print"] = "light",
+        ax: Axes | None = None,
+    ) -> Axes:
+        """Draw it with matplotlib: `plots.verdict`; or one metric over all looks of the run: `plots.depth`."""
+        from canary_judge import plots
+
+        if metric is None:
+            return plots.verdict(self, theme=theme, ax=ax)
+        return plots.depth(self, metric, looks=looks, samples=samples, theme=theme, ax=ax)
 
     def to_frame(self) -> pd.DataFrame:
         """One row per metric, every number a column."""

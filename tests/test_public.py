@@ -57,7 +57,7 @@ def test_importing_the_package_costs_nothing():
 
 
 def test_a_picture_needs_no_plotting_library():
-    loaded = loaded_after("import canary_judge.report, canary_judge.pictures")
+    loaded = loaded_after("import canary_judge.report, canary_judge.pictures, canary_judge.plots")
     assert "canary_judge.pictures.svg" in loaded
     assert "matplotlib" not in loaded
 

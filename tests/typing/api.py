@@ -18,7 +18,8 @@ def decide(path: str, table: pd.DataFrame) -> Action:
     verdict: Verdict = judgement.verdict
     outcome: Outcome = judgement["errors"].outcome
     text: str = judgement.explain(color=True) + judgement.to_json(indent=2) + verdict + outcome
-    again: Judgement = Judgement.from_json(text)
+    page: str = judgement.to_html(whole_page=True) + str(judgement.plot("errors", theme="dark"))
+    again: Judgement = Judgement.from_json(text + page)
     rows: pd.DataFrame = again.to_frame()
     other: Judgement = compare(baseline=rows, canary=rows, metrics=[{"name": "x"}], align="start")
     return other.action

@@ -1,0 +1,201 @@
+"""What all plots share: colours, type, titles, axes of their own or given; the only file that asks for matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from canary_judge.pictures.lettering import fit, plain
+from canary_judge.pictures.tokens import CANARY, TOKENS, Tone
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Canvas", "Mode", "Style", "canvas", "panels", "say", "share_interval", "spread", "time_ticks", "time_unit"]
+
+Mode = Literal["light", "dark", "print"]
+Style = dict[str, Any]  # what artists take by name: matplotlib types no more of it
+_RC: Mapping[Any, Any] = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 10,
+    "text.usetex": False,
+    "svg.fonttype": "none",
+    "axes.linewidth": 0.8,
+}
+# Of a figure of our own, in inches: left, right, below; above is the title.
+_SIDES = 0.9, 0.25, 0.55
+_HEAD = 0.62
+_SHORTEST_NAME = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Canvas:
+    """Axes with their colours.
+
+    Attributes:
+        ax: Where to draw.
+        tones: Colour of each token.
+        blue: Of the canary, never that of a verdict.
+        room: Points from the left edge of the title to the right edge of the figure.
+        indent: Points from the axes' left edge to the title's, to the left.
+        beside: Points right of the axes, for the names of lines.
+    """
+
+    ax: Axes
+    tones: Mapping[Tone, str]
+    blue: str
+    room: float
+    indent: float
+    beside: float
+
+    def head(self, finding: str, what: str) -> None:
+        """The finding in bold, and under it what is drawn; both are cut at the edge of the figure."""
+        for text, size, weight, above in ((finding, 13, "bold", 24.0), (what, 10, "normal", 8.0)):
+            self.ax.annotate(
+                say(fit(plain(text), self.room, size, bold=weight == "bold")),
+                (0, 1),
+                xytext=(-self.indent, above),
+                xycoords="axes fraction",
+                textcoords="offset points",
+                fontsize=size,
+                fontweight=weight,
+                color=self.tones["ink" if weight == "bold" else "dim"],
+                annotation_clip=False,
+            )
+
+    def name(self, text: str, *, inside: float = 0.0, bold: bool = False) -> str:
+        """The name of a line as it fits beside the axes; `inside` points of them are free for it, too."""
+        return say(fit(plain(text), max(self.beside + inside, _SHORTEST_NAME), 10, bold=bold, name=True))
+
+    def dressed(self, ax: Axes) -> Axes:
+        """These axes in our colours, without frame and grid."""
+        ax.set_facecolor(self.tones["paper"])
+        for side in ("top", "right"):
+            ax.spines[side].set_visible(False)
+        for side in ("left", "bottom"):
+            ax.spines[side].set_color(self.tones["line"])
+        ax.tick_params(colors=self.tones["dim"], which="both", color=self.tones["line"], labelsize=10)
+        return ax
+
+
+@contextmanager
+def canvas(
+    ax: Axes | None, size: tuple[float, float], theme: Mode, *, sides: tuple[float, float, float] = _SIDES
+) -> Iterator[Canvas]:
+    """Axes to draw on, in type and colours of ours while they are drawn.
+
+    Args:
+        ax: The caller's; None makes a figure of this size with pyplot, so that a notebook shows it.
+        size: In inches, for a figure of our own.
+        theme: `light`, `dark` or `print`.
+        sides: Inches left and right of the axes and below them, in a figure of our own.
+
+    Raises:
+        ImportError: There is no matplotlib; the message says what to install.
+        ValueError: The theme is none.
+    """
+    if theme not in TOKENS:
+        raise ValueError(f"theme is {theme!r}; it must be one of {', '.join(TOKENS)}")
+    try:
+        from matplotlib import rc_context
+    except ImportError as error:
+        raise ImportError("plots need matplotlib: pip install 'canary_judge[plot]'") from error
+    tones = TOKENS[theme]
+    with rc_context(dict(_RC)):
+        indent = 0.0
+        if ax is None:
+            from matplotlib import pyplot as plt
+
+            left, right, below = sides
+            width, height = size
+            figure = plt.figure(figsize=size, facecolor=tones["paper"])
+            inner = (left / width, below / height, 1 - (left + right) / width, 1 - (below + _HEAD) / height)
+            ax = figure.add_axes(inner)
+            indent = 72 * (left - 0.1)
+        whole = ax.get_figure()
+        wide = size[0] if whole is None else whole.bbox.width / whole.dpi
+        box = ax.get_position()
+        room = 72 * wide * (1 - box.x0) + indent - 6
+        beside = 72 * wide * (1 - box.x1) - 14
+        made = Canvas(ax=ax, tones=tones, blue=CANARY[theme], room=room, indent=indent, beside=beside)
+        made.dressed(ax)
+        yield made
+
+
+def panels(made: Canvas, boxes: Sequence[tuple[float, float, float, float]]) -> list[Axes]:
+    """Axes within the axes, whose own frame is taken away; boxes are left, bottom, width and height as shares."""
+    made.ax.set_axis_off()
+    return [made.dressed(made.ax.inset_axes(box)) for box in boxes]
+
+
+def say(text: str) -> str:
+    r"""A text that matplotlib takes as it is: no dollar begins a formula.
+
+    Examples:
+        >>> say("$cost")
+        '\\$cost'
+    """
+    return plain(text).replace("$", r"\$")
+
+
+def spread(places: Sequence[float], gap: float) -> list[float]:
+    """Places of labels, at least so far apart and as near as may be to where their lines end.
+
+    Examples:
+        >>> spread([1.0, 1.0, 5.0], 1.0)
+        [0.5, 1.5, 5.0]
+    """
+    order = sorted(range(len(places)), key=lambda k: (places[k], k))
+    moved = list(places)
+    for _ in range(200):
+        still = True
+        for a, b in pairwise(order):
+            lacking = gap - (moved[b] - moved[a])
+            if lacking > 1e-9:
+                moved[a] -= lacking / 2
+                moved[b] += lacking / 2
+                still = False
+        if still:
+            break
+    return moved
+
+
+def time_unit(seconds: float) -> tuple[float, str]:
+    """The unit of a time axis that is so long, in seconds and by name."""
+    for size, name in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
+        if seconds >= 3 * size:
+            return size, name
+    return 1.0, "seconds"
+
+
+def time_ticks(ax: Axes, longest: float, *, most: int = 10) -> None:
+    """Whole numbers, at most so many of them."""
+    step = next(
+        (one for one in (1, 2, 5, 10, 15, 30, 60, 100, 200, 500, 1000) if longest / one <= most), longest / most or 1.0
+    )
+    ax.set_xticks(np.arange(0, longest + step / 2, step))
+
+
+def share_interval(count: float, n: float, *, level: float = 0.95) -> tuple[float, float]:
+    """Exact bounds of a share; counts may be effective ones, which are no whole numbers.
+
+    References:
+        Clopper, C. J. & Pearson, E. S. (1934), doi:10.1093/biomet/26.4.404.
+
+    Examples:
+        >>> [round(end, 3) for end in share_interval(0, 14)]
+        [0.0, 0.232]
+    """
+    from scipy.special import betaincinv
+
+    if not (n > 0 and 0 <= count <= n):
+        raise ValueError(f"{count:g} of {n:g} is no share; give a count between 0 and a positive number")
+    miss = (1 - level) / 2
+    low = float(betaincinv(count, n - count + 1, miss)) if count > 0 else 0.0
+    high = float(betaincinv(count + 1, n - count, 1 - miss)) if count < n else 1.0
+    return low, high

@@ -1,0 +1,327 @@
+"""One metric in depth: both series, its effect with the deciding interval, and the evidence, on one time axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from canary_judge.pictures.axis import finite
+from canary_judge.pictures.numbers import bound_text, effect_text, level_text, number
+from canary_judge.pictures.rows import State, state_of
+from canary_judge.pictures.words import outcome_word
+from canary_judge.plots.canvas import Canvas, Mode, Style, canvas, panels, say, spread, time_ticks
+from canary_judge.plots.evidence import draw_evidence, times_of
+from canary_judge.results import Judgement, Scale, Side
+from canary_judge.samples import CountData, GaugeData, Samples
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from canary_judge.arrays import Float
+    from canary_judge.results import Comparison, MetricResult
+
+__all__ = ["depth"]
+
+_MOST_INSTANCES = 20
+_RATIOS = (
+    (0.01, 0.1, 1.0, 10.0, 100.0),
+    tuple(2.0**power for power in range(-9, 10)),
+    (0.5, 0.7, 1.0, 1.4, 2.0),
+    (0.8, 0.9, 1.0, 1.1, 1.25),
+    (0.9, 0.95, 1.0, 1.05, 1.1),
+    (0.96, 0.98, 1.0, 1.02, 1.04),
+    (0.98, 0.99, 1.0, 1.01, 1.02),
+)
+_TITLE: Style = {"loc": "left", "fontsize": 10, "pad": 4}
+
+
+def depth(
+    judgement: Judgement,
+    metric: str,
+    *,
+    looks: Sequence[Judgement] = (),
+    samples: Samples | None = None,
+    theme: Mode = "light",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw one metric in depth.
+
+    Args:
+        judgement: The last look.
+        metric: Its name.
+        looks: All looks of the run, in order of time; without them only the last one is drawn.
+        samples: What was judged; without them there are no dots for single intervals.
+        theme: `light`, `dark` or `print`.
+        ax: Axes that the panels are put into; None makes a figure of 7.2 x 7 inches.
+
+    Raises:
+        KeyError: There is no such metric; the message lists those there are.
+    """
+    found = judgement[metric]
+    known = tuple(looks) or (judgement,)
+    if known[-1].end != judgement.end:
+        known = (*known, judgement)
+    with_evidence = len(known) > 1 and all(one.look is not None for one in known)
+    with canvas(ax, (7.2, 7.0 if with_evidence else 4.8), theme, sides=(0.85, 0.3, 0.5)) as made:
+        comparison = found.comparison
+        made.head(_finding(found, known), "nothing was compared" if comparison is None else _counts(found))
+        if with_evidence:
+            boxes = [(0.0, 0.72, 1.0, 0.25), (0.0, 0.385, 1.0, 0.26), (0.0, 0.0, 1.0, 0.31)]
+        else:
+            boxes = [(0.0, 0.57, 1.0, 0.37), (0.0, 0.0, 1.0, 0.47)]
+        axes = panels(made, boxes)
+        times, end, unit = times_of(known)
+        _levels(made, axes[0], known, metric, samples, times)
+        _effects(made, axes[1], known, metric, times, end)
+        if with_evidence:
+            draw_evidence(made, axes[2], known, [metric])
+            axes[2].set_title(
+                "evidence, as odds (for harm upward, for safety downward)", color=made.tones["dim"], **_TITLE
+            )
+        else:
+            axes[1].set_xlabel(f"{unit} since the start", color=made.tones["dim"])
+        for number_of, one in enumerate(axes):
+            _marks(made, one, known, times, end, named=number_of == 0)
+            one.set_xlim(0, end)
+            time_ticks(one, end)
+            if number_of < len(axes) - 1:
+                one.tick_params(labelbottom=False)
+        return made.ax
+
+
+def _finding(metric: MetricResult, looks: Sequence[Judgement]) -> str:
+    word = outcome_word(metric)
+    if metric.decided_at is not None and state_of(metric) is State.BAD:
+        minutes = (metric.decided_at - looks[0].start).total_seconds() / 60
+        word += f" at minute {math.ceil(minutes):,}"
+    effect = effect_text(metric)[0]
+    if not effect:
+        return f"{metric.name}: {word}"
+    ratio = metric.comparison is not None and metric.comparison.scale is Scale.RATIO and effect.endswith("x")
+    return f"{metric.name}: {word}, {effect} {'the baseline' if ratio else 'against the baseline'}"
+
+
+def _counts(metric: MetricResult) -> str:
+    comparison, bound = metric.comparison, bound_text(metric)
+    if comparison is None:
+        return ""
+    tolerated = f"; {bound} is tolerated" if bound else ""
+    events, of = finite(comparison.events_canary), finite(comparison.events_baseline)
+    if events is not None and of is not None:
+        mine, other = f"{events:,.0f} of {comparison.n_canary:,.0f}", f"{of:,.0f} of {comparison.n_baseline:,.0f}"
+        return f"{mine} canary requests against {other}{tolerated}"
+    return f"{level_text(comparison.canary, metric)} against {level_text(comparison.baseline, metric)}{tolerated}"
+
+
+def _levels(
+    made: Canvas, ax: Axes, looks: Sequence[Judgement], name: str, samples: Samples | None, times: Float
+) -> None:
+    """Dots for each interval, lines for all so far, which is what is judged."""
+    last = looks[-1][name]
+    factor, unit = (100.0, "%") if last.share else (1.0, last.unit)
+    colours = {Side.BASELINE: made.tones["dim"], Side.CANARY: made.blue}
+    drawn = _draw_samples(made, ax, looks, name, samples, factor)
+    ends = []
+    for side, colour in colours.items():
+        values = np.array([_level(one[name].comparison, side) for one in looks]) * factor
+        canary = side is Side.CANARY
+        style = "o" if len(looks) == 1 else "-"
+        ax.plot(times, values, style, color=colour, lw=2.2 if canary else 1.4, zorder=4 if canary else 3)
+        if np.isfinite(values).any():
+            ends.append((side.value, float(values[np.isfinite(values)][-1]), colour))
+    if not ends:
+        ax.text(0.5, 0.5, "nothing was compared", transform=ax.transAxes, ha="center", color=made.tones["ink"])
+        ax.set_yticks([])
+    low, high = ax.get_ylim()
+    if last.share and (low < high / 2 or len(looks) == 1):
+        low, high = 0.0, 1.15 * high
+        ax.set_ylim(low, high)
+    end = max(times_of(looks)[1], float(times[-1]))
+    inside = times[-1] < 0.8 * end
+    apart = spread([one[1] for one in ends], 0.26 * (high - low))
+    for (side_name, value, colour), place in zip(ends, _within(apart, low, high), strict=True):
+        ax.annotate(
+            say(f"{side_name} {level_text(value / factor, last)}"),
+            (times[-1], value),
+            xytext=(times[-1] + (0.02 if inside else -0.01) * end, place),
+            ha="left" if inside else "right",
+            va="center",
+            color=colour,
+            fontweight="bold" if side_name == "canary" else "normal",
+            annotation_clip=False,
+            zorder=6,
+            bbox={"facecolor": made.tones["paper"], "edgecolor": "none", "pad": 1},
+        )
+    what = f"{last.name}, {unit} of requests" if last.share else f"{last.name}{f', {unit}' if unit else ''}"
+    how = f" ({drawn}lines: all so far)" if len(looks) > 1 else f" ({drawn or 'points: '}all so far)"
+    ax.set_title(say(what + how), color=made.tones["dim"], **_TITLE)
+
+
+def _within(places: Sequence[float], low: float, high: float) -> list[float]:
+    """The same places, as far apart, moved into the panel."""
+    room = 0.1 * (high - low)
+    if not places:
+        return []
+    up = max(low + room - min(places), 0.0) - max(max(places) - high + room, 0.0)
+    return [place + up for place in places]
+
+
+def _level(comparison: Comparison | None, side: Side) -> float:
+    if comparison is None:
+        return math.nan
+    return _known(comparison.canary if side is Side.CANARY else comparison.baseline)
+
+
+def _known(value: float | None) -> float:
+    """The number; NaN, which is not drawn, for what is none."""
+    known = finite(value)
+    return math.nan if known is None else known
+
+
+def _draw_samples(
+    made: Canvas, ax: Axes, looks: Sequence[Judgement], name: str, samples: Samples | None, factor: float
+) -> str:
+    """What each interval had; in words what the marks are."""
+    found = None if samples is None else samples.metrics.get(name)
+    if samples is None or found is None or found.data is None:
+        return ""
+    size = _seconds(looks)
+    step = looks[-1].interval_seconds / size
+    first = (samples.window.start - looks[0].start).total_seconds() / size
+    if isinstance(found.data, CountData):
+        counts = found.data.counts
+        at = first + step * np.arange(1, counts.exposure_canary.size + 1)
+        sides = (
+            (counts.events_baseline, counts.exposure_baseline, made.tones["dim"], "."),
+            (counts.events_canary, counts.exposure_canary, made.blue, "o"),
+        )
+        for events, exposure, colour, mark in sides:
+            rate = factor * np.divide(events, exposure, out=np.full(events.size, math.nan), where=exposure > 0)
+            ax.plot(at, rate, mark, color=colour, ms=4, alpha=0.75, mec="none", zorder=2)
+        return "dots: each interval; "
+    if isinstance(found.data, GaugeData):
+        for rows, colour in ((found.data.baseline, made.tones["dim"]), (found.data.canary, made.blue)):
+            at = first + step * np.arange(1, rows.shape[1] + 1)
+            for row in rows[:_MOST_INSTANCES]:  # a gap is a hole in the line
+                ax.plot(at, factor * row, "-", color=colour, lw=0.7, alpha=0.6, zorder=2)
+        return "thin: each interval; "
+    return ""
+
+
+def _seconds(looks: Sequence[Judgement]) -> float:
+    """Of the unit of the time axis."""
+    times = times_of(looks)[0]
+    whole = (looks[-1].end - looks[0].start).total_seconds()
+    return whole / float(times[-1]) if times[-1] else 1.0
+
+
+def _effects(made: Canvas, ax: Axes, looks: Sequence[Judgement], name: str, times: Float, end: float) -> None:
+    """The estimate with the deciding interval at each look."""
+    last = looks[-1][name]
+    compared = [one[name].comparison for one in looks]
+    known = [one for one in compared if one is not None]
+    if not known:
+        ax.text(0.5, 0.5, "nothing was compared", transform=ax.transAxes, ha="center", color=made.tones["ink"])
+        ax.set_yticks([])
+        return
+    ratio = known[-1].scale is Scale.RATIO
+    factor = 1.0 if ratio else 100.0 if last.share else 1.0
+    effect = factor * np.array([_known(None if one is None else one.effect) for one in compared])
+    ends = factor * np.array([[_known(end) for end in one[name].deciding or (None, None)] for one in looks])
+    scale, margin = _Scale(ratio=ratio), finite(known[-1].margin)
+    values = [*effect[np.isfinite(effect)], scale.neutral, *([] if margin is None else [margin * factor])]
+    settled = ends[len(ends) // 4 :]  # the first looks know next to nothing
+    values += list(settled[np.isfinite(settled)])
+    bottom, top = scale.limits([one for one in values if one > 0 or not ratio])
+    low = np.clip(np.where(np.isnan(ends[:, 0]), bottom, ends[:, 0]), bottom, top)
+    high = np.clip(np.where(np.isnan(ends[:, 1]), top, ends[:, 1]), bottom, top)
+    if margin is not None:
+        falls = margin * factor < scale.neutral
+        ax.axhspan(*((bottom, margin * factor) if falls else (margin * factor, top)), color=made.tones["beyond"], lw=0)
+        ax.axhline(margin * factor, color=made.tones["bad"], lw=1.8)
+        told, at = f"margin {scale.text(margin * factor)}", margin * factor
+        ax.text(end, at, told, color=made.tones["bad"], fontweight="bold", ha="right", va="top" if falls else "bottom")
+    ax.axhline(scale.neutral, color=made.tones["line"], lw=1)
+    falls = margin is not None and margin * factor < scale.neutral
+    below = "bottom" if falls else "top"
+    ax.text(end, scale.neutral, "as the baseline", color=made.tones["dim"], ha="right", va=below)
+    if len(looks) > 1:
+        ax.fill_between(times, low, high, color=made.blue, alpha=0.22, lw=0)
+        ax.plot(times, low, times, high, color=made.blue, lw=0.8)
+    else:
+        ax.plot([times[0]] * 2, [low[0], high[0]], color=made.blue, lw=7, alpha=0.3, solid_capstyle="butt")
+    ax.plot(times, effect, "-" if len(looks) > 1 else "o", color=made.blue, lw=2)
+    if ratio:
+        ax.set_yscale("log")
+    ax.set_ylim(bottom, top)
+    ticks = scale.ticks(bottom, top)
+    ax.set_yticks(ticks, [scale.text(one) for one in ticks])
+    ax.minorticks_off()
+    effect_words, interval = effect_text(last)
+    if np.isfinite(effect[-1]) and times[-1] < 0.75 * end:
+        told = f"{effect_words} ({interval})" if interval else effect_words
+        place = (times[-1] + 0.02 * end, float(np.clip(effect[-1], bottom, top)))
+        ax.text(*place, say(told), color=made.blue, fontweight="bold", va="center", zorder=6)
+    what = "canary / baseline" if ratio else f"canary - baseline, {'pp' if last.share else last.unit}".rstrip(", ")
+    ax.set_title(say(f"{what} (band: deciding interval at each look)"), color=made.tones["dim"], **_TITLE)
+
+
+class _Scale:
+    """Of an effect: ratios by their logarithm."""
+
+    def __init__(self, *, ratio: bool) -> None:
+        self.ratio = ratio
+        self.neutral = 1.0 if ratio else 0.0
+
+    def limits(self, values: Sequence[float]) -> tuple[float, float]:
+        """The range with some room."""
+        if self.ratio:
+            logs = np.log([one for one in values if one > 0])
+            room = max(0.12 * float(np.ptp(logs)), 0.03)
+            return max(math.exp(logs.min() - room), 1e-3), min(math.exp(logs.max() + room), 1e3)
+        room = 0.12 * float(np.ptp(values)) or 1.0
+        return min(values) - room, max(values) + room
+
+    def ticks(self, low: float, high: float) -> list[float]:
+        """About five round numbers."""
+        if not self.ratio:
+            from matplotlib.ticker import MaxNLocator
+
+            return [float(one) for one in MaxNLocator(5).tick_values(low, high) if low <= one <= high]
+        for steps in _RATIOS:
+            inside = [one for one in steps if low <= one <= high]
+            if 3 <= len(inside) <= 9:
+                return inside
+        return [float(one) for one in np.round(np.exp(np.linspace(math.log(low), math.log(high), 5)[1:-1]), 3)]
+
+    def text(self, value: float) -> str:
+        """A tick."""
+        if self.ratio:
+            return f"{value:.3g}x"
+        places = max(0, min(6, 2 - math.floor(math.log10(abs(value))))) if value else 0
+        text = number(value, places, sign=True)
+        return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _marks(made: Canvas, ax: Axes, looks: Sequence[Judgement], times: Float, end: float, *, named: bool) -> None:
+    """What was left out, where the weight changed, and where the run stands."""
+    if times[-1] < end:
+        ax.axvline(times[-1], color=made.tones["line"], lw=0.8, ls=(0, (2, 3)))
+    pairs = zip(looks, looks[1:], times, times[1:], strict=False)
+    left = [0 if one.look is None else one.look.left_out for one in looks]
+    first_named = named
+    for k, (one, two, start, stop) in enumerate(pairs):
+        if left[k + 1] > left[k]:
+            ax.axvspan(start, stop, color=made.tones["track"], lw=0, zorder=0)
+            if first_named:
+                ax.text(start, 0.97, " left out", transform=ax.get_xaxis_transform(), va="top", color=made.tones["dim"])
+                first_named = False
+        weights = [None if split is None else split.configured for split in (one.traffic, two.traffic)]
+        if None not in weights and weights[0] != weights[1]:
+            ax.axvline(start, color=made.tones["ink"], lw=1, ls=(0, (1, 2)))
+            if named:
+                told = f" {100 * (weights[0] or 0):g} \u2192 {100 * (weights[1] or 0):g} %"
+                ax.text(start, 0.97, told, transform=ax.get_xaxis_transform(), va="top", color=made.tones["ink"])

@@ -1,0 +1,180 @@
+"""What judges made of past canaries: false alarms, detections, time until them. Counts and intervals, no bare rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from canary_judge.plots.canvas import Mode, Style, canvas, panels, say, share_interval, time_ticks
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from canary_judge.plots.canvas import Canvas
+
+__all__ = ["JudgeRecord", "backtest"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeRecord:
+    """What one judge made of the same past canaries.
+
+    A canary that somebody ended before this judge decided is neither found nor missed: it is cut, and the rates are
+    bounds.
+
+    Attributes:
+        judge: Its name.
+        healthy: Canaries labelled healthy.
+        alarms: How many of them it failed.
+        bad: Canaries labelled bad.
+        found: How many of them it failed.
+        minutes: Of each one found, minutes until then; any order.
+        cut_healthy, cut_bad: Ended by somebody else before it decided.
+        canaries: Which ones, as a hash or a name: records of other canaries are not compared in silence.
+        effective_healthy, effective_bad: How many independent ones they are worth; None: all.
+    """
+
+    judge: str
+    healthy: int
+    alarms: int
+    bad: int
+    found: int
+    minutes: tuple[float, ...] = ()
+    cut_healthy: int = 0
+    cut_bad: int = 0
+    canaries: str = ""
+    effective_healthy: float | None = None
+    effective_bad: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse counts that do not add up."""
+        for some, cut, every, name in (
+            (self.alarms, self.cut_healthy, self.healthy, "healthy"),
+            (self.found, self.cut_bad, self.bad, "bad"),
+        ):
+            if min(some, cut, every) < 0 or some + cut > every:
+                raise ValueError(f"{self.judge}: {some} failed and {cut} cut of {every} {name} canaries do not add up")
+        if len(self.minutes) > self.found or not np.isfinite(self.minutes).all():
+            raise ValueError(f"{self.judge}: minutes has {len(self.minutes)} entries for {self.found} found canaries; "
+                             "each must be a finite number")  # fmt: skip
+
+
+def backtest(
+    records: Sequence[JudgeRecord],
+    *,
+    promised: float | None = None,
+    unlabelled: int = 0,
+    what: str = "past canaries",
+    theme: Mode = "light",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw what several judges made of the same past canaries, the first one named in the title.
+
+    Args:
+        records: One a judge.
+        promised: The false-alarm rate that was promised, 0 to 1.
+        unlabelled: Canaries without a label, which are counted and not drawn.
+        what: What the canaries are, for the second line.
+        theme: `light`, `dark` or `print`.
+        ax: Axes that the panels are put into; None makes a figure of 8.2 inches, as high as it has rows.
+
+    Raises:
+        ValueError: There is no record.
+
+    References:
+        Clopper, C. J. & Pearson, E. S. (1934), doi:10.1093/biomet/26.4.404.
+    """
+    if not records:
+        raise ValueError("records is empty; give one for each judge")
+    below = 0.75 if unlabelled else 0.45
+    with canvas(ax, (8.2, 1.0 + below + 0.42 * len(records)), theme, sides=(2.2, 1.3, below)) as made:
+        first = records[0]
+        finding = (
+            f"{first.judge}: {first.alarms} of {first.healthy} false alarms, {first.found} of {first.bad} bad found"
+        )
+        made.head(finding, f"{what}; thick: 95 % interval{_cut_words(records)}{_same_words(records)}")
+        boxes = [(0.0, 0.0, 0.28, 0.78), (0.36, 0.0, 0.27, 0.78), (0.7, 0.0, 0.3, 0.78)]
+        alarms, found, time = panels(made, boxes)
+        rows = list(range(len(records)))[::-1]
+        for y, record in zip(rows, records, strict=True):
+            _rate(made, alarms, y, record.alarms, record.cut_healthy, record.healthy, record.effective_healthy)
+            _rate(made, found, y, record.found, record.cut_bad, record.bad, record.effective_bad)
+            _times(made, time, y, record)
+        longest = max((one for record in records for one in record.minutes), default=1.0)
+        time.set_xlim(0, longest * 1.05)
+        time_ticks(time, longest, most=4)
+        if promised is not None:
+            alarms.axvline(100 * promised, color=made.tones["bad"], lw=1.4)
+            above: Style = {"va": "bottom", "fontsize": 9.5, "color": made.tones["bad"]}
+            alarms.text(100 * promised + 2, len(records) - 0.5, f"promised: {100 * promised:g} %", **above)
+        titles = ("false alarms (healthy)", "detections (bad)", "minutes to detection, median")
+        for axes, title in zip((alarms, found, time), titles, strict=True):
+            axes.set_title(title, fontsize=10, loc="left", color=made.tones["ink"], pad=14)
+            axes.set_ylim(-0.5, len(records) - 0.4)
+            axes.spines["left"].set_visible(False)
+            axes.set_yticks([])
+            for y in rows:
+                axes.axhline(y, color=made.tones["track"], lw=0.8, zorder=0)
+        for axes in (alarms, found):
+            axes.set_xlim(-3, 104)
+            axes.set_xticks([0, 50, 100], ["0", "50", "100 %"])
+        alarms.set_yticks(rows, [say(one.judge) for one in records])
+        alarms.tick_params(axis="y", length=0, labelcolor=made.tones["ink"])
+        if unlabelled:
+            said = f"{unlabelled:,} canaries more have no label and are in none of these counts"
+            made.ax.text(0, -0.3, said, transform=made.ax.transAxes, color=made.tones["ink"], va="top")
+        return made.ax
+
+
+def _cut_words(records: Sequence[JudgeRecord]) -> str:
+    return "; striped: ended by others first" if any(one.cut_bad or one.cut_healthy for one in records) else ""
+
+
+def _same_words(records: Sequence[JudgeRecord]) -> str:
+    keys = {(one.canaries, one.healthy, one.bad) for one in records}
+    return "; NOT the same canaries in every row" if len(keys) > 1 else ""
+
+
+def _rate(made: Canvas, ax: Axes, y: float, count: int, cut: int, every: int, effective: float | None) -> None:
+    """What was counted with its interval; between count and count + cut it is not known."""
+    if not every:
+        ax.text(0, y, "none", va="center", fontsize=9.5, color=made.tones["ink"])
+        return
+    scale = 1.0 if effective is None else min(effective / every, 1.0)
+    low = 100 * share_interval(count * scale, every * scale)[0]
+    high = 100 * share_interval((count + cut) * scale, every * scale)[1]
+    at, upper = 100 * count / every, 100 * (count + cut) / every
+    ink = made.tones["ink"]
+    ax.plot([low, high], [y, y], color=ink, lw=5, alpha=0.35, solid_capstyle="butt")
+    if cut:
+        ax.plot([at, upper], [y, y], color=ink, lw=2, ls=(0, (1, 1)), solid_capstyle="butt")
+        ax.plot([upper], [y], "o", mfc=made.tones["paper"], mec=ink, ms=6)
+    ax.plot([at], [y], "o", color=ink, ms=7)
+    right = high < 62
+    text = f"{count} of {every}" + (f", {cut} cut" if cut else "")
+    ax.text(
+        high + 3 if right else low - 3, y, text, va="center", ha="left" if right else "right", fontsize=9.5, color=ink
+    )
+
+
+def _times(made: Canvas, ax: Axes, y: float, record: JudgeRecord) -> None:
+    """Every case a dot; beside them the missed, without which a median flatters."""
+    minutes = np.sort(np.asarray(record.minutes, dtype=float))
+    if minutes.size:
+        apart = y + 0.14 * ((np.arange(minutes.size) * 7) % 5 - 2) / 2  # that dots of like times are seen
+        ax.plot(minutes, apart, ".", color=made.tones["dim"], ms=4, mec="none")
+        ax.plot([float(np.median(minutes))] * 2, [y - 0.26, y + 0.26], color=made.tones["ink"], lw=2.4)
+    missed = record.bad - record.found - record.cut_bad
+    told = f"{missed} missed" if missed else "none missed"
+    ax.annotate(
+        told + (f", {record.cut_bad} cut" if record.cut_bad else ""),
+        (1.02, y),
+        xycoords=("axes fraction", "data"),
+        va="center",
+        fontsize=9.5,
+        color=made.tones["bad" if missed else "dim"],
+        annotation_clip=False,
+    )

@@ -1,0 +1,300 @@
+"""The plots: what each of them says, that it says it in place, and that it changes nothing of the caller's."""
+
+import math
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from itertools import combinations
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.text import Text
+
+from benchmarks.picture_cases import CASES, judged, looks
+from benchmarks.pictures import samples_of
+from benchmarks.plot_cases import planned, rollout_events
+from canary_judge import plots
+from canary_judge.pictures import drawn
+from canary_judge.planning import plans
+from canary_judge.plots.evidence import Evidence
+from canary_judge.results import Outcome, Verdict
+from tests.pictures.drawings import texts
+
+RECORDS = (
+    plots.JudgeRecord(judge="Monitor", healthy=60, alarms=0, bad=60, found=56, minutes=(3.0, 9.0, 44.0)),
+    plots.JudgeRecord(judge="limit 1 %", healthy=60, alarms=6, bad=60, found=40, minutes=(2.0,) * 40, cut_bad=15),
+)
+RATES = (
+    plots.DesignRate(design="requests", alarms=0, replays=280, effective=14.0, clusters="14 windows", blind_to="pods"),
+    plots.DesignRate(design="adjacent", alarms=70, replays=280, effective=28.0, fits=False),
+)
+POINTS = tuple(
+    plots.PowerPoint(effect=effect, runs=100, passed=passed, rolled_back=bad)
+    for effect, passed, bad in ((0.8, 99, 0), (1.0, 80, 0), (1.5, 4, 1), (2.0, 0, 60), (3.0, 0, 100))
+)
+DRAWN = {
+    "verdict": lambda **more: judged("fail").plot(**more),
+    "depth": lambda **more: judged("fail").plot("errors", looks=looks("fail"), samples=samples_of("fail"), **more),
+    "depth of a gauge": lambda **more: judged("pass").plot(
+        "heap", looks=looks("pass"), samples=samples_of("pass"), **more
+    ),
+    "depth of a share that may not fall": lambda **more: judged("pass").plot("orders", looks=looks("pass"), **more),
+    "depth of one look": lambda **more: judged("hold").plot("slow requests", **more),
+    "depth without data": lambda **more: judged("no data").plot("cpu per request", looks=looks("no data"), **more),
+    "evidence": lambda **more: plots.evidence(looks("forty"), **more),
+    "evidence of a failure": lambda **more: plots.evidence(looks("fail"), **more),
+    "planning": lambda **more: plots.planning(planned(), weight=5, length=timedelta(minutes=45), **more),
+    "power": lambda **more: plots.power(POINTS, margin=1.5, **more),
+    "calibration": lambda **more: plots.calibration(RATES, declared=0.01, **more),
+    "rollback": lambda **more: plots.rollout(rollout_events(canary_errors=0.011, seed=7), **more),
+    "rollout": lambda **more: plots.rollout(rollout_events(canary_errors=0.005, seed=3), **more),
+    "backtest": lambda **more: plots.backtest(RECORDS, promised=0.01, unlabelled=7, **more),
+}
+
+
+def said(ax):
+    return [text.get_text() for text in ax.figure.findobj(Text) if text.get_text() and text.get_visible()]
+
+
+def laid(figure):
+    """Every visible text with its box in pixels; of the ticks those that lie on their axis."""
+    renderer = figure.canvas.get_renderer()
+    ticks, drawn_ticks = set(), set()
+    for axis in (axis for axes in figure.findobj(Axes) for axis in (axes.xaxis, axes.yaxis)):
+        labels = [label for tick in (*axis.majorTicks, *axis.minorTicks) for label in (tick.label1, tick.label2)]
+        ticks |= {id(label) for label in labels}
+        if axis.axes.axison:
+            drawn_ticks |= {id(tick.label1) for tick in axis._update_ticks()}
+    return [
+        (text.get_text(), text.get_window_extent(renderer))
+        for text in figure.findobj(Text)
+        if text.get_text().strip() and text.get_visible() and (id(text) not in ticks or id(text) in drawn_ticks)
+    ]
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_all_of_a_plot_is_inside_and_no_text_lies_on_another(name):
+    figure = DRAWN[name]().figure
+    figure.canvas.draw()
+    whole, boxes = figure.bbox, laid(figure)
+    outside = [
+        text for text, box in boxes if box.x0 < -1 or box.x1 > whole.x1 + 1 or box.y0 < -1 or box.y1 > whole.y1 + 1
+    ]
+    assert outside == []
+    on_another = [
+        (one, other)
+        for (one, a), (other, b) in combinations(boxes, 2)
+        if min(a.x1, b.x1) - max(a.x0, b.x0) > 1.5 and min(a.y1, b.y1) - max(a.y0, b.y0) > 4
+    ]
+    assert on_another == []
+
+
+@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_plot_takes_axes_returns_them_and_changes_nothing_else(name, theme):
+    figure, (left, right) = plt.subplots(1, 2, figsize=(16, 7))
+    before, open_ones = mpl.rcParams.copy(), plt.get_fignums()
+    assert DRAWN[name](ax=left, theme=theme) is left
+    assert mpl.rcParams == before
+    assert plt.get_fignums() == open_ones
+    assert right.lines == right.patches == right.texts == right.child_axes == [] or not right.has_data()
+    figure.canvas.draw()
+
+
+def test_no_legend_no_grid_and_a_title_that_is_a_finding():
+    titles = {
+        "depth": "errors: regressed at minute 24, 3.1x the baseline",
+        "depth without data": "cpu per request: no data",
+        "evidence": "40 looks: two of four metrics are shown safe, none harmful",
+        "planning": "orders needs 9 h at 5 %; the other gates are done in 120 min",
+        "power": "Harm of 3x is found four times in five",
+        "calibration": "requests: 0 of 280 replays raised an alarm: between 0 and 23 %",
+        "rollback": "rolled back at 12:12: errors 2.33x the baseline, 1.5x tolerated",
+        "rollout": "promoted at 12:21",
+        "backtest": "Monitor: 0 of 60 false alarms, 56 of 60 bad found",
+    }
+    for name, title in titles.items():
+        ax = DRAWN[name]()
+        assert title in said(ax)
+        assert all(axes.get_legend() is None for axes in (ax, *ax.child_axes))
+
+
+def test_the_judgement_is_the_same_as_in_the_svg():
+    shown = [text.get_text() for text in judged("hold").plot().texts]
+    assert shown == texts(drawn(judged("hold")))
+
+
+def test_without_matplotlib_the_message_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"pip install 'canary_judge\[plot\]'"):
+        judged("fail").plot()
+
+
+@pytest.mark.parametrize("name", ["$x$ and $", "<b>\x00\x1b[2J", "w" * 200, "$\\frac$"])
+def test_a_name_is_no_formula_and_no_control_character(name):
+    judgement = judged("fail")
+    metrics = (replace(judgement.metrics[0], name=name), *judgement.metrics[1:])
+    run = [replace(one, metrics=(replace(one.metrics[0], name=name), *one.metrics[1:])) for one in looks("fail")]
+    named = replace(judgement, name=name, metrics=metrics)
+    for ax in (named.plot(), named.plot(name), plots.evidence(run)):
+        ax.figure.canvas.draw()
+        assert not any("\x1b" in text or "\x00" in text for text in said(ax))
+
+
+# --- evidence ---
+
+
+@pytest.mark.parametrize("name", ["fail", "forty", "pass", "clipped", "fail decrease"])
+def test_a_line_beyond_its_threshold_is_decided_and_no_other(name):
+    """The heights are those at which the library decides, look by look, before the planned end."""
+    run = looks(name)
+    for number in range(1, len(run) + 1):
+        for metric in run[number - 1].metrics:
+            if metric.margin is None or run[number - 1].look.ended:
+                continue
+            line = Evidence.of(run[:number], metric.name)
+            odds = line.odds[np.isfinite(line.odds)]
+            if metric.outcome is Outcome.REGRESSED:
+                assert odds.max() >= line.harm - 1e-9
+            elif odds.size:
+                assert odds.max() < line.harm
+            if metric.outcome in {Outcome.SAFE, Outcome.TOLERABLE}:
+                assert odds[-1] <= -line.safety + 1e-9
+
+
+def test_the_thresholds_are_odds_of_the_promised_rates():
+    line = Evidence.of(looks("forty"), "heap")
+    assert 10**line.safety == pytest.approx(1 / (0.05 * 0.2))
+    assert 10**line.harm == pytest.approx(1 / (judged("forty")["heap"].harm_level * 0.2))
+    heights = [
+        float(one.get_ydata()[0]) for one in plots.evidence(looks("forty")).lines if len(set(one.get_ydata())) == 1
+    ]
+    assert -line.safety in heights
+
+
+def test_what_has_no_evidence_over_time_is_refused():
+    with pytest.raises(ValueError, match="looks is empty"):
+        plots.evidence([])
+    with pytest.raises(ValueError, match=r"looks\[0\] is one planned look"):
+        plots.evidence([replace(judged("fail"), look=None)])
+    with pytest.raises(KeyError, match="'nothing' is no metric"):
+        judged("fail").plot("nothing")
+
+
+def test_a_decision_of_the_planned_end_is_named():
+    ended = looks("tolerable")[-1]
+    assert ended.look.ended
+    last = ended["errors"]
+    early = replace(last.comparison, log_e_within_margin=0.5, p_within_margin=0.002)
+    changed = replace(ended, metrics=(replace(last, comparison=early), *ended.metrics[1:]))
+    assert "decided by the planned end" in said(plots.evidence([changed]))
+
+
+def test_the_band_in_depth_is_the_deciding_interval():
+    ax = DRAWN["depth"]()
+    (band,) = ax.child_axes[1].collections
+    run = looks("fail")
+    path = band.get_paths()[0].vertices
+    low, high = run[-1]["errors"].deciding
+    at_end = path[np.isclose(path[:, 0], len(run))][:, 1]
+    assert at_end.min() == pytest.approx(low)
+    assert at_end.max() == pytest.approx(high)
+
+
+# --- planning and power ---
+
+
+def test_a_gate_that_no_time_would_show_is_named():
+    made = planned()
+    never = replace(made.metrics[0], seconds=(None,) * len(made.weights))
+    ax = plots.planning(replace(made, metrics=(never, *made.metrics[1:])), weight=5)
+    assert "errors: no time would do at 5 %" in said(ax)
+    partly = replace(made.metrics[0], seconds=(None, *made.metrics[0].seconds[1:]))
+    ax = plots.planning(replace(made, metrics=(partly, *made.metrics[1:])), weight=5)
+    assert "no time would do" in said(ax)
+    assert any(line.get_marker() == "x" for line in ax.lines)
+
+
+def test_seven_gates_are_six_names_and_a_count():
+    made = planned()
+    many = tuple(replace(made.metrics[0], name=f"gate {k}") for k in range(8))
+    assert "2 more, faster" in said(plots.planning(replace(made, metrics=many)))
+
+
+def test_a_plan_without_a_gate_or_a_curve():
+    empty = plans.Plan(name="x", weights=(1, 5), power=0.9, metrics=(), start="", end="")
+    assert "no gate: nothing has to be shown" in said(plots.planning(empty))
+    with pytest.raises(ValueError, match="a curve needs two or more"):
+        plots.planning(replace(empty, weights=(1,)))
+    with pytest.raises(ValueError, match="weight is 7; the plan has 1, 5"):
+        plots.planning(empty, weight=7)
+
+
+def test_power_tells_the_promises_and_adds_up():
+    text = next(one for one in said(DRAWN["power"]()) if "canaries each" in one)
+    assert text == "100 canaries each, bars 95 %; rolled back: 0 at 1x, 1 at the margin (4 passed)"
+    assert [one.held for one in POINTS] == [1, 20, 95, 40, 0]
+    none = [replace(one, rolled_back=0) for one in POINTS]
+    assert "No harm of these sizes is found four times in five" in said(plots.power(none, margin=1.5))
+    with pytest.raises(ValueError, match="add up to the runs at most"):
+        plots.PowerPoint(effect=1, runs=10, passed=9, rolled_back=2)
+
+
+# --- past canaries ---
+
+
+def test_a_backtest_counts_what_was_missed_cut_and_not_labelled():
+    shown = said(DRAWN["backtest"]())
+    assert {"0 of 60", "56 of 60", "6 of 60", "40 of 60, 15 cut", "4 missed", "5 missed, 15 cut"} <= set(shown)
+    assert "7 canaries more have no label and are in none of these counts" in shown
+    assert any("striped: ended by others first" in text for text in shown)
+    other = (RECORDS[0], replace(RECORDS[1], canaries="others"))
+    assert any("NOT the same canaries" in text for text in said(plots.backtest(other)))
+
+
+def test_cut_canaries_widen_the_interval_to_bounds():
+    ax = plots.backtest(RECORDS)
+    _, found, _ = ax.child_axes
+    ends = [line.get_xdata() for line in found.lines if line.get_linewidth() == 5]
+    assert ends[1][0] == pytest.approx(100 * plots.canvas.share_interval(40, 60)[0])
+    assert ends[1][1] == pytest.approx(100 * plots.canvas.share_interval(55, 60)[1])
+
+
+@pytest.mark.parametrize(
+    ("alarms", "replays", "declared", "reading"),
+    [
+        (0, 14, 0.01, "too little history"),
+        (0, 60, 0.01, "does not contradict"),
+        (0, 400, 0.01, "within"),
+        (20, 100, 0.01, "more than declared"),
+    ],
+)
+def test_a_rate_is_read_in_four_ways(alarms, replays, declared, reading):
+    assert plots.DesignRate(design="d", alarms=alarms, replays=replays).reading(declared) == reading
+
+
+def test_replays_that_share_luck_count_less():
+    alone = plots.DesignRate(design="d", alarms=0, replays=280).interval
+    shared = RATES[0].interval
+    assert shared[1] == pytest.approx(0.2316, abs=1e-4)  # 1 - 0.025 ** (1 / 14), Clopper and Pearson
+    assert alone[1] < shared[1] / 10
+
+
+def test_a_rollout_shows_a_bar_a_look_whose_height_is_its_verdict():
+    events = rollout_events(canary_errors=0.011, seed=7)
+    _, verdicts = DRAWN["rollback"]().child_axes
+    heights = [bar.get_height() for bar in verdicts.patches]
+    seen = [one.judgement.verdict for one in events if one.judgement is not None and one.kind == "look"]
+    assert len(heights) == len(seen)
+    assert [height == 1.0 for height in heights] == [one is Verdict.FAIL for one in seen]
+    assert "all traffic back in one step" in said(DRAWN["rollback"]())
+
+
+def test_every_case_is_drawn_by_matplotlib_too():
+    for name in CASES:
+        ax = judged(name).plot()
+        ax.figure.canvas.draw()
+        assert all(math.isfinite(value) for value in (*ax.get_xlim(), *ax.get_ylim()))
