@@ -37,7 +37,6 @@ def samples_of(name: str) -> Samples:
 
 
 PLOTS: dict[str, Callable[[plots.Mode], Axes]] = {
-    "plot-verdict": lambda theme: judged("fail").plot(theme=theme),
     "plot-depth": lambda theme: judged("fail").plot(
         "errors", looks=looks("fail"), samples=samples_of("fail"), theme=theme
     ),

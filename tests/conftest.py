@@ -5,6 +5,8 @@ from hypothesis import HealthCheck, settings
 
 from tests.real_prometheus import Binaries, NoPrometheusError, find_binaries
 
+# plots are drawn into files, also where there is a display
+os.environ.setdefault("MPLBACKEND", "Agg")
 # on a loaded machine an example may take long: that says nothing of what is tested
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared machine")

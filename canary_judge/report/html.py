@@ -21,7 +21,8 @@ _HEADS = ("metric", "role", "outcome", *COLUMNS)
 _CSS = (
     "{color:var(--cj-ink);background:var(--cj-paper);font:13px/1.4 system-ui,sans-serif;padding:10px;max-width:1100px;"
     "container-type:inline-size;overflow-wrap:anywhere}"
-    "@ h3{font-size:15px;margin:12px 0 2px}@ p{margin:2px 0}@ ul{margin:4px 0;padding-left:20px}"
+    "@ p{margin:2px 0}@ .cj-heading{font-size:15px;font-weight:700;margin:12px 0 2px}"
+    "@ ul{margin:4px 0;padding-left:20px}"
     "@ .cj-soft,@ caption{color:var(--cj-dim)}@ caption{text-align:left;padding:8px 0 2px}"
     "@ .cj-table{overflow-x:auto}@ .cj-table:focus-visible{outline:2px solid var(--cj-ink)}"
     "@ table{border-collapse:collapse;font-size:12px;color:inherit;background:none;margin:0}"
@@ -51,22 +52,24 @@ def to_html(judgement: Judgement, *, theme: Theme = "auto") -> str:
     """
     key = _key(judgement, theme)
     stage = standing(judgement)
-    more = "".join(
-        f"<h3>{title}</h3><ul>{_items(texts)}</ul>"
-        for title, texts in (("Why", reasons(judgement)), ("Still missing", missing(judgement)))
-        if texts
-    )
-    warned = warnings(judgement)
     return (
         f"<div class='{key}'>{_style(key, theme)}"
         f"<div class='cj-wide'>{verdict_svg(judgement, theme=theme)}</div>"
         f"<div class='cj-narrow' style='display:none'>{verdict_svg(judgement, width=360, theme=theme)}</div>"
-        f"<h3>{html.escape(headline(judgement))}</h3><p class='cj-soft'>{html.escape(subtitle(judgement))}</p>"
+        f"{_heading(headline(judgement))}<p class='cj-soft'>{html.escape(subtitle(judgement))}</p>"
         + (f"<p class='cj-soft'>{html.escape(stage)}</p>" if stage else "")
-        + f"{more}{_table(judgement.metrics)}"
-        + (f"<h3>Warnings</h3><ul>{_items(warned)}</ul>" if warned else "")
-        + "</div>"
+        + f"{_list('Why', reasons(judgement))}{_table(judgement.metrics)}"
+        + f"{_list('Still missing', missing(judgement))}{_list('Warnings', warnings(judgement))}</div>"
     )
+
+
+def _heading(text: str) -> str:
+    """None of the page's own tags, whose outline a notebook shows beside it."""
+    return f"<p class='cj-heading' role='heading' aria-level='2'>{html.escape(text)}</p>"
+
+
+def _list(title: str, texts: list[str]) -> str:
+    return f"{_heading(title)}<ul>{_items(texts)}</ul>" if texts else ""
 
 
 def to_page(judgement: Judgement) -> str:

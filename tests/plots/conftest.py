@@ -1,12 +1,8 @@
-import matplotlib as mpl
 import pytest
-
-mpl.use("Agg")
+from matplotlib import pyplot as plt
 
 
 @pytest.fixture(autouse=True)
 def no_figure_stays():
     yield
-    from matplotlib import pyplot as plt
-
     plt.close("all")
