@@ -37,6 +37,16 @@ def verdict_svg(judgement: Judgement, *, width: int = WIDE, theme: Theme = "auto
         judgement: Of one look or of repeated ones.
         width: In pixels; the wide layout from 560 on, made for 700, and the narrow one below, made for 360.
         theme: `auto` follows the browser and the page around it (`data-theme`, JupyterLab, VS Code); prints in grey.
+
+    Examples:
+        >>> from canary_judge import Window, judge
+        >>> from canary_judge.testing import simulated_world
+        >>> world = simulated_world(seed=1)
+        >>> start = world.clock.now()
+        >>> world.clock.seconds = 600.0
+        >>> picture = verdict_svg(judge(world.config, world.source, Window(start, world.clock.now())), width=360)
+        >>> picture[:4], ">HOLD<" in picture
+        ('<svg', True)
     """
     key = "cj" + hashlib.sha256(f"{judgement!r}{width}{theme}".encode()).hexdigest()[:8]
     return _svg(drawn(judgement, width=width), key, theme)

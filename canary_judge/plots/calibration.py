@@ -82,6 +82,13 @@ def calibration(rates: Sequence[DesignRate], *, declared: float, theme: Mode = "
 
     Raises:
         ValueError: There is no rate, or the declared one is no rate.
+
+    Examples:
+        >>> from matplotlib.figure import Figure
+        >>> ax = Figure(figsize=(8, 5)).add_subplot()
+        >>> rate = DesignRate(design="requests", alarms=0, replays=280, effective=14.0)
+        >>> calibration([rate], declared=0.01, ax=ax).texts[0].get_text()
+        'requests: 0 of 280 replays raised an alarm: between 0 and 23 %'
     """
     if not rates:
         raise ValueError("rates is empty; give one for each design")

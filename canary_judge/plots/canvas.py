@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from canary_judge.pictures.lettering import fit, plain
+from canary_judge.pictures.lettering import fit, plain, width_of
 from canary_judge.pictures.tokens import CANARY, TOKENS, Tone
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ __all__ = ["Canvas", "Mode", "Style", "canvas", "panels", "say", "share_interval
 Mode = Literal["light", "dark", "print"]
 Style = dict[str, Any]  # what artists take by name: matplotlib types no more of it
 _RC: Mapping[Any, Any] = {
-    "font.family": ["DejaVu Sans"],
     "font.size": 10,
     "text.usetex": False,
     "svg.fonttype": "none",
@@ -54,10 +53,12 @@ class Canvas:
     beside: float
 
     def head(self, finding: str, what: str) -> None:
-        """The finding in bold, and under it what is drawn; both are cut at the edge of the figure."""
-        for text, size, weight, above in ((finding, 13, "bold", 24.0), (what, 10, "normal", 8.0)):
+        """The finding in bold, and under it what is drawn; in smaller type, then cut, at the edge of the figure."""
+        for text, sizes, weight, above in ((finding, (13, 12, 11, 10), "bold", 24.0), (what, (10, 9), "normal", 8.0)):
+            bold, told = weight == "bold", plain(text)
+            size = next((one for one in sizes if width_of(told, one, bold=bold) <= self.room), sizes[-1])
             self.ax.annotate(
-                say(fit(plain(text), self.room, size, bold=weight == "bold")),
+                say(fit(told, self.room, size, bold=bold)),
                 (0, 1),
                 xytext=(-self.indent, above),
                 xycoords="axes fraction",
@@ -102,11 +103,12 @@ def canvas(
     if theme not in TOKENS:
         raise ValueError(f"theme is {theme!r}; it must be one of {', '.join(TOKENS)}")
     try:
-        from matplotlib import rc_context
+        from matplotlib import rc_context, rcParams
     except ImportError as error:
         raise ImportError("plots need matplotlib: pip install 'canary_judge[plot]'") from error
     tones = TOKENS[theme]
-    with rc_context(dict(_RC)):
+    # the widths of texts are those of DejaVu Sans; the caller's fonts have the letters that it lacks
+    with rc_context({**_RC, "font.family": ["DejaVu Sans", *rcParams["font.family"]]}):
         indent = 0.0
         if ax is None:
             from matplotlib import pyplot as plt

@@ -20,7 +20,7 @@ from canary_judge.samples import CountData, GaugeData, Samples
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from canary_judge.arrays import Float
+    from canary_judge.arrays import Bool, Float
     from canary_judge.results import Comparison, MetricResult
 
 __all__ = ["depth"]
@@ -59,6 +59,21 @@ def depth(
 
     Raises:
         KeyError: There is no such metric; the message lists those there are.
+
+    Examples:
+        >>> from datetime import timedelta
+        >>> from canary_judge import Monitor
+        >>> from canary_judge.testing import simulated_world
+        >>> world = simulated_world(seed=1)
+        >>> _ = world.router.set_weight(25)
+        >>> start = world.clock.now()
+        >>> world.clock.seconds = 600.0
+        >>> monitor = Monitor(world.config, start=start, horizon="10m")
+        >>> looks = [monitor.look(world.source, start + k * timedelta(minutes=1)) for k in (2, 4, 6)]
+        >>> from matplotlib.figure import Figure
+        >>> ax = Figure(figsize=(8, 5)).add_subplot()
+        >>> len(depth(looks[-1], "errors", looks=looks, ax=ax).child_axes)
+        3
     """
     found = judgement[metric]
     known = tuple(looks) or (judgement,)
@@ -193,7 +208,7 @@ def _draw_samples(
     first = (samples.window.start - looks[0].start).total_seconds() / size
     if isinstance(found.data, CountData):
         counts = found.data.counts
-        at = first + step * np.arange(1, counts.exposure_canary.size + 1)
+        at = _moments(first, step, counts.exposure_canary.size)
         sides = (
             (counts.events_baseline, counts.exposure_baseline, made.tones["dim"], "."),
             (counts.events_canary, counts.exposure_canary, made.blue, "o"),
@@ -201,14 +216,40 @@ def _draw_samples(
         for events, exposure, colour, mark in sides:
             rate = factor * np.divide(events, exposure, out=np.full(events.size, math.nan), where=exposure > 0)
             ax.plot(at, rate, mark, color=colour, ms=4, alpha=0.75, mec="none", zorder=2)
+        _gaps(made, ax, at, baseline=np.equal(counts.exposure_baseline, 0), canary=np.equal(counts.exposure_canary, 0))
         return "dots: each interval; "
     if isinstance(found.data, GaugeData):
         for rows, colour in ((found.data.baseline, made.tones["dim"]), (found.data.canary, made.blue)):
-            at = first + step * np.arange(1, rows.shape[1] + 1)
+            at = _moments(first, step, rows.shape[1])
             for row in rows[:_MOST_INSTANCES]:  # a gap is a hole in the line
                 ax.plot(at, factor * row, "-", color=colour, lw=0.7, alpha=0.6, zorder=2)
+        holes = [_empty(rows) for rows in (found.data.baseline, found.data.canary)]
+        at = _moments(first, step, holes[0].size)
+        _gaps(made, ax, at, baseline=holes[0], canary=holes[1])
         return "thin: each interval; "
     return ""
+
+
+def _moments(first: float, step: float, number: int) -> Float:
+    """The ends of so many intervals."""
+    return np.asarray(first + step * np.arange(1, number + 1), dtype=np.float64)
+
+
+def _empty(rows: Float) -> Bool:
+    """Intervals in which no instance has a value."""
+    return np.asarray(np.isnan(rows).all(axis=0), dtype=np.bool_)
+
+
+def _gaps(made: Canvas, ax: Axes, at: Float, *, baseline: Bool, canary: Bool) -> None:
+    """Ticks on the axis where a side has nothing, with its name."""
+    both = baseline & canary
+    for missing, name in ((both, "no data"), (canary & ~both, "no canary"), (baseline & ~both, "no baseline")):
+        if not missing.any():
+            continue
+        x = at[missing]
+        bottom = ax.get_xaxis_transform()
+        ax.plot(x, np.full(x.size, 0.0), "|", color=made.tones["bad"], ms=9, mew=1.6, transform=bottom, clip_on=False)
+        ax.text(x[0], 0.05, f" {name}", transform=bottom, color=made.tones["bad"], fontsize=9, va="bottom", zorder=6)
 
 
 def _seconds(looks: Sequence[Judgement]) -> float:

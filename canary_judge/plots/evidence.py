@@ -11,6 +11,7 @@ import numpy as np
 
 from canary_judge.looks.design import Design
 from canary_judge.pictures.rows import State, state_of
+from canary_judge.pictures.words import outcome_word
 from canary_judge.plots.canvas import Canvas, Mode, Style, canvas, spread, time_ticks, time_unit
 from canary_judge.results import Judgement, Role
 
@@ -53,19 +54,42 @@ def evidence(
 
     References:
         Shafer, G. (2021), doi:10.1111/rssa.12647 (evidence as what a bet would have won).
+
+    Examples:
+        >>> from datetime import timedelta
+        >>> from canary_judge import Monitor
+        >>> from canary_judge.testing import simulated_world
+        >>> world = simulated_world(seed=1)
+        >>> _ = world.router.set_weight(25)
+        >>> start = world.clock.now()
+        >>> world.clock.seconds = 600.0
+        >>> monitor = Monitor(world.config, start=start, horizon="10m")
+        >>> looks = [monitor.look(world.source, start + k * timedelta(minutes=1)) for k in (2, 4, 6)]
+        >>> from matplotlib.figure import Figure
+        >>> ax = Figure(figsize=(8, 5)).add_subplot()
+        >>> evidence(looks, ax=ax).texts[0].get_text()
+        'errors: safe after 3 looks'
     """
     of = _checked(looks)
     last = of[-1]
     named = [one for one in last.metrics if one.role is not Role.WATCH and one.margin is not None]
     shown = named if metrics is None else [last[name] for name in metrics]
     with canvas(ax, (7.2, 4.3), theme, sides=(0.95, 1.75, 0.55)) as made:
-        safe = sum(state_of(one) is State.GOOD for one in shown)
-        bad = sum(state_of(one) is State.BAD for one in shown)
-        of_all = f"{number_word(safe)} of {number_word(len(shown))} metrics {'is' if safe == 1 else 'are'} shown safe"
-        title = f"{len(of)} look{'' if len(of) == 1 else 's'}: {of_all}, {number_word(bad)} harmful"
-        made.head(title, "odds a bet on harm (up) or on safety (down) would have won; thresholds as promised")
+        finding = _finding(f"{len(of)} look{'' if len(of) == 1 else 's'}", shown)
+        made.head(finding, "odds a bet on harm (up) or on safety (down) would have won; thresholds as promised")
         draw_evidence(made, made.ax, of, [one.name for one in shown])
         return made.ax
+
+
+def _finding(after: str, shown: Sequence[MetricResult]) -> str:
+    if not shown:
+        return f"{after}: no metric has a margin"
+    if len(shown) == 1:
+        return f"{shown[0].name}: {outcome_word(shown[0])} after {after}"
+    safe = sum(state_of(one) is State.GOOD for one in shown)
+    bad = sum(state_of(one) is State.BAD for one in shown)
+    of_all = f"{number_word(safe)} of {number_word(len(shown))} metrics {'is' if safe == 1 else 'are'} shown safe"
+    return f"{after}: {of_all}, {number_word(bad)} harmful"
 
 
 def number_word(number: int) -> str:

@@ -86,6 +86,13 @@ def backtest(
 
     References:
         Clopper, C. J. & Pearson, E. S. (1934), doi:10.1093/biomet/26.4.404.
+
+    Examples:
+        >>> from matplotlib.figure import Figure
+        >>> ax = Figure(figsize=(8, 5)).add_subplot()
+        >>> record = JudgeRecord(judge="Monitor", healthy=60, alarms=0, bad=60, found=2, minutes=(5.0, 12.0))
+        >>> backtest([record], promised=0.01, ax=ax).texts[0].get_text()
+        'Monitor: 0 of 60 false alarms, 2 of 60 bad found'
     """
     if not records:
         raise ValueError("records is empty; give one for each judge")

@@ -45,6 +45,18 @@ def planning(
 
     Raises:
         ValueError: The plan has less than two weights, or not this one.
+
+    Examples:
+        >>> from matplotlib.figure import Figure
+        >>> ax = Figure(figsize=(8, 5)).add_subplot()
+        >>> from canary_judge.planning.plans import MetricPlan, Plan
+        >>> gates = (
+        ...     MetricPlan(name="errors", measured="", seconds=(5400.0, 1200.0)),
+        ...     MetricPlan(name="heap", measured="", seconds=(600.0, 600.0)),
+        ... )
+        >>> plan = Plan(name="shop", weights=(5, 25), power=0.9, metrics=gates, start="", end="")
+        >>> planning(plan, weight=5, ax=ax).texts[0].get_text()
+        'errors needs 90 min at 5 %; the other gates are done in 10 min'
     """
     if len(plan.weights) < 2:
         raise ValueError(f"the plan has the weights {list(plan.weights)}; a curve needs two or more")

@@ -74,6 +74,16 @@ def power(
 
     References:
         Clopper, C. J. & Pearson, E. S. (1934), doi:10.1093/biomet/26.4.404.
+
+    Examples:
+        >>> from matplotlib.figure import Figure
+        >>> ax = Figure(figsize=(8, 5)).add_subplot()
+        >>> points = [
+        ...     PowerPoint(effect=1.0, runs=200, passed=156, rolled_back=0),
+        ...     PowerPoint(effect=2.5, runs=200, passed=0, rolled_back=187),
+        ... ]
+        >>> power(points, margin=1.5, ax=ax).texts[0].get_text()
+        'Harm of 2.5x is found four times in five'
     """
     if len(points) < 2:
         raise ValueError(f"points has {len(points)}; a curve needs two or more")

@@ -34,6 +34,18 @@ def rollout(events: Sequence[Event], *, theme: Mode = "light", ax: Axes | None =
 
     Raises:
         ValueError: There is no event.
+
+    Examples:
+        >>> from matplotlib.figure import Figure
+        >>> ax = Figure(figsize=(8, 5)).add_subplot()
+        >>> from canary_judge import Controller, RolloutPlan
+        >>> from canary_judge.testing import simulated_world
+        >>> world = simulated_world(canary_error_rate=0.05, seed=7)
+        >>> stages = RolloutPlan(stages=[5, 100])
+        >>> controller = Controller(world.config, world.source, world.router, stages, clock=world.clock)
+        >>> title = rollout(list(controller.events()), ax=ax).texts[0].get_text()
+        >>> title[:11]
+        'rolled back'
     """
     if not events:
         raise ValueError("events is empty; give those of Controller.events()")

@@ -31,6 +31,18 @@ def verdict(judgement: Judgement, *, width: int = 700, theme: Mode = "light", ax
         width: 700, or 360 for the narrow layout.
         theme: `light`, `dark` or `print`.
         ax: Axes that are filled by it, in its proportions; None makes a figure of `width` pixels at 100 dpi.
+
+    Examples:
+        >>> from matplotlib.figure import Figure
+        >>> from canary_judge import Window, judge
+        >>> from canary_judge.testing import simulated_world
+        >>> world = simulated_world(seed=1)
+        >>> start = world.clock.now()
+        >>> world.clock.seconds = 600.0
+        >>> judgement = judge(world.config, world.source, Window(start, world.clock.now()))
+        >>> ax = Figure(figsize=(7, 1.5)).add_subplot()
+        >>> verdict(judgement, ax=ax).texts[0].get_text()
+        'HOLD'
     """
     drawing = drawn(judgement, width=width)
     own = ax is None

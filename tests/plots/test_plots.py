@@ -1,6 +1,7 @@
 """The plots: what each of them says, that it says it in place, and that it changes nothing of the caller's."""
 
 import math
+import random
 import sys
 from dataclasses import replace
 from datetime import timedelta
@@ -22,6 +23,7 @@ from canary_judge.planning import plans
 from canary_judge.plots.evidence import Evidence
 from canary_judge.results import Outcome, Verdict
 from tests.pictures.drawings import texts
+from tests.pictures.test_fuzz import mutated
 
 RECORDS = (
     plots.JudgeRecord(judge="Monitor", healthy=60, alarms=0, bad=60, found=56, minutes=(3.0, 9.0, 44.0)),
@@ -204,6 +206,31 @@ def test_the_band_in_depth_is_the_deciding_interval():
     assert at_end.max() == pytest.approx(high)
 
 
+def test_a_gap_is_a_tick_on_the_axis_that_names_its_side():
+    found = samples_of("fail")
+    data = found.metrics["errors"].data
+    exposure = data.counts.exposure_canary.copy()
+    exposure[5:8] = 0.0
+    holed = replace(data, counts=replace(data.counts, exposure_canary=exposure))
+    metrics = {**found.metrics, "errors": replace(found.metrics["errors"], data=holed)}
+    ax = judged("fail").plot("errors", looks=looks("fail"), samples=replace(found, metrics=metrics))
+    assert " no canary" in said(ax)
+    ticks = next(line for line in ax.child_axes[0].lines if line.get_marker() == "|")
+    assert list(ticks.get_xdata()) == [6.0, 7.0, 8.0]
+    assert " no canary" not in said(DRAWN["depth"]())
+
+
+def test_a_change_of_weight_and_a_warm_up_are_marked():
+    run = list(looks("fail"))
+    later = [
+        replace(one, traffic=replace(one.traffic, configured=0.25), look=replace(one.look, left_out=3))
+        for one in run[10:]
+    ]
+    ax = later[-1].plot("errors", looks=[*run[:10], *later])
+    assert " 5 \u2192 25 %" in said(ax)
+    assert " left out" in said(ax)
+
+
 # --- planning and power ---
 
 
@@ -298,3 +325,14 @@ def test_every_case_is_drawn_by_matplotlib_too():
         ax = judged(name).plot()
         ax.figure.canvas.draw()
         assert all(math.isfinite(value) for value in (*ax.get_xlim(), *ax.get_ylim()))
+
+
+@pytest.mark.filterwarnings("ignore:Glyph .* missing")  # of names that DejaVu has no letters for
+def test_mutated_judgements_are_drawn_by_matplotlib_too():
+    rng = random.Random(5)
+    for _ in range(25):
+        judgement = mutated(rng)
+        plots.verdict(judgement, width=rng.choice([700, 360])).figure.canvas.draw()
+        for metric in judgement.metrics[:2]:
+            judgement.plot(metric.name).figure.canvas.draw()
+        plt.close("all")
