@@ -48,8 +48,7 @@ def verdict_svg(judgement: Judgement, *, width: int = WIDE, theme: Theme = "auto
         >>> picture[:4], ">HOLD<" in picture
         ('<svg', True)
     """
-    key = "cj" + hashlib.sha256(f"{judgement!r}{width}{theme}".encode()).hexdigest()[:8]
-    return _svg(drawn(judgement, width=width), key, theme)
+    return _svg(drawn(judgement, width=width), theme)
 
 
 def bar_svg(metric: MetricResult) -> str:
@@ -65,7 +64,7 @@ def bar_svg(metric: MetricResult) -> str:
     ]
     about = "deciding interval of the effect, against baseline and margin"
     drawing = Drawing(width=248, height=22, shapes=tuple(shapes), title=about, description="")
-    return _svg(drawing, "cj" + hashlib.sha256(repr(metric).encode()).hexdigest()[:8], "auto")
+    return _svg(drawing, "auto")
 
 
 def colours(selector: str, theme: Theme) -> str:
@@ -91,8 +90,11 @@ def colours(selector: str, theme: Theme) -> str:
     return css + f"@media print{{{selector * 3}{{{properties('print')}}}}}"
 
 
-def _svg(drawing: Drawing, key: str, theme: Theme) -> str:
+def _svg(drawing: Drawing, theme: Theme) -> str:
     body = "".join(_element(shape) for shape in drawing.shapes)
+    # of what is drawn, and not of last digits, which differ between processors
+    told = f"{body}{drawing.title}{drawing.description}{drawing.width}{theme}"
+    key = "cj" + hashlib.sha256(told.encode()).hexdigest()[:8]
     css = colours(f".{key}", theme)
     for tone, letter in _LETTER.items():
         css += f".{key} .cj-f{letter}{{fill:var(--cj-{tone})}}" if f"cj-f{letter}" in body or tone == "paper" else ""

@@ -22,6 +22,7 @@ _WORD = {
     Outcome.NO_DATA: "no data",
     Outcome.ERROR: "error",
 }
+_SMALLEST_P = 1e-4
 _WITHHELD = "cannot be found safe: "
 
 
@@ -131,7 +132,7 @@ def _why_hold(judgement: Judgement, folding: Folding) -> str:
         more = f" and {len(dead) - 2} more" if len(dead) > 2 else ""
         return f"no usable data: {names}{more}" + (f"; {len(undecided)} undecided" if undecided else "")
     if judgement.verdict is Verdict.PASS:
-        bad = next((one for one in (*rows,) if state_of(one) is not State.GOOD), None)
+        bad = next((one for one in rows if state_of(one) is not State.GOOD), None)
         return f"contradictory: a pass, but {'it' if bad is None else plain(bad.name)} is not shown safe"
     for metric in rows:
         known = metric.comparison is not None and finite(metric.comparison.margin) is not None
@@ -142,13 +143,20 @@ def _why_hold(judgement: Judgement, folding: Folding) -> str:
         if others:
             return f"{plain(others[0].name)} must be known and is {outcome_word(others[0])}"
         return plain(judgement.reasons[0]) if judgement.reasons else "nothing judged yet"
+    return f"{len(undecided)} of {count(len(gates), 'gate')} undecided{_slowest(judgement, undecided)}"
+
+
+def _slowest(judgement: Judgement, undecided: Sequence[MetricResult]) -> str:
+    """How long until the last of them; of one that time alone may not decide, that."""
+    endless = [one for one in undecided if one.shortfall is not None and _seconds(one) is None]
+    if endless:
+        return f"; time alone may not decide {plain(endless[0].name)}"
     waits = [seconds for one in undecided if (seconds := _seconds(one)) is not None]
-    slowest = ""
-    if waits:
-        slowest = f"; the slowest needs {duration(max(waits))} more"
-        if (left := rest_of_plan(judgement)) is not None and max(waits) > left:
-            slowest += _end_of_plan(left)
-    return f"{len(undecided)} of {count(len(gates), 'gate')} undecided{slowest}"
+    if not waits:
+        return ""
+    left = rest_of_plan(judgement)
+    late = left is not None and max(waits) > left
+    return f"; the slowest needs {duration(max(waits))} more" + (_end_of_plan(left or 0.0) if late else "")
 
 
 def _seconds(metric: MetricResult) -> float | None:
@@ -211,10 +219,10 @@ def second_line(judgement: Judgement, metric: MetricResult, place: Place | None)
             return (at,), False
         if place is not None and not place.shows_harm:
             p = None if comparison is None else finite(comparison.p_harm)
-            return (f"any harm fails{'' if p is None else f': p = {p:.2g}'}",), False
+            return (f"any harm fails{'' if p is None else f': {_p(p)}'}",), False
     elif place is not None and not place.rules_out_harm:
         p = finite(metric.p_within)
-        return ("harm is ruled out" + ("" if p is None else f": p = {p:.2g}"),), False
+        return ("harm is ruled out" + ("" if p is None else f": {_p(p)}"),), False
     if comparison is None:
         return ("" if metric.limit is None else f"limit {level_text(metric.limit.limit, metric)}",), False
     events, of = finite(comparison.events_canary), finite(comparison.n_canary)
@@ -223,6 +231,11 @@ def second_line(judgement: Judgement, metric: MetricResult, place: Place | None)
     if finite(comparison.baseline) is None or finite(comparison.canary) is None:
         return ("",), False
     return (f"{level_text(comparison.baseline, metric)} \u2192 {level_text(comparison.canary, metric)}",), False
+
+
+def _p(value: float) -> str:
+    """A p-value without an exponent."""
+    return "p < 0.0001" if value < _SMALLEST_P else f"p = {value:.2g}"
 
 
 def missing(judgement: Judgement, metric: MetricResult, place: Place | None) -> tuple[str, ...]:
@@ -260,7 +273,7 @@ def _without_shortfall(judgement: Judgement, metric: MetricResult, place: Place 
         return "too little to bound the effect yet"
     p = finite(metric.p_within)
     if p is not None and rate is not None and rate < p < 0.5:
-        return f"not shown yet: p = {p:.2g}, needs {rate:g}"
+        return f"not shown yet: {_p(p)}, needs {rate:g}"
     left = rest_of_plan(judgement)
     return f"planned end decides in {duration(left)}" if left else (reason or "not shown")
 

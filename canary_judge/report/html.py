@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from canary_judge.config.model import JudgeConfig
 from canary_judge.pictures import bar_svg, colours, verdict_svg
 from canary_judge.pictures.lettering import plain
+from canary_judge.pictures.rows import healthy
 from canary_judge.pictures.tokens import Theme
 from canary_judge.report.rows import COLUMNS, headline, missing, reasons, row, standing, subtitle, tone, warnings
-from canary_judge.results import Judgement, MetricResult
+from canary_judge.results import Judgement, MetricResult, Verdict
 from canary_judge.series import format_duration
 from canary_judge.wording import html_table
 
@@ -35,8 +36,10 @@ _CSS = (
 )
 
 
-def _key(of: object, theme: Theme) -> str:
-    return "cjr" + hashlib.sha256(f"{of!r}{theme}".encode()).hexdigest()[:8]
+def _styled(body: str, theme: Theme) -> str:
+    """The fragment in a class of its own, so that no other one on the page changes its colours."""
+    key = "cjr" + hashlib.sha256(f"{body}{theme}".encode()).hexdigest()[:8]
+    return f"<div class='{key}'>{_style(key, theme)}{body}</div>"
 
 
 def _style(key: str, theme: Theme) -> str:
@@ -50,17 +53,24 @@ def to_html(judgement: Judgement, *, theme: Theme = "auto") -> str:
         judgement: Of any kind.
         theme: Of all its colours; `auto` follows the browser and the page around it.
     """
-    key = _key(judgement, theme)
     stage = standing(judgement)
-    return (
-        f"<div class='{key}'>{_style(key, theme)}"
+    body = (
         f"<div class='cj-wide'>{verdict_svg(judgement, theme=theme)}</div>"
         f"<div class='cj-narrow' style='display:none'>{verdict_svg(judgement, width=360, theme=theme)}</div>"
-        f"{_heading(headline(judgement))}<p class='cj-soft'>{html.escape(subtitle(judgement))}</p>"
+        f"{_heading(headline(judgement))}{_list('Contradiction', _contradiction(judgement))}"
+        f"<p class='cj-soft'>{html.escape(subtitle(judgement))}</p>"
         + (f"<p class='cj-soft'>{html.escape(stage)}</p>" if stage else "")
         + f"{_list('Why', reasons(judgement))}{_table(judgement.metrics)}"
-        + f"{_list('Still missing', missing(judgement))}{_list('Warnings', warnings(judgement))}</div>"
+        + f"{_list('Still missing', missing(judgement))}{_list('Warnings', warnings(judgement))}"
     )
+    return _styled(body, theme)
+
+
+def _contradiction(judgement: Judgement) -> list[str]:
+    """A file that somebody has edited says pass where nothing of the kind is shown."""
+    if judgement.verdict is not Verdict.PASS or healthy(judgement):
+        return []
+    return ["the verdict is pass, but not every gate is shown safe, or a guard or the split is broken: do not advance"]
 
 
 def _heading(text: str) -> str:
@@ -80,19 +90,17 @@ def to_page(judgement: Judgement) -> str:
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width,initial-scale=1'>"
         "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<title>{html.escape(title)}</title><style>:root{{color-scheme:light dark}}{colours('body', 'auto')}"
+        f"<title>{html.escape(title)}</title><style>:root{{color-scheme:light dark}}{colours('.cj-page', 'auto')}"
         "body{margin:0;background:var(--cj-paper);color:var(--cj-ink)}main{max-width:1120px;margin:0 auto;padding:8px}"
         "h1{font:600 18px/1.3 system-ui,sans-serif;margin:8px 10px;overflow-wrap:anywhere}</style></head>"
-        f"<body><main><h1>{html.escape(name)}</h1>{to_html(judgement)}</main></body></html>"
+        f"<body class='cj-page'><main><h1>{html.escape(name)}</h1>{to_html(judgement)}</main></body></html>"
     )
 
 
 def metric_to_html(metric: MetricResult) -> str:
     """One metric for a notebook: its bar, the row of the judgement, why, and what is missing."""
-    key = _key(metric, "auto")
     more = [metric.reason, *(() if metric.shortfall is None else (metric.shortfall.text,)), *metric.warnings]
-    told = f"{bar_svg(metric)}{_table([metric])}<ul>{_items(more)}</ul>"
-    return f"<div class='{key}'>{_style(key, 'auto')}{told}</div>"
+    return _styled(f"{bar_svg(metric)}{_table([metric])}<ul>{_items(more)}</ul>", "auto")
 
 
 def config_to_html(config: JudgeConfig) -> str:
@@ -115,8 +123,8 @@ def _table(metrics: Iterable[MetricResult]) -> str:
     head = "".join(f"<th scope='col'>{name}</th>" for name in _HEADS)
     rows = "".join(_row(metric) for metric in metrics)
     return (
-        "<div class='cj-table' tabindex='0' role='region' aria-label='every metric'><table>"
-        "<caption>Every metric; deciding: harm right of the margin is shown, left of it ruled out</caption>"
+        "<div class='cj-table' tabindex='0' role='region' aria-label='metrics'><table>"
+        "<caption>deciding: beyond the margin harm is shown, within it ruled out, across it undecided</caption>"
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 

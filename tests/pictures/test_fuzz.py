@@ -1,8 +1,11 @@
 """Mutated judgements: each is drawn, is XML, lies inside, and hides nothing that blocks a pass."""
 
 import json
+import math
 import random
+import re
 import xml.dom.minidom
+from dataclasses import replace
 
 import pytest
 
@@ -37,7 +40,28 @@ def mutated(rng):
     if rng.random() < 0.2:
         plain["name"] = rng.choice(NAMES)
         plain["canary"] = {"v": rng.choice(NAMES)}
-    return Judgement.from_json(json.dumps(plain))
+    found = Judgement.from_json(json.dumps(plain))
+    if rng.random() < 0.2:  # what no file can hold, but Python can
+        found = replace(found, metrics=tuple(_without_numbers(one, rng) for one in found.metrics))
+    return found
+
+
+def _without_numbers(metric, rng):
+    def none():
+        return rng.choice([math.nan, math.inf, -math.inf])
+
+    changes = {"p_within": none(), "p_beyond": none()}
+    if rng.random() < 0.5:
+        changes["deciding"] = (none(), none())
+    if metric.comparison is not None:
+        fields = ("effect", "margin", "baseline", "canary", "p_harm", "p_beyond_margin", "p_within_margin")
+        broken = {name: none() for name in fields if rng.random() < 0.5}
+        changes["comparison"] = replace(metric.comparison, interval=(none(), none()), n_canary=none(), **broken)
+    if metric.limit is not None:
+        changes["limit"] = replace(metric.limit, limit=none(), canary=none())
+    if metric.shortfall is not None:
+        changes["shortfall"] = replace(metric.shortfall, seconds=none(), weight_percent=none())
+    return replace(metric, **changes)
 
 
 def _mutate(metric, rng):
@@ -84,11 +108,18 @@ def _compare_anew(metric, comparison, rng):
         metric["deciding"] = [low, high]
 
 
+def _own_words(judgement, drawing):
+    """Texts of the picture itself: no names and no reasons, which may be cut and say anything."""
+    given = [*(one.reason for one in judgement.metrics), *judgement.reasons]
+    return [text for text in texts(drawing) if not any(text.strip("…")[-12:] in one for one in given)]
+
+
 def checked(judgement):
     """All that holds of any picture."""
     for width in (700, 360):
         drawing = drawn(judgement, width=width)
         assert findings(drawing) == []
+        assert not re.search(r"\bnan\b|\binf\b|\d[eE][+-]\d", " ".join(_own_words(judgement, drawing)))
         xml.dom.minidom.parseString(verdict_svg(judgement, width=width))
         word = texts(drawing)[0]
         assert (word == "PASS") is healthy(judgement)

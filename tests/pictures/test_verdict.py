@@ -137,6 +137,16 @@ def test_every_undecided_row_says_what_is_missing_and_when_the_plan_is_too_short
     assert "16 min more, or 15 % of traffic" in said
 
 
+def test_a_gate_that_time_alone_may_not_decide_is_the_slowest():
+    judgement = judged("hold")
+    metric = judgement["errors"]
+    endless = replace(metric, shortfall=replace(metric.shortfall, seconds=None, text="needs 6 instances, has 3"))
+    metrics = tuple(endless if one is metric else one for one in judgement.metrics)
+    said = texts(drawn(replace(judgement, metrics=metrics)))
+    assert "4 of 4 gates undecided; time alone may not decide errors" in said
+    assert "needs 6 instances, has 3" in said
+
+
 def test_a_broken_split_is_told_in_the_headline_and_in_the_strip():
     said = texts(drawn(judged("split")))
     assert "keep the weight, mend the split" in said
@@ -166,6 +176,8 @@ def test_a_pass_that_a_gate_contradicts_is_no_pass(outcome):
     assert said[0] == "HOLD"
     assert "advance" not in said
     assert not any(getattr(one, "tone", "") == "verdict" for one in drawn(wrong).shapes)
+    assert "do not advance" in wrong.to_html()
+    assert "do not advance" not in judgement.to_html()
 
 
 def test_a_pass_with_a_broken_split_is_no_pass():
@@ -181,7 +193,7 @@ def test_a_regression_that_stands_says_when_it_was_shown():
     assert "shown at 12:18" in said
     any_harm = replace(errors, decided_at=judgement.end, deciding=(1.1, 4.0))
     said = row_texts(drawn(replace(judgement, metrics=(any_harm, *judgement.metrics[1:]))), "errors")
-    assert any(text.startswith("any harm fails: p = ") for text in said)
+    assert any(text.startswith("any harm fails: p ") for text in said)
 
 
 def test_a_limit_that_decided_stands_beside_its_level():
@@ -264,3 +276,4 @@ def test_the_report_has_both_widths_a_table_of_every_metric_and_no_request():
     assert not re.search(r"<script|url\(|(?:src|href)=|https?:(?!//www\.w3\.org/2000/svg)", page)
     assert len(page) <= 300_000
     assert "default-src 'none'" in page
+    assert "@media print{.cj-page.cj-page.cj-page{--cj-paper:#ffffff;--cj-ink:#000000" in page
