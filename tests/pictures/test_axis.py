@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.picture_cases import judged
-from canary_judge.pictures.axis import place_of
+from canary_judge.pictures.axis import Place, place_of
 from canary_judge.pictures.numbers import bound_text, effect_text
+from canary_judge.pictures.rows import State
+from canary_judge.pictures.shapes import Track, bar
 from canary_judge.results import Harm, Outcome, Scale
 
 ERRORS = judged("fail")["errors"]
@@ -142,3 +144,15 @@ def test_of_both_directions_one_end_alone_bounds_no_harm():
 
 def test_a_metric_without_data_keeps_its_margin():
     assert bound_text(replace(judged("no data")["cpu per request"], limit=None)) == "+0.05ms"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "tips"),
+    [(0.0, 1.0, []), (0.0, 9.0, [244.0]), (-9.0, 1.0, [4.0]), (-9.0, 9.0, [244.0, 4.0]), (9.0, math.inf, [244.0])],
+)
+def test_an_end_that_is_cut_is_an_arrow_and_no_other(low, high, tips):
+    """A tip is the one point of a bar at its middle height."""
+    track = Track(left=0, right=248)
+    (shape,) = bar(track, 50, State.BAD, Place(effect=None, low=low, high=high, moved=False))
+    assert [x for x, y in shape.points if y == 50] == tips
+    assert len(shape.points) == 4 + 3 * len(tips)
