@@ -32,9 +32,9 @@ nitpicky = True
 # No intersphinx: it would have to fetch. What stands in signatures and is not ours leads nowhere.
 nitpick_ignore_regex = [
     (r"py:.*", r"(collections|concurrent|contextlib|datetime|enum|pathlib|threading|typing)\..*"),
-    (r"py:.*", r"(numpy|pandas|pydantic|requests|sqlalchemy|np|pd)\..*"),
+    (r"py:.*", r"(matplotlib|numpy|pandas|pydantic|requests|sqlalchemy|np|pd)\..*"),
     # the same, imported for the type checker only
-    (r"py:class", r"datetime|timedelta|NDArray|Path"),
+    (r"py:class", r"datetime|timedelta|NDArray|Path|Axes"),
 ]
 
 myst_heading_anchors = 4
