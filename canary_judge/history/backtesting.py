@@ -23,10 +23,12 @@ from canary_judge.history.canary import EndedBy, LabelKind, PastCanary
 from canary_judge.history.judges import Decision, OurJudge, PastJudge
 from canary_judge.history.pieces import Piece, Unreadable, told
 from canary_judge.history.store import History
+from canary_judge.results import Verdict
 from canary_judge.series import duration_from
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
 
 __all__ = ["Backtest", "Case", "Skipped", "backtest", "judge_piece"]
 
@@ -164,6 +166,39 @@ class Backtest:
         from canary_judge.history.told import explained
 
         return explained(self)
+
+    def plot(self, *, promised: float | None = None, ax: Axes | None = None) -> Axes:
+        """The comparison as a picture (`canary_judge.plots.backtest`; extra `plot`).
+
+        Args:
+            promised: The false-alarm rate that was promised, 0 to 1.
+            ax: Where to.
+        """
+        from canary_judge import plots
+        from canary_judge.history.told import rate
+
+        canaries = hashlib.sha256(" ".join(case.id for case in self.cases).encode()).hexdigest()[:12]
+        records = []
+        for number, judge in enumerate(self.judges):
+            healthy, bad = (rate(self, number, label) for label in ("healthy", "bad"))
+            decided = [case.decisions[number] for case in self.cases if case.label == "bad"]
+            records.append(
+                plots.JudgeRecord(
+                    judge=judge,
+                    healthy=healthy.total,
+                    alarms=healthy.found,
+                    bad=bad.total,
+                    found=bad.found,
+                    minutes=tuple((one.seconds or 0.0) / 60 for one in decided if one.verdict is Verdict.FAIL),
+                    cut_healthy=healthy.cut,
+                    cut_bad=bad.cut,
+                    canaries=canaries,
+                    effective_healthy=healthy.worth or None,
+                    effective_bad=bad.worth or None,
+                )
+            )
+        unlabelled = sum(case.label == "unknown" for case in self.cases)
+        return plots.backtest(records, promised=promised, unlabelled=unlabelled, ax=ax)
 
     def __repr__(self) -> str:
         """How many canaries, by which judges."""

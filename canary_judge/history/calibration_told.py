@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from canary_judge.history.calibrating import EFFECTS, Calibration, Line
+from canary_judge.history.calibrating import Calibration, Line
+from canary_judge.history.suggesting import EFFECTS
 from canary_judge.series import format_duration
 from canary_judge.stats.trials import independent_to_show
 from canary_judge.untrusted import printable
@@ -39,10 +40,12 @@ def _rates(found: Calibration) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     told = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     refuted = [
-        f"  {printable(one.metric)}, {one.design}: {one.text}" for one in found.lines if one.finding == "refuted"
+        f"  {printable(one.metric)}, {one.design}: {one.text}"
+        for one in found.lines
+        if one.finding == "refuted" and one.routed
     ]
     noisy = [
-        f"  {printable(one.metric)}, {one.design}: the scores scatter {one.noise[0]:.1f}x ({one.noise[1]:.1f} to "
+        f"  {printable(one.metric)}, {one.design}: the effects scatter {one.noise[0]:.1f}x ({one.noise[1]:.1f} to "
         f"{one.noise[2]:.1f}) of what the judge assumes"
         for one in found.lines
         if one.noise is not None and one.noise[1] > 1 and one.routed

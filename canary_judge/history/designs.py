@@ -28,6 +28,8 @@ __all__ = ["ADJACENT", "DAY", "PODS", "POD_WINDOWS", "REQUESTS", "SMOOTH", "Base
 
 # Intervals over which the path of one series is smoothed, and the length of the blocks in which what is left is drawn.
 _SMOOTHED, _BLOCK = 9, 5
+# Kinds of which each row of a table is one request, whatever its columns.
+_BY_ROW = ("samples", "latency")
 # So many instances more than the canary has leave a baseline to compare with.
 _MORE_INSTANCES, _FEWEST_TO_DRAW = 3, 3
 
@@ -141,10 +143,13 @@ def draws_of(
                 earlier = Window(window.start - before, window.end - before)
                 if earlier in found and (pair := _paired(found[earlier][metric.name], own)) is not None:
                     yield metric.name, Draw(design=design, samples=pair, window=window, cluster=block)
-        tables = {name: one for name, one in sources.items() if isinstance(one, FrameSource) and one.single_requests}
-        for name, table in tables.items():
-            metrics = tuple(metric for metric in config.metrics if metric.source == name or len(sources) == 1)
-            yield from _requests(config, metrics, table, window, share, draws, rng, block)
+        for name, table in sources.items():
+            if not isinstance(table, FrameSource):
+                continue
+            of_table = [one for one in config.metrics if one.source == name or len(sources) == 1]
+            metrics = tuple(one for one in of_table if table.single_requests or one.kind in _BY_ROW)
+            if metrics:
+                yield from _requests(config, metrics, table, window, share, draws, rng, block)
         for old in [one for one in found if one.start < window.start - day]:
             del found[old]
 

@@ -303,10 +303,12 @@ def test_what_was_left_out_as_warm_up_counts_for_the_time_and_only_once():
 
 def test_the_metric_of_requests_is_one_that_is_judged_and_its_harm_has_a_direction():
     canary = shop(0, ratio=5.0, n=20)
-    swapped = SHOP.model_copy(
-        update={"metrics": (SHOP.metrics[0].model_copy(update={"harm": Harm.DECREASE}), SHOP.metrics[1])}
+    fewer = SHOP.model_copy(
+        update={
+            "metrics": (SHOP.metrics[0].model_copy(update={"harm": Harm.DECREASE, "margin": "10%"}), SHOP.metrics[1])
+        }
     )
-    usual, other = (OurJudge(config=config, looks="one").decide(canary) for config in (SHOP, swapped))
+    usual, other = (OurJudge(config=config, looks="one").decide(canary) for config in (SHOP, fewer))
     assert usual.excess > 0
     assert other.excess == -usual.excess
     gauges = SHOP.model_copy(update={"metrics": SHOP.metrics[1:]})

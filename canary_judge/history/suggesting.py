@@ -1,0 +1,148 @@
+"""What a metric can decide in windows like those of a history: which margin is shown, which regression is found.
+
+References:
+    Wilks (1941), see `canary_judge.stats.trials.tolerance_rank`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from canary_judge.config.metrics import Metric
+from canary_judge.config.model import JudgeConfig
+from canary_judge.history.designs import Design
+from canary_judge.history.drawn import Replay
+from canary_judge.results import Harm, Outcome, Scale
+from canary_judge.stats.trials import effective_number, planned_power, tolerance_rank
+
+__all__ = ["EFFECTS", "Suggestion", "suggested"]
+
+# Regressions that are planned for: so many times the baseline's level.
+EFFECTS = (1.25, 1.5, 2.0, 3.0)
+# A margin that is to be shown in so many windows; one so many times the user's is another question.
+_SHOWN_IN, _LEVEL, _FAR = 0.9, 0.95, 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suggestion:
+    """What one metric can decide in windows like these; nothing of it was chosen by alarms.
+
+    Attributes:
+        metric: Name of the metric.
+        design: By whose draws it is known.
+        shown: Windows in which the configured margin was shown, of all.
+        windows: All of them.
+        margin: The margin that would be shown in 90 % of windows; None where no draw has a bound.
+        sure: How sure that is.
+        power: Share of windows in which a regression of each size would be found.
+        decides: Whether the metric can decide at all.
+        text: In words.
+    """
+
+    metric: str
+    design: str
+    shown: int
+    windows: int
+    margin: str | None
+    sure: float
+    power: Mapping[str, float]
+    decides: bool
+    text: str
+
+
+def suggested(metric: Metric, design: Design, replays: Sequence[Replay], config: JudgeConfig) -> Suggestion:
+    """What the A/A replays of one metric say of margins and regressions.
+
+    The margin is an order statistic of what each window could have shown at best, so nothing is fitted, and the power
+    is that of each window's own standard error, averaged: windows differ, and the average window is none of them.
+
+    Args:
+        metric: What is asked of it.
+        design: By which the replays were drawn.
+        replays: One or more.
+        config: For its error rates.
+    """
+    starts = sorted({one.window for one in replays})
+    shown = sum(
+        np.mean([one.outcome in (Outcome.SAFE, Outcome.TOLERABLE) for one in replays if one.window == start]) >= 0.5
+        for start in starts
+    )
+    margin = metric.parsed_margin()
+    level = float(np.median([one.level for one in replays]))
+    scale = replays[0].scale
+    own = math.inf
+    if margin is not None:
+        own = (margin.relative or 0.0) if scale is Scale.RATIO else margin.amount(level)
+    # a margin that is not shown is, in the sense of the rank, an alarm of the order statistic
+    uppers = np.sort([one.upper for one in replays])
+    worth = effective_number(
+        [one.upper > np.quantile(uppers, _SHOWN_IN, method="lower") for one in replays],
+        [0.0 if one.score is None else one.score for one in replays],
+        [one.cluster for one in replays],
+        declared=1 - _SHOWN_IN,
+    )
+    rank, sure = tolerance_rank(worth, _SHOWN_IN, _LEVEL)
+    at = uppers[min(math.ceil(rank / max(math.floor(worth), 1) * uppers.size), uppers.size) - 1]
+    errors = [one.error for one in replays if one.error]
+    power = {}
+    if errors:
+        typical = [one for one in replays if one.error]
+        for times in EFFECTS:
+            found = [
+                planned_power([one.error or 1.0], one.size(times), alpha=config.false_alarm_rate) for one in typical
+            ]
+            power[f"x{times:g}"] = float(np.sum(found)) / len(replays)
+    never = not math.isfinite(at)
+    wider = None if never else _margin_text(metric, scale, float(at))
+    far = never or (math.isfinite(own) and at > _FAR * own)
+    weak = power.get(f"x{EFFECTS[-1]:g}", 0.0) < 0.5
+    decides = bool(not far and shown > 0)
+    return Suggestion(
+        metric=metric.name,
+        design=design.name,
+        shown=int(shown),
+        windows=len(starts),
+        margin=wider,
+        sure=sure,
+        power=power,
+        decides=decides,
+        text=_in_words(
+            metric, int(shown), len(starts), wider, sure, enough=bool(at <= own), decides=decides, weak=weak
+        ),
+    )
+
+
+def _in_words(
+    metric: Metric, shown: int, windows: int, wider: str | None, sure: float, *, enough: bool, decides: bool, weak: bool
+) -> str:
+    own = f"margin {metric.margin}: shown in {shown} of {windows} windows" if metric.margin else "no margin"
+    confidence = "" if sure >= _LEVEL else f" ({sure:.0%} sure, because the windows are worth so few independent ones)"
+    if enough:
+        return f"{own}, as it would be in 90 %{confidence}"
+    more = "no margin would be" if wider is None else f"{wider} would be in 90 %{confidence}"
+    if decides:
+        return f"{own}; {more}, or longer windows, or more weight"
+    hint = "; regressions of 3 times would be found in less than half of them" if weak else ""
+    way = "`by: pod`, " if metric.kind == "gauge" else ""
+    return f"cannot decide here: {own}; {more}{hint}: make it `role: watch`, or take {way}longer windows or more weight"
+
+
+def _margin_text(metric: Metric, scale: Scale, upper: float) -> str:
+    """A margin rounded up, as a config has it."""
+    if scale is Scale.RATIO:
+        if metric.harm is Harm.DECREASE:
+            return f"{_up(100 * upper):g}%"
+        return f"{1 + _up(upper):g}x" if upper >= 0.2 else f"{_up(100 * upper):g}%"
+    return f"+{_up(100 * upper):g}pp" if metric.is_proportion else f"+{_up(upper):g}"
+
+
+def _up(value: float) -> float:
+    """Rounded up to two digits."""
+    if value <= 0:
+        return 0.0
+    step = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.ceil(value / step - 1e-9) * step:.12g}")

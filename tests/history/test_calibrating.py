@@ -1,0 +1,304 @@
+"""Calibrate: what each design draws, what its alarms are worth, and what it says of margins."""
+
+import json
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from canary_judge import JudgeConfig, Window
+from canary_judge.errors import DataError
+from canary_judge.history import calibrate
+from canary_judge.history.calibrating import _told
+from canary_judge.history.designs import ADJACENT, DAY, POD_WINDOWS, PODS, REQUESTS, SMOOTH, BaselineOnly, draws_of
+from canary_judge.samples import CountData, GaugeData, RawData
+from canary_judge.sources import FrameSource
+from canary_judge.stats.trials import noise_factor, planned_power, tolerance_rank
+from tests.history.canaries import NOON
+
+HOUR = timedelta(hours=1)
+ERRORS = {
+    "name": "errors",
+    "kind": "ratio",
+    "events": "errors",
+    "total": "requests",
+    "harm": "increase",
+    "margin": "3x",
+}
+LATENCY = {"name": "latency", "kind": "samples", "query": "latency", "harm": "increase", "margin": "30%"}
+MEMORY = {"name": "memory", "kind": "gauge", "query": "memory", "harm": "increase", "margin": "10%"}
+
+
+def config(*metrics, **more):
+    return JudgeConfig.from_mapping({"name": "shop", "interval": "1m", "metrics": list(metrics), **more})
+
+
+def requests(hours=12, each=12, seed=1, users=0):
+    """Single requests of a baseline, and a few of a canary that are to be left alone."""
+    rng, n = np.random.default_rng(seed), hours * 60 * each
+    frame = pd.DataFrame(
+        {
+            "timestamp": pd.to_datetime(NOON) + pd.to_timedelta(np.sort(rng.uniform(0, hours * 3600, n)), unit="s"),
+            "side": np.where(np.arange(n) % 50 == 0, "canary", "baseline"),
+            "ok": rng.random(n) > 0.05,
+            "latency": rng.lognormal(4, 0.5, n),
+        }
+    )
+    if users:
+        frame["user"] = rng.integers(0, users, n)
+    return FrameSource(frame)
+
+
+def pods(count=8, hours=12, seed=1, sd=0.03):
+    """Memory of each pod."""
+    rng, minutes = np.random.default_rng(seed), np.arange(hours * 60)
+    parts = []
+    for pod in range(count):
+        values = 100 * (1 + rng.normal(0, sd)) + 3 * np.sin(minutes / 50) + rng.normal(0, 1, minutes.size)
+        times = [NOON + timedelta(minutes=int(minute) + 1) for minute in minutes]
+        parts.append(pd.DataFrame({"timestamp": times, "side": "baseline", "pod": f"p{pod}", "memory": values}))
+    return FrameSource(pd.concat(parts))
+
+
+def drawn(settings, source, hours=4, **more):
+    windows = [Window(NOON + k * HOUR / 2, NOON + k * HOUR / 2 + HOUR) for k in range(2 * hours - 1)]
+    more = {"share": 0.2, "instances": 2, "draws": 3, "rng": np.random.default_rng(0), **more}
+    return list(draws_of(settings, source, windows, **more))
+
+
+def test_single_requests_are_drawn_apart_and_the_canarys_own_are_left_alone():
+    source = requests(hours=4)
+    found = [draw for name, draw in drawn(config(ERRORS), source) if draw.design is REQUESTS]
+    assert len(found) == 7 * 3
+    table = source.table
+    for draw in found:
+        counts = draw.samples.data.counts
+        edges = draw.window.edges(draw.window.duration)
+        inside = (table.times > edges[0]) & (table.times <= edges[-1]) & ~table.canary
+        assert counts.exposure_baseline.sum() + counts.exposure_canary.sum() == inside.sum()
+        assert counts.events_baseline.sum() + counts.events_canary.sum() == (inside & ~table.ok).sum()
+        assert counts.exposure_canary.sum() / inside.sum() == pytest.approx(0.2, abs=0.06)
+    assert len({draw.samples.data.counts.exposure_canary.sum() for draw in found}) > 5
+
+
+def test_users_stay_on_one_side():
+    source = requests(hours=1, users=20)
+    seen = []
+
+    class Watched(FrameSource):
+        def with_rows(self, table):
+            seen.append((table.canary, self.users_of_rows()[~self.table.canary]))
+            return super().with_rows(table)
+
+    drawn(config(ERRORS), Watched(source.table), hours=1)
+    for canary, users in seen:
+        sides = pd.DataFrame({"user": users[: canary.size], "canary": canary}).groupby("user")["canary"].nunique()
+        assert (sides == 1).all()
+    assert len(seen) == 3
+
+
+def test_pods_are_split_and_where_they_are_few_their_windows_are_drawn():
+    settings = config({**MEMORY, "by": "pod"})
+    for name, draw in drawn(settings, pods(8)):
+        if draw.design is PODS:
+            data = draw.samples.data
+            assert (len(data.canary), len(data.baseline)) == (2, 6)
+            assert set(data.names_baseline).isdisjoint(data.names_canary)
+            assert name == "memory"
+    designs = {draw.design for _, draw in drawn(settings, pods(8))}
+    assert designs == {PODS, ADJACENT}
+    few = [draw for _, draw in drawn(settings, pods(4)) if draw.design is POD_WINDOWS]
+    assert few
+    for draw in few:
+        assert (len(draw.samples.data.canary), len(draw.samples.data.baseline)) == (2, 4)
+    assert {draw.design for _, draw in drawn(settings, pods(2))} == {ADJACENT}
+
+
+def test_drawn_pod_windows_scatter_as_pods_do():
+    """The spread of drawn levels is that of pods: the path took one of their degrees of freedom."""
+    rng, levels = np.random.default_rng(3), []
+    for seed in range(60):
+        source = pods(4, hours=1, seed=seed, sd=0.05)
+        made = drawn(config({**MEMORY, "by": "pod"}), source, hours=1, draws=1, rng=rng)
+        (one,) = [draw for _, draw in made if draw.design is POD_WINDOWS]
+        levels.append(one.samples.data.canary.mean(axis=1).std(ddof=1))
+        assert one.samples.data.baseline.shape == (4, 60)
+    # two of four drawn with replacement: 1 in 4 pairs is one pod twice, which the factor of the residuals makes good
+    assert np.sqrt(np.mean(np.square(levels))) == pytest.approx(5.0, rel=0.25)
+
+
+def test_one_series_keeps_its_path_and_gaps_and_scatters_by_the_share():
+    rng, minutes = np.random.default_rng(2), np.arange(240)
+    path = 100 + 5 * np.sin(minutes / 40)
+    values = path + rng.normal(0, 1, minutes.size)
+    values[50:53] = np.nan
+    frame = pd.DataFrame(
+        {"timestamp": [NOON + timedelta(minutes=int(k) + 1) for k in minutes], "side": "baseline", "memory": values}
+    )
+    found = [
+        draw for _, draw in drawn(config(MEMORY), FrameSource(frame), draws=40, share=0.1) if draw.design is SMOOTH
+    ]
+    for draw in found:
+        assert np.array_equal(np.isnan(draw.samples.data.canary), np.isnan(draw.samples.data.baseline))
+    first = [draw.samples.data for draw in found if draw.window.start == NOON]
+    noise = [np.nanstd(getattr(one, side)[0] - path[:60]) for one in first for side in ("canary", "baseline")]
+    assert np.mean(noise[::2]) == pytest.approx(1 / np.sqrt(0.1), rel=0.25)
+    assert np.mean(noise[1::2]) == pytest.approx(1 / np.sqrt(0.9), rel=0.25)
+
+
+def test_another_moment_is_the_canary_of_adjacent_windows_and_of_the_day_before():
+    source = pods(1, hours=28)
+    settings = config(MEMORY)
+    windows = [Window(NOON + k * HOUR, NOON + (k + 1) * HOUR) for k in range(26)]
+    made = list(draws_of(settings, source, windows, share=0.1, instances=1, draws=1, rng=np.random.default_rng(0)))
+    table = source.table.numbers["memory"]
+    for design, shift in ((ADJACENT, 60), (DAY, 24 * 60)):
+        draw = next(one for _, one in made if one.design is design)
+        at = int((draw.window.start - NOON) / timedelta(minutes=1))
+        np.testing.assert_array_equal(draw.samples.data.canary[0], table[at : at + 60])
+        np.testing.assert_array_equal(draw.samples.data.baseline[0], table[at - shift : at - shift + 60])
+        assert not draw.samples.data.simultaneous
+    assert sum(one.design is DAY for _, one in made) == 2
+
+
+def test_the_canary_of_a_source_is_its_baseline():
+    source, settings = pods(1, hours=1), config(MEMORY)
+    window = Window(NOON, NOON + HOUR)
+    baseline, canary = BaselineOnly(source).fetch(list(settings.queries()), window)
+    assert baseline is canary
+    assert len(baseline.series[0].values) == 60
+
+
+def test_a_healthy_history_refutes_nothing_and_says_what_it_could_have():
+    found = calibrate(
+        config(ERRORS, LATENCY),
+        requests(hours=12, each=40),
+        Window(NOON, NOON + 12 * HOUR),
+        length="1h",
+        weight=20,
+        draws=3,
+    )
+    assert not found.refuted
+    assert found.windows == 23
+    lines = {(line.metric, line.design): line for line in found.lines}
+    assert lines["errors", "requests split"].total == 23 * 3
+    assert lines["errors", "requests split"].alarms == 0
+    assert not lines["errors", "adjacent windows"].routed
+    text = found.explain()
+    assert "23 windows of 1h, a canary of 20 %, declared false-alarm rate 1 %" in text
+    assert "368 windows without an alarm would show it" in text
+    assert {one.metric for one in found.suggestions} == {"errors", "latency"}
+    again = calibrate(
+        config(ERRORS, LATENCY),
+        requests(hours=12, each=40),
+        Window(NOON, NOON + 12 * HOUR),
+        length="1h",
+        weight=20,
+        draws=3,
+    )
+    assert again.to_json() == found.to_json()
+    assert json.loads(found.to_json())["declared"] == 0.01
+
+
+def test_power_grows_with_the_effect_and_the_margin_is_one_that_would_be_shown():
+    found = calibrate(
+        config(LATENCY), requests(hours=10, each=40), Window(NOON, NOON + 10 * HOUR), length="1h", weight=20, draws=4
+    )
+    (one,) = found.suggestions
+    assert list(one.power.values()) == sorted(one.power.values())
+    assert one.power["x3"] > 0.95
+    assert one.decides
+    assert one.margin is not None
+    wide = config({**LATENCY, "margin": one.margin})
+    shown = calibrate(
+        wide, requests(hours=10, each=40), Window(NOON, NOON + 10 * HOUR), length="1h", weight=20, draws=4
+    )
+    assert shown.suggestions[0].shown >= 0.85 * shown.suggestions[0].windows
+
+
+def test_a_metric_that_cannot_decide_is_told_and_counts_are_not_thinned():
+    rng = np.random.default_rng(1)
+    minutes = np.arange(600)
+    frame = pd.DataFrame(
+        {
+            "timestamp": [NOON + timedelta(minutes=int(k) + 1) for k in minutes],
+            "side": "baseline",
+            "memory": 100 + np.cumsum(rng.normal(0, 3, minutes.size)),
+            "requests": 1000.0,
+            "errors": rng.poisson(5, minutes.size).astype(float),
+        }
+    )
+    found = calibrate(
+        config(MEMORY, ERRORS), FrameSource(frame), Window(NOON, NOON + 10 * HOUR), length="1h", weight=10, draws=2
+    )
+    assert not found.decides
+    assert found.missing["errors"].startswith("recorded counts are not thinned")
+    assert "give a table of single requests" in found.explain()
+
+
+def test_windows_that_touch_a_deploy_are_left_out():
+    deploy = Window(NOON + 5 * HOUR, NOON + 5 * HOUR + timedelta(minutes=1))
+    found = calibrate(
+        config(MEMORY), pods(1), Window(NOON, NOON + 12 * HOUR), length="1h", weight=10, draws=1, without=[deploy]
+    )
+    assert (found.windows, found.dropped) == (21, 2)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"length": "1m"}, "length is 1m; give two intervals"),
+        ({"weight": 0}, "weight is 0; give the percent"),
+        ({"weight": 100}, "weight is 100; give the percent"),
+        ({"instances": 0}, "instances is 0"),
+        ({"draws": 0}, "draws is 0"),
+        ({"length": "2d"}, "the span of 12h holds no window of 2d"),
+        ({"without": [Window(NOON, NOON + 20 * HOUR)]}, "holds no window of 1h that touches none of the 1 spans"),
+    ],
+)
+def test_what_makes_no_sense_is_one_message(more, told):
+    with pytest.raises(DataError, match=told):
+        calibrate(config(MEMORY), pods(1), Window(NOON, NOON + 12 * HOUR), **{"length": "1h", "weight": 10, **more})
+
+
+@pytest.mark.parametrize(
+    ("alarms", "total", "worth", "finding", "text"),
+    [
+        (0, 14, 14, "too little", "0 of 14 replays raised an alarm: the rate lies between 0 and 23 %; that is too little history to say more (to show 1 % takes 368 windows without an alarm)"),
+        (0, 400, 400, "shown", "0 of 400 replays raised an alarm: the rate lies between 0 and 0.9 %, within the 1 % declared"),
+        (2, 600, 452, "not refuted", "2 of 600 replays raised an alarm, worth 452 independent ones: the rate lies between 0.0 and 1.4 %, which does not contradict the 1 % declared"),
+        (30, 600, 300, "refuted", "30 of 600 replays raised an alarm, worth 300 independent ones: the rate lies between 2.8 and 8.1 %, more than the 1 % declared"),
+    ],
+)  # fmt: skip
+def test_the_finding_is_one_of_four_sentences(alarms, total, worth, finding, text):
+    assert _told(alarms, total, worth, 0.01)[2:] == (finding, text)
+
+
+def test_a_tolerance_limit_holds_for_its_share_of_the_future():
+    """Wilks: in 95 % of histories at least 90 % of the future stays below the order statistic."""
+    rng, misses = np.random.default_rng(1), 0
+    rank, sure = tolerance_rank(40, 0.9)
+    assert sure >= 0.95
+    for _ in range(1000):
+        limit = np.sort(rng.lognormal(size=40))[rank - 1]
+        misses += np.exp(1.2815515655446004) > limit  # the 90 % quantile of the truth
+    assert misses <= 1000 * 0.05 + 3 * np.sqrt(1000 * 0.05 * 0.95)
+
+
+def test_the_noise_factor_covers_and_power_is_that_of_each_window():
+    rng, inside = np.random.default_rng(2), 0
+    for _ in range(400):
+        _, low, high = noise_factor(list(rng.normal(0, 1.3, 30)), 30)
+        inside += low <= 1.3 <= high
+    assert inside >= 400 * 0.95 - 3 * np.sqrt(400 * 0.95 * 0.05)
+    errors = np.array([0.05, 0.4])
+    drawn_effects = 0.3 + rng.normal(size=(20000, 2)) * errors
+    found = (drawn_effects / errors > 2.3263478740408408).mean()
+    assert planned_power(list(errors), 0.3, alpha=0.01) == pytest.approx(found, abs=0.01)
+
+
+def test_every_kind_of_data_is_paired_with_another_moment():
+    kinds = {type(d.samples.data) for _, d in drawn(config(ERRORS, LATENCY), requests(hours=4)) if d.design is ADJACENT}
+    kinds |= {type(d.samples.data) for _, d in drawn(config(MEMORY), pods(1)) if d.design is ADJACENT}
+    assert kinds == {CountData, RawData, GaugeData}
