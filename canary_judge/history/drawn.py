@@ -93,7 +93,7 @@ def _error(result: MetricResult) -> float | None:
 
 
 def _distance(result: MetricResult) -> float | None:
-    """How many standard errors the effect lies on the harmful side; p-values of counts have steps, and are no scores."""
+    """How many standard errors the effect lies on the harmful side: p-values of counts have steps, which it has not."""
     comparison, error = result.comparison, _error(result)
     if comparison is None or comparison.effect is None or error is None:
         return None

@@ -116,15 +116,16 @@ def canvas(
             left, right, below = sides
             width, height = size
             figure = plt.figure(figsize=size, facecolor=tones["paper"])
-            inner = (left / width, below / height, 1 - (left + right) / width, 1 - (below + _HEAD) / height)
-            ax = figure.add_axes(inner)
+            # a flat figure has no room for a head; who draws one takes the whole of it
+            room = max(1 - (left + right) / width, 0.01), max(1 - (below + _HEAD) / height, 0.01)
+            ax = figure.add_axes((left / width, below / height, *room))
             indent = 72 * (left - 0.1)
         whole = ax.get_figure()
         wide = size[0] if whole is None else whole.bbox.width / whole.dpi
         box = ax.get_position()
-        room = 72 * wide * (1 - box.x0) + indent - 6
+        across = 72 * wide * (1 - box.x0) + indent - 6
         beside = 72 * wide * (1 - box.x1) - 14
-        made = Canvas(ax=ax, tones=tones, blue=CANARY[theme], room=room, indent=indent, beside=beside)
+        made = Canvas(ax=ax, tones=tones, blue=CANARY[theme], room=across, indent=indent, beside=beside)
         made.dressed(ax)
         yield made
 
