@@ -3,11 +3,13 @@
 import json
 from datetime import timedelta
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from canary_judge import JudgeConfig, Monitor
 from canary_judge.checked_lines import read_lines
-from canary_judge.errors import DataError
+from canary_judge.errors import DataError, SourceUnavailable
 from canary_judge.history import History, PastCanary, of_log, replay
 from canary_judge.history.tape import Tape
 from canary_judge.looks.log import Increments, StateLog
@@ -114,3 +116,39 @@ def test_what_was_not_read_cannot_be_judged(changed, told):
     config = JudgeConfig.from_mapping({"name": "shop", "interval": "1m", "metrics": [ERRORS, HEAP], **changed})
     with pytest.raises(DataError, match=told):
         next(replay(config, shop(3, n=12)))
+
+
+class FailingOnce:
+    """A source that gives no answer to one of its questions."""
+
+    def __init__(self, source, number):
+        self.source, self.left = source, number
+
+    def fetch(self, queries, window):
+        self.left -= 1
+        if self.left == 0:
+            raise SourceUnavailable("connection refused")
+        return self.source.fetch(queries, window)
+
+
+@pytest.mark.parametrize("failing", range(1, 8))
+def test_a_source_that_fails_between_the_parts_of_a_look_leaves_nothing_out(failing, tmp_path):
+    rng = np.random.default_rng(6)
+    rows = [
+        {"timestamp": NOON + m * MINUTE, "side": side, "t": n, "e": rng.binomial(n, 0.02), "h": 100 + rng.normal()}
+        for m in range(1, 41)
+        for side, n in (("baseline", 900), ("canary", 100))
+    ]
+    source = FailingOnce(FrameSource(pd.DataFrame(rows)), failing)
+    monitor, said, kept = Monitor(SHOP, start=NOON), [], tmp_path / "log"
+    with StateLog(SHOP, kept) as log:
+        for minute in range(5, 41, 5):
+            weight, since = (5.0, NOON) if minute < 15 else (25.0, NOON + 12 * MINUTE)
+            try:
+                said.append(monitor.look(source, NOON + minute * MINUTE, weight=weight, weight_since=since).to_json())
+            except SourceUnavailable:
+                continue
+            log.keep(*monitor.steps)
+    again = iter(texts(replay(SHOP, of_log(SHOP, kept))))
+    assert all(one in again for one in said)  # in this order
+    assert len(said) == 7
