@@ -149,6 +149,8 @@ def test_a_source_that_fails_between_the_parts_of_a_look_leaves_nothing_out(fail
             except SourceUnavailable:
                 continue
             log.keep(*monitor.steps)
-    again = iter(texts(replay(SHOP, of_log(SHOP, kept))))
+    found = list(replay(SHOP, of_log(SHOP, kept)))
+    again = iter(texts(found))
     assert all(one in again for one in said)  # in this order
     assert len(said) == 7
+    assert NOON + 12 * MINUTE in [look.moment for look, _ in found]  # where the weight changed
