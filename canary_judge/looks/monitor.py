@@ -231,9 +231,8 @@ class Monitor:
         weight_since = None if weight_since is None else moment_from(weight_since, "weight_since")
         moment = Window(until - interval, until).end
         state = self._state or self._begin(moment - interval)
-        if (
-            self._whole
-        ):  # else a source failed between the parts of the last look, whose first part is kept with this one
+        # else a source failed between the parts of the last look, whose first part is kept with those of this one
+        if self._whole:
             self._steps = []
         self._whole = False
         changed = None
