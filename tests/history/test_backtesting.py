@@ -331,3 +331,13 @@ def test_a_file_that_is_no_backtests_is_never_written_over(tmp_path, content):
     with pytest.raises(DataError, match="is not of this backtest; name another file"):
         backtest(SHOP, history, resume=file)
     assert file.read_text() == content
+
+
+def test_it_is_drawn(found):
+    figure = pytest.importorskip("matplotlib.figure").Figure(figsize=(8, 5))
+    ax = found.plot(promised=0.01, ax=figure.add_subplot())
+    told = " ".join(text.get_text() for one in figure.axes for text in one.texts) + " ".join(
+        text.get_text() for text in figure.findobj(lambda one: hasattr(one, "get_text"))
+    )
+    assert ax.figure is figure
+    assert "shop: 0 of 12 false alarms, 4 of 4 bad found" in told

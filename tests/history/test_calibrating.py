@@ -302,3 +302,12 @@ def test_every_kind_of_data_is_paired_with_another_moment():
     kinds = {type(d.samples.data) for _, d in drawn(config(ERRORS, LATENCY), requests(hours=4)) if d.design is ADJACENT}
     kinds |= {type(d.samples.data) for _, d in drawn(config(MEMORY), pods(1)) if d.design is ADJACENT}
     assert kinds == {CountData, RawData, GaugeData}
+
+
+def test_it_is_drawn_metric_by_metric():
+    figure = pytest.importorskip("matplotlib.figure").Figure(figsize=(8, 5))
+    found = calibrate(config(MEMORY), pods(1), Window(NOON, NOON + 12 * HOUR), length="1h", weight=10, draws=2)
+    ax = found.plot(ax=figure.add_subplot())
+    assert any("smooth + residual" in text.get_text() for text in ax.texts)
+    with pytest.raises(DataError, match="no design drew a metric 'cpu'; there are memory"):
+        found.plot("cpu")
