@@ -201,6 +201,9 @@ def calibrate(
     step = duration_from(length, "length")
     _refuse(config, step, weight, instances, draws)
     windows, dropped = _windows(span.aligned(config.interval), step, config.interval, without)
+    config = config.with_sides(
+        baseline={}, canary=dict(config.baseline)
+    )  # there is no canary, whose labels are missing
     rng = np.random.default_rng(0)  # the same answer for the same past
     replays: dict[tuple[str, Design], list[Replay]] = {}
     singles = {metric.name: _single(config, metric) for metric in config.metrics}

@@ -1,6 +1,7 @@
 """Calibrate: what each design draws, what its alarms are worth, and what it says of margins."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -311,3 +312,18 @@ def test_it_is_drawn_metric_by_metric():
     assert any("smooth + residual" in text.get_text() for text in ax.texts)
     with pytest.raises(DataError, match="no design drew a metric 'cpu'; there are memory"):
         found.plot("cpu")
+
+
+def test_labels_of_a_canary_are_not_needed():
+    asked = []
+
+    class Watched:
+        def fetch(self, queries, window):
+            asked.extend(queries)
+            return pods(1).fetch([replace(one, expression="memory") for one in queries], window)
+
+    settings = config({**MEMORY, "query": 'memory{version="${version}"}'}, baseline={"version": "1"})
+    found = calibrate(settings, Watched(), Window(NOON, NOON + 4 * HOUR), length="1h", weight=10, draws=1)
+    assert found.windows == 7
+    assert {one.expression for one in asked} == {'memory{version="1"}'}
+    assert {str(one.side) for one in asked} == {"baseline"}
