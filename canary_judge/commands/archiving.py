@@ -41,7 +41,8 @@ def kept_for_the_archive(
 
         def finished(judgement: Judgement) -> None:
             ended = judgement.look is not None and judgement.look.ended
-            by = "the planned end" if ended else "this judge"
+            decided = judgement.verdict in ("pass", "fail")
+            by = "the planned end" if ended else "this judge" if decided else "unknown"
             why = judgement.reasons[0] if judgement.reasons else ""
             archive_log(options.archive, config, kept, judgement, ended_by=by, ended_why=why)
 

@@ -72,6 +72,9 @@ def _archive(options: argparse.Namespace) -> int:
         every = duration_of(options.every, "--every")
         horizon = duration_of(options.horizon, "--horizon")
         canary = record(config, source, source.window(config.interval), every=every, horizon=horizon, **more)
+    if options.state is None and options.horizon is None and options.ended_by != "the planned end":
+        text = "without --horizon its planned end is not known, so that no judge passes it in a backtest"
+        print(f"canary-judge: {text}", file=sys.stderr)
     if canary.id in history:
         print("canary-judge: it takes the place of what was archived of this canary before", file=sys.stderr)
     print(history.append_same(canary))
@@ -247,7 +250,8 @@ def _judges(options: argparse.Namespace) -> Iterator[PastJudge]:
         yield KayentaJudge(every=every)
     if options.limit:
         limits = tuple(_limit(text) for text in options.limit)
-        name = f"{', '.join(options.limit)}, {options.failures} failures"
+        often = "each interval" if every is None else f"every {options.every}"
+        name = f"{', '.join(options.limit)} checked {often}, {options.failures} failures"
         yield LimitRule(limits=limits, failures=options.failures, every=every, name=name)
     elif options.failures:
         raise ConfigError("--failures goes with --limit")
@@ -260,10 +264,12 @@ def _limit(text: str) -> Any:
         metric, found, value = text.rpartition(sign)
         if found and metric:
             try:
-                return Limit(metric.strip(), **{side: float(value)})
+                share = value.strip().endswith("%")
+                bound = float(value.strip().removesuffix("%")) / (100 if share else 1)
+                return Limit(metric.strip(), **{side: bound})
             except ValueError:
                 break
-    raise ConfigError(f"--limit {text!r}: write it as METRIC<=VALUE or METRIC>=VALUE, as in 'errors<=0.01'")
+    raise ConfigError(f"--limit {text!r}: write it as METRIC<=NUMBER or METRIC>=NUMBER, as in 'errors<=1%'")
 
 
 def _progress(done: int, total: int) -> None:

@@ -23,9 +23,10 @@ import numpy as np
 from canary_judge.config.metrics import Metric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
-from canary_judge.history.designs import Design, draws_of
+from canary_judge.history.designs import BaselineOnly, Design, draws_of
 from canary_judge.history.drawn import UNUSABLE, Replay
 from canary_judge.history.suggesting import Suggestion, suggested
+from canary_judge.judging.fetching import read
 from canary_judge.results import Outcome, Role
 from canary_judge.series import MetricSource, Window, duration_from, format_duration
 from canary_judge.stats.trials import (
@@ -210,6 +211,10 @@ def calibrate(
     drawn = draws_of(config, source, windows, share=weight / 100, instances=instances, draws=draws, rng=rng)
     for name, draw in drawn:
         replays.setdefault((name, draw.design), []).append(Replay.of(singles[name], draw))
+    broken = {
+        name: some[0].reason for (name, _), some in replays.items() if all(one.outcome in UNUSABLE for one in some)
+    }
+    replays = {key: some for key, some in replays.items() if key[0] not in broken}
     lines = [_line(name, design, some, config) for (name, design), some in replays.items()]
     order = {metric.name: number for number, metric in enumerate(config.metrics)}
     lines.sort(key=lambda line: (order[line.metric], not line.routed))
@@ -228,7 +233,11 @@ def calibrate(
         share=weight / 100,
         lines=tuple(lines),
         suggestions=tuple(suggestions),
-        missing={metric.name: _why_not(metric) for metric in config.metrics if metric.name not in told},
+        missing={
+            metric.name: broken.get(metric.name) or _why_not(config, source, windows[0], metric)
+            for metric in config.metrics
+            if metric.name not in told
+        },
     )
 
 
@@ -281,6 +290,9 @@ def _line(name: str, design: Design, replays: Sequence[Replay], config: JudgeCon
     clusters = [one.cluster for one in replays]
     worth = effective_number(alarms, scores, clusters, declared=declared)
     low, high, finding, text = _told(sum(alarms), len(replays), worth, declared)
+    if 2 * unsure > len(replays):  # silence is no calm
+        finding, low, high = "too little", 0.0, 1.0
+        text = f"{unsure} of {len(replays)} replays had too little to decide, so that no alarm says nothing"
     pods = {pod for one in clusters for pod in one.split(", ")} if "pod" in design.name else set()
     if pods and len(set(clusters)) < _FEWEST_DEPLOYMENTS and len(pods) < _FEWEST_PODS:
         return Line(
@@ -309,8 +321,8 @@ def _line(name: str, design: Design, replays: Sequence[Replay], config: JudgeCon
         total=len(replays),
         unsure=unsure,
         worth=worth,
-        low=low,
-        high=high,
+        low=None if 2 * unsure > len(replays) else low,
+        high=None if 2 * unsure > len(replays) else high,
         finding=finding,
         text=text,
         noise=noise_factor(known, worth) if known and worth > 1 else None,
@@ -337,7 +349,16 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f}" if 0 < share < 0.0995 else f"{100 * share:.0f}"
 
 
-def _why_not(metric: Metric) -> str:
+def _why_not(
+    config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource], window: Window, metric: Metric
+) -> str:
+    """Why no design that is routed draws a metric: an error of its query before all."""
+    sources = source if isinstance(source, Mapping) else {"default": source}
+    found = read(config, {name: BaselineOnly(one) for name, one in sources.items()}, window).metrics[metric.name]
+    if found.error is not None:
+        return found.error
+    if found.data is None:
+        return "the query returned nothing for the baseline; check the selectors and the window"
     if metric.per_user() is not None:
         return "moments of users are not drawn apart; give a table of their rows"
     if metric.kind in ("ratio", "rate", "latency"):

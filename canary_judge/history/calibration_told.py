@@ -91,5 +91,11 @@ def _close(found: Calibration) -> list[str]:
     declared = f"The declared {100 * found.declared:g} %"
     if found.refuted:
         return [f"{declared} is refuted: make those metrics `role: watch`, or find out why they swing."]
+    if not any(line.routed and line.finding != "too little" for line in found.lines):
+        return [f"{declared} is the method's promise; this history is too little to say anything on it."]
+    if any(line.routed and line.finding == "shown" for line in found.lines):
+        return [
+            f"{declared} is the method's promise; this history does not contradict it, as far as each design can see."
+        ]
     could = f"this history could only have refuted it, and did not ({needed} windows without an alarm would show it)"
     return [f"{declared} is the method's promise; {could}."]

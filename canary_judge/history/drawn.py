@@ -34,7 +34,7 @@ class Replay:
         upper: The least harm that could not be ruled out, as an effect; infinite where there is no bound.
         window: Its start, for counting windows.
         cluster: What it shares its luck with.
-        pods: How many pods stand behind the draw.
+        reason: Of the outcome, in the judge's words.
     """
 
     outcome: Outcome
@@ -46,6 +46,7 @@ class Replay:
     upper: float
     window: float
     cluster: str
+    reason: str
     harm: Harm
 
     @classmethod
@@ -67,6 +68,7 @@ class Replay:
             upper=_upper(result) if usable else math.inf,
             window=draw.window.start.timestamp(),
             cluster=draw.cluster,
+            reason=result.reason,
             harm=metric.harm,
         )
 

@@ -25,6 +25,8 @@ __all__ = ["EFFECTS", "Suggestion", "suggested"]
 EFFECTS = (1.25, 1.5, 2.0, 3.0)
 # A margin that is to be shown in so many windows; one so many times the user's is another question.
 _SHOWN_IN, _LEVEL, _FAR = 0.9, 0.95, 3.0
+# Of windows that are worth so few independent ones, nothing is said.
+_LEAST_SURE = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +102,8 @@ def suggested(metric: Metric, design: Design, replays: Sequence[Replay], config:
     wider = None if never else _margin_text(metric, scale, float(at))
     far = never or (math.isfinite(own) and at > _FAR * own)
     weak = power.get(f"x{EFFECTS[-1]:g}", 0.0) < 0.5
-    decides = bool(not far and shown > 0)
+    # the order statistic of few windows is the worst of them: what most of them show is not undone by that
+    decides = bool((not far and shown > 0) or 2 * shown >= len(starts)) and sure >= _LEAST_SURE
     return Suggestion(
         metric=metric.name,
         design=design.name,
@@ -120,15 +123,20 @@ def _in_words(
     metric: Metric, shown: int, windows: int, wider: str | None, sure: float, *, enough: bool, decides: bool, weak: bool
 ) -> str:
     own = f"margin {metric.margin}: shown in {shown} of {windows} windows" if metric.margin else "no margin"
+    if sure < _LEAST_SURE:
+        return f"{own}, which are worth too few independent ones to say more: give a longer past"
     confidence = "" if sure >= _LEVEL else f" ({sure:.0%} sure, because the windows are worth so few independent ones)"
     if enough:
-        return f"{own}, as it would be in 90 %{confidence}"
-    more = "no margin would be" if wider is None else f"{wider} would be in 90 %{confidence}"
+        return f"{own}, and would be in 90 %{confidence}"
+    if wider is None:
+        more = "in some windows no margin could be shown"
+    else:
+        more = f"a margin of {wider} would be shown in 90 %{confidence}"
     if decides:
-        return f"{own}; {more}, or longer windows, or more weight"
-    hint = "; regressions of 3 times would be found in less than half of them" if weak else ""
+        return f"{own}; {more}"
+    hint = "; regressions of 3x would be found in less than half of them" if weak else ""
     way = "`by: pod`, " if metric.kind == "gauge" else ""
-    return f"cannot decide here: {own}; {more}{hint}: make it `role: watch`, or take {way}longer windows or more weight"
+    return f"cannot decide here: {own}; {more}{hint}: take {way}longer windows or more weight, or make it `role: watch`"
 
 
 def _margin_text(metric: Metric, scale: Scale, upper: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from canary_judge.history.backtesting import Backtest, Case
@@ -196,64 +196,101 @@ def _number(count: int, one: str, many: str) -> str:
 
 
 def _table(found: Backtest) -> list[str]:
+    labelled = [case for case in found.cases if case.label == "bad"]
+    of = "the bad" if labelled else "all"
     rows = [
         [
             "judge",
-            "false alarms of the healthy",
-            "found of the bad",
-            "decides after, mean",
-            "canary requests until then, mean",
+            "healthy: failed",
+            "passed",
+            "bad: failed",
+            "passed",
+            f"failed after, mean of {of}",
+            "canary requests until then",
         ]
     ]
     for number, judge in enumerate(found.judges):
-        decisions = [(case, case.decisions[number]) for case in found.cases]
+        decisions = [(case, case.decisions[number]) for case in labelled or found.cases]
         rows.append(
             [
                 printable(judge),
                 str(rate(found, number, "healthy")),
+                _passed(found, number, "healthy"),
                 str(rate(found, number, "bad")),
-                _typical([_time(case, decision) for case, decision in decisions], wait),
-                _typical([one.requests for _, one in decisions if one.requests is not None], lambda x: f"{x:,.0f}"),
+                _passed(found, number, "bad"),
+                _typical([_detected(case, decision) for case, decision in decisions], wait),
+                _typical([one for case, decision in decisions if (one := _served(case, decision)) is not None], _whole),
             ]
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _time(case: Case, decision: Decision) -> float:
-    """To the decision, or to the end where there was none."""
-    return case.seconds if decision.seconds is None else min(decision.seconds, case.seconds)
+def _passed(found: Backtest, judge: int, label: str) -> str:
+    verdicts = [case.decisions[judge].verdict for case in found.cases if case.label == label]
+    return str(sum(verdict is Verdict.PASS for verdict in verdicts)) if verdicts else "-"
 
 
-def _typical(values: Sequence[float], shown: object) -> str:
-    if not values:
-        return "-"
-    assert callable(shown)  # noqa: S101
-    return str(shown(sum(values) / len(values)))
+def _detected(case: Case, decision: Decision) -> float:
+    """To the failure; to the end where it was passed, or nothing was decided."""
+    found = decision.verdict is Verdict.FAIL and decision.seconds is not None
+    return min(decision.seconds or 0.0, case.seconds) if found else case.seconds
+
+
+def _served(case: Case, decision: Decision) -> float | None:
+    """Canary requests until the failure; to the end at the same pace where there was none."""
+    if decision.requests is None:
+        return None
+    until = case.seconds if decision.seconds is None else decision.seconds
+    return decision.requests * _detected(case, decision) / until if until > 0 else decision.requests
+
+
+def _whole(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _typical(values: Sequence[float], shown: Callable[[float], str]) -> str:
+    return shown(sum(values) / len(values)) if values else "-"
 
 
 def _pair(found: Backtest, other: int) -> list[str]:
     """The first judge against another one; with several others the p-values are adjusted (Holm)."""
     names = printable(found.judges[0]), printable(found.judges[other])
-    lines = ["", f"{names[0]} against {names[1]}:"]
-    for label, what in (("healthy", "false alarms"), ("bad", "found")):
+    lines = ["", f"{names[0]} against {names[1]}: {_conclusion(found, other)}"]
+    for label, what in (("healthy", "failed of the healthy"), ("bad", "failed of the bad")):
         pair = compared(found, 0, other, label)
         if not pair.total:
             continue
-        differ = f"only {names[0]} {pair.only_first}, only {names[1]} {pair.only_second} of {pair.total}"
+        differ = f"only {names[0]} {pair.only_first}, only {names[1]} {pair.only_second}, of {pair.total}"
         if pair.p is None or pair.interval is None:
-            text = f"they differ on {pair.only_first + pair.only_second}, too few to tell ({FEWEST_DISCORDANT} can)"
+            few = pair.only_first + pair.only_second
+            text = f"they differ on {few}, and fewer than {FEWEST_DISCORDANT} can show nothing"
         else:
             low, high = (100 * end for end in pair.interval)
-            text = f"p = {_adjusted(found, other, label):.2g}, the difference is {low:+.1f} to {high:+.1f} points"
+            p = _adjusted(found, other, label)
+            text = f"p = {p:.2g}, the difference is {low:+.1f} to {high:+.1f} percentage points"
         lines.append(f"  {what}: {differ}; {text}")
-    ends = [case.seconds for case in found.cases]
-    times = [[_time(case, case.decisions[number]) for case in found.cases] for number in (0, other)]
-    mean, interval = restricted_difference(times[0], times[1], ends)
-    which = "sooner" if mean < 0 else "later"
-    span = "" if interval is None else f" ({_signed(interval[0])} to {_signed(interval[1])})"
-    lines.append(f"  decides {wait(abs(mean))} {which} on average, undecided ones counted to their end{span}")
+    cases = [case for case in found.cases if case.label == "bad"]
+    if cases:
+        times = [[_detected(case, case.decisions[number]) for case in cases] for number in (0, other)]
+        mean, interval = restricted_difference(times[0], times[1], [case.seconds for case in cases])
+        which = "as soon" if mean == 0 else f"{wait(abs(mean))} {'sooner' if mean < 0 else 'later'}"
+        span = "" if interval is None else f" ({_signed(interval[0])} to {_signed(interval[1])})"
+        lines.append(f"  fails the bad {which} on average, those it does not fail counted to their end{span}")
     return lines
+
+
+def _conclusion(found: Backtest, other: int) -> str:
+    """What is shown at 5 % (exact), in one sentence."""
+    said = []
+    for label, more, fewer in (
+        ("healthy", "fails more of the healthy", "fails fewer of the healthy"),
+        ("bad", "fails more of the bad", "fails fewer of the bad"),
+    ):
+        pair = compared(found, 0, other, label)
+        if pair.p is not None and _adjusted(found, other, label) < _LEVEL and pair.only_first != pair.only_second:
+            said.append(more if pair.only_first > pair.only_second else fewer)
+    return f"it {' and '.join(said)}" if said else "neither is shown to be better"
 
 
 def _adjusted(found: Backtest, other: int, label: str) -> float:
@@ -273,8 +310,9 @@ def _alarms(found: Backtest, judge: int) -> list[str]:
     cases = [case for case in found.cases if case.label == "healthy" and _fails(case, judge)]
     if not cases:
         return []
-    name = printable(found.judges[judge])
-    lines = ["", f"{name} failed {len(cases)} that are labelled healthy; look at them, a label may be wrong:"]
+    name, healthy = printable(found.judges[judge]), sum(case.label == "healthy" for case in found.cases)
+    hint = "look at them, a label may be wrong" if len(cases) <= _MOST_CUT * healthy else "so many labels are not wrong"
+    lines = ["", f"{name} failed {len(cases)} that are labelled healthy; {hint}:"]
     lines += [
         f"  {case.id}  {printable(case.name)}  {case.start:%Y-%m-%d %H:%M}  {printable(case.decisions[judge].metric)}: "
         f"{printable(case.decisions[judge].reason)}"
@@ -292,7 +330,8 @@ def _notes(found: Backtest) -> list[str]:
         if cases and cut > _MOST_CUT * len(cases):
             lines.append(
                 f"{cut} of {_number(len(cases), f'{label} canary', f'{label} canaries')} were ended before the planned "
-                "end (or had none): a slower judge cannot be judged on them, and no single rate is known"
+                "end (or had none, see `archive --horizon`): a slower judge cannot be judged on them, and there is no "
+                "single rate"
             )
     if any(0 < one.worth < _WORTH * one.total for one in _rates(found)):
         lines.append(
@@ -300,9 +339,14 @@ def _notes(found: Backtest) -> list[str]:
         )
     unknown = sum(case.label == "unknown" for case in found.cases)
     if unknown:
-        lines.append(f"{unknown} canaries have no label and are in no rate: `canary-judge history label`")
+        lines.append(
+            f"{_number(unknown, 'canary has', 'canaries have')} no label, and no part in a rate: "
+            "`canary-judge history label`"
+        )
     if made_up := sum(case.reconstructed for case in found.cases):
-        lines.append(f"the looks of {made_up} canaries were made up afterwards")
+        lines.append(
+            f"the looks of {_number(made_up, 'canary', 'canaries')} were made up when a table or a source was archived"
+        )
     if found.skipped:
         lines.append(
             f"{len(found.skipped)} canaries were left out, the first because {printable(found.skipped[0].reason)}"

@@ -91,7 +91,7 @@ def test_a_backtest_compares_configs_and_rules(archive, config, capsys):
     text = capsys.readouterr().out
     assert "12 canaries of 1 service" in text
     assert "shop.json against Kayenta:" in text
-    assert "errors<=0.015, 2 failures failed" in text
+    assert "errors<=0.015 checked each interval, 2 failures failed" in text
     assert main([*arguments, "--format", "json", "--looks", "one"]) == 0
     assert len(json.loads(capsys.readouterr().out)["cases"]) == 12
 
@@ -112,7 +112,7 @@ def test_the_exit_code_says_whether_the_first_is_worse(tmp_path, config, capsys)
     assert code(usual, blind) == 0
     assert code(usual, other) == 4
     assert main(["backtest", usual, "--history", history.url, "--limit", "errors<0.01"]) == 1
-    assert "write it as METRIC<=VALUE" in capsys.readouterr().err
+    assert "write it as METRIC<=NUMBER" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

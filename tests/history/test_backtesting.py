@@ -74,10 +74,26 @@ def test_what_is_bad_is_found_and_a_fixed_limit_cries_wolf(found):
     assert pair.p == pytest.approx(2 * 0.5**12)
     text = found.explain()
     assert "16 canaries of 1 service, 01 Mar 2026 to 04 Mar 2026: 12 healthy, 4 bad, 0 unknown" in text
-    assert "they differ on 0, too few to tell (6 can)" in text
-    assert "limit failed 12 that are labelled healthy" in text
+    assert "they differ on 0, and fewer than 6 can show nothing" in text
+    assert "shop against limit: it fails fewer of the healthy" in text
+    assert "limit failed 12 that are labelled healthy; so many labels are not wrong" in text
+    assert "shop against Kayenta: neither is shown to be better" in text
     assert "and 2 more, see --format json" in text
     assert "This cannot show" in text
+
+
+def test_who_passes_what_is_bad_is_told_and_is_no_faster(history):
+    """A judge that lets the bad ones pass early decides soon, and fails none of them."""
+    blind = SHOP.model_copy(update={"metrics": (SHOP.metrics[0].model_copy(update={"margin": "60x"}), SHOP.metrics[1])})
+    found = backtest([OurJudge(config=SHOP, name="usual"), OurJudge(config=blind, name="blind")], history)
+    rows = {line.split()[0]: line for line in found.explain().splitlines() if line.startswith(("usual", "blind"))}
+    assert rate(found, 1, "bad").found == 0
+    passed = sum(case.decisions[1].verdict is Verdict.PASS for case in found.cases if case.label == "bad")
+    assert passed == 4
+    assert "0 of 4, worth" in rows["blind"]
+    assert rows["blind"].split("  ")[-2:] != rows["usual"].split("  ")[-2:]
+    assert "40 minutes" in rows["blind"]  # none of the bad is failed before its end
+    assert "minutes sooner on average" in found.explain()
 
 
 def test_a_limit_counts_the_checks_that_fail(history):

@@ -327,3 +327,35 @@ def test_labels_of_a_canary_are_not_needed():
     assert found.windows == 7
     assert {one.expression for one in asked} == {'memory{version="1"}'}
     assert {str(one.side) for one in asked} == {"baseline"}
+
+
+def test_a_query_that_cannot_work_is_no_thin_history():
+    found = calibrate(
+        config({**MEMORY, "query": "memori"}), pods(1), Window(NOON, NOON + 4 * HOUR), length="1h", weight=10, draws=1
+    )
+    assert "did you mean 'memory'?" in found.missing["memory"]
+    assert not found.lines
+    assert "this history is too little to say anything on it" in found.explain()
+    rows = config({**LATENCY, "query": "latenzy"})
+    wrong = calibrate(rows, requests(hours=4), Window(NOON, NOON + 4 * HOUR), length="1h", weight=20, draws=1)
+    assert "latenzy" in wrong.missing["latency"]
+    assert not wrong.decides
+
+
+def test_one_deployment_decides_nothing():
+    found = calibrate(
+        config({**MEMORY, "by": "pod"}), pods(8), Window(NOON, NOON + 6 * HOUR), length="1h", weight=10, draws=3
+    )
+    (one,) = found.suggestions
+    assert one.text.startswith("margin 10%: shown in 11 of 11 windows, which are worth too few independent ones")
+    assert not found.decides
+    line = next(one for one in found.lines if one.routed)
+    assert (line.low, line.high, line.finding) == (None, None, "too little")
+
+
+def test_silence_is_no_calm():
+    few = requests(hours=4, each=1)
+    found = calibrate(config(ERRORS), few, Window(NOON, NOON + 4 * HOUR), length="1h", weight=5, draws=3)
+    line = next(one for one in found.lines if one.routed)
+    assert 2 * line.unsure > line.total
+    assert (line.low, line.high, line.finding) == (None, None, "too little")
