@@ -291,25 +291,13 @@ def _line(name: str, design: Design, replays: Sequence[Replay], config: JudgeCon
     worth = effective_number(alarms, scores, clusters, declared=declared)
     low, high, finding, text = _told(sum(alarms), len(replays), worth, declared)
     if 2 * unsure > len(replays):  # silence is no calm
-        finding, low, high = "too little", 0.0, 1.0
+        finding = "too little"
         text = f"{unsure} of {len(replays)} replays had too little to decide, so that no alarm says nothing"
     pods = {pod for one in clusters for pod in one.split(", ")} if "pod" in design.name else set()
-    if pods and len(set(clusters)) < _FEWEST_DEPLOYMENTS and len(pods) < _FEWEST_PODS:
-        return Line(
-            metric=name,
-            design=design.name,
-            shows=design.shows,
-            blind=design.blind,
-            routed=design.routed,
-            alarms=sum(alarms),
-            total=len(replays),
-            unsure=unsure,
-            worth=worth,
-            low=None,
-            high=None,
-            finding="too little",
-            text=f"{len(set(clusters))} deployments, {len(pods)} pods: too few for a rate",
-        )
+    few = bool(pods) and len(set(clusters)) < _FEWEST_DEPLOYMENTS and len(pods) < _FEWEST_PODS
+    if few:
+        finding, text = "too little", f"{len(set(clusters))} deployments, {len(pods)} pods: too few for a rate"
+    told = not few and 2 * unsure <= len(replays)
     known = [one.distance for one in replays if one.distance is not None]
     return Line(
         metric=name,
@@ -321,11 +309,11 @@ def _line(name: str, design: Design, replays: Sequence[Replay], config: JudgeCon
         total=len(replays),
         unsure=unsure,
         worth=worth,
-        low=None if 2 * unsure > len(replays) else low,
-        high=None if 2 * unsure > len(replays) else high,
+        low=low if told else None,
+        high=high if told else None,
         finding=finding,
         text=text,
-        noise=noise_factor(known, worth) if known and worth > 1 else None,
+        noise=noise_factor(known, worth) if known and worth > 1 and not few else None,
     )
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from canary_judge.pictures.lettering import fit, plain
-from canary_judge.plots.canvas import Canvas, Mode, Style, canvas, say, share_interval
+from canary_judge.plots.canvas import Canvas, Mode, Style, canvas, say
+from canary_judge.stats.trials import clopper_pearson
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +53,7 @@ class DesignRate:
     def interval(self) -> tuple[float, float]:
         """Of the rate, 95 %, on the effective number."""
         worth = self.replays if self.effective is None else self.effective
-        return share_interval(self.alarms * worth / self.replays, worth)
+        return clopper_pearson(self.alarms * worth / self.replays, worth)
 
     def reading(self, declared: float) -> str:
         """What it says of the declared rate.

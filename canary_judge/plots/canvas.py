@@ -16,7 +16,7 @@ from canary_judge.pictures.tokens import CANARY, TOKENS, Tone
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Canvas", "Mode", "Style", "canvas", "panels", "say", "share_interval", "spread", "time_ticks", "time_unit"]
+__all__ = ["Canvas", "Mode", "Style", "canvas", "panels", "say", "spread", "time_ticks", "time_unit"]
 
 Mode = Literal["light", "dark", "print"]
 Style = dict[str, Any]  # what artists take by name: matplotlib types no more of it
@@ -182,23 +182,3 @@ def time_ticks(ax: Axes, longest: float, *, most: int = 10) -> None:
         (one for one in (1, 2, 5, 10, 15, 30, 60, 100, 200, 500, 1000) if longest / one <= most), longest / most or 1.0
     )
     ax.set_xticks(np.arange(0, longest + step / 2, step))
-
-
-def share_interval(count: float, n: float, *, level: float = 0.95) -> tuple[float, float]:
-    """Exact bounds of a share; counts may be effective ones, which are no whole numbers.
-
-    References:
-        Clopper, C. J. & Pearson, E. S. (1934), doi:10.1093/biomet/26.4.404.
-
-    Examples:
-        >>> [round(end, 3) for end in share_interval(0, 14)]
-        [0.0, 0.232]
-    """
-    from scipy.special import betaincinv
-
-    if not (n > 0 and 0 <= count <= n):
-        raise ValueError(f"{count:g} of {n:g} is no share; give a count between 0 and a positive number")
-    miss = (1 - level) / 2
-    low = float(betaincinv(count, n - count + 1, miss)) if count > 0 else 0.0
-    high = float(betaincinv(count + 1, n - count, 1 - miss)) if count < n else 1.0
-    return low, high

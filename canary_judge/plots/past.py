@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from canary_judge.plots.canvas import Mode, Style, canvas, panels, say, share_interval, time_ticks
+from canary_judge.plots.canvas import Mode, Style, canvas, panels, say, time_ticks
+from canary_judge.stats.trials import clopper_pearson
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -151,8 +152,8 @@ def _rate(made: Canvas, ax: Axes, y: float, count: int, cut: int, every: int, ef
         ax.text(0, y, "none", va="center", fontsize=9.5, color=made.tones["ink"])
         return
     scale = 1.0 if effective is None else min(effective / every, 1.0)
-    low = 100 * share_interval(count * scale, every * scale)[0]
-    high = 100 * share_interval((count + cut) * scale, every * scale)[1]
+    low = 100 * clopper_pearson(count * scale, every * scale)[0]
+    high = 100 * clopper_pearson((count + cut) * scale, every * scale)[1]
     at, upper = 100 * count / every, 100 * (count + cut) / every
     ink = made.tones["ink"]
     ax.plot([low, high], [y, y], color=ink, lw=5, alpha=0.35, solid_capstyle="butt")

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from canary_judge.plots.canvas import Mode, Style, canvas, share_interval
+from canary_judge.pictures.tokens import Tone
+from canary_judge.plots.canvas import Mode, Style, canvas
+from canary_judge.stats.trials import clopper_pearson
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,11 +101,12 @@ def power(
         axes.axvspan(*((margin, right) if margin > 1 else (left, margin)), color=tones["beyond"], lw=0)
         axes.axvline(margin, color=tones["bad"], lw=1.8)
         axes.axvline(1, color=tones["line"], lw=1)
-        for name, tone, mark in (("passed", "good", "o"), ("rolled back", "bad", "X")):
+        styles: tuple[tuple[str, Tone, str], ...] = (("passed", "good", "o"), ("rolled back", "bad", "X"))
+        for name, tone, mark in styles:
             counts = [one.passed if name == "passed" else one.rolled_back for one in ranked]
-            colour = tones["good" if tone == "good" else "bad"]
+            colour = tones[tone]
             shares = np.array([count / one.runs for count, one in zip(counts, ranked, strict=True)])
-            ends = np.array([share_interval(count, one.runs) for count, one in zip(counts, ranked, strict=True)])
+            ends = np.array([clopper_pearson(count, one.runs) for count, one in zip(counts, ranked, strict=True)])
             axes.vlines(x, 100 * ends[:, 0], 100 * ends[:, 1], color=colour, lw=1.4, zorder=3)
             axes.plot(
                 x, 100 * shares, "-", marker=mark, color=colour, lw=2, ms=7, mec=tones["paper"], zorder=4, clip_on=False

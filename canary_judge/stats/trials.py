@@ -45,10 +45,18 @@ _STEPS = 60
 def clopper_pearson(hits: float, n: float, level: float = 0.95) -> tuple[float, float]:
     """Interval of a proportion; hits and n may be those of an effective number, which are not whole.
 
+    Raises:
+        ValueError: The hits are not between 0 and n, or n is not positive.
+
+    References:
+        Clopper, C. J. & Pearson, E. S. (1934), doi:10.1093/biomet/26.4.404.
+
     Examples:
         >>> [round(end, 4) for end in clopper_pearson(0, 14)]
         [0.0, 0.2316]
     """
+    if not (n > 0 and 0 <= hits <= n):
+        raise ValueError(f"{hits:g} of {n:g} is no share; give hits between 0 and a positive number")
     tail = (1 - level) / 2
     low = float(special.betaincinv(hits, n - hits + 1, tail)) if hits > 0 else 0.0
     high = float(special.betaincinv(hits + 1, n - hits, 1 - tail)) if hits < n else 1.0

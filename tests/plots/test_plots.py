@@ -22,6 +22,7 @@ from canary_judge.pictures import drawn
 from canary_judge.planning import plans
 from canary_judge.plots.evidence import Evidence
 from canary_judge.results import Outcome, Verdict
+from canary_judge.stats.trials import clopper_pearson
 from tests.pictures.drawings import texts
 from tests.pictures.test_fuzz import mutated
 
@@ -286,8 +287,8 @@ def test_cut_canaries_widen_the_interval_to_bounds():
     ax = plots.backtest(RECORDS)
     _, found, _ = ax.child_axes
     ends = [line.get_xdata() for line in found.lines if line.get_linewidth() == 5]
-    assert ends[1][0] == pytest.approx(100 * plots.canvas.share_interval(40, 60)[0])
-    assert ends[1][1] == pytest.approx(100 * plots.canvas.share_interval(55, 60)[1])
+    assert ends[1][0] == pytest.approx(100 * clopper_pearson(40, 60)[0])
+    assert ends[1][1] == pytest.approx(100 * clopper_pearson(55, 60)[1])
 
 
 @pytest.mark.parametrize(
