@@ -3,6 +3,7 @@
 CPU of the hosts of one service on one day. The earlier half is calibrated on (pod windows). The later half was not used:
 random sets of its hosts are canaries in which nothing differs, and then ones that are half as high again. Foretold are
 the rate of alarms with its interval, the power, and the margin that is shown in 90 % of windows.
+Then the same of recordings of single requests, which are short: one to three minutes, a fifth of the requests a canary.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.real_data import requests
 from canary_judge import JudgeConfig, Window, judge
 from canary_judge.history import calibrate
 from canary_judge.results import Outcome
@@ -53,6 +55,41 @@ def later(config: JudgeConfig, frame: pd.DataFrame, half: Window, effect: float)
 
 def share(outcomes: list[Outcome], *which: Outcome) -> float:
     return sum(one in which for one in outcomes) / len(outcomes)
+
+
+def split_requests(folder: Path) -> None:
+    """The first half of each recording is calibrated on; random fifths of the later one are the canaries."""
+    metric = {"name": "latency", "kind": "samples", "query": "latency", "harm": "increase", "margin": "10%"}
+    rng, rows = np.random.default_rng(5), []
+    for part in requests(folder):
+        times = pd.to_datetime((part.t * 1e6).astype("int64"), unit="us", utc=True)
+        step = max(int((part.t.max() - part.t.min()) / 60), 1)
+        config = JudgeConfig.from_mapping(
+            {"name": "requests", "interval": f"{step}s", "false_alarm_rate": 0.01, "metrics": [metric]}
+        )
+        frame = pd.DataFrame({"timestamp": times, "side": "baseline", "latency": part.latency_ms})
+        whole = Window(times.min().to_pydatetime(), times.max().to_pydatetime()).aligned(config.interval)
+        noon, length = whole.start + (whole.duration / 2) // config.interval * config.interval, 15 * config.interval
+        past = FrameSource(frame[frame.timestamp <= noon])
+        found = calibrate(config, past, Window(whole.start, noon), length=length, weight=20, draws=DRAWS)
+        line, told = next(one for one in found.lines if one.routed), found.suggestions[0]
+        outcomes: dict[float, list[Outcome]] = {1.0: [], EFFECT: []}
+        for start in range(0, int((whole.end - noon - length) / config.interval) + 1, 7):
+            window = Window(noon + start * config.interval, noon + start * config.interval + length)
+            for _ in range(DRAWS):
+                canary = rng.random(len(frame)) < 0.2
+                side = np.where(canary, "canary", "baseline")
+                for effect, some in outcomes.items():
+                    drawn = frame.assign(side=side, latency=frame.latency * np.where(canary, effect, 1.0))
+                    some.append(judge(config, FrameSource(drawn), window).metrics[0].outcome)
+        calm, power = outcomes[1.0], share(outcomes[EFFECT], Outcome.DEGRADED, Outcome.REGRESSED)
+        rows.append(
+            (line.alarms, line.total, calm.count(Outcome.REGRESSED), len(calm), told.power[f"x{EFFECT:g}"], power)
+        )
+    alarms, total, came, n, planned, power = np.array(rows, dtype=float).T
+    print(f"\n{len(rows)} recordings of requests: alarms {alarms.sum():.0f} of {total.sum():.0f} foretold, ", end="")
+    print(f"{came.sum():.0f} of {n.sum():.0f} came; power at {EFFECT}x {planned.mean():.0%} foretold, ", end="")
+    print(f"{power.mean():.0%} came, within 10 points in {(np.abs(planned - power) <= 0.1).sum()}")
 
 
 def main(folder: Path) -> None:
@@ -104,3 +141,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    split_requests(Path(sys.argv[1]))
