@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from canary_judge.commands import exit_codes
+from canary_judge.commands.history import opened
 from canary_judge.commands.options import add_source, add_window, config_of, duration_of, sources_of, time_of, window_of
 from canary_judge.errors import ConfigError, DataError
+from canary_judge.files import put_file
+from canary_judge.untrusted import printable
 
 if TYPE_CHECKING:
     from canary_judge.config.model import JudgeConfig
+    from canary_judge.history import Calibration
     from canary_judge.series import MetricSource, Window
 
 __all__ = ["add_calibrate"]
@@ -41,6 +48,14 @@ def add_calibrate(parser: argparse.ArgumentParser) -> None:
         metavar="START/END",
         help="a deploy, an incident or a past canary: windows that touch it are left out",
     )
+    parser.add_argument(
+        "--history", metavar="URL", help="an archive in place of a source: the baselines of its canaries"
+    )
+    written = parser.add_mutually_exclusive_group()
+    written.add_argument(
+        "--write", metavar="FILE", help="write the config with what was found as comments; every other byte stays"
+    )
+    written.add_argument("--in-place", action="store_true", help="the same, into CONFIG itself")
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.set_defaults(run=_calibrate)
 
@@ -49,23 +64,56 @@ def _calibrate(options: argparse.Namespace) -> int:
     from canary_judge.history.calibrating import calibrate
 
     config = config_of(options)
-    sources = sources_of(options, config)
     length = duration_of(options.length, "--length")
     assert length is not None  # noqa: S101
-    found = calibrate(
-        config,
-        sources,
-        _span(options, config, sources),
-        length=length,
-        weight=options.weight,
-        instances=options.instances,
-        draws=options.draws,
-        without=[_spell(text) for text in options.without],
-    )
+    more: dict[str, Any] = {
+        "length": length,
+        "weight": options.weight,
+        "instances": options.instances,
+        "draws": options.draws,
+    }
+    target = _target(options)
+    if options.history is not None:
+        given = [name for name in ("source", "data", "last", "start", "end") if getattr(options, name, None)]
+        if given or options.without:
+            raise ConfigError("--history is an archive: give no source, no span and no --without beside it")
+        found = calibrate(config, opened(options.history), **more)
+    else:
+        sources = sources_of(options, config)
+        span, without = _span(options, config, sources), [_spell(text) for text in options.without]
+        found = calibrate(config, sources, span, without=without, **more)
     print(found.to_json(indent=2) if options.format == "json" else found.explain())
+    if target is not None:
+        _write(Path(options.config), target, found)
     if found.refuted:
         return exit_codes.FAIL
     return exit_codes.PASS if found.decides else exit_codes.INSUFFICIENT
+
+
+def _target(options: argparse.Namespace) -> Path | None:
+    """Where the comments go; refused before an hour of work, not after it."""
+    config = Path(options.config)
+    if not options.in_place and options.write is None:
+        return None
+    if config.suffix.lower() == ".json":
+        raise ConfigError(f"{config}: JSON has no comments; give a config in YAML, or read --format json")
+    target = config if options.in_place else Path(options.write)
+    if not options.in_place and target.exists():
+        raise ConfigError(f"--write {target}: is there already; name a new file, or say --in-place")
+    if not os.access(target.parent, os.W_OK):
+        raise ConfigError(f"--write {target}: its folder is not there, or cannot be written; name another file")
+    return target
+
+
+def _write(config: Path, target: Path, found: Calibration) -> None:
+    """The comments where they can stand; the others are told, to be put there by hand."""
+    from canary_judge.config.noting import noted
+
+    text, left = noted(config.read_bytes().decode(), found.notes(), by="calibrate")
+    put_file(target, text)
+    for path, why in left.items():
+        note = f"{'.'.join(path)}: {found.notes()[path]}"
+        print(f"canary-judge: not written, because {why}: {printable(note)}", file=sys.stderr)
 
 
 def _span(options: argparse.Namespace, config: JudgeConfig, sources: dict[str, MetricSource]) -> Window:

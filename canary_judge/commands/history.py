@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from canary_judge.history import Backtest, History, PastJudge
     from canary_judge.history.replaying import Looks
 
-__all__ = ["add_archive", "add_backtest", "add_history"]
+__all__ = ["add_archive", "add_backtest", "add_history", "opened"]
 
 _ENDED_BY = ("this judge", "another judge", "a person", "the planned end", "unknown")
 _LABELS = ("healthy", "bad", "unknown")
@@ -109,7 +109,7 @@ def _list(options: argparse.Namespace) -> int:
     from canary_judge.untrusted import printable
 
     asked = "SELECT id, start, name, label, verdict, ended_by FROM canaries ORDER BY start, id"
-    for row in _opened(options.history).query(asked).astype(object).to_dict("records"):
+    for row in opened(options.history).query(asked).astype(object).to_dict("records"):
         verdict = row["verdict"] if isinstance(row["verdict"], str) else "not judged"
         said = [f"{row['start']:%Y-%m-%d %H:%M}", row["name"], row["label"], verdict, f"ended by {row['ended_by']}"]
         print(f"{row['id']}  {printable('  '.join(map(str, said)))}")
@@ -122,7 +122,7 @@ def _label(options: argparse.Namespace) -> int:
     one = options.id is not None or options.label is not None
     if one == (options.csv is not None) or (one and (options.id is None or options.label is None)):
         raise ConfigError("give --id with --label for one canary, or --csv FILE for many")
-    history = _opened(options.history)
+    history = opened(options.history)
     if options.csv is not None:
         print(f"{history.label_all(Path(options.csv))} labelled")
     else:
@@ -132,13 +132,13 @@ def _label(options: argparse.Namespace) -> int:
 
 def _compact(options: argparse.Namespace) -> int:
 
-    print(f"{_opened(options.history).compact(options.day)} objects fewer")
+    print(f"{opened(options.history).compact(options.day)} objects fewer")
     return 0
 
 
 def _drop(options: argparse.Namespace) -> int:
 
-    print(f"{_opened(options.history).drop(before=options.before)} canaries removed")
+    print(f"{opened(options.history).drop(before=options.before)} canaries removed")
     return 0
 
 
@@ -146,12 +146,12 @@ def _query(options: argparse.Namespace) -> int:
 
     from canary_judge.untrusted import printable
 
-    answer = _opened(options.history).query(options.sql).to_csv(index=False)
+    answer = opened(options.history).query(options.sql).to_csv(index=False)
     print(printable(answer), end="")
     return 0
 
 
-def _opened(url: str) -> History:
+def opened(url: str) -> History:
     """An archive that holds something."""
     from canary_judge.history import History
 
@@ -203,7 +203,7 @@ def _backtest(options: argparse.Namespace) -> int:
 
     found = backtest(
         list(_judges(options)),
-        _opened(options.history),
+        opened(options.history),
         _executor(options.workers),
         since=None if options.since is None else _utc(time_of(options.since, "--since")),
         until=None if options.until is None else _utc(time_of(options.until, "--until")),

@@ -2,15 +2,19 @@
 
 from canary_judge.history.archiving import of_log, record
 from canary_judge.history.backtesting import Backtest, backtest
-from canary_judge.history.calibrating import Calibration, calibrate
+from canary_judge.history.calibrating import Calibration, Finds, calibrate
 from canary_judge.history.canary import Label, PastCanary, Span
+from canary_judge.history.injecting import FAULTS, Fault
 from canary_judge.history.judges import KayentaJudge, Limit, LimitRule, OurJudge, PastJudge
 from canary_judge.history.replaying import replay
 from canary_judge.history.store import History
 
 __all__ = [
+    "FAULTS",
     "Backtest",
     "Calibration",
+    "Fault",
+    "Finds",
     "History",
     "KayentaJudge",
     "Label",

@@ -13,21 +13,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from canary_judge.config.metrics import Metric
 from canary_judge.config.model import JudgeConfig
-from canary_judge.errors import DataError
-from canary_judge.history.designs import BaselineOnly, Design, draws_of
+from canary_judge.errors import ConfigError, DataError
+from canary_judge.history.designs import Design, How, Piece, draws_of, pieces_of
 from canary_judge.history.drawn import UNUSABLE, Replay
+from canary_judge.history.injecting import FAULTS
+from canary_judge.history.past_baselines import archived_pieces
+from canary_judge.history.store import History
 from canary_judge.history.suggesting import Suggestion, suggested
-from canary_judge.judging.fetching import read
 from canary_judge.results import Outcome, Role
+from canary_judge.samples import MetricSamples
 from canary_judge.series import MetricSource, Window, duration_from, format_duration
 from canary_judge.stats.trials import (
     clopper_pearson,
@@ -39,7 +43,7 @@ from canary_judge.stats.trials import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Calibration", "Line", "Suggestion", "calibrate"]
+__all__ = ["Calibration", "Finds", "Line", "Suggestion", "calibrate"]
 
 Finding = Literal["refuted", "shown", "not refuted", "too little"]
 
@@ -47,6 +51,8 @@ Finding = Literal["refuted", "shown", "not refuted", "too little"]
 _FEWEST_DEPLOYMENTS, _FEWEST_PODS = 7, 20
 _TOO_LITTLE, _TIMES_DECLARED = 0.10, 5.0
 _MOST_WINDOWS = 5000
+# Of a history, how many correlation times tell one from another, and how many windows.
+_TIMES_TAU, _HISTORY_WINDOWS = 30, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +93,24 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Finds:
+    """In how many windows a fault was found that had been put into one canary of each.
+
+    Attributes:
+        metric: Name of the metric.
+        design: By which the canaries were drawn.
+        windows: All windows.
+        found: Windows in which the metric failed the canary, by the name of the fault
+            (`canary_judge.history.FAULTS`); a fault that this metric cannot have is not in it.
+    """
+
+    metric: str
+    design: str
+    windows: int
+    found: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
     """What a history says of a config.
 
@@ -99,6 +123,8 @@ class Calibration:
         share: The canary's share of the traffic.
         lines: One for each metric and design.
         suggestions: One for each metric that some design can draw.
+        history: How many seconds of `history:` would tell how values follow each other; None without such metrics.
+        finds: What faults each of these metrics found.
         missing: Metrics that no design can draw, and why.
     """
 
@@ -110,6 +136,8 @@ class Calibration:
     share: float
     lines: tuple[Line, ...]
     suggestions: tuple[Suggestion, ...]
+    history: float | None = None
+    finds: tuple[Finds, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -121,6 +149,19 @@ class Calibration:
     def decides(self) -> bool:
         """Whether every metric that is asked for can decide, as far as this history tells."""
         return bool(self.suggestions) and not self.missing and all(one.decides for one in self.suggestions)
+
+    def notes(self) -> dict[tuple[str, ...], str]:
+        """Comments for the text of the config, by what they stand beside (`canary_judge.config.noted`)."""
+        notes: dict[tuple[str, ...], str] = {("metrics", one.metric, "margin"): one.note for one in self.suggestions}
+        return {**notes, ("history",): f"{self.enough_history} would do"} if self.enough_history else notes
+
+    @property
+    def enough_history(self) -> str:
+        """The length of `history:` that would do, rounded up to minutes or hours; empty where none is needed."""
+        if self.history is None:
+            return ""
+        unit = 3600 if self.history > 2 * 3600 else 60
+        return format_duration(timedelta(seconds=math.ceil(self.history / unit) * unit))
 
     def to_json(self, *, indent: int | None = None) -> str:
         """All of it as JSON; an end without bound is null."""
@@ -170,8 +211,8 @@ class Calibration:
 
 def calibrate(
     config: JudgeConfig,
-    source: MetricSource | Mapping[str, MetricSource],
-    span: Window,
+    source: MetricSource | Mapping[str, MetricSource] | History,
+    span: Window | None = None,
     *,
     length: str | timedelta,
     weight: float,
@@ -184,8 +225,10 @@ def calibrate(
     Args:
         config: What is judged; the baseline's labels are asked for.
         source: As for `judge`. Of a table only the baseline's rows are used; rows of single requests (those of a table
-            with `ok`, and of raw latencies) are drawn apart, or user by user where there is a column of users.
-        span: The past, in which the baseline was healthy and nothing was deployed but for `without`.
+            with `ok`, and of raw latencies) are drawn apart, or user by user where there is a column of users. Or an
+            archive: the baselines of its canaries of this name, but for those that are labelled bad.
+        span: The past, in which the baseline was healthy and nothing was deployed but for `without`; of an archive all
+            of it.
         length: Of a window: how long a canary is judged.
         weight: Percent of the traffic that a canary gets.
         instances: Of a canary, for metrics with `by`.
@@ -201,16 +244,27 @@ def calibrate(
     """
     step = duration_from(length, "length")
     _refuse(config, step, weight, instances, draws)
-    windows, dropped = _windows(span.aligned(config.interval), step, config.interval, without)
-    config = config.with_sides(
-        baseline={}, canary=dict(config.baseline)
-    )  # there is no canary, whose labels are missing
+    pieces: Callable[[], Iterable[Piece]]
+    if isinstance(source, History):
+        if span is not None or without:
+            raise ConfigError("span and without do not go with an archive: label its canaries, or drop them")
+        archived, dropped = archived_pieces(config, source, step)
+        pieces, count = lambda: archived, len(archived)
+    elif span is None:
+        raise ConfigError("span is missing: give the past of the baseline as a Window")
+    else:
+        windows, dropped = _windows(span.aligned(config.interval), step, config.interval, without)
+        # there is no canary, whose labels are missing
+        config = config.with_sides(baseline={}, canary=dict(config.baseline))
+        pieces, count = partial(pieces_of, config, source, windows), len(windows)
     rng = np.random.default_rng(0)  # the same answer for the same past
     replays: dict[tuple[str, Design], list[Replay]] = {}
     singles = {metric.name: _single(config, metric) for metric in config.metrics}
-    drawn = draws_of(config, source, windows, share=weight / 100, instances=instances, draws=draws, rng=rng)
-    for name, draw in drawn:
-        replays.setdefault((name, draw.design), []).append(Replay.of(singles[name], draw))
+    how = How(share=weight / 100, instances=instances, draws=draws, rng=rng, faults=FAULTS)
+    faulty: dict[tuple[str, Design], list[Replay]] = {}
+    for name, draw in draws_of(config, pieces(), how):
+        which = replays if draw.fault is None else faulty
+        which.setdefault((name, draw.design), []).append(Replay.of(singles[name], draw))
     broken = {
         name: some[0].reason for (name, _), some in replays.items() if all(one.outcome in UNUSABLE for one in some)
     }
@@ -218,26 +272,28 @@ def calibrate(
     lines = [_line(name, design, some, config) for (name, design), some in replays.items()]
     order = {metric.name: number for number, metric in enumerate(config.metrics)}
     lines.sort(key=lambda line: (order[line.metric], not line.routed))
-    suggestions = []
+    suggestions, finds = [], []
     for metric in config.metrics:
         routed = [(design, some) for (name, design), some in replays.items() if name == metric.name and design.routed]
         if routed:
-            suggestions.append(suggested(metric, *routed[0], config))
+            design, some = routed[0]
+            suggestions.append(suggested(metric, design, some, config))
+            finds.append(_finds(metric.name, design, faulty.get((metric.name, design), ())))
     told = {one.metric for one in suggestions}
+    untold = [metric for metric in config.metrics if metric.name not in told]
+    first = next(iter(pieces())).metrics if untold else {}
     return Calibration(
         name=config.name,
         declared=config.false_alarm_rate,
-        windows=len(windows),
+        windows=count,
         dropped=dropped,
         length=step / timedelta(seconds=1),
         share=weight / 100,
         lines=tuple(lines),
         suggestions=tuple(suggestions),
-        missing={
-            metric.name: broken.get(metric.name) or _why_not(config, source, windows[0], metric)
-            for metric in config.metrics
-            if metric.name not in told
-        },
+        history=_history(suggestions, config, step),
+        finds=tuple(finds),
+        missing={metric.name: broken.get(metric.name) or _why_not(metric, first[metric.name]) for metric in untold},
     )
 
 
@@ -277,6 +333,27 @@ def _single(config: JudgeConfig, metric: Metric) -> JudgeConfig:
     """A config in which the metric decides by itself."""
     alone = metric.model_copy(update={"role": Role.GATE})
     return config.model_copy(update={"metrics": (alone,), "warmup": None, "traffic": None, "groups": {}})
+
+
+def _history(suggestions: Sequence[Suggestion], config: JudgeConfig, length: timedelta) -> float | None:
+    """Thirty times the longest correlation time, and eight windows at least."""
+    taus = [one.tau for one in suggestions if one.tau is not None]
+    if not taus:
+        return None
+    return max(_TIMES_TAU * max(taus) * config.interval.total_seconds(), _HISTORY_WINDOWS * length.total_seconds())
+
+
+def _finds(name: str, design: Design, replays: Sequence[Replay]) -> Finds:
+    by_fault: dict[str, list[bool]] = {}
+    for one in replays:
+        assert one.fault is not None  # noqa: S101  (see calibrate)
+        by_fault.setdefault(one.fault.name, []).append(one.outcome is Outcome.REGRESSED)
+    return Finds(
+        metric=name,
+        design=design.name,
+        windows=max(map(len, by_fault.values()), default=0),
+        found={fault: sum(hits) for fault, hits in by_fault.items()},
+    )
 
 
 # --- rates -----------------------------------------------------------------------------------------------------------
@@ -337,12 +414,8 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f}" if 0 < share < 0.0995 else f"{100 * share:.0f}"
 
 
-def _why_not(
-    config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource], window: Window, metric: Metric
-) -> str:
+def _why_not(metric: Metric, found: MetricSamples) -> str:
     """Why no design that is routed draws a metric: an error of its query before all."""
-    sources = source if isinstance(source, Mapping) else {"default": source}
-    found = read(config, {name: BaselineOnly(one) for name, one in sources.items()}, window).metrics[metric.name]
     if found.error is not None:
         return found.error
     if found.data is None:

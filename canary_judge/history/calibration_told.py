@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from canary_judge.history.calibrating import Calibration, Line
+from canary_judge.history.injecting import FAULTS
 from canary_judge.history.suggesting import EFFECTS
 from canary_judge.series import format_duration
 from canary_judge.stats.trials import independent_to_show
@@ -23,6 +24,7 @@ def explained(found: Calibration) -> str:
         "",
         *_rates(found),
         *_powers(found),
+        *_finds(found),
         *_suggestions(found),
     ]
     for metric, why in found.missing.items():
@@ -66,23 +68,54 @@ def _powers(found: Calibration) -> list[str]:
         return []
     names = [f"x{times:g}" for times in EFFECTS]
     width = max(len(printable(one.metric)) for one in known)
-    head = f"  {'':{width}}  " + "".join(f"{name:>7}" for name in names)
-    rows = [
-        f"  {printable(one.metric):{width}}  " + "".join(f"{100 * one.power[name]:6.0f}%" for name in names)
-        for one in known
-    ]
+    rows = [f"  {'':{width}}            " + "".join(f"{name:>7}" for name in names)]
+    for one in known:
+        for metric, what, told in ((printable(one.metric), "seen", one.power), ("", "failed", one.fails)):
+            rows.append(f"  {metric:{width}}  {what:10}" + "".join(f"{100 * told[name]:6.0f}%" for name in names))
     return [
         "",
-        "a regression of so many times would be found in this share of windows (from each one's own error):",
-        head,
+        "a regression of so many times would be seen to be worse at all, and fail the canary because it is shown to be",
+        "beyond the margin, in this share of windows (from each one's own error):",
         *rows,
     ]
+
+
+def _finds(found: Calibration) -> list[str]:
+    """A row a metric, and the holes: faults that no metric finds in most windows."""
+    known = [one for one in found.finds if one.found]
+    if not known:
+        return []
+    told = {printable(one.metric): one for one in known}
+    width = max(map(len, told))
+    names = [fault.name for fault in FAULTS]
+    head = f"  {'':{width}}  windows" + "".join(f"{name:>9}" for name in names)
+    rows = [
+        f"  {metric:{width}}  {one.windows:7}" + "".join(f"{one.found.get(name, '-'):>9}" for name in names)
+        for metric, one in told.items()
+    ]
+    holes = [
+        f"  no metric finds {fault.name} ({fault.text}) in most windows"
+        + (": a bound on latency higher up would see it" if fault.shape == "longer tail" else "")
+        for fault in FAULTS
+        if any(fault.name in one.found for one in known)
+        and not any(2 * one.found.get(fault.name, 0) > one.windows for one in known)
+    ]
+    untried = [fault.name for fault in FAULTS if not any(fault.name in one.found for one in known)]
+    if untried:
+        holes.append(f"  not tried, because no metric drawn here can have it: {', '.join(untried)}")
+    title = "faults put into one canary of each window, and the windows in which the metric failed it:"
+    return ["", title, head, *rows, *holes]
 
 
 def _suggestions(found: Calibration) -> list[str]:
     if not found.suggestions and not found.missing:
         return []
-    rows = [f"  {printable(one.metric)}: {one.text}" for one in found.suggestions]
+    rows = []
+    for one in found.suggestions:
+        rows.append(f"  {printable(one.metric)}: {one.text}")
+        rows += [f"    {one.measured}"] if one.measured else []
+    if found.enough_history:
+        rows.append(f"  history: {found.enough_history} before the canary would tell how values follow each other")
     return ["", "what can be decided (nothing was chosen by its alarms):", *rows]
 
 

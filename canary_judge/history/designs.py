@@ -8,23 +8,41 @@ recorded counts (clumps of errors fall apart), and swapping labels by interval (
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import numpy as np
 
 from canary_judge.arrays import Bool, Float
 from canary_judge.config.metrics import GaugeMetric, Metric
 from canary_judge.config.model import JudgeConfig
+from canary_judge.history.injecting import Fault, faulty_gauges, faulty_rows
 from canary_judge.judging.fetching import read
 from canary_judge.results import Side
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData
 from canary_judge.series import MetricSource, Query, Result, Window
 from canary_judge.sources import FrameSource
+from canary_judge.sources.tables import Table
 from canary_judge.stats.counts import Counts
 
-__all__ = ["ADJACENT", "DAY", "PODS", "POD_WINDOWS", "REQUESTS", "SMOOTH", "BaselineOnly", "Design", "Draw", "draws_of"]
+__all__ = [
+    "ADJACENT",
+    "DAY",
+    "PODS",
+    "POD_WINDOWS",
+    "REQUESTS",
+    "SMOOTH",
+    "BaselineOnly",
+    "Design",
+    "Draw",
+    "How",
+    "Piece",
+    "draws_of",
+    "pieces_of",
+]
 
 # Intervals over which the path of one series is smoothed, and the length of the blocks in which what is left is drawn.
 _SMOOTHED, _BLOCK = 9, 5
@@ -84,12 +102,50 @@ class Draw:
         samples: Of both sides.
         window: The window that was judged.
         cluster: What shares its luck with others.
+        fault: The fault that was put into its canary; None of a healthy one.
     """
 
     design: Design
     samples: MetricSamples
     window: Window
     cluster: str
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Piece:
+    """What is known of the baseline in one window.
+
+    Attributes:
+        window: The window.
+        metrics: Of each metric the samples, in which the canary is the baseline.
+        cluster: What shares its luck with others.
+        tables: Sources whose single rows can be drawn apart, by the name of the source.
+    """
+
+    window: Window
+    metrics: Mapping[str, MetricSamples]
+    cluster: str
+    tables: Mapping[str, FrameSource] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class How:
+    """How canaries are drawn.
+
+    Attributes:
+        share: Of the traffic that the canary gets.
+        instances: Of the canary, where instances are kept apart.
+        draws: Of each window, where it can be drawn anew.
+        rng: Draws them.
+        faults: What is put into canaries: the first draw of each window comes again with each that it can have.
+    """
+
+    share: float
+    instances: int
+    draws: int
+    rng: np.random.Generator
+    faults: Sequence[Fault] = ()
 
 
 class BaselineOnly:
@@ -105,84 +161,86 @@ class BaselineOnly:
         return [answers[query.metric, query.part] for query in queries]
 
 
-def draws_of(
-    config: JudgeConfig,
-    source: MetricSource | Mapping[str, MetricSource],
-    windows: Sequence[Window],
-    *,
-    share: float,
-    instances: int,
-    draws: int,
-    rng: np.random.Generator,
-) -> Iterator[tuple[str, Draw]]:
-    """All draws of all metrics, window by window: the name of the metric, and the draw.
+def pieces_of(
+    config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource], windows: Sequence[Window]
+) -> Iterator[Piece]:
+    """The baseline's past as a source has it.
 
     Args:
         config: What is compared; of the sides the baseline's labels.
-        source: As for `judge`; a `FrameSource` of single requests can be drawn apart.
+        source: As for `judge`.
         windows: In order of time.
-        share: Of the traffic that the canary gets.
-        instances: Of the canary, where instances are kept apart.
-        draws: Of each window, where it can be drawn anew.
-        rng: Draws them.
     """
     sources = dict(source) if isinstance(source, Mapping) else {"default": source}
     only = {name: BaselineOnly(one) for name, one in sources.items()}
-    found: dict[Window, Mapping[str, MetricSamples]] = {}
-    day = timedelta(days=1)
+    tables = {name: one for name, one in sources.items() if isinstance(one, FrameSource)}
     begun = windows[0].start
     for window in windows:
         block = f"block {(window.start - begun) // window.duration}"
-        found[window] = read(config, only, window).metrics
+        yield Piece(window=window, metrics=read(config, only, window).metrics, cluster=block, tables=tables)
+
+
+def draws_of(config: JudgeConfig, pieces: Iterable[Piece], how: How) -> Iterator[tuple[str, Draw]]:
+    """All draws of all metrics, window by window: the name of the metric, and the draw.
+
+    Args:
+        config: What is compared.
+        pieces: The baseline's past, in order of time.
+        how: What is drawn.
+    """
+    found: dict[Window, Mapping[str, MetricSamples]] = {}
+    day = timedelta(days=1)
+    for piece in pieces:
+        window = piece.window
+        found[window] = piece.metrics
         for metric in config.metrics:
-            own = found[window][metric.name]
-            yield from (
-                (metric.name, one) for one in _of_data(metric, own, window, share, instances, draws, rng, block)
-            )
+            own = piece.metrics[metric.name]
+            yield from ((metric.name, one) for one in _of_data(metric, own, piece, how))
             for design, before in ((ADJACENT, window.duration), (DAY, day)):
                 earlier = Window(window.start - before, window.end - before)
                 if earlier in found and (pair := _paired(found[earlier][metric.name], own)) is not None:
-                    yield metric.name, Draw(design=design, samples=pair, window=window, cluster=block)
-        for name, table in sources.items():
-            if not isinstance(table, FrameSource):
-                continue
-            of_table = [one for one in config.metrics if one.source == name or len(sources) == 1]
+                    yield metric.name, Draw(design=design, samples=pair, window=window, cluster=piece.cluster)
+        for name, table in piece.tables.items():
+            of_table = [one for one in config.metrics if one.source == name or len(piece.tables) == 1]
             metrics = tuple(one for one in of_table if table.single_requests or one.kind in _BY_ROW)
             if metrics:
-                yield from _requests(config, metrics, table, window, share, draws, rng, block)
+                yield from _requests(config, metrics, table, piece, how)
         for old in [one for one in found if one.start < window.start - day]:
             del found[old]
 
 
 def _requests(
-    config: JudgeConfig,
-    metrics: tuple[Metric, ...],
-    table: FrameSource,
-    window: Window,
-    share: float,
-    draws: int,
-    rng: np.random.Generator,
-    block: str,
+    config: JudgeConfig, metrics: tuple[Metric, ...], table: FrameSource, piece: Piece, how: How
 ) -> Iterator[tuple[str, Draw]]:
     """Single requests (or their users) are drawn apart, as a router does it."""
     judged = config.model_copy(update={"metrics": metrics, "warmup": None, "history": None})
-    inside = _inside(table, window) & ~table.table.canary
+    luck = how.rng.spawn(1)[0]  # healthy draws are the same with and without faults
+
+    def of_rows(some: Table) -> Mapping[str, MetricSamples]:
+        sources = dict.fromkeys({one.source for one in metrics}, table.with_rows(some))
+        return read(judged, sources, piece.window).metrics
+
+    inside = _inside(table, piece.window) & ~table.table.canary
     rows, users = table.table.rows(inside), table.users_of_rows()
     codes = None if users is None else np.unique(users[inside], return_inverse=True)[1]
-    for _ in range(draws):
+    first = True
+    for _ in range(how.draws):
         if codes is None:
-            canary = rng.random(len(rows)) < share
+            canary = how.rng.random(len(rows)) < how.share
         else:
-            canary = (rng.random(int(codes.max(initial=-1)) + 1) < share)[codes]
+            canary = (how.rng.random(int(codes.max(initial=-1)) + 1) < how.share)[codes]
         if not canary.any() or canary.all():
             continue
-        found = read(
-            judged,
-            dict.fromkeys({one.source for one in metrics}, table.with_rows(replace(rows, canary=canary))),
-            window,
-        )
+        shared: dict[str, Any] = {"design": REQUESTS, "window": piece.window, "cluster": piece.cluster}
+        found = of_rows(replace(rows, canary=canary))
         for metric in metrics:
-            yield metric.name, Draw(design=REQUESTS, samples=found.metrics[metric.name], window=window, cluster=block)
+            yield metric.name, Draw(samples=found[metric.name], **shared)
+        for fault in how.faults if first else ():
+            faulty, reached = faulty_rows(rows, canary, codes, metrics, fault, luck)
+            found = of_rows(replace(faulty, canary=canary)) if reached else {}
+            for name in sorted(reached):
+                yield name, Draw(samples=found[name], fault=fault, **shared)
+        first = False
 
 
 def _inside(table: FrameSource, window: Window) -> Bool:
@@ -191,40 +249,34 @@ def _inside(table: FrameSource, window: Window) -> Bool:
     return inside
 
 
-def _of_data(
-    metric: Metric,
-    own: MetricSamples,
-    window: Window,
-    share: float,
-    instances: int,
-    draws: int,
-    rng: np.random.Generator,
-    block: str,
-) -> Iterator[Draw]:
+def _of_data(metric: Metric, own: MetricSamples, piece: Piece, how: How) -> Iterator[Draw]:
     """What can be drawn from values on the grid: instances, or what one series leaves over its smooth path."""
     data = own.data
     if not isinstance(data, GaugeData) or not data.baseline.size:
         return
     if isinstance(metric, GaugeMetric) and metric.by:
         rows = data.baseline[~np.isnan(data.baseline).all(axis=1)]
-        pods = ", ".join(data.names_baseline)
-        split = len(rows) >= instances + _MORE_INSTANCES
-        if split:
-            made: Callable[[], GaugeData] = lambda: _pods(data, instances, rng)  # noqa: E731
+        cluster = ", ".join(data.names_baseline)
+        if len(rows) >= how.instances + _MORE_INSTANCES:
+            design, made = PODS, partial(_pods, data, how.instances)
         elif len(rows) >= _FEWEST_TO_DRAW:
-            made = lambda: _pod_windows(rows, instances, len(rows), rng)  # noqa: E731
+            design, made = POD_WINDOWS, partial(_pod_windows, rows, how.instances, len(rows))
         else:
             return
-        design = PODS if split else POD_WINDOWS
-        for _ in range(draws):
-            yield Draw(design=design, samples=replace(own, data=made()), window=window, cluster=pods)
-        return
-    series = data.baseline[0]
-    if np.isfinite(series).sum() <= 2 * _SMOOTHED:
-        return
-    for _ in range(draws):
-        drawn = _smooth(series, share, data.history, rng)
-        yield Draw(design=SMOOTH, samples=replace(own, data=drawn), window=window, cluster=block)
+    else:
+        series, cluster = data.baseline[0], piece.cluster
+        if np.isfinite(series).sum() <= 2 * _SMOOTHED:
+            return
+        design, made = SMOOTH, partial(_smooth, series, how.share, data.history)
+    luck = how.rng.spawn(1)[0]
+    for number in range(how.draws):
+        one = made(how.rng)
+        shared: dict[str, Any] = {"design": design, "window": piece.window, "cluster": cluster}
+        yield Draw(samples=replace(own, data=one), **shared)
+        for fault in () if number else how.faults:
+            faulty = faulty_gauges(one, fault, metric.harm, luck)
+            if faulty is not None:
+                yield Draw(samples=replace(own, data=faulty), fault=fault, **shared)
 
 
 def _pods(data: GaugeData, instances: int, rng: np.random.Generator) -> GaugeData:

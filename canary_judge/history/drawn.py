@@ -5,18 +5,22 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 from scipy import special
 
 from canary_judge.config.model import JudgeConfig
 from canary_judge.history.designs import Draw
+from canary_judge.history.injecting import Fault
 from canary_judge.judging.verdict import judge_samples
 from canary_judge.results import Harm, MetricResult, Outcome, Scale
-from canary_judge.samples import Samples
+from canary_judge.samples import AnyData, GaugeData, Samples
 
 __all__ = ["UNUSABLE", "Replay"]
 
 # Exact tests of few events give p-values of 1, which are no scores.
 _LARGEST = 0.999
+# Of fewer, nothing is known of how they differ.
+_FEWEST_INSTANCES = 3
 UNUSABLE = frozenset({Outcome.NO_DATA, Outcome.ERROR})
 
 
@@ -35,6 +39,12 @@ class Replay:
         window: Its start, for counting windows.
         cluster: What it shares its luck with.
         reason: Of the outcome, in the judge's words.
+        harm: The harmful direction.
+        fault: What was put into the canary; None of a healthy one.
+        of_canary: Share of the effect's variance that the number of the canary's events has; 0 of other metrics.
+        tau: Integrated autocorrelation time in intervals; None where it was not looked for.
+        dispersion: Of counts, over that of independent events; None otherwise.
+        instances: Standard deviation of the instances' levels as a share of their mean; None without instances.
     """
 
     outcome: Outcome
@@ -48,6 +58,11 @@ class Replay:
     cluster: str
     reason: str
     harm: Harm
+    fault: Fault | None = None
+    of_canary: float = 0.0
+    tau: float | None = None
+    dispersion: float | None = None
+    instances: float | None = None
 
     @classmethod
     def of(cls, config: JudgeConfig, draw: Draw) -> Replay:
@@ -70,13 +85,32 @@ class Replay:
             cluster=draw.cluster,
             reason=result.reason,
             harm=metric.harm,
+            fault=draw.fault,
+            of_canary=_of_canary(result),
+            tau=None if comparison is None else comparison.tau,
+            dispersion=None if comparison is None else comparison.dispersion,
+            instances=_instances(draw.samples.data),
         )
 
     def size(self, times: float) -> float:
-        """A regression of so many times, on the scale of the error."""
+        """A regression of so many times, on the scale of the error; of what must not fall, to so small a part."""
         if self.scale is Scale.RATIO:
             return math.log(times)
-        return abs(self.level) * (times - 1)
+        return abs(self.level) * (1 - 1 / times if self.harm is Harm.DECREASE else times - 1)
+
+    def error_at(self, times: float) -> float:
+        """The standard error that a regression of so many times would have: more events are known better."""
+        events = 1 / times if self.harm is Harm.DECREASE else times
+        changed = 1 / events if self.scale is Scale.RATIO else events
+        return (self.error or 1.0) * math.sqrt(1 + self.of_canary * (changed - 1))
+
+    def harmful(self, margin: float) -> float:
+        """Harm of so much, a share of the level or a difference, on the scale of the error."""
+        if self.scale is not Scale.RATIO or not math.isfinite(margin):
+            return margin
+        if self.harm is not Harm.DECREASE:
+            return math.log1p(margin)
+        return -math.log1p(-margin) if margin < 1 else math.inf
 
 
 def _error(result: MetricResult) -> float | None:
@@ -92,6 +126,28 @@ def _error(result: MetricResult) -> float | None:
             return None
         low, high = math.log(low), math.log(high)
     return (high - low) / (2 * float(special.ndtri((1 + comparison.level) / 2)))
+
+
+def _instances(data: AnyData | None) -> float | None:
+    if not isinstance(data, GaugeData) or len(data.names_baseline) < _FEWEST_INSTANCES:
+        return None
+    known = data.baseline[~np.isnan(data.baseline).all(axis=1)]
+    if len(known) < _FEWEST_INSTANCES:
+        return None
+    levels = np.nanmean(known, axis=1)
+    mean = abs(float(levels.mean()))
+    return float(levels.std(ddof=1)) / mean if mean > 0 else None
+
+
+def _of_canary(result: MetricResult) -> float:
+    """Of events the variance of each side goes with their number: of the log of a ratio with its inverse."""
+    one = result.comparison
+    if one is None or not one.events_baseline or not one.events_canary or one.users_canary is not None:
+        return 0.0
+    if one.scale is Scale.RATIO:
+        return one.events_baseline / (one.events_baseline + one.events_canary)
+    sides = one.events_canary / one.n_canary**2, one.events_baseline / one.n_baseline**2
+    return sides[0] / sum(sides)
 
 
 def _distance(result: MetricResult) -> float | None:

@@ -25,6 +25,8 @@ __all__ = ["EFFECTS", "Suggestion", "suggested"]
 EFFECTS = (1.25, 1.5, 2.0, 3.0)
 # A margin that is to be shown in so many windows; one so many times the user's is another question.
 _SHOWN_IN, _LEVEL, _FAR = 0.9, 0.95, 3.0
+# Kinds of which one look also asks the ends of the window (`canary_judge.judging.ends`).
+_SCANNED = ("ratio", "rate", "latency")
 # Of windows that are worth so few independent ones, nothing is said.
 _LEAST_SURE = 0.5
 
@@ -40,7 +42,12 @@ class Suggestion:
         windows: All of them.
         margin: The margin that would be shown in 90 % of windows; None where no draw has a bound.
         sure: How sure that is.
-        power: Share of windows in which a regression of each size would be found.
+        power: Share of windows in which a regression of each size would be seen to be worse at all.
+        fails: Share of windows in which it would fail the canary, because harm beyond the margin is shown.
+        tau: Integrated autocorrelation time in intervals, the windows' median; None where it is not looked for.
+        dispersion: Of counts, over that of independent events, the windows' median; None of other metrics.
+        instances: How far the instances' levels lie apart, their standard deviation as a share of the level; None where
+            they are not kept apart.
         decides: Whether the metric can decide at all.
         text: In words.
     """
@@ -52,8 +59,32 @@ class Suggestion:
     margin: str | None
     sure: float
     power: Mapping[str, float]
+    fails: Mapping[str, float]
+    tau: float | None
+    dispersion: float | None
+    instances: float | None
     decides: bool
     text: str
+
+    @property
+    def measured(self) -> str:
+        """What was measured on the way, in words; empty where there was nothing."""
+        parts = []
+        if self.tau is not None:
+            parts.append(f"values follow each other over {max(self.tau, 1.0):.2g} intervals")
+        if self.dispersion is not None:
+            parts.append(f"events scatter {max(self.dispersion, 1.0):.2g}x as independent ones")
+        if self.instances is not None:
+            parts.append(f"instances differ by {100 * self.instances:.2g} %")
+        return ", ".join(parts)
+
+    @property
+    def note(self) -> str:
+        """The finding as a comment beside the margin."""
+        wider = "" if self.margin is None else f"; {self.margin} would be in 90 %, {self.sure:.0%} sure"
+        cannot = "" if self.decides else "; too little to decide here"
+        measured = f"; {self.measured}" if self.measured else ""
+        return f"shown in {self.shown} of {self.windows} windows{wider}{cannot}{measured}"
 
 
 def suggested(metric: Metric, design: Design, replays: Sequence[Replay], config: JudgeConfig) -> Suggestion:
@@ -89,15 +120,7 @@ def suggested(metric: Metric, design: Design, replays: Sequence[Replay], config:
     )
     rank, sure = tolerance_rank(worth, _SHOWN_IN, _LEVEL)
     at = uppers[min(math.ceil(rank / max(math.floor(worth), 1) * uppers.size), uppers.size) - 1]
-    errors = [one.error for one in replays if one.error]
-    power = {}
-    if errors:
-        typical = [one for one in replays if one.error]
-        for times in EFFECTS:
-            found = [
-                planned_power([one.error or 1.0], one.size(times), alpha=config.false_alarm_rate) for one in typical
-            ]
-            power[f"x{times:g}"] = float(np.sum(found)) / len(replays)
+    power, fails = _powers(metric, replays, config, own)
     never = not math.isfinite(at)
     wider = None if never else _margin_text(metric, scale, float(at))
     far = never or (math.isfinite(own) and at > _FAR * own)
@@ -112,11 +135,43 @@ def suggested(metric: Metric, design: Design, replays: Sequence[Replay], config:
         margin=wider,
         sure=sure,
         power=power,
+        fails=fails,
+        tau=_median([one.tau for one in replays]),
+        dispersion=_median([one.dispersion for one in replays]),
+        instances=_median([one.instances for one in replays]),
         decides=decides,
         text=_in_words(
             metric, int(shown), len(starts), wider, sure, enough=bool(at <= own), decides=decides, weak=weak
         ),
     )
+
+
+def _powers(
+    metric: Metric, replays: Sequence[Replay], config: JudgeConfig, own: float
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Power to see each regression, and to fail for it; empty where no window has a standard error."""
+    known = [one for one in replays if one.error]
+    if not known:
+        return {}, {}
+    alpha = config.false_alarm_rate
+    if metric.kind in _SCANNED and metric.per_user() is None:
+        alpha /= 2  # half of the error is spent on the ends of the window
+    seen: dict[str, float] = {}
+    failed: dict[str, float] = {}
+    for times in EFFECTS:
+        name = f"x{times:g}"
+        for told, beyond in ((seen, 0.0), (failed, 0.0 if metric.fail_when == "any_harm" else own)):
+            found = [
+                planned_power([one.error_at(times)], one.size(times) - one.harmful(beyond), alpha=alpha)
+                for one in known
+            ]
+            told[name] = float(np.sum(found)) / len(replays)
+    return seen, failed
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [one for one in values if one is not None]
+    return float(np.median(known)) if known else None
 
 
 def _in_words(

@@ -225,16 +225,17 @@ def _prepare(connection: Any, _: Any) -> None:
 
 
 def _write_ahead(connection: Any) -> None:
-    """Change a new file to the write-ahead log: SQLite refuses that at once while another does it, and does not wait."""
+    """Change a new file to the write-ahead log; SQLite refuses that at once while another one does it."""
     until = time.monotonic() + _PATIENCE
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
-            return
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > until:
                 raise
             time.sleep(0.01)
+        else:
+            return
 
 
 def _begin(connection: Connection) -> None:

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from canary_judge.__main__ import main
+from canary_judge.history import History
 from canary_judge.history.calibrating import Calibration
+from tests.history.canaries import HEAP, shop
 from tests.history.test_calibrating import LATENCY, MEMORY, pods, requests
 
 
@@ -59,3 +61,72 @@ def test_what_makes_no_sense_is_one_message(files, capsys, more, told):
     given = files(MEMORY, pods(1, hours=4))
     assert main(["calibrate", *given, "--length", "1h", "--weight", "10", *more]) == 1
     assert told in capsys.readouterr().err
+
+
+YAML = """name: shop   # ours
+interval: 1m
+metrics:
+  - name: latency
+    kind: samples
+    query: latency
+    harm: increase
+    margin: 30%  # agreed
+"""
+
+
+@pytest.fixture
+def written(files, tmp_path):
+    files(LATENCY, requests(hours=6, each=30))
+    config = tmp_path / "shop.yaml"
+    config.write_bytes(YAML.replace("\n", "\r\n").encode())
+    data = str(tmp_path / "table.csv")
+    return config, ["calibrate", str(config), "--data", data, "--length", "1h", "--weight", "20", "--draws", "2"]
+
+
+def test_the_finding_is_written_beside_the_margin(written, tmp_path, capsys):
+    config, command = written
+    new = tmp_path / "new.yaml"
+    assert main([*command, "--write", str(new)]) == 0
+    before, after = (path.read_bytes().decode().split("\r\n") for path in (config, new))
+    assert [line for line in after if line not in before] == [after[7]]
+    assert after[7].startswith(before[7] + " [calibrate: shown in 11 of 11 windows; ")
+    told = capsys.readouterr().err
+    assert "not written, because the file has no 'history' of its own there: history: 8h would do" in told
+    assert main([*command, "--in-place"]) == 0
+    assert config.read_bytes() == new.read_bytes()
+    assert main([*command, "--in-place"]) == 0
+    assert config.read_bytes() == new.read_bytes()
+
+
+def test_what_cannot_be_written_is_refused_before_the_work(written, tmp_path, capsys, monkeypatch):
+    config, command = written
+    monkeypatch.setattr("canary_judge.history.calibrating.calibrate", None)
+    config.with_suffix(".json").write_text('{"name": "shop", "interval": "1m", "metrics": []}')
+    for more, told in (
+        (["--write", str(config)], "is there already"),
+        (["--write", str(tmp_path / "none" / "x.yaml")], "its folder is not there"),
+    ):
+        assert main([*command, *more]) == 1
+        assert told in capsys.readouterr().err
+
+
+def test_json_has_no_comments(files, capsys):
+    given = files(LATENCY, requests(hours=2))
+    assert main(["calibrate", *given, "--length", "1h", "--weight", "20", "--in-place"]) == 1
+    assert "JSON has no comments" in capsys.readouterr().err
+
+
+def test_an_archive_takes_the_place_of_a_source(tmp_path, capsys):
+    history = History(tmp_path / "archive")
+    for number in range(3):
+        history.append(shop(number, n=90))
+    config = tmp_path / "shop.json"
+    config.write_text(json.dumps({"name": "shop", "interval": "1m", "metrics": [HEAP]}))
+    command = ["calibrate", str(config), "--history", str(tmp_path / "archive"), "--length", "30m", "--weight", "5"]
+    assert main([*command, "--draws", "2"]) in (0, 4)
+    assert "shop: 15 windows of 30m, a canary of 5 %" in capsys.readouterr().out
+    for more in (["--last", "2h"], ["--without", "2026-01-31T12:00Z/2026-01-31T13:00Z"], ["--data", "x.csv"]):
+        assert main([*command, *more]) == 1
+        assert "--history is an archive" in capsys.readouterr().err
+    assert main([*command[:3], str(tmp_path / "none"), *command[4:]]) == 1
+    assert "there is no archive" in capsys.readouterr().err

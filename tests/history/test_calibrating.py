@@ -12,7 +12,18 @@ from canary_judge import JudgeConfig, Window
 from canary_judge.errors import DataError
 from canary_judge.history import calibrate
 from canary_judge.history.calibrating import _told
-from canary_judge.history.designs import ADJACENT, DAY, POD_WINDOWS, PODS, REQUESTS, SMOOTH, BaselineOnly, draws_of
+from canary_judge.history.designs import (
+    ADJACENT,
+    DAY,
+    POD_WINDOWS,
+    PODS,
+    REQUESTS,
+    SMOOTH,
+    BaselineOnly,
+    How,
+    draws_of,
+    pieces_of,
+)
 from canary_judge.samples import CountData, GaugeData, RawData
 from canary_judge.sources import FrameSource
 from canary_judge.stats.trials import noise_factor, planned_power, tolerance_rank
@@ -65,7 +76,7 @@ def pods(count=8, hours=12, seed=1, sd=0.03):
 def drawn(settings, source, hours=4, **more):
     windows = [Window(NOON + k * HOUR / 2, NOON + k * HOUR / 2 + HOUR) for k in range(2 * hours - 1)]
     more = {"share": 0.2, "instances": 2, "draws": 3, "rng": np.random.default_rng(0), **more}
-    return list(draws_of(settings, source, windows, **more))
+    return list(draws_of(settings, pieces_of(settings, source, windows), How(**more)))
 
 
 def test_single_requests_are_drawn_apart_and_the_canarys_own_are_left_alone():
@@ -152,7 +163,8 @@ def test_another_moment_is_the_canary_of_adjacent_windows_and_of_the_day_before(
     source = pods(1, hours=28)
     settings = config(MEMORY)
     windows = [Window(NOON + k * HOUR, NOON + (k + 1) * HOUR) for k in range(26)]
-    made = list(draws_of(settings, source, windows, share=0.1, instances=1, draws=1, rng=np.random.default_rng(0)))
+    how = How(share=0.1, instances=1, draws=1, rng=np.random.default_rng(0))
+    made = list(draws_of(settings, pieces_of(settings, source, windows), how))
     table = source.table.numbers["memory"]
     for design, shift in ((ADJACENT, 60), (DAY, 24 * 60)):
         draw = next(one for _, one in made if one.design is design)

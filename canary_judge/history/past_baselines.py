@@ -1,0 +1,117 @@
+"""The baselines of archived canaries, in windows: a past in which the baseline was watched anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+
+from canary_judge.config.metrics import Metric
+from canary_judge.config.model import JudgeConfig
+from canary_judge.errors import DataError
+from canary_judge.history.canary import PastCanary
+from canary_judge.history.designs import Piece
+from canary_judge.history.store import History
+from canary_judge.looks.streams import Data
+from canary_judge.results import Quality
+from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData
+from canary_judge.series import Window, format_duration
+
+__all__ = ["archived_pieces"]
+
+_KINDS = {"gauge": GaugeData, "samples": RawData}
+
+
+def archived_pieces(config: JudgeConfig, history: History, length: timedelta) -> tuple[list[Piece], int]:
+    """The baseline's windows in the archived canaries of this config's name, and how many were left out.
+
+    Canaries that are labelled bad, or in which a deploy or an incident fell, are left out whole.
+
+    Args:
+        config: What is compared; its metrics are found by their names.
+        history: The archive.
+        length: Of a window.
+
+    Raises:
+        DataError: The archive has no such canary, of another interval, or none that is long enough.
+    """
+    whole = length // config.interval
+    step = max(whole // 2, 1)
+    pieces: list[Piece] = []
+    dropped, seen, others = 0, 0, set()
+    for canary in history:
+        if canary.name != config.name:
+            others.add(canary.name)
+            continue
+        if canary.interval != config.interval:
+            raise DataError(
+                f"canary {canary.id} has intervals of {format_duration(canary.interval)}, the config has "
+                f"{format_duration(config.interval)}; give the config with that interval"
+            )
+        seen += 1
+        found = list(_windows(config, canary, whole, step))
+        if canary.label.kind == "bad" or canary.spans:
+            dropped += len(found)
+        else:
+            pieces += found
+    if not seen:
+        known = f"; it has {', '.join(sorted(others)[:5])}" if others else ""
+        raise DataError(f"{history.url}: has no canary of {config.name!r}{known}")
+    if not pieces:
+        why = f"; {dropped} were left out as bad, or for a deploy or an incident" if dropped else ""
+        raise DataError(f"none of {seen} canaries of {config.name!r} has a window of {format_duration(length)}{why}")
+    return pieces, dropped
+
+
+def _windows(config: JudgeConfig, canary: PastCanary, whole: int, step: int) -> Iterator[Piece]:
+    data = canary.tape.data
+    judged = int(canary.tape.intervals()[0][-1])
+    for first in range(0, judged - whole + 1, step):
+        start = canary.start + first * config.interval
+        yield Piece(
+            window=Window(start, start + whole * config.interval),
+            metrics={
+                metric.name: _baseline(metric, data.get(metric.name), first, first + whole) for metric in config.metrics
+            },
+            cluster=canary.deployment or f"canary {canary.id}",
+        )
+
+
+def _baseline(metric: Metric, data: Data | None, first: int, last: int) -> MetricSamples:
+    """The baseline's intervals, on both sides."""
+    quality = Quality(coverage_baseline=1.0, coverage_canary=1.0)
+    if data is None:
+        return MetricSamples(data=None, quality=quality, error="the archive has no values of it by interval")
+    if not isinstance(data, _KINDS.get(metric.kind, CountData)):
+        return MetricSamples(data=None, quality=quality, error=f"the archive has it as another kind than {metric.kind}")
+    match data:
+        case CountData(counts=counts):
+            events, exposure = counts.events_baseline[first:last], counts.exposure_baseline[first:last]
+            both = replace(
+                counts,
+                events_baseline=events,
+                exposure_baseline=exposure,
+                events_canary=events,
+                exposure_canary=exposure,
+            )
+            return MetricSamples(data=CountData(counts=both), quality=quality)
+        case GaugeData(baseline=rows, names_baseline=names, before_baseline=before, history=history):
+            return MetricSamples(
+                data=GaugeData(
+                    baseline=rows[:, first:last],
+                    canary=rows[:, first:last],
+                    names_baseline=names,
+                    names_canary=names,
+                    before_baseline=before,
+                    before_canary=before,
+                    history=history,
+                ),
+                quality=quality,
+            )
+        case RawData(baseline=values, interval_baseline=places):
+            inside = (places >= first) & (places < last)
+            own, at = values[inside], places[inside] - first
+            return MetricSamples(
+                data=RawData(baseline=own, canary=own, interval_baseline=at, interval_canary=at), quality=quality
+            )
+    raise AssertionError(type(data))

@@ -1,0 +1,255 @@
+"""Faults that are put into canaries: what they change, and what they leave alone."""
+
+import json
+
+import numpy as np
+import pytest
+
+from canary_judge import JudgeConfig, Window
+from canary_judge.errors import ConfigError, DataError
+from canary_judge.history import FAULTS, History, Label, Span, calibrate
+from canary_judge.history.designs import ADJACENT, REQUESTS, How, draws_of, pieces_of
+from canary_judge.history.injecting import faulty_gauges, faulty_rows
+from canary_judge.history.past_baselines import archived_pieces
+from canary_judge.results import Harm
+from canary_judge.samples import GaugeData
+from tests.history.canaries import MINUTE, NOON, SHOP, labelled, shop
+from tests.history.test_calibrating import ERRORS, HOUR, LATENCY, MEMORY, config, pods, requests
+
+FAULT = {fault.name: fault for fault in FAULTS}
+
+
+def gauges(instances=1, level=100.0, n=90):
+    rng = np.random.default_rng(1)
+    sides = level + rng.normal(0, 1, (2, instances, n))
+    sides[1, 0, 10:13] = np.nan
+    return GaugeData(baseline=sides[0], canary=sides[1])
+
+
+def faulty(data, name, harm=Harm.INCREASE):
+    return faulty_gauges(data, FAULT[name], harm, np.random.default_rng(2))
+
+
+@pytest.mark.parametrize("harm", list(Harm))
+@pytest.mark.parametrize("level", [100.0, -100.0])
+def test_values_get_worse_by_so_much_and_keep_their_gaps(harm, level):
+    data = gauges(level=level)
+    changed = faulty(data, "x2", harm)
+    assert changed.baseline is data.baseline
+    np.testing.assert_array_equal(np.isnan(changed.canary), np.isnan(data.canary))
+    moved = np.nanmean(changed.canary) - np.nanmean(data.canary)
+    expected = -50 if harm is Harm.DECREASE else 100
+    assert moved == pytest.approx(expected, rel=0.02)
+
+
+def test_a_leak_grows_and_a_late_fault_begins_late():
+    data = gauges()
+    leak, late = (faulty(data, name).canary / data.canary for name in ("leak", "late"))
+    assert leak[0, 0] == pytest.approx(1.0, abs=0.01)
+    assert leak[0, -1] == pytest.approx(2.0, abs=0.01)
+    assert (np.diff(leak[0, 13:]) > 0).all()
+    np.testing.assert_allclose(late[0, [0, 59, 60, 89]], [1, 1, 2, 2])
+
+
+def test_one_bad_instance_is_one_of_several():
+    assert faulty(gauges(1), "one bad") is None
+    data = gauges(4)
+    ratio = np.nanmean(faulty(data, "one bad").canary / data.canary, axis=1)
+    assert sorted(np.round(ratio, 9)) == [1, 1, 1, 3]
+
+
+def test_a_level_of_nothing_has_no_multiple_and_one_series_no_tail():
+    nothing = GaugeData(baseline=np.zeros((1, 30)), canary=np.zeros((1, 30)))
+    assert faulty(nothing, "x2") is None
+    silent = GaugeData(baseline=np.full((1, 30), np.nan), canary=np.full((1, 30), np.nan))
+    assert faulty(silent, "leak") is None
+    assert faulty(gauges(), "tail") is None
+    assert faulty(gauges(), "spread") is None
+
+
+def rows(name, metrics=(ERRORS, LATENCY), source=None, users=None):
+    source = source or requests(hours=20, each=60)
+    table = source.table
+    canary = np.random.default_rng(3).random(len(table)) < 0.2
+    settings = config(*metrics)
+    changed, reached = faulty_rows(table, canary, users, settings.metrics, FAULT[name], np.random.default_rng(4))
+    return table, canary, changed, reached
+
+
+@pytest.mark.parametrize(
+    ("name", "times"), [("x1.5", 1.5), ("x2", 2), ("x3", 3), ("leak", 1.5), ("late", 4 / 3), ("one bad", 1.4)]
+)
+def test_so_many_times_the_events_and_the_values_of_the_canary_alone(name, times):
+    table, canary, changed, reached = rows(name)
+    assert reached == {"errors", "latency"}
+    np.testing.assert_array_equal(changed.ok[~canary], table.ok[~canary])
+    np.testing.assert_array_equal(changed.numbers["latency"][~canary], table.numbers["latency"][~canary])
+    assert not (changed.ok & ~table.ok).any()  # no error is healed
+    share, before = (~changed.ok[canary]).mean(), (~table.ok[canary]).mean()
+    assert share / before == pytest.approx(times, rel=0.1)
+    factors = changed.numbers["latency"][canary] / table.numbers["latency"][canary]
+    assert factors.mean() == pytest.approx(times, rel=0.05)
+
+
+def test_fewer_events_where_few_are_bad():
+    table, canary, changed, _ = rows("x2", metrics=({**ERRORS, "harm": "decrease", "margin": "50%"},))
+    assert not (~changed.ok & table.ok).any()
+    assert (~changed.ok[canary]).sum() / (~table.ok[canary]).sum() == pytest.approx(0.5, abs=0.06)
+
+
+def test_a_tail_is_of_the_slowest_and_a_spread_keeps_the_median():
+    table, canary, changed, reached = rows("tail")
+    assert reached == {"latency"}
+    np.testing.assert_array_equal(changed.ok, table.ok)
+    before, after = table.numbers["latency"][canary], changed.numbers["latency"][canary]
+    slow = after != before
+    assert slow.mean() == pytest.approx(0.1, abs=0.005)
+    assert before[slow].min() >= before[~slow].max()
+    np.testing.assert_allclose(after[slow], 3 * before[slow])
+    table, canary, changed, reached = rows("spread")
+    before, after = np.log(table.numbers["latency"][canary]), np.log(changed.numbers["latency"][canary])
+    assert np.median(after) == pytest.approx(np.median(before), abs=1e-6)  # of an even number
+    assert after.std() / before.std() == pytest.approx(1.5, rel=0.01)
+
+
+def test_all_requests_of_a_user_are_served_by_the_same_instance():
+    source = requests(hours=4, each=30, users=40)
+    users = source.users_of_rows()
+    table, canary, changed, _ = rows("one bad", source=source, users=users)
+    factors = changed.numbers["latency"] / table.numbers["latency"]
+    of_user = [np.unique(np.round(factors[canary & (users == user)], 9)) for user in np.unique(users[canary])]
+    assert all(one.size == 1 for one in of_user)
+    assert {float(one[0]) for one in of_user} == {1.0, 3.0}
+
+
+def test_what_is_no_column_is_not_reached():
+    other = {**LATENCY, "name": "other", "query": "nothing"}
+    table, _, changed, reached = rows("x2", metrics=(other,))
+    assert reached == frozenset()
+    np.testing.assert_array_equal(changed.ok, table.ok)
+
+
+def test_healthy_draws_are_the_same_with_and_without_faults():
+    settings, source = config(ERRORS, LATENCY), requests(hours=2, each=30)
+    windows = [Window(NOON, NOON + HOUR), Window(NOON + HOUR, NOON + 2 * HOUR)]
+    found = []
+    for faults in ((), FAULTS):
+        how = How(share=0.2, instances=1, draws=3, rng=np.random.default_rng(0), faults=faults)
+        found.append(list(draws_of(settings, pieces_of(settings, source, windows), how)))
+    healthy = [(name, draw) for name, draw in found[1] if draw.fault is None]
+    assert len(healthy) == len(found[0])
+    for (name, one), (other, again) in zip(found[0], healthy, strict=True):
+        assert (name, one.design, one.window) == (other, again.design, again.window)
+        if name == "latency":
+            np.testing.assert_array_equal(one.samples.data.canary, again.samples.data.canary)
+        else:
+            np.testing.assert_array_equal(
+                one.samples.data.counts.events_canary, again.samples.data.counts.events_canary
+            )
+    injected = [(name, draw.fault.name, draw.window) for name, draw in found[1] if draw.fault is not None]
+    assert len(injected) == len(set(injected)) == 2 * (6 + 8)
+    assert all(draw.design is REQUESTS for _, draw in found[1] if draw.fault is not None)
+
+
+def test_planned_failures_are_those_that_come():
+    """Of 100 windows, with errors that are independent, as planned within 12 points at each size."""
+    found = calibrate(
+        config({**ERRORS, "margin": "1.2x"}),
+        requests(hours=101, each=90, seed=4),
+        Window(NOON, NOON + 101 * HOUR),
+        length="2h",
+        weight=10,
+        draws=2,
+    )
+    (finds,), (told,) = found.finds, found.suggestions
+    assert finds.windows == 100
+    assert 0.05 < told.fails["x1.5"] < told.fails["x2"] < told.fails["x3"]
+    for size in ("x1.5", "x2", "x3"):
+        assert finds.found[size] / finds.windows == pytest.approx(told.fails[size], abs=0.12)
+    assert finds.found["x1.5"] < finds.found["x2"] <= finds.found["x3"]
+
+
+def test_the_grid_tells_its_holes():
+    found = calibrate(
+        config(LATENCY), requests(hours=6, each=60), Window(NOON, NOON + 6 * HOUR), length="1h", weight=20, draws=2
+    )
+    text = found.explain()
+    assert "faults put into one canary of each window" in text
+    assert "no metric finds tail (the slowest tenth 3 times as slow) in most windows: a bound on latency" in text
+    again = json.loads(found.to_json())
+    assert again["finds"][0]["found"]["x3"] == 11
+    found = calibrate(
+        config({**MEMORY, "by": "pod"}),
+        pods(8, hours=6),
+        Window(NOON, NOON + 6 * HOUR),
+        length="1h",
+        weight=20,
+        draws=2,
+    )
+    assert "not tried, because no metric drawn here can have it: one bad, tail, spread" in found.explain()
+    assert found.suggestions[0].instances == pytest.approx(0.03, abs=0.02)
+    assert "instances differ by" in found.suggestions[0].note
+
+
+# --- an archive ------------------------------------------------------------------------------------------------------
+
+
+def archive(tmp_path, *canaries):
+    history = History(tmp_path / "archive")
+    for canary in canaries:
+        history.append(canary)
+    return history
+
+
+def test_the_baselines_of_an_archive_are_a_past(tmp_path):
+    canaries = [shop(number, n=120, ratio=20) for number in range(3)]
+    history = archive(tmp_path, *canaries)
+    pieces, dropped = archived_pieces(SHOP, history, 30 * MINUTE)
+    assert (len(pieces), dropped) == (3 * 7, 0)
+    assert len({piece.cluster for piece in pieces}) == 3
+    counts, heap = canaries[1].tape.data["errors"].counts, canaries[1].tape.data["heap"]
+    second = pieces[7 + 1]
+    assert second.window.start == canaries[1].start + 15 * MINUTE
+    own = second.metrics["errors"].data.counts
+    for side in ("baseline", "canary"):
+        np.testing.assert_array_equal(getattr(own, f"events_{side}"), counts.events_baseline[15:45])
+        np.testing.assert_array_equal(getattr(second.metrics["heap"].data, side), heap.baseline[:, 15:45])
+    found = calibrate(SHOP, history, length="30m", weight=5, draws=3)
+    assert found.windows == 21
+    by_design = {line.design: line for line in found.lines if line.metric == "errors"}
+    assert by_design[ADJACENT.name].alarms == 0  # the canaries had twenty times the errors, the baselines did not
+    assert {one.metric for one in found.suggestions} == {"heap"}
+    assert "not thinned" in found.missing["errors"]
+
+
+def test_bad_canaries_and_those_with_an_incident_are_left_out(tmp_path):
+    incident = Span(what="incident", start=NOON, end=NOON + HOUR)
+    history = archive(
+        tmp_path, shop(0, label=labelled("bad")), shop(1, spans=(incident,)), shop(2), shop(3, label=Label())
+    )
+    pieces, dropped = archived_pieces(SHOP, history, 30 * MINUTE)
+    assert (len(pieces), dropped) == (6, 6)
+    assert calibrate(SHOP, history, length="30m", weight=5, draws=1).dropped == 6
+
+
+def test_an_archive_that_does_not_fit_is_one_message(tmp_path):
+    history = archive(tmp_path, shop(0))
+    for settings, length, told in (
+        (SHOP.model_copy(update={"name": "other"}), "30m", r"has no canary of 'other'; it has shop"),
+        (SHOP, "2h", "none of 1 canaries of 'shop' has a window of 2h"),
+        (SHOP.model_copy(update={"interval": 2 * MINUTE}), "30m", "has intervals of 1m, the config has 2m"),
+    ):
+        with pytest.raises(DataError, match=told):
+            calibrate(settings, history, length=length, weight=5)
+    with pytest.raises(ConfigError, match="do not go with an archive"):
+        calibrate(SHOP, history, Window(NOON, NOON + HOUR), length="30m", weight=5)
+    with pytest.raises(ConfigError, match="span is missing"):
+        calibrate(SHOP, requests(hours=2), length="30m", weight=5)
+    kinds = JudgeConfig.from_mapping(
+        {"name": "shop", "interval": "1m", "metrics": [{**ERRORS, "name": "heap", "margin": "2x"}, MEMORY]}
+    )
+    missing = calibrate(kinds, history, length="30m", weight=5).missing
+    assert missing == {
+        "heap": "the archive has it as another kind than ratio",
+        "memory": "the archive has no values of it by interval",
+    }
