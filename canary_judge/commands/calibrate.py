@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from canary_judge.commands import exit_codes
-from canary_judge.commands.history import opened
+from canary_judge.commands.history import add_skip_corrupt, opened, tell_skipped
 from canary_judge.commands.options import add_source, add_window, config_of, duration_of, sources_of, time_of, window_of
 from canary_judge.errors import ConfigError, DataError
 from canary_judge.files import put_file
@@ -51,6 +51,7 @@ def add_calibrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--history", metavar="URL", help="an archive in place of a source: the baselines of its canaries"
     )
+    add_skip_corrupt(parser)
     written = parser.add_mutually_exclusive_group()
     written.add_argument(
         "--write", metavar="FILE", help="write the config with what was found as comments; every other byte stays"
@@ -77,7 +78,9 @@ def _calibrate(options: argparse.Namespace) -> int:
         given = [name for name in ("source", "data", "last", "start", "end") if getattr(options, name, None)]
         if given or options.without:
             raise ConfigError("--history is an archive: give no source, no span and no --without beside it")
-        found = calibrate(config, opened(options.history), **more)
+        history = opened(options.history, skip_corrupt=options.skip_corrupt)
+        found = calibrate(config, history, **more)
+        tell_skipped(history)
     else:
         sources = sources_of(options, config)
         span, without = _span(options, config, sources), [_spell(text) for text in options.without]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from canary_judge.history import Backtest, History, PastJudge
     from canary_judge.history.replaying import Looks
 
-__all__ = ["add_archive", "add_backtest", "add_history", "opened"]
+__all__ = ["add_archive", "add_backtest", "add_history", "add_skip_corrupt", "opened", "tell_skipped"]
 
 _ENDED_BY = ("this judge", "another judge", "a person", "the planned end", "unknown")
 _LABELS = ("healthy", "bad", "unknown")
@@ -103,16 +103,27 @@ def add_history(parser: argparse.ArgumentParser) -> None:
     query.set_defaults(run=_query)
     for one in (listed, label, compact, drop, query):
         one.add_argument("--history", metavar="URL", required=True, help="the archive: a folder, or a URL")
+    for one in (listed, query):
+        add_skip_corrupt(one)
+
+
+def add_skip_corrupt(parser: argparse.ArgumentParser) -> None:
+    """For who reads an archive."""
+    parser.add_argument(
+        "--skip-corrupt", action="store_true", help="leave out objects that cannot be read, and name them"
+    )
 
 
 def _list(options: argparse.Namespace) -> int:
     from canary_judge.untrusted import printable
 
     asked = "SELECT id, start, name, label, verdict, ended_by FROM canaries ORDER BY start, id"
-    for row in opened(options.history).query(asked).astype(object).to_dict("records"):
+    history = opened(options.history, skip_corrupt=options.skip_corrupt)
+    for row in history.query(asked).astype(object).to_dict("records"):
         verdict = row["verdict"] if isinstance(row["verdict"], str) else "not judged"
         said = [f"{row['start']:%Y-%m-%d %H:%M}", row["name"], row["label"], verdict, f"ended by {row['ended_by']}"]
         print(f"{row['id']}  {printable('  '.join(map(str, said)))}")
+    tell_skipped(history)
     return 0
 
 
@@ -146,19 +157,30 @@ def _query(options: argparse.Namespace) -> int:
 
     from canary_judge.untrusted import printable
 
-    answer = opened(options.history).query(options.sql).to_csv(index=False)
+    history = opened(options.history, skip_corrupt=options.skip_corrupt)
+    answer = history.query(options.sql).to_csv(index=False)
     print(printable(answer), end="")
+    tell_skipped(history)
     return 0
 
 
-def opened(url: str) -> History:
+def opened(url: str, *, skip_corrupt: bool = False) -> History:
     """An archive that holds something."""
     from canary_judge.history import History
 
-    history = History(url)
+    history = History(url, skip_corrupt=skip_corrupt)
     if not len(history):
+        tell_skipped(history)
         raise DataError(f"{url}: there is no archive, or no canary in it")
     return history
+
+
+def tell_skipped(history: History) -> None:
+    """What could not be read, on the standard error."""
+    from canary_judge.untrusted import printable
+
+    for text in history.skipped:
+        print(f"canary-judge: left out: {printable(text)}", file=sys.stderr)
 
 
 # --- backtest --------------------------------------------------------------------------------------------------------
@@ -194,6 +216,7 @@ def add_backtest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
     parser.add_argument("--resume", metavar="FILE", help="keep what is done here, and go on from it")
     parser.add_argument("--format", choices=("text", "json"), default="text")
+    add_skip_corrupt(parser)
     add_sides(parser)
     parser.set_defaults(run=_backtest)
 
@@ -201,9 +224,10 @@ def add_backtest(parser: argparse.ArgumentParser) -> None:
 def _backtest(options: argparse.Namespace) -> int:
     from canary_judge.history import backtest
 
+    history = opened(options.history, skip_corrupt=options.skip_corrupt)
     found = backtest(
         list(_judges(options)),
-        opened(options.history),
+        history,
         _executor(options.workers),
         since=None if options.since is None else _utc(time_of(options.since, "--since")),
         until=None if options.until is None else _utc(time_of(options.until, "--until")),
@@ -211,6 +235,7 @@ def _backtest(options: argparse.Namespace) -> int:
         progress=_progress if sys.stderr.isatty() else None,
     )
     print(found.to_json(indent=2) if options.format == "json" else found.explain())
+    tell_skipped(history)
     if not found.cases:
         raise DataError(f"no canary could be judged, the first because {found.skipped[0].reason}")
     return exit_codes.PASS if options.against is None else _worse(found)

@@ -34,6 +34,7 @@ def ask(objects: Objects, places: Sequence[Place], given: Given, sql: str) -> pd
     with duckdb.connect() as connection:
         try:
             _views(connection, objects, places, given)
+            _shut(connection, objects, places)
             return connection.execute(sql).df()
         except duckdb.IOException as error:
             raise FileNotFoundError(str(error)) from error
@@ -71,6 +72,18 @@ def _views(connection: duckdb.DuckDBPyConnection, objects: Objects, places: Sequ
     connection.execute("CREATE VIEW canaries AS SELECT * EXCLUDE (looks, consumed) FROM every")
     for name in ("looks", "consumed"):
         connection.execute(f"CREATE VIEW {name} AS SELECT id, unnest({name}, recursive := true) FROM every")  # noqa: S608
+
+
+def _shut(connection: duckdb.DuckDBPyConnection, objects: Objects, places: Sequence[Place]) -> None:
+    """A question reads the archive, and no other file; it writes none."""
+    paths = ", ".join(_quoted(objects.address(one.path)) for one in places)
+    connection.execute(f"SET allowed_paths = [{paths}]")
+    for setting in (
+        "python_enable_replacements = false",
+        "enable_external_access = false",
+        "lock_configuration = true",
+    ):
+        connection.execute(f"SET {setting}")
 
 
 def _quoted(text: str) -> str:

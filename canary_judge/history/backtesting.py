@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -123,9 +123,15 @@ class Backtest:
         )
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """All of it as JSON; the same bytes however it was computed."""
+        """All of it as JSON, with the rates that it gives; the same bytes however it was computed."""
+        from canary_judge.history.told import rate
+
         plain = {
             "judges": list(self.judges),
+            "rates": [
+                {label: asdict(rate(self, judge, label)) for label in ("healthy", "bad")}
+                for judge in range(len(self.judges))
+            ],
             "cases": [case.to_mapping() for case in self.cases],
             "skipped": [{"id": one.id, "reason": one.reason} for one in self.skipped],
         }

@@ -116,7 +116,7 @@ def _tables(objects: Objects, path: str) -> Iterator[pa.Table]:
 
 def _unreadable(objects: Objects, path: str, error: Exception) -> Unreadable:
     text = printable(" ".join(str(error).split()).rstrip(".")) or type(error).__name__
-    remedy = "restore it or remove it, or leave it out with skip_corrupt=True"
+    remedy = "restore it or remove it, or leave it out with skip_corrupt=True (--skip-corrupt)"
     return Unreadable(f"{objects.shown(path)}: cannot be read: {text}; {remedy}")
 
 

@@ -1,6 +1,7 @@
 """`canary-judge archive`, `history`, `backtest`, and `watch --archive`: what they print, and how they exit."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -128,3 +129,25 @@ def test_the_exit_code_says_whether_the_first_is_worse(tmp_path, config, capsys)
 def test_what_makes_no_sense_is_one_message(archive, config, capsys, arguments, told):
     assert main(["backtest", config(), "--history", archive.url, *arguments]) == 1
     assert told in capsys.readouterr().err
+
+
+def test_what_cannot_be_read_is_left_out_on_request_and_named(archive, config, capsys):
+    file = min(Path(archive.url).glob("*/*.parquet"))
+    file.write_bytes(file.read_bytes()[:-100])
+    given = ["--history", archive.url]
+    for command in (["history", "list"], ["history", "query", "SELECT count(*) FROM canaries"], ["backtest", config()]):
+        assert main([*command, *given]) == 1
+        assert "--skip-corrupt" in capsys.readouterr().err
+        assert main([*command, *given, "--skip-corrupt"]) == 0
+        assert f"left out: {file}" in capsys.readouterr().err
+
+
+def test_json_has_the_rates_of_each_judge(archive, config, capsys):
+    assert main(["backtest", config(), "--history", archive.url, "--limit", "errors<=5%", "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    ours, limit = found["rates"]
+    assert (ours["healthy"]["total"], ours["bad"]["total"]) == (9, 3)
+    assert ours["bad"]["found"] == sum(
+        case["decisions"][0]["verdict"] == "fail" for case in found["cases"] if case["label"] == "bad"
+    )
+    assert 0 <= limit["healthy"]["low"] <= limit["healthy"]["high"] <= 1

@@ -272,6 +272,29 @@ def test_it_can_be_asked_in_sql(history):
         history.query("SELECT * FROM nowhere")
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM read_text('{secret}')",
+        "SELECT * FROM '{other}'",
+        "COPY canaries TO '{secret}'",
+        "ATTACH '{secret}'",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+        "SELECT * FROM history",
+    ],
+)
+def test_a_question_reads_and_writes_no_other_file(history, tmp_path, sql):
+    history.append(shop(0, n=12))
+    secret, other = tmp_path / "secret.txt", tmp_path / "other.parquet"
+    secret.write_text("a password")
+    pd.DataFrame({"a": [1]}).to_parquet(other)
+    with pytest.raises(DataError, match="the query cannot be answered"):
+        history.query(sql.format(secret=secret, other=other))
+    assert secret.read_text() == "a password"
+    assert len(history.query("SELECT id FROM canaries")) == 1
+
+
 def test_an_empty_history_is_none_to_read_and_can_be_asked(history):
     assert len(history) == 0
     assert list(history) == []
