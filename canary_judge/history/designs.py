@@ -3,6 +3,9 @@
 A split keeps the moment and redraws the noise; a shift in time keeps the noise and redraws the moment. So no two
 designs measure the same, none is pooled with another one, and each says what it is blind to. What is refused: thinning
 recorded counts (clumps of errors fall apart), and swapping labels by interval (it measures nothing but itself).
+
+References:
+    Kuensch, H. R. (1989), doi:10.1214/aos/1176347265 (blocks of a series that follows itself).
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -46,6 +49,8 @@ __all__ = [
 
 # Intervals over which the path of one series is smoothed, and the length of the blocks in which what is left is drawn.
 _SMOOTHED, _BLOCK = 9, 5
+# Blocks that a window is cut into, where whole stretches of it are drawn.
+_PARTS = 10
 # Kinds of which each row of a table is one request, whatever its columns.
 _BY_ROW = ("samples", "latency")
 # So many instances more than the canary has leave a baseline to compare with.
@@ -85,12 +90,27 @@ DAY = Design(
     blind="pods, unequal traffic",
     routed=False,
 )
+WEEK = Design(
+    name="week before",
+    shows="if the baseline were last week's",
+    blind="pods, unequal traffic",
+    routed=False,
+)
 ADJACENT = Design(
     name="adjacent windows",
     shows="if the baseline were from the window before",
     blind="pods, unequal traffic",
     routed=False,
 )
+BLOCKS = Design(
+    name="blocks",
+    shows="how one side follows itself",
+    blind="what both sides share, pods, unequal traffic, drift",
+    routed=False,
+)
+_DAY = timedelta(days=1)
+# How long before each is, and how long a past tells it from chance: three weeks of weeks.
+_BEFORE = ((DAY, _DAY, _DAY), (WEEK, 7 * _DAY, 14 * _DAY))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -189,23 +209,30 @@ def draws_of(config: JudgeConfig, pieces: Iterable[Piece], how: How) -> Iterator
         how: What is drawn.
     """
     found: dict[Window, Mapping[str, MetricSamples]] = {}
-    day = timedelta(days=1)
+    begun: datetime | None = None
     for piece in pieces:
         window = piece.window
+        begun = begun or window.start
         found[window] = piece.metrics
+        before = [(ADJACENT, window.duration, window.duration), *_BEFORE]
         for metric in config.metrics:
             own = piece.metrics[metric.name]
             yield from ((metric.name, one) for one in _of_data(metric, own, piece, how))
-            for design, before in ((ADJACENT, window.duration), (DAY, day)):
-                earlier = Window(window.start - before, window.end - before)
-                if earlier in found and (pair := _paired(found[earlier][metric.name], own)) is not None:
+            pairs = [
+                (design, _paired(found[earlier][metric.name], own))
+                for design, shift, past in before
+                if (earlier := Window(window.start - shift, window.end - shift)) in found
+                and window.start - begun >= past
+            ]
+            for design, pair in [*pairs, (BLOCKS, _in_blocks(own, how))]:
+                if pair is not None:
                     yield metric.name, Draw(design=design, samples=pair, window=window, cluster=piece.cluster)
         for name, table in piece.tables.items():
             of_table = [one for one in config.metrics if one.source == name or len(piece.tables) == 1]
             metrics = tuple(one for one in of_table if table.single_requests or one.kind in _BY_ROW)
             if metrics:
                 yield from _requests(config, metrics, table, piece, how)
-        for old in [one for one in found if one.start < window.start - day]:
+        for old in [one for one in found if one.start < window.start - _BEFORE[-1][1]]:
             del found[old]
 
 
@@ -319,6 +346,33 @@ def _smooth(series: Float, share: float, history: Float, rng: np.random.Generato
         return np.where(known, path + noise / math.sqrt(part), np.nan)
 
     return GaugeData(baseline=drawn(1 - share)[None], canary=drawn(share)[None], history=history)
+
+
+def _in_blocks(own: MetricSamples, how: How) -> MetricSamples | None:
+    """Both sides from blocks of the baseline's intervals (Kuensch 1989), each by itself."""
+    data = own.data
+    if isinstance(data, GaugeData):
+        size = data.baseline.shape[1]
+    elif isinstance(data, CountData):
+        size = data.counts.events_baseline.size
+    else:
+        return None
+    length = max(_BLOCK, size // _PARTS)
+    if size < 2 * length:
+        return None
+    luck = how.rng.spawn(1)[0]
+    starts = luck.integers(0, size - length + 1, (2, -(-size // length)))
+    b, c = ((one[:, None] + np.arange(length)).ravel()[:size] for one in starts)
+    if isinstance(data, GaugeData):
+        return replace(
+            own, data=replace(data, baseline=data.baseline[:, b], canary=data.baseline[:, c], simultaneous=False)
+        )
+    counts = data.counts
+    events, exposure = counts.events_baseline, counts.exposure_baseline
+    drawn = Counts(
+        events_baseline=events[b], exposure_baseline=exposure[b], events_canary=events[c], exposure_canary=exposure[c]
+    )
+    return replace(own, data=CountData(counts=drawn))
 
 
 def _paired(before: MetricSamples, now: MetricSamples) -> MetricSamples | None:

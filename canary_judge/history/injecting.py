@@ -129,20 +129,22 @@ def faulty_rows(
     done: set[str] = set()
     for metric in metrics:
         name = _column(metric)
-        of_metric = table.texts["metric"] == name if "metric" in table.texts else None  # of a long table
-        column = name if of_metric is None else "value"
-        own = canary if of_metric is None else canary & of_metric
+        column, of_metric = name, np.ones(len(table), dtype=bool)
+        if "metric" in table.texts:  # of a long table
+            column, of_metric = "value", table.texts["metric"] == name
         if name == "errors" and ok is not None:
             if fault.shape in ("longer tail", "wider"):
                 continue
             if name not in done:
                 ok = ~_more_events(~ok, canary, times, metric.harm, rng)
-        elif column in numbers and own.any():
+        elif column in numbers and (canary & of_metric).any():
             if name not in done:
-                changed = _faulty_column(numbers[column], own, times, fault, metric.harm, rng)
+                rows = slice(None) if of_metric.all() else of_metric
+                changed = _faulty_column(numbers[column][rows], canary[rows], times[rows], fault, metric.harm, rng)
                 if changed is None:
                     continue
-                numbers[column] = changed
+                numbers[column] = numbers[column].copy()
+                numbers[column][rows] = changed
         else:
             continue
         done.add(name)
@@ -190,11 +192,14 @@ def _of_events(values: Float) -> bool:
 
 
 def _more_events(events: Bool, canary: Bool, times: Float, harm: Harm, rng: np.random.Generator) -> Bool:
-    """So many times the events of the canary: successes become events, or fewer of them are left."""
+    """So many times the events of the canary: successes become events, or fewer of them are left.
+
+    How many become events goes by the rate of both sides: by the canary's own its noise would be multiplied, too.
+    """
     luck = rng.random(events.size)
     if harm is Harm.DECREASE:
         return events & ~(canary & (luck > 1 / times))
-    share = float(events[canary].mean()) if canary.any() else 0.0
+    share = float(events.mean())
     turned = np.minimum((times - 1) * share / max(1 - share, 1e-12), 1.0)
     return events | (canary & (luck < turned))
 

@@ -14,11 +14,13 @@ from canary_judge.history import calibrate
 from canary_judge.history.calibrating import _told
 from canary_judge.history.designs import (
     ADJACENT,
+    BLOCKS,
     DAY,
     POD_WINDOWS,
     PODS,
     REQUESTS,
     SMOOTH,
+    WEEK,
     BaselineOnly,
     How,
     draws_of,
@@ -119,12 +121,12 @@ def test_pods_are_split_and_where_they_are_few_their_windows_are_drawn():
             assert set(data.names_baseline).isdisjoint(data.names_canary)
             assert name == "memory"
     designs = {draw.design for _, draw in drawn(settings, pods(8))}
-    assert designs == {PODS, ADJACENT}
+    assert designs == {PODS, ADJACENT, BLOCKS}
     few = [draw for _, draw in drawn(settings, pods(4)) if draw.design is POD_WINDOWS]
     assert few
     for draw in few:
         assert (len(draw.samples.data.canary), len(draw.samples.data.baseline)) == (2, 4)
-    assert {draw.design for _, draw in drawn(settings, pods(2))} == {ADJACENT}
+    assert {draw.design for _, draw in drawn(settings, pods(2))} == {ADJACENT, BLOCKS}
 
 
 def test_drawn_pod_windows_scatter_as_pods_do():
@@ -309,6 +311,42 @@ def test_the_noise_factor_covers_and_power_is_that_of_each_window():
     drawn_effects = 0.3 + rng.normal(size=(20000, 2)) * errors
     found = (drawn_effects / errors > 2.3263478740408408).mean()
     assert planned_power(list(errors), 0.3, alpha=0.01) == pytest.approx(found, abs=0.01)
+
+
+def test_the_week_before_takes_three_weeks():
+    days, settings = 22, config({**MEMORY, "query": "memory"}).model_copy(update={"interval": HOUR})
+    times = [NOON + k * HOUR for k in range(1, days * 24 + 1)]
+    values = np.arange(len(times), dtype=float) + 100
+    source = FrameSource(pd.DataFrame({"timestamp": times, "side": "baseline", "memory": values}))
+    windows = [Window(NOON + k * 12 * HOUR, NOON + (k + 1) * 12 * HOUR) for k in range(2 * days)]
+    how = How(share=0.1, instances=1, draws=1, rng=np.random.default_rng(0))
+    made = [draw for _, draw in draws_of(settings, pieces_of(settings, source, windows), how) if draw.design is WEEK]
+    assert [draw.window for draw in made] == windows[28:]
+    for draw in made:
+        np.testing.assert_array_equal(draw.samples.data.canary - draw.samples.data.baseline, 7 * 24)
+
+
+def test_blocks_are_stretches_of_the_baseline_drawn_for_each_side():
+    made = [draw for _, draw in drawn(config(ERRORS, MEMORY), pods(1)) if draw.design is BLOCKS]
+    assert len(made) == 7
+    whole = {}
+    for draw in made:
+        data = draw.samples.data
+        for side in (data.baseline[0], data.canary[0]):
+            assert side.size == 60
+            whole.setdefault(draw.window, []).append(side)
+        assert not np.array_equal(data.baseline, data.canary)
+        assert not data.simultaneous
+    source = pods(1).table.numbers["memory"]
+    for window, sides in whole.items():
+        at = int((window.start - NOON) / timedelta(minutes=1))
+        own = list(source[at : at + 60])
+        for side in sides:
+            places = np.array([own.index(value) for value in side])
+            assert (np.diff(places) == 1).sum() >= 50  # ten blocks of six
+    counts = [draw for name, draw in drawn(config(ERRORS), requests(hours=4)) if draw.design is BLOCKS]
+    assert counts
+    assert all(isinstance(draw.samples.data, CountData) for draw in counts)
 
 
 def test_every_kind_of_data_is_paired_with_another_moment():

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from canary_judge import JudgeConfig, Window
@@ -13,6 +14,7 @@ from canary_judge.history.injecting import faulty_gauges, faulty_rows
 from canary_judge.history.past_baselines import archived_pieces
 from canary_judge.results import Harm
 from canary_judge.samples import GaugeData
+from canary_judge.sources import FrameSource
 from tests.history.canaries import MINUTE, NOON, SHOP, labelled, shop
 from tests.history.test_calibrating import ERRORS, HOUR, LATENCY, MEMORY, config, pods, requests
 
@@ -120,6 +122,26 @@ def test_all_requests_of_a_user_are_served_by_the_same_instance():
     of_user = [np.unique(np.round(factors[canary & (users == user)], 9)) for user in np.unique(users[canary])]
     assert all(one.size == 1 for one in of_user)
     assert {float(one[0]) for one in of_user} == {1.0, 3.0}
+
+
+def test_of_a_long_table_only_the_rows_of_the_metric_get_worse():
+    rng, n = np.random.default_rng(5), 40_000
+    frame = pd.DataFrame(
+        {
+            "timestamp": pd.to_datetime(NOON) + pd.to_timedelta(np.arange(n), unit="s"),
+            "side": "baseline",
+            "metric": np.where(np.arange(n) % 4 == 0, "clicked", "latency"),
+            "value": np.where(np.arange(n) % 4 == 0, rng.random(n) < 0.1, rng.lognormal(4, 0.5, n)).astype(float),
+        }
+    )
+    clicks = {"name": "clicks", "kind": "samples", "query": "clicked", "harm": "increase", "margin": "20%"}
+    table, canary, changed, reached = rows("x3", metrics=(clicks,), source=FrameSource(frame))
+    assert reached == {"clicks"}
+    of_clicks = table.texts["metric"] == "clicked"
+    before, after = table.numbers["value"], changed.numbers["value"]
+    np.testing.assert_array_equal(after[~of_clicks | ~canary], before[~of_clicks | ~canary])
+    assert set(after[of_clicks]) == {0.0, 1.0}
+    assert after[of_clicks & canary].mean() / before[of_clicks & canary].mean() == pytest.approx(3.0, rel=0.1)
 
 
 def test_what_is_no_column_is_not_reached():
