@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +12,8 @@ __all__ = ["put_file"]
 
 def put_file(path: Path, text: str, *, check: Callable[[], None] | None = None) -> None:
     """Write beside the file, force it to the disk, and rename it over the old one, whose mode it takes over.
+
+    A new file has the mode that any new file gets.
 
     Args:
         path: The file; a link is followed.
@@ -22,17 +24,18 @@ def put_file(path: Path, text: str, *, check: Callable[[], None] | None = None) 
         OSError: It could not be written; the old file is as before.
     """
     path = path.resolve()
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    name = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
-            Path(name).chmod(path.stat().st_mode & 0o7777)
+            name.chmod(path.stat().st_mode & 0o7777)
         if check is not None:
             check()
-        Path(name).replace(path)
+        name.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        name.unlink(missing_ok=True)
         raise

@@ -76,12 +76,14 @@ def _calibrate(options: argparse.Namespace) -> int:
     target = _target(options)
     if options.history is not None:
         given = [name for name in ("source", "data", "last", "start", "end") if getattr(options, name, None)]
-        if given or options.without:
-            raise ConfigError("--history is an archive: give no source, no span and no --without beside it")
+        if given or options.without or options.align != "time":
+            raise ConfigError("--history is an archive: give no source, no span, no --align and no --without beside it")
         history = opened(options.history, skip_corrupt=options.skip_corrupt)
         found = calibrate(config, history, **more)
         tell_skipped(history)
     else:
+        if options.skip_corrupt:
+            raise ConfigError("--skip-corrupt goes with --history; a source has no objects")
         sources = sources_of(options, config)
         span, without = _span(options, config, sources), [_spell(text) for text in options.without]
         found = calibrate(config, sources, span, without=without, **more)
@@ -90,7 +92,7 @@ def _calibrate(options: argparse.Namespace) -> int:
         _write(Path(options.config), target, found)
     if found.refuted:
         return exit_codes.FAIL
-    return exit_codes.PASS if found.decides else exit_codes.INSUFFICIENT
+    return exit_codes.PASS if found.decides and not found.too_little else exit_codes.INSUFFICIENT
 
 
 def _target(options: argparse.Namespace) -> Path | None:
@@ -101,9 +103,13 @@ def _target(options: argparse.Namespace) -> Path | None:
     if config.suffix.lower() == ".json":
         raise ConfigError(f"{config}: JSON has no comments; give a config in YAML, or read --format json")
     target = config if options.in_place else Path(options.write)
+    if target.suffix.lower() == ".json":
+        raise ConfigError(f"--write {target}: JSON has no comments; name a file that ends in .yaml")
+    if options.in_place and not os.access(target, os.W_OK):
+        raise ConfigError(f"--in-place: {target} cannot be written; use --write FILE")
     if not options.in_place and target.exists():
         raise ConfigError(f"--write {target}: is there already; name a new file, or say --in-place")
-    if not os.access(target.parent, os.W_OK):
+    if not os.access(target.resolve().parent, os.W_OK):
         raise ConfigError(f"--write {target}: its folder is not there, or cannot be written; name another file")
     return target
 

@@ -15,6 +15,9 @@ from canary_judge.untrusted import printable
 
 __all__ = ["noted"]
 
+# What ends a line in YAML 1.1, which PyYAML reads.
+_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+
 
 def noted(text: str, notes: Mapping[tuple[str, ...], str], *, by: str) -> tuple[str, dict[tuple[str, ...], str]]:
     r"""The text with a comment `[by: note]` after each of these values, in place of the one of last time.
@@ -50,7 +53,7 @@ def noted(text: str, notes: Mapping[tuple[str, ...], str], *, by: str) -> tuple[
     for path in notes:
         try:
             end = _end(root, path, text)
-            line = text.count("\n", 0, end)
+            line = len(_BREAK.findall(text, 0, end))
             if line in lines:
                 raise LookupError("another value with a comment stands in its line")
         except LookupError as error:
@@ -124,9 +127,8 @@ def _comment(note: str) -> str:
 
 def _with_note(text: str, end: int, note: str, by: str) -> tuple[str, str]:
     """The text with the note at the end of the line: in the comment that may be there, or in one of its own."""
-    stop = text.find("\n", end)
-    stop = len(text) if stop < 0 else stop
-    stop -= text[:stop].endswith("\r")
+    after = _BREAK.search(text, end)
+    stop = len(text) if after is None else after.start()
     line = text[:end] + re.sub(rf" ?\[{re.escape(by)}: [^\]\n]*\]", "", text[end:stop])
     apart = " " if re.search(r"(^|\s)#", line[end:]) else "  # "
     return f"{line}{apart}{note}{text[stop:]}", f"{line}  # {note}{text[stop:]}"

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from canary_judge.config.metrics import Metric
+from canary_judge.config.metrics import Metric, RateMetric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import ConfigError, DataError
 from canary_judge.history.designs import Design, How, Piece, draws_of, pieces_of
@@ -31,7 +31,6 @@ from canary_judge.history.past_baselines import archived_pieces
 from canary_judge.history.store import History
 from canary_judge.history.suggesting import Suggestion, suggested
 from canary_judge.results import Outcome, Role
-from canary_judge.samples import MetricSamples
 from canary_judge.series import MetricSource, Window, duration_from, format_duration
 from canary_judge.stats.trials import (
     clopper_pearson,
@@ -43,7 +42,7 @@ from canary_judge.stats.trials import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Calibration", "Finds", "Line", "Suggestion", "calibrate"]
+__all__ = ["Calibration", "Finds", "Line", "Suggestion", "calibrate", "percent"]
 
 Finding = Literal["refuted", "shown", "not refuted", "too little"]
 
@@ -117,7 +116,7 @@ class Calibration:
     Attributes:
         name: Of the config.
         declared: The false-alarm rate that it declares.
-        windows: Judged windows.
+        windows: Windows of this past; some may have nothing of a metric.
         dropped: Windows that were left out, because something else happened in them.
         length: Of a window, in seconds.
         share: The canary's share of the traffic.
@@ -126,6 +125,7 @@ class Calibration:
         history: How many seconds of `history:` would tell how values follow each other; None without such metrics.
         finds: What faults each of these metrics found.
         missing: Metrics that no design can draw, and why.
+        watched: Metrics of `role: watch`, which refute nothing and need not decide.
     """
 
     name: str
@@ -139,20 +139,34 @@ class Calibration:
     history: float | None = None
     finds: tuple[Finds, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
+    watched: tuple[str, ...] = ()
+
+    @property
+    def _asked(self) -> list[Line]:
+        """Lines that count: of designs that draw what is routed, and of metrics that decide."""
+        return [line for line in self.lines if line.routed and line.metric not in self.watched]
 
     @property
     def refuted(self) -> bool:
         """Whether a design that draws what is routed refutes the declared rate."""
-        return any(line.finding == "refuted" and line.routed for line in self.lines)
+        return any(line.finding == "refuted" for line in self._asked)
+
+    @property
+    def too_little(self) -> bool:
+        """Whether the history says nothing on the declared rate of some metric."""
+        return any(line.finding == "too little" for line in self._asked)
 
     @property
     def decides(self) -> bool:
         """Whether every metric that is asked for can decide, as far as this history tells."""
-        return bool(self.suggestions) and not self.missing and all(one.decides for one in self.suggestions)
+        asked = [one for one in self.suggestions if one.metric not in self.watched]
+        return bool(asked) and not self.missing.keys() - set(self.watched) and all(one.decides for one in asked)
 
     def notes(self) -> dict[tuple[str, ...], str]:
         """Comments for the text of the config, by what they stand beside (`canary_judge.config.noted`)."""
         notes: dict[tuple[str, ...], str] = {("metrics", one.metric, "margin"): one.note for one in self.suggestions}
+        for name, why in self.missing.items():
+            notes["metrics", name, "margin"] = f"not known here: {why}"
         return {**notes, ("history",): f"{self.enough_history} would do"} if self.enough_history else notes
 
     @property
@@ -281,19 +295,20 @@ def calibrate(
             finds.append(_finds(metric.name, design, faulty.get((metric.name, design), ())))
     told = {one.metric for one in suggestions}
     untold = [metric for metric in config.metrics if metric.name not in told]
-    first = next(iter(pieces())).metrics if untold else {}
+    first = next(iter(pieces()))
     return Calibration(
         name=config.name,
         declared=config.false_alarm_rate,
         windows=count,
         dropped=dropped,
-        length=step / timedelta(seconds=1),
+        length=step // config.interval * config.interval / timedelta(seconds=1),
         share=weight / 100,
         lines=tuple(lines),
         suggestions=tuple(suggestions),
         history=_history(suggestions, config, step),
         finds=tuple(finds),
-        missing={metric.name: broken.get(metric.name) or _why_not(metric, first[metric.name]) for metric in untold},
+        missing={metric.name: broken.get(metric.name) or _why_not(metric, first) for metric in untold},
+        watched=tuple(metric.name for metric in config.metrics if metric.role is Role.WATCH),
     )
 
 
@@ -367,14 +382,14 @@ def _line(name: str, design: Design, replays: Sequence[Replay], config: JudgeCon
     clusters = [one.cluster for one in replays]
     worth = effective_number(alarms, scores, clusters, declared=declared)
     low, high, finding, text = _told(sum(alarms), len(replays), worth, declared)
-    if 2 * unsure > len(replays):  # silence is no calm
+    if 2 * unsure > len(replays) and finding != "refuted":  # silence is no calm
         finding = "too little"
         text = f"{unsure} of {len(replays)} replays had too little to decide, so that no alarm says nothing"
     pods = {pod for one in clusters for pod in one.split(", ")} if "pod" in design.name else set()
     few = bool(pods) and len(set(clusters)) < _FEWEST_DEPLOYMENTS and len(pods) < _FEWEST_PODS
     if few:
         finding, text = "too little", f"{len(set(clusters))} deployments, {len(pods)} pods: too few for a rate"
-    told = not few and 2 * unsure <= len(replays)
+    told = not few and (2 * unsure <= len(replays) or finding == "refuted")
     known = [one.distance for one in replays if one.distance is not None]
     return Line(
         metric=name,
@@ -398,7 +413,7 @@ def _told(alarms: int, total: int, worth: float, declared: float) -> tuple[float
     low, high = clopper_pearson(alarms / total * worth, worth)
     own = "" if worth > 0.95 * total else f", worth {worth:.0f} independent ones"
     seen = f"{alarms} of {total} replays raised an alarm{own}"
-    span = f"the rate lies between {_percent(low)} and {_percent(high)} %"
+    span = f"the rate lies between {percent(low)} and {percent(high)} %"
     if low > declared:
         return low, high, "refuted", f"{seen}: {span}, more than the {100 * declared:g} % declared"
     if high <= declared:
@@ -410,19 +425,26 @@ def _told(alarms: int, total: int, worth: float, declared: float) -> tuple[float
     return low, high, "not refuted", f"{seen}: {span}, which does not contradict the {100 * declared:g} % declared"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share as percent, in no more digits than are known."""
     return f"{100 * share:.1f}" if 0 < share < 0.0995 else f"{100 * share:.0f}"
 
 
-def _why_not(metric: Metric, found: MetricSamples) -> str:
+def _why_not(metric: Metric, piece: Piece) -> str:
     """Why no design that is routed draws a metric: an error of its query before all."""
+    found = piece.metrics[metric.name]
+    single = metric.source in piece.tables and piece.tables[metric.source].single_requests
     if found.error is not None:
         return found.error
     if found.data is None:
         return "the query returned nothing for the baseline; check the selectors and the window"
     if metric.per_user() is not None:
-        return "moments of users are not drawn apart; give a table of their rows"
+        return "no window has users enough" if single else "moments of users are not drawn; give a table of their rows"
+    if isinstance(metric, RateMetric) and metric.exposure is None:
+        return "a rate by time cannot be drawn with a part of the requests: give it an `exposure`, or make it a ratio"
     if metric.kind in ("ratio", "rate", "latency"):
+        if single:
+            return "no window has requests (or users) enough to be drawn apart"
         return "recorded counts are not thinned, because clumps of errors fall apart: give a table of single requests"
     return "there is too little of it in any window"
 

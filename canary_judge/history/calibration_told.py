@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from canary_judge.history.calibrating import Calibration, Line
+from canary_judge.history.calibrating import Calibration, Line, percent
 from canary_judge.history.injecting import FAULTS
 from canary_judge.history.suggesting import EFFECTS
 from canary_judge.series import format_duration
@@ -44,7 +44,7 @@ def _rates(found: Calibration) -> list[str]:
     refuted = [
         f"  {printable(one.metric)}, {one.design}: {one.text}"
         for one in found.lines
-        if one.finding == "refuted" and one.routed
+        if one.finding == "refuted" and one.routed and one.metric not in found.watched
     ]
     noisy = [
         f"  {printable(one.metric)}, {one.design}: the effects scatter {one.noise[0]:.1f}x ({one.noise[1]:.1f} to "
@@ -58,7 +58,7 @@ def _rates(found: Calibration) -> list[str]:
 def _numbers(line: Line) -> list[str]:
     unsure = f", {line.unsure} unsure" if line.unsure else ""
     worth = f", worth {line.worth:.0f}" if line.worth < 0.95 * line.total else ""
-    span = "(none)" if line.low is None or line.high is None else f"{100 * line.low:.2g} to {100 * line.high:.2g} %"
+    span = "(none)" if line.low is None or line.high is None else f"{percent(line.low)} to {percent(line.high)} %"
     return [f"{line.alarms} of {line.total}{unsure}{worth}", span]
 
 

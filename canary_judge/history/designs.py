@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from canary_judge.arrays import Bool, Float
-from canary_judge.config.metrics import GaugeMetric, Metric
+from canary_judge.config.metrics import GaugeMetric, Metric, RateMetric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.history.injecting import Fault, faulty_gauges, faulty_rows
 from canary_judge.judging.fetching import read
@@ -228,7 +228,7 @@ def draws_of(config: JudgeConfig, pieces: Iterable[Piece], how: How) -> Iterator
                 if pair is not None:
                     yield metric.name, Draw(design=design, samples=pair, window=window, cluster=piece.cluster)
         for name, table in piece.tables.items():
-            of_table = [one for one in config.metrics if one.source == name or len(piece.tables) == 1]
+            of_table = [one for one in config.metrics if one.source == name and not _by_time(one)]
             metrics = tuple(one for one in of_table if table.single_requests or one.kind in _BY_ROW)
             if metrics:
                 yield from _requests(config, metrics, table, piece, how)
@@ -268,6 +268,11 @@ def _requests(
             for name in sorted(reached):
                 yield name, Draw(samples=found[name], fault=fault, **shared)
         first = False
+
+
+def _by_time(metric: Metric) -> bool:
+    """It is a rate by time: the canary's small share of the requests has a small rate whatever it does."""
+    return isinstance(metric, RateMetric) and metric.exposure is None
 
 
 def _inside(table: FrameSource, window: Window) -> Bool:

@@ -42,6 +42,7 @@ class Replay:
         harm: The harmful direction.
         fault: What was put into the canary; None of a healthy one.
         of_canary: Share of the effect's variance that the number of the canary's events has; 0 of other metrics.
+        is_share: The level is a share, of at most 1.
         tau: Integrated autocorrelation time in intervals; None where it was not looked for.
         dispersion: Of counts, over that of independent events; None otherwise.
         instances: Standard deviation of the instances' levels as a share of their mean; None without instances.
@@ -60,6 +61,7 @@ class Replay:
     harm: Harm
     fault: Fault | None = None
     of_canary: float = 0.0
+    is_share: bool = False
     tau: float | None = None
     dispersion: float | None = None
     instances: float | None = None
@@ -87,13 +89,19 @@ class Replay:
             harm=metric.harm,
             fault=draw.fault,
             of_canary=_of_canary(result),
+            is_share=metric.is_proportion,
             tau=None if comparison is None else comparison.tau,
             dispersion=None if comparison is None else comparison.dispersion,
             instances=_instances(draw.samples.data),
         )
 
     def size(self, times: float) -> float:
-        """A regression of so many times, on the scale of the error; of what must not fall, to so small a part."""
+        """A regression of so many times, on the scale of the error; of what must not fall, to so small a part.
+
+        A share of events cannot rise beyond all of them.
+        """
+        if self.is_share and self.harm is not Harm.DECREASE and self.level > 0:
+            times = max(min(times, 1 / self.level), 1.0)
         if self.scale is Scale.RATIO:
             return math.log(times)
         return abs(self.level) * (1 - 1 / times if self.harm is Harm.DECREASE else times - 1)

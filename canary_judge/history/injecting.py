@@ -170,19 +170,18 @@ def _faulty_column(
         if known.min() <= 0:
             return None
         changed[canary] = middle * (own / middle) ** fault.size
-        return changed
-    if fault.shape == "longer tail":
+    elif fault.shape == "longer tail":
         if harm is Harm.DECREASE or known.min() < 0 or _of_events(known):
             return None
         changed[canary] = np.where(own >= np.quantile(known, _SLOWEST), own * fault.size, own)
-        return changed
-    if _of_events(known):
+    elif _of_events(values[np.isfinite(values)]):
         events = _more_events(values == 1, canary, times, harm, rng)
-        return np.where(np.isfinite(values), events.astype(float), values)
-    worse = _worse(own, times[canary], harm)
-    if worse is None:
-        return None
-    changed[canary] = worse
+        changed[canary] = np.where(np.isfinite(own), events[canary].astype(float), own)
+    else:
+        worse = _worse(own, times[canary], harm)
+        if worse is None:
+            return None
+        changed[canary] = worse
     return changed
 
 
@@ -205,14 +204,13 @@ def _more_events(events: Bool, canary: Bool, times: Float, harm: Harm, rng: np.r
 
 
 def _worse(values: Float, times: Float, harm: Harm) -> Float | None:
-    """Values so many times as bad; of a level that is not above 0, so many times its size are added."""
+    """Values so many times as bad; where their mean is below 0, so many times its size is added."""
     known = values[np.isfinite(values)]
     if not known.size:
         return None
-    if known.min() > 0 or (known.min() == 0 and known.max() > 0):
-        found: Float = values / times if harm is Harm.DECREASE else values * times
-        return found
-    level = abs(float(np.median(known)))
+    level = float(known.mean())
     if level == 0 or not math.isfinite(level):
         return None
-    return values + (1 / times - 1 if harm is Harm.DECREASE else times - 1) * level
+    factor = 1 / times if harm is Harm.DECREASE else times
+    found: Float = values * factor if level > 0 else values + (factor - 1) * abs(level)
+    return found

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
-from canary_judge.config.metrics import Metric
+from canary_judge.config.metrics import GaugeMetric, Metric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
 from canary_judge.history.canary import PastCanary
@@ -25,7 +25,8 @@ _KINDS = {"gauge": GaugeData, "samples": RawData}
 def archived_pieces(config: JudgeConfig, history: History, length: timedelta) -> tuple[list[Piece], int]:
     """The baseline's windows in the archived canaries of this config's name, and how many were left out.
 
-    Canaries that are labelled bad, or in which a deploy or an incident fell, are left out whole.
+    Canaries that are labelled bad, in which a deploy or an incident fell, or that have other intervals, are left out
+    whole.
 
     Args:
         config: What is compared; its metrics are found by their names.
@@ -33,24 +34,21 @@ def archived_pieces(config: JudgeConfig, history: History, length: timedelta) ->
         length: Of a window.
 
     Raises:
-        DataError: The archive has no such canary, of another interval, or none that is long enough.
+        DataError: The archive has no such canary, or none that is long enough.
     """
     whole = length // config.interval
     step = max(whole // 2, 1)
     pieces: list[Piece] = []
-    dropped, seen, others = 0, 0, set()
+    dropped, seen, others, intervals = 0, 0, set(), set()
     for canary in history:
         if canary.name != config.name:
             others.add(canary.name)
             continue
-        if canary.interval != config.interval:
-            raise DataError(
-                f"canary {canary.id} has intervals of {format_duration(canary.interval)}, the config has "
-                f"{format_duration(config.interval)}; give the config with that interval"
-            )
         seen += 1
         found = list(_windows(config, canary, whole, step))
-        if canary.label.kind == "bad" or canary.spans:
+        if canary.interval != config.interval:
+            intervals.add(format_duration(canary.interval))
+        if canary.label.kind == "bad" or canary.spans or canary.interval != config.interval:
             dropped += len(found)
         else:
             pieces += found
@@ -59,12 +57,15 @@ def archived_pieces(config: JudgeConfig, history: History, length: timedelta) ->
         raise DataError(f"{history.url}: has no canary of {config.name!r}{known}")
     if not pieces:
         why = f"; {dropped} were left out as bad, or for a deploy or an incident" if dropped else ""
+        if intervals:
+            own = format_duration(config.interval)
+            why = f"; some have intervals of {', '.join(sorted(intervals))}, the config has {own}"
         raise DataError(f"none of {seen} canaries of {config.name!r} has a window of {format_duration(length)}{why}")
     return pieces, dropped
 
 
 def _windows(config: JudgeConfig, canary: PastCanary, whole: int, step: int) -> Iterator[Piece]:
-    data = canary.tape.data
+    data = {name: stream.data for name, stream in canary.tape.last().streams.items()}
     judged = int(canary.tape.intervals()[0][-1])
     for first in range(0, judged - whole + 1, step):
         start = canary.start + first * config.interval
@@ -84,6 +85,11 @@ def _baseline(metric: Metric, data: Data | None, first: int, last: int) -> Metri
         return MetricSamples(data=None, quality=quality, error="the archive has no values of it by interval")
     if not isinstance(data, _KINDS.get(metric.kind, CountData)):
         return MetricSamples(data=None, quality=quality, error=f"the archive has it as another kind than {metric.kind}")
+    if isinstance(data, GaugeData) and isinstance(metric, GaugeMetric) and bool(metric.by) != bool(data.names_baseline):
+        kept = "one series of it, and no instances: leave `by` out"
+        if not metric.by:
+            kept = f"{len(data.baseline)} instances of it: say `by`"
+        return MetricSamples(data=None, quality=quality, error=f"the archive keeps {kept}")
     match data:
         case CountData(counts=counts):
             events, exposure = counts.events_baseline[first:last], counts.exposure_baseline[first:last]

@@ -16,7 +16,7 @@ from canary_judge.config.metrics import Metric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.history.designs import Design
 from canary_judge.history.drawn import Replay
-from canary_judge.results import Harm, Outcome, Scale
+from canary_judge.results import Harm, Outcome, Role, Scale
 from canary_judge.stats.trials import effective_number, planned_power, tolerance_rank
 
 __all__ = ["EFFECTS", "Suggestion", "suggested"]
@@ -112,8 +112,10 @@ def suggested(metric: Metric, design: Design, replays: Sequence[Replay], config:
         own = (margin.relative or 0.0) if scale is Scale.RATIO else margin.amount(level)
     # a margin that is not shown is, in the sense of the rank, an alarm of the order statistic
     uppers = np.sort([one.upper for one in replays])
+    cut = float(np.quantile(uppers, _SHOWN_IN, method="lower"))
     worth = effective_number(
-        [one.upper > np.quantile(uppers, _SHOWN_IN, method="lower") for one in replays],
+        # where the cut has no bound, all without a bound lie beyond it
+        [one.upper > cut or not math.isfinite(one.upper) for one in replays],
         [0.0 if one.score is None else one.score for one in replays],
         [one.cluster for one in replays],
         declared=1 - _SHOWN_IN,
@@ -125,8 +127,9 @@ def suggested(metric: Metric, design: Design, replays: Sequence[Replay], config:
     wider = None if never else _margin_text(metric, scale, float(at))
     far = never or (math.isfinite(own) and at > _FAR * own)
     weak = power.get(f"x{EFFECTS[-1]:g}", 0.0) < 0.5
+    blind = not power  # nothing varied: what it would find is not known
     # the order statistic of few windows is the worst of them: what most of them show is not undone by that
-    decides = bool((not far and shown > 0) or 2 * shown >= len(starts)) and sure >= _LEAST_SURE
+    decides = bool((not far and shown > 0) or 2 * shown >= len(starts)) and sure >= _LEAST_SURE and not blind
     return Suggestion(
         metric=metric.name,
         design=design.name,
@@ -141,7 +144,19 @@ def suggested(metric: Metric, design: Design, replays: Sequence[Replay], config:
         instances=_median([one.instances for one in replays]),
         decides=decides,
         text=_in_words(
-            metric, int(shown), len(starts), wider, sure, enough=bool(at <= own), decides=decides, weak=weak
+            metric,
+            _Told(
+                shown=int(shown),
+                windows=len(starts),
+                wider=wider,
+                sure=sure,
+                unbounded=int(np.isinf(uppers).sum()),
+                draws=uppers.size,
+                enough=bool(at <= own),
+                decides=decides,
+                weak=weak,
+                blind=blind,
+            ),
         ),
     )
 
@@ -174,24 +189,43 @@ def _median(values: Sequence[float | None]) -> float | None:
     return float(np.median(known)) if known else None
 
 
-def _in_words(
-    metric: Metric, shown: int, windows: int, wider: str | None, sure: float, *, enough: bool, decides: bool, weak: bool
-) -> str:
-    own = f"margin {metric.margin}: shown in {shown} of {windows} windows" if metric.margin else "no margin"
-    if sure < _LEAST_SURE:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """What is put into words."""
+
+    shown: int
+    windows: int
+    wider: str | None
+    sure: float
+    unbounded: int
+    draws: int
+    enough: bool
+    decides: bool
+    weak: bool
+    blind: bool
+
+
+def _in_words(metric: Metric, told: _Told) -> str:
+    own = f"margin {metric.margin}: shown in {told.shown} of {told.windows} windows" if metric.margin else "no margin"
+    if told.sure < _LEAST_SURE:
         return f"{own}, which are worth too few independent ones to say more: give a longer past"
-    confidence = "" if sure >= _LEVEL else f" ({sure:.0%} sure, because the windows are worth so few independent ones)"
-    if enough:
+    if told.blind:
+        return f"{own}, but it never varies in this history (or has no event): what it would find is not known"
+    confidence = (
+        "" if told.sure >= _LEVEL else f" ({told.sure:.0%} sure, because the windows are worth so few independent ones)"
+    )
+    if told.enough:
         return f"{own}, and would be in 90 %{confidence}"
-    if wider is None:
-        more = "in some windows no margin could be shown"
+    if told.wider is None:
+        more = f"in {told.unbounded} of {told.draws} draws no margin at all could be shown"
     else:
-        more = f"a margin of {wider} would be shown in 90 %{confidence}"
-    if decides:
+        more = f"a margin of {told.wider} would be shown in 90 %{confidence}"
+    if told.decides:
         return f"{own}; {more}"
-    hint = "; regressions of 3x would be found in less than half of them" if weak else ""
+    hint = "; regressions of 3x would be seen in less than half of them" if told.weak else ""
     way = "`by: pod`, " if metric.kind == "gauge" else ""
-    return f"cannot decide here: {own}; {more}{hint}: take {way}longer windows or more weight, or make it `role: watch`"
+    watch = "" if metric.role is Role.WATCH else ", or make it `role: watch`"
+    return f"cannot decide here: {own}; {more}{hint}: take {way}longer windows or more weight{watch}"
 
 
 def _margin_text(metric: Metric, scale: Scale, upper: float) -> str:

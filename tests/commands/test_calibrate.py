@@ -28,13 +28,13 @@ def files(tmp_path):
 
 
 def test_single_requests_of_a_table_are_calibrated(files, capsys):
-    given = files(LATENCY, requests(hours=6, each=30))
+    given = files(LATENCY, requests(hours=8, each=30))
     assert main(["calibrate", *given, "--length", "1h", "--weight", "20", "--draws", "3"]) == 0
     text = capsys.readouterr().out
-    assert "shop: 11 windows of 1h, a canary of 20 %" in text
+    assert "shop: 15 windows of 1h, a canary of 20 %" in text
     assert "requests split" in text
     assert main(["calibrate", *given, "--length", "1h", "--weight", "20", "--draws", "3", "--format", "json"]) == 0
-    assert json.loads(capsys.readouterr().out)["windows"] == 11
+    assert json.loads(capsys.readouterr().out)["windows"] == 15
 
 
 def test_the_exit_code_tells_what_is_refuted_and_what_cannot_decide(files, capsys, monkeypatch):
@@ -76,11 +76,11 @@ metrics:
 
 @pytest.fixture
 def written(files, tmp_path):
-    files(LATENCY, requests(hours=6, each=30))
+    files(LATENCY, requests(hours=8, each=30))
     config = tmp_path / "shop.yaml"
     config.write_bytes(YAML.replace("\n", "\r\n").encode())
     data = str(tmp_path / "table.csv")
-    return config, ["calibrate", str(config), "--data", data, "--length", "1h", "--weight", "20", "--draws", "2"]
+    return config, ["calibrate", str(config), "--data", data, "--length", "1h", "--weight", "20", "--draws", "3"]
 
 
 def test_the_finding_is_written_beside_the_margin(written, tmp_path, capsys):
@@ -89,7 +89,7 @@ def test_the_finding_is_written_beside_the_margin(written, tmp_path, capsys):
     assert main([*command, "--write", str(new)]) == 0
     before, after = (path.read_bytes().decode().split("\r\n") for path in (config, new))
     assert [line for line in after if line not in before] == [after[7]]
-    assert after[7].startswith(before[7] + " [calibrate: shown in 11 of 11 windows; ")
+    assert after[7].startswith(before[7] + " [calibrate: shown in 15 of 15 windows; ")
     told = capsys.readouterr().err
     assert "not written, because the file has no 'history' of its own there: history: 8h would do" in told
     assert main([*command, "--in-place"]) == 0
@@ -101,13 +101,33 @@ def test_the_finding_is_written_beside_the_margin(written, tmp_path, capsys):
 def test_what_cannot_be_written_is_refused_before_the_work(written, tmp_path, capsys, monkeypatch):
     config, command = written
     monkeypatch.setattr("canary_judge.history.calibrating.calibrate", None)
+    (tmp_path / "link.yaml").symlink_to(tmp_path / "none" / "x.yaml")
     config.with_suffix(".json").write_text('{"name": "shop", "interval": "1m", "metrics": []}')
     for more, told in (
         (["--write", str(config)], "is there already"),
         (["--write", str(tmp_path / "none" / "x.yaml")], "its folder is not there"),
+        (["--write", str(tmp_path / "link.yaml")], "its folder is not there"),
+        (["--write", str(tmp_path / "x.json")], "JSON has no comments"),
+        (["--skip-corrupt"], "--skip-corrupt goes with --history"),
     ):
         assert main([*command, *more]) == 1
         assert told in capsys.readouterr().err
+
+
+def test_a_finding_of_last_time_does_not_stay_where_there_is_none_now(written, capsys):
+    config, command = written
+    text = YAML.replace("query: latency", "query: nothing").replace("# agreed", "# agreed [calibrate: shown in 9 of 9]")
+    config.write_text(text)
+    assert main([*command, "--in-place"]) == 4
+    assert "# agreed [calibrate: not known here: baseline value: the table has no 'nothing'" in config.read_text()
+    assert "9 of 9" not in config.read_text()
+
+
+def test_a_new_file_has_the_mode_of_any_new_file(written, tmp_path, capsys):
+    _, command = written
+    (tmp_path / "plain").write_text("")
+    main([*command, "--write", str(tmp_path / "new.yaml")])
+    assert (tmp_path / "new.yaml").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_json_has_no_comments(files, capsys):

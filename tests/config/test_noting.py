@@ -35,7 +35,7 @@ def without(text):
     return re.sub(r"(  #)? \[calibrate: [^\]]*\]", "", text)
 
 
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r", "\x85"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize("end", ["", "\n", "\n\n# end\n"])
 def test_each_stands_beside_its_value_and_nothing_else_changes(newline, mark, end):

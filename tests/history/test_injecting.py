@@ -1,6 +1,8 @@
 """Faults that are put into canaries: what they change, and what they leave alone."""
 
 import json
+import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,11 +10,15 @@ import pytest
 
 from canary_judge import JudgeConfig, Window
 from canary_judge.errors import ConfigError, DataError
-from canary_judge.history import FAULTS, History, Label, Span, calibrate
-from canary_judge.history.designs import ADJACENT, REQUESTS, How, draws_of, pieces_of
+from canary_judge.history import FAULTS, History, Label, Span, calibrate, record
+from canary_judge.history.calibrating import _line
+from canary_judge.history.canary import config_text
+from canary_judge.history.designs import ADJACENT, REQUESTS, SMOOTH, How, draws_of, pieces_of
+from canary_judge.history.drawn import Replay
 from canary_judge.history.injecting import faulty_gauges, faulty_rows
 from canary_judge.history.past_baselines import archived_pieces
-from canary_judge.results import Harm
+from canary_judge.history.suggesting import suggested
+from canary_judge.results import Harm, Outcome, Scale
 from canary_judge.samples import GaugeData
 from canary_judge.sources import FrameSource
 from tests.history.canaries import MINUTE, NOON, SHOP, labelled, shop
@@ -213,6 +219,143 @@ def test_the_grid_tells_its_holes():
     assert "instances differ by" in found.suggestions[0].note
 
 
+def test_the_baseline_stays_where_the_canarys_values_look_like_events():
+    table = requests(hours=1).table
+    canary = np.arange(len(table)) < 40
+    values = np.where(canary, np.arange(len(table)) % 2, table.numbers["latency"]).astype(float)
+    table = replace(table, numbers={"latency": values})
+    for fault in FAULTS:
+        changed, _ = faulty_rows(table, canary, None, config(LATENCY).metrics, fault, np.random.default_rng(1))
+        np.testing.assert_array_equal(changed.numbers["latency"][~canary], values[~canary])
+
+
+def test_noise_below_zero_does_not_change_the_size_of_a_fault():
+    rng = np.random.default_rng(6)
+    values = rng.normal(1.0, 2.0, (1, 4000))
+    data = GaugeData(baseline=values, canary=values)
+    for name, times in (("x1.5", 1.5), ("x3", 3.0)):
+        assert faulty(data, name).canary.mean() / values.mean() == pytest.approx(times)
+    mostly = np.where(rng.random((1, 400)) < 0.1, 5.0, 0.0)
+    assert faulty(GaugeData(baseline=mostly, canary=mostly), "x2").canary.sum() == 2 * mostly.sum()
+
+
+# --- what is said of it ----------------------------------------------------------------------------------------------
+
+
+def test_a_rate_by_time_is_not_drawn_with_a_part_of_the_requests():
+    by_time = {"name": "pace", "kind": "rate", "events": "requests", "harm": "decrease", "margin": "20%"}
+    of_requests = {"name": "share", "kind": "rate", "events": "errors", "exposure": "requests", "harm": "increase"}
+    settings = config(by_time, {**of_requests, "margin": "2x"})
+    found = calibrate(
+        settings, requests(hours=8, each=60), Window(NOON, NOON + 8 * HOUR), length="1h", weight=5, draws=2
+    )
+    assert not found.refuted
+    assert "a rate by time cannot be drawn" in found.missing["pace"]
+    assert {one.metric for one in found.suggestions} == {"share"}
+
+
+def test_each_source_is_asked_for_its_own_metrics_only():
+    heap = {**MEMORY, "source": "pods"}
+    settings = JudgeConfig.from_mapping(
+        {
+            "name": "shop",
+            "interval": "1m",
+            "sources": {"pods": {"type": "table", "path": "p.csv"}},
+            "metrics": [heap, ERRORS],
+        }
+    )
+    sources = {"pods": pods(1), "default": requests(hours=6, each=60)}
+    found = calibrate(settings, sources, Window(NOON, NOON + 6 * HOUR), length="1h", weight=20, draws=2)
+    assert found.missing == {}
+    assert {line.metric: line.design for line in found.lines if line.routed} == {
+        "memory": "smooth + residual",
+        "errors": "requests split",
+    }
+
+
+def test_draws_without_a_bound_do_not_make_the_others_worth_more():
+    def suggestion(unbounded):
+        one = Replay(
+            outcome=Outcome.SAFE, score=1.0, error=0.05, distance=0.0, level=1.0, scale=Scale.RATIO, upper=0.1,
+            window=0.0, cluster="a", reason="", harm=Harm.INCREASE,
+        )  # fmt: skip
+        replays = [
+            replace(
+                one, window=float(k // 5), cluster=str(k // 5), upper=math.inf if k // 5 < unbounded else 0.1 + k / 1e3
+            )
+            for k in range(35)
+        ]
+        return suggested(config(MEMORY).metrics[0], SMOOTH, replays, config(MEMORY))
+
+    assert suggestion(3).sure <= suggestion(0).sure
+    assert suggestion(3).margin is None
+    assert "in 15 of 35 draws no margin at all could be shown" in suggestion(3).text or suggestion(3).sure < 0.5
+
+
+def test_what_never_varies_decides_nothing():
+    times = [NOON + k * MINUTE for k in range(1, 12 * 60 + 1)]
+    source = FrameSource(pd.DataFrame({"timestamp": times, "side": "baseline", "memory": 0.0}))
+    found = calibrate(
+        config({**MEMORY, "margin": "+1"}), source, Window(NOON, NOON + 12 * HOUR), length="1h", weight=20, draws=3
+    )
+    assert not found.decides
+    assert "never varies in this history" in found.suggestions[0].text
+
+
+def test_alarms_refute_however_many_were_unsure():
+    one = Replay(
+        outcome=Outcome.REGRESSED, score=3.0, error=0.1, distance=3.0, level=1.0, scale=Scale.RATIO, upper=1.0,
+        window=0.0, cluster="", reason="", harm=Harm.INCREASE,
+    )  # fmt: skip
+    replays = [
+        replace(one, cluster=str(k), score=3.0 - (k % 7), outcome=Outcome.REGRESSED if k < 45 else Outcome.INSUFFICIENT)
+        for k in range(100)
+    ]
+    line = _line("errors", REQUESTS, replays, config(ERRORS))
+    assert line.finding == "refuted"
+    assert line.low > 0.01
+
+
+def test_a_watched_metric_neither_refutes_nor_has_to_decide():
+    noisy = {**MEMORY, "margin": "0.001%", "role": "watch"}
+    found = calibrate(
+        config(noisy, LATENCY),
+        requests(hours=8, each=30),
+        Window(NOON, NOON + 8 * HOUR),
+        length="1h",
+        weight=20,
+        draws=3,
+    )
+    assert found.watched == ("memory",)
+    assert found.missing.keys() == {"memory"}
+    assert found.decides
+    assert not found.too_little
+    wide = {**MEMORY, "name": "heap", "margin": "500%"}
+    both = config(noisy, wide)
+    alone = calibrate(both, pods(1, hours=4), Window(NOON, NOON + 4 * HOUR), length="1h", weight=20, draws=2)
+    assert [one.decides for one in alone.suggestions] == [False, True]
+    assert alone.decides
+    assert "role: watch" not in alone.suggestions[0].text
+
+
+def test_a_share_cannot_rise_beyond_all():
+    one = Replay(
+        outcome=Outcome.SAFE, score=0.0, error=0.01, distance=0.0, level=0.6, scale=Scale.RATIO, upper=1.0,
+        window=0.0, cluster="", reason="", harm=Harm.INCREASE, is_share=True,
+    )  # fmt: skip
+    assert one.size(3) == pytest.approx(math.log(1 / 0.6))
+    assert replace(one, level=1.0).size(3) == 0
+    assert replace(one, harm=Harm.DECREASE).size(3) == pytest.approx(math.log(3))
+    assert replace(one, scale=Scale.DIFFERENCE, harm=Harm.DECREASE).size(2) == pytest.approx(0.3)
+
+
+def test_the_length_that_is_told_is_the_one_that_was_judged():
+    found = calibrate(
+        config(MEMORY), pods(1, hours=4), Window(NOON, NOON + 4 * HOUR), length="30m59s", weight=20, draws=1
+    )
+    assert found.length == 1800
+
+
 # --- an archive ------------------------------------------------------------------------------------------------------
 
 
@@ -244,6 +387,35 @@ def test_the_baselines_of_an_archive_are_a_past(tmp_path):
     assert "not thinned" in found.missing["errors"]
 
 
+def test_pods_of_an_archive_are_drawn_as_pods(tmp_path):
+    settings = config({**MEMORY, "by": "pod"})
+    history = History(tmp_path)
+    for number in range(3):
+        table = pods(6, hours=2, seed=number).table
+        sides = replace(table, canary=np.isin(table.texts["pod"], ["p0", "p1"]))
+        history.append(record(settings, FrameSource(sides), Window(NOON, NOON + 2 * HOUR), every="30m", horizon="2h"))
+        settings = settings.with_sides(canary={"version": str(number)})
+    found = calibrate(settings, history, length="30m", weight=5, instances=1, draws=2)
+    (line,) = [line for line in found.lines if line.routed]
+    assert line.design == "pods split"
+    assert line.total == found.windows * 2 == 3 * 7 * 2
+    bare = calibrate(config(MEMORY), history, length="30m", weight=5)
+    assert bare.missing == {"memory": "the archive keeps 4 instances of it: say `by`"}
+    other = History(tmp_path / "other")
+    other.append(shop(0, n=60))
+    heap = {**MEMORY, "name": "heap", "by": "pod"}
+    assert "leave `by` out" in calibrate(config(heap), other, length="30m", weight=5).missing["heap"]
+
+
+def test_canaries_of_another_interval_are_left_out(tmp_path):
+    history = archive(tmp_path, shop(0), shop(1))
+    slow = SHOP.model_copy(update={"interval": 2 * MINUTE})
+    other = shop(2)
+    history.append(replace(other, config=config_text(slow), id="other"))
+    pieces, dropped = archived_pieces(SHOP, history, 30 * MINUTE)
+    assert (len(pieces), dropped) == (6, 3)
+
+
 def test_bad_canaries_and_those_with_an_incident_are_left_out(tmp_path):
     incident = Span(what="incident", start=NOON, end=NOON + HOUR)
     history = archive(
@@ -259,7 +431,11 @@ def test_an_archive_that_does_not_fit_is_one_message(tmp_path):
     for settings, length, told in (
         (SHOP.model_copy(update={"name": "other"}), "30m", r"has no canary of 'other'; it has shop"),
         (SHOP, "2h", "none of 1 canaries of 'shop' has a window of 2h"),
-        (SHOP.model_copy(update={"interval": 2 * MINUTE}), "30m", "has intervals of 1m, the config has 2m"),
+        (
+            SHOP.model_copy(update={"interval": 2 * MINUTE}),
+            "30m",
+            "none of 1 canaries .* some have intervals of 1m, the config has 2m",
+        ),
     ):
         with pytest.raises(DataError, match=told):
             calibrate(settings, history, length=length, weight=5)
