@@ -332,7 +332,7 @@ def test_a_watched_metric_neither_refutes_nor_has_to_decide():
     assert not found.too_little
     wide = {**MEMORY, "name": "heap", "margin": "500%"}
     both = config(noisy, wide)
-    alone = calibrate(both, pods(1, hours=4), Window(NOON, NOON + 4 * HOUR), length="1h", weight=20, draws=2)
+    alone = calibrate(both, pods(1, hours=12), Window(NOON, NOON + 12 * HOUR), length="1h", weight=20, draws=2)
     assert [one.decides for one in alone.suggestions] == [False, True]
     assert alone.decides
     assert "role: watch" not in alone.suggestions[0].text
