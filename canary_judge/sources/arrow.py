@@ -21,7 +21,7 @@ __all__ = ["NotAsTyped", "csv_columns", "parquet_columns"]
 
 Raw = Any
 # Rows of Parquet, and bytes of CSV, that are read at once.
-_ROWS, _BYTES = 1 << 18, 1 << 22
+_ROWS, _BYTES = 1 << 16, 1 << 22
 
 
 class NotAsTyped(Exception):
@@ -35,7 +35,7 @@ def parquet_columns(path: Path) -> dict[str, Raw]:
         DataError: A time has no zone, or a side is none.
         OSError, ValueError: The file cannot be read.
     """
-    with parquet.ParquetFile(path, memory_map=True, pre_buffer=False) as file:
+    with parquet.ParquetFile(path, memory_map=False, pre_buffer=False, buffer_size=1 << 20) as file:
         names = [name for name in file.schema_arrow.names if not name.startswith("__index_level_")]
         refuse_repeated(names)
         batches = file.iter_batches(batch_size=_ROWS, columns=names, use_threads=False)
