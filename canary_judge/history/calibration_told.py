@@ -93,18 +93,19 @@ def _finds(found: Calibration) -> list[str]:
         f"  {metric:{width}}  {one.windows:7}" + "".join(f"{one.found.get(name, '-'):>9}" for name in names)
         for metric, one in told.items()
     ]
-    holes = [
-        f"  no metric finds {fault.name} ({fault.text}) in most windows"
-        + (": a bound on latency higher up would see it" if fault.shape == "longer tail" else "")
-        for fault in FAULTS
-        if any(fault.name in one.found for one in known)
-        and not any(2 * one.found.get(fault.name, 0) > one.windows for one in known)
-    ]
-    untried = [fault.name for fault in FAULTS if not any(fault.name in one.found for one in known)]
+    tried = [fault for fault in FAULTS if any(fault.name in one.found for one in known)]
+    legend = "; ".join(f"{fault.name}: {fault.text}" for fault in tried if not fault.constant)
+    said = [f"  {legend}"] if legend else []
+    holes = [fault for fault in tried if not any(2 * one.found.get(fault.name, 0) > one.windows for one in known)]
+    if holes:
+        said.append(f"  no metric finds in most windows: {', '.join(fault.name for fault in holes)}")
+    if any(fault.shape == "longer tail" for fault in holes):
+        said.append("  a longer tail would be seen by a bound on latency higher up (`kind: latency`)")
+    untried = [fault.name for fault in FAULTS if fault not in tried]
     if untried:
-        holes.append(f"  not tried, because no metric drawn here can have it: {', '.join(untried)}")
+        said.append(f"  not tried, because no metric drawn here can have it: {', '.join(untried)}")
     title = "faults put into one canary of each window, and the windows in which the metric failed it:"
-    return ["", title, head, *rows, *holes]
+    return ["", title, head, *rows, *said]
 
 
 def _suggestions(found: Calibration) -> list[str]:

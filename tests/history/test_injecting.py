@@ -203,7 +203,9 @@ def test_the_grid_tells_its_holes():
     )
     text = found.explain()
     assert "faults put into one canary of each window" in text
-    assert "no metric finds tail (the slowest tenth 3 times as slow) in most windows: a bound on latency" in text
+    assert "tail: the slowest tenth 3 times as slow" in text
+    assert "no metric finds in most windows: leak, late, one bad, tail, spread" in text
+    assert "a longer tail would be seen by a bound on latency higher up" in text
     again = json.loads(found.to_json())
     assert again["finds"][0]["found"]["x3"] == 11
     found = calibrate(
