@@ -7,14 +7,14 @@ read. So a replay has at each look what the run had, to the last bit, and the co
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import numpy as np
 
-from canary_judge.arrays import Int
+from canary_judge.arrays import Float, Int
 from canary_judge.checked_lines import Line
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
@@ -89,19 +89,23 @@ class Tape:
 
     def unpacked(self) -> Iterator[Line]:
         """The lines with their data in them again."""
+        return self._unpacked(numbers)
+
+    def _unpacked(self, as_told: Callable[[Float], Any]) -> Iterator[Line]:
         places = {name: _Places(one) for name, one in self.data.items()}
         for text in self.lines:
             line: Line = json.loads(text)
             if "data" in line:
                 line["data"] = {
-                    name: places[name].unpack(part) if name in places else part for name, part in line["data"].items()
+                    name: places[name].unpack(part, as_told) if name in places else part
+                    for name, part in line["data"].items()
                 }
             yield line
 
     def looks(self, interval: timedelta) -> Iterator[Look]:
         """What the run had read by each of its looks."""
         folded = Folded(None)
-        for line in self.unpacked():
+        for line in self._unpacked(np.asarray):
             folded.take(line)
             if (state := folded.state()) is not None:
                 yield Look(state=state, moment=state.watermark(interval))
@@ -135,7 +139,7 @@ class Tape:
     def last(self) -> MonitorState:
         """What the run had read by its last look."""
         folded = Folded(None)
-        for line in self.unpacked():
+        for line in self._unpacked(np.asarray):
             folded.take(line)
         state = folded.state()
         assert state is not None  # noqa: S101  (there is a look, see of_lines)
@@ -175,13 +179,13 @@ class _Places:
             packed.pop(key)
         if "width" in part:  # of gauges, how many instances there were
             packed |= {side: len(part[side]) for side in _SIDES}
-        found = packed if self._restored(packed, width) == part else dict(part)
+        found = packed if self._restored(packed, width, numbers) == part else dict(part)
         self._end(width)
         return found
 
-    def unpack(self, part: Mapping[str, Any]) -> dict[str, Any]:
+    def unpack(self, part: Mapping[str, Any], as_told: Callable[[Float], Any]) -> dict[str, Any]:
         width = self._begin(part)
-        found = self._restored(part, width) if "packed" in part else dict(part)
+        found = self._restored(part, width, as_told) if "packed" in part else dict(part)
         self._end(width)
         return found
 
@@ -207,17 +211,19 @@ class _Places:
     def _end(self, width: Mapping[str, int]) -> None:
         self._at = {side: self._at[side] + width[side] for side in _SIDES}
 
-    def _restored(self, packed: Mapping[str, Any], width: Mapping[str, int]) -> dict[str, Any]:
+    def _restored(
+        self, packed: Mapping[str, Any], width: Mapping[str, int], as_told: Callable[[Float], Any]
+    ) -> dict[str, Any]:
         part = {key: value for key, value in packed.items() if key != "packed"}
         some = {side: slice(self._at[side], self._at[side] + width[side]) for side in _SIDES}
         match self._data:
             case CountData(counts=counts):
-                part["rows"] = [numbers(getattr(counts, name)[some["baseline"]]) for name in Counts.__slots__]
+                part["rows"] = [as_told(getattr(counts, name)[some["baseline"]]) for name in Counts.__slots__]
             case GaugeData():
                 for side in _SIDES:
-                    part[side] = [numbers(row[some[side]]) for row in getattr(self._data, side)[: packed[side]]]
+                    part[side] = [as_told(row[some[side]]) for row in getattr(self._data, side)[: packed[side]]]
             case RawData():
                 for side in _SIDES:
-                    part[side] = numbers(getattr(self._data, side)[some[side]])
+                    part[side] = as_told(getattr(self._data, side)[some[side]])
                     part[f"interval_{side}"] = runs_of(getattr(self._data, f"interval_{side}")[some[side]])
         return part

@@ -122,8 +122,11 @@ class Rows(Protocol):
         ...
 
 
-def extend(column: array[float], values: Iterable[float | None]) -> None:
-    """Add what `numbers` gave."""
+def extend(column: array[float], values: Iterable[float | None] | Float) -> None:
+    """Add what `numbers` gave, or an array."""
+    if isinstance(values, np.ndarray):
+        column.frombytes(values.astype(np.float64).tobytes())
+        return
     column.extend(math.nan if value is None else value for value in values)
 
 
