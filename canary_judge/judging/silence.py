@@ -53,22 +53,25 @@ def _is_silence(seen: float, before: float, pause: float) -> bool:
 def fell_silent(samples: MetricSamples, quality: Quality, intervals: int) -> str | None:
     """Why the canary may have been dead, at the end or for a while; None when it was heard throughout."""
     what = "traffic" if isinstance(samples.data, CountData) else "value"
-    canary, baseline = (heard(samples.data, side) for side in (Side.CANARY, Side.BASELINE))
-    seen = _amount(samples.data)
+    canary = heard(samples.data, Side.CANARY)
 
     def is_silence(pause: int, share: float) -> bool:
-        long = pause > max(_SHORTEST, share * intervals)
-        return long and (seen is None or _is_silence(seen, intervals - pause, pause))
+        if pause <= max(_SHORTEST, share * intervals):
+            return False
+        seen = _amount(samples.data)
+        return seen is None or _is_silence(seen, intervals - pause, pause)
 
     if is_silence(quality.silent_canary, _SHORTEST_SHARE):
         other = "nor has the baseline" if quality.silent_baseline > _SHORTEST else "the baseline has"
         return f"the canary has no {what} in the last {quality.silent_canary} intervals, {other}"
+    if canary.all():
+        return None
     unheard = ~canary & (np.cumsum(canary) > 0)
     longest = longest_run(unheard)
     if (
         1 - quality.coverage_canary
     ) * canary.size < longest:  # there was nothing to hear where the baseline is mute, too
-        longest = longest_run(unheard & baseline)
+        longest = longest_run(unheard & heard(samples.data, Side.BASELINE))
     if is_silence(longest, _LONGEST_SHARE):
         return f"the canary has no {what} to compare in {longest} intervals in a row"
     return None

@@ -149,10 +149,17 @@ def _restored() -> TypeAdapter[Held]:
     return TypeAdapter(Held)
 
 
+@cache
+def _field_names(kind: type) -> tuple[str, ...] | None:
+    """Those of a dataclass; None of anything else."""
+    return tuple(one.name for one in fields(kind)) if is_dataclass(kind) else None
+
+
 def as_plain(value: Any) -> Any:
     """Dataclasses of plain values as JSON has them, which knows no number beyond floats: those are words."""
-    if is_dataclass(value):
-        return {one.name: as_plain(getattr(value, one.name)) for one in fields(value)}
+    names = _field_names(value.__class__)
+    if names is not None:
+        return {name: as_plain(getattr(value, name)) for name in names}
     if isinstance(value, list | tuple):
         return [as_plain(one) for one in value]
     if isinstance(value, datetime):
