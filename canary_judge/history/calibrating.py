@@ -279,10 +279,10 @@ def calibrate(
     for name, draw in draws_of(config, pieces(), how):
         which = replays if draw.fault is None else faulty
         which.setdefault((name, draw.design), []).append(Replay.of(singles[name], draw))
-    broken = {
-        name: some[0].reason for (name, _), some in replays.items() if all(one.outcome in UNUSABLE for one in some)
-    }
-    replays = {key: some for key, some in replays.items() if key[0] not in broken}
+    # a design that gave nothing to judge is none; of one that a router could draw, the reason is told
+    empty = {key: some for key, some in replays.items() if all(one.outcome in UNUSABLE for one in some)}
+    broken = {name: some[0].reason for (name, design), some in empty.items() if design.routed}
+    replays = {key: some for key, some in replays.items() if key not in empty}
     lines = [_line(name, design, some, config) for (name, design), some in replays.items()]
     order = {metric.name: number for number, metric in enumerate(config.metrics)}
     lines.sort(key=lambda line: (order[line.metric], not line.routed))
@@ -295,7 +295,10 @@ def calibrate(
             finds.append(_finds(metric.name, design, faulty.get((metric.name, design), ())))
     told = {one.metric for one in suggestions}
     untold = [metric for metric in config.metrics if metric.name not in told]
-    first = next(iter(pieces()))
+    missing = {metric.name: broken[metric.name] for metric in untold if metric.name in broken}
+    if len(missing) < len(untold):
+        first = next(iter(pieces()))
+        missing = {metric.name: missing.get(metric.name) or _why_not(metric, first) for metric in untold}
     return Calibration(
         name=config.name,
         declared=config.false_alarm_rate,
@@ -307,7 +310,7 @@ def calibrate(
         suggestions=tuple(suggestions),
         history=_history(suggestions, config, step),
         finds=tuple(finds),
-        missing={metric.name: broken.get(metric.name) or _why_not(metric, first) for metric in untold},
+        missing=missing,
         watched=tuple(metric.name for metric in config.metrics if metric.role is Role.WATCH),
     )
 

@@ -275,6 +275,22 @@ def test_each_source_is_asked_for_its_own_metrics_only():
     }
 
 
+def test_a_design_that_gives_nothing_takes_no_other_one_with_it(monkeypatch):
+    """Blocks of a window with a hole in its middle may hold nothing at all."""
+    monkeypatch.setattr("canary_judge.history.designs._in_blocks", lambda own, how: replace(own, data=None))
+    found = calibrate(config(MEMORY), pods(1), Window(NOON, NOON + 12 * HOUR), length="1h", weight=20, draws=2)
+    assert found.missing == {}
+    assert {line.design for line in found.lines} == {"smooth + residual", "adjacent windows"}
+    monkeypatch.setattr(
+        "canary_judge.history.designs._smooth",
+        lambda *_: GaugeData(baseline=np.full((1, 60), np.nan), canary=np.full((1, 60), np.nan)),
+    )
+    found = calibrate(config(MEMORY), pods(1), Window(NOON, NOON + 12 * HOUR), length="1h", weight=20, draws=2)
+    assert found.missing.keys() == {"memory"}
+    assert {line.design for line in found.lines} == {"adjacent windows"}
+    assert not found.decides
+
+
 def test_draws_without_a_bound_do_not_make_the_others_worth_more():
     def suggestion(unbounded):
         one = Replay(
