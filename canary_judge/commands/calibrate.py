@@ -88,6 +88,9 @@ def _calibrate(options: argparse.Namespace) -> int:
         span, without = _span(options, config, sources), [_spell(text) for text in options.without]
         found = calibrate(config, sources, span, without=without, **more)
     print(found.to_json(indent=2) if options.format == "json" else found.explain())
+    if not found.lines:
+        metric, why = next(iter(found.missing.items()))
+        raise DataError(f"nothing can be drawn; {metric}: {why}")
     if target is not None:
         _write(Path(options.config), target, found)
     if found.refuted:

@@ -122,7 +122,8 @@ class Calibration:
         share: The canary's share of the traffic.
         lines: One for each metric and design.
         suggestions: One for each metric that some design can draw.
-        history: How many seconds of `history:` would tell how values follow each other; None without such metrics.
+        history: How many seconds of `history:` would tell how gauges follow themselves, and how pods differed before;
+            None without gauges.
         finds: What faults each of these metrics found.
         missing: Metrics that no design can draw, and why.
         watched: Metrics of `role: watch`, which refute nothing and need not decide.
@@ -354,8 +355,9 @@ def _single(config: JudgeConfig, metric: Metric) -> JudgeConfig:
 
 
 def _history(suggestions: Sequence[Suggestion], config: JudgeConfig, length: timedelta) -> float | None:
-    """Thirty times the longest correlation time, and eight windows at least."""
-    taus = [one.tau for one in suggestions if one.tau is not None]
+    """Of gauges: thirty times the longest correlation time, and eight windows at least."""
+    gauges = {metric.name for metric in config.metrics if metric.kind == "gauge"}
+    taus = [one.tau or 1.0 for one in suggestions if one.metric in gauges]
     if not taus:
         return None
     return max(_TIMES_TAU * max(taus) * config.interval.total_seconds(), _HISTORY_WINDOWS * length.total_seconds())

@@ -52,6 +52,10 @@ def _rates(found: Calibration) -> list[str]:
         for one in found.lines
         if one.noise is not None and one.noise[1] > 1 and one.routed
     ]
+    if any(line.low is None for line in found.lines):
+        told.append(
+            "  (none): most replays had too little to decide, or pods are too few (a rate takes 7 deployments, or 20)"
+        )
     return told + (["", "more alarms than declared:", *refuted] if refuted else []) + noisy
 
 
@@ -116,7 +120,7 @@ def _suggestions(found: Calibration) -> list[str]:
         rows.append(f"  {printable(one.metric)}: {one.text}")
         rows += [f"    {one.measured}"] if one.measured else []
     if found.enough_history:
-        rows.append(f"  history: {found.enough_history} before the canary would tell how values follow each other")
+        rows.append(f"  history: {found.enough_history} of gauges before the canary would do")
     return ["", "what can be decided (nothing was chosen by its alarms):", *rows]
 
 

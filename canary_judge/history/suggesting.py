@@ -29,6 +29,8 @@ _SHOWN_IN, _LEVEL, _FAR = 0.9, 0.95, 3.0
 _SCANNED = ("ratio", "rate", "latency")
 # Of windows that are worth so few independent ones, nothing is said.
 _LEAST_SURE = 0.5
+# From here on the first two digits tell it from 1.
+_SOME_TAU = 1.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,7 @@ class Suggestion:
     Attributes:
         metric: Name of the metric.
         design: By whose draws it is known.
-        shown: Windows in which the configured margin was shown, of all.
+        shown: Windows in which the configured margin was shown, of all; one in which some draws show it counts in part.
         windows: All of them.
         margin: The margin that would be shown in 90 % of windows; None where no draw has a bound.
         sure: How sure that is.
@@ -71,9 +73,11 @@ class Suggestion:
         """What was measured on the way, in words; empty where there was nothing."""
         parts = []
         if self.tau is not None:
-            parts.append(f"values follow each other over {max(self.tau, 1.0):.2g} intervals")
+            far = f"values follow each other over {self.tau:.2g} intervals"
+            parts.append(far if self.tau >= _SOME_TAU else "values do not follow each other")
         if self.dispersion is not None:
-            parts.append(f"events scatter {max(self.dispersion, 1.0):.2g}x as independent ones")
+            wide = f"events scatter {self.dispersion:.2g}x as wide as independent ones"
+            parts.append(wide if self.dispersion >= _SOME_TAU else "events scatter as independent ones")
         if self.instances is not None:
             parts.append(f"instances differ by {100 * self.instances:.2g} %")
         return ", ".join(parts)
@@ -81,7 +85,8 @@ class Suggestion:
     @property
     def note(self) -> str:
         """The finding as a comment beside the margin."""
-        wider = "" if self.margin is None else f"; {self.margin} would be in 90 %, {self.sure:.0%} sure"
+        known = self.margin is not None and self.sure >= _LEAST_SURE
+        wider = f"; {self.margin} would be in 90 %, {self.sure:.0%} sure" if known else ""
         cannot = "" if self.decides else "; too little to decide here"
         measured = f"; {self.measured}" if self.measured else ""
         return f"shown in {self.shown} of {self.windows} windows{wider}{cannot}{measured}"
@@ -100,9 +105,12 @@ def suggested(metric: Metric, design: Design, replays: Sequence[Replay], config:
         config: For its error rates.
     """
     starts = sorted({one.window for one in replays})
-    shown = sum(
-        np.mean([one.outcome in (Outcome.SAFE, Outcome.TOLERABLE) for one in replays if one.window == start]) >= 0.5
-        for start in starts
+    # of a window with several draws, the share of them: a majority would be all or nothing
+    shown = round(
+        sum(
+            float(np.mean([one.outcome in (Outcome.SAFE, Outcome.TOLERABLE) for one in replays if one.window == start]))
+            for start in starts
+        )
     )
     margin = metric.parsed_margin()
     level = float(np.median([one.level for one in replays]))
@@ -133,7 +141,7 @@ def suggested(metric: Metric, design: Design, replays: Sequence[Replay], config:
     return Suggestion(
         metric=metric.name,
         design=design.name,
-        shown=int(shown),
+        shown=shown,
         windows=len(starts),
         margin=wider,
         sure=sure,
@@ -146,7 +154,7 @@ def suggested(metric: Metric, design: Design, replays: Sequence[Replay], config:
         text=_in_words(
             metric,
             _Told(
-                shown=int(shown),
+                shown=shown,
                 windows=len(starts),
                 wider=wider,
                 sure=sure,

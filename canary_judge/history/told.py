@@ -76,8 +76,9 @@ class Pair:
         only_first: Canaries that the first alone failed.
         only_second: Canaries that the second alone failed.
         total: All that both could be compared on: neither was cut.
-        p: Exact p-value (McNemar) of "both fail as many"; None where they differ on too few to tell.
-        interval: Of the difference of their rates, first less second (Tango, 95 %).
+        p: Exact p-value (McNemar) of "both fail as many", of as many canaries as they are worth; None where they differ
+            on too few to tell.
+        interval: Of the difference of their rates, first less second (Tango, 95 %), of as many.
     """
 
     only_first: int
@@ -133,13 +134,21 @@ def compared(found: Backtest, first: int, second: int, label: str) -> Pair:
     both = [case for case in cases if not (_cut(case, first) or _cut(case, second))]
     fails = [(_fails(case, first), _fails(case, second)) for case in both]
     one, other = sum(a and not b for a, b in fails), sum(b and not a for a, b in fails)
-    enough = one + other >= FEWEST_DISCORDANT
+    # canaries that share their luck count for as many as they are worth
+    shares = [
+        found_rate.worth / found_rate.total
+        for found_rate in (rate(found, j, label) for j in (first, second))
+        if found_rate.total
+    ]
+    share = min(shares, default=1.0)
+    worth = [math.floor(count * share + 1e-9) for count in (one, other, len(both))]
+    enough = worth[0] + worth[1] >= FEWEST_DISCORDANT
     return Pair(
         only_first=one,
         only_second=other,
         total=len(both),
-        p=mcnemar(one, other) if enough else None,
-        interval=tango(one, other, len(both)) if enough else None,
+        p=mcnemar(worth[0], worth[1]) if enough else None,
+        interval=tango(worth[0], worth[1], worth[2]) if enough else None,
     )
 
 
@@ -264,7 +273,8 @@ def _pair(found: Backtest, other: int) -> list[str]:
         differ = f"only {names[0]} {pair.only_first}, only {names[1]} {pair.only_second}, of {pair.total}"
         if pair.p is None or pair.interval is None:
             few = pair.only_first + pair.only_second
-            text = f"they differ on {few}, and fewer than {FEWEST_DISCORDANT} can show nothing"
+            worth = ", which are worth fewer" if few >= FEWEST_DISCORDANT else ""
+            text = f"they differ on {few}{worth}, and fewer than {FEWEST_DISCORDANT} can show nothing"
         else:
             low, high = (100 * end for end in pair.interval)
             p = _adjusted(found, other, label)

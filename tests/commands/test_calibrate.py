@@ -90,8 +90,7 @@ def test_the_finding_is_written_beside_the_margin(written, tmp_path, capsys):
     before, after = (path.read_bytes().decode().split("\r\n") for path in (config, new))
     assert [line for line in after if line not in before] == [after[7]]
     assert after[7].startswith(before[7] + " [calibrate: shown in 15 of 15 windows; ")
-    told = capsys.readouterr().err
-    assert "not written, because the file has no 'history' of its own there: history: 8h would do" in told
+    assert capsys.readouterr().err == ""
     assert main([*command, "--in-place"]) == 0
     assert config.read_bytes() == new.read_bytes()
     assert main([*command, "--in-place"]) == 0
@@ -114,10 +113,30 @@ def test_what_cannot_be_written_is_refused_before_the_work(written, tmp_path, ca
         assert told in capsys.readouterr().err
 
 
+def test_what_has_no_place_in_the_file_is_told(files, tmp_path, capsys):
+    files(MEMORY, pods(1, hours=6))
+    config = tmp_path / "heap.yaml"
+    config.write_text(YAML.replace("latency", "memory").replace("samples", "gauge"))
+    command = ["calibrate", str(config), "--data", str(tmp_path / "table.csv"), "--length", "1h", "--weight", "20"]
+    main([*command, "--draws", "2", "--in-place"])
+    told = capsys.readouterr().err
+    assert "not written, because the file has no 'history' of its own there: history: 8h would do" in told
+    assert "[calibrate: shown in" in config.read_text()
+
+
+def test_where_nothing_can_be_drawn_it_is_an_error(written, capsys):
+    config, command = written
+    config.write_text(YAML.replace("query: latency", "query: nothing"))
+    before = config.read_bytes()
+    assert main([*command, "--in-place"]) == 1
+    assert "nothing can be drawn; latency: baseline value: the table has no 'nothing'" in capsys.readouterr().err
+    assert config.read_bytes() == before
+
+
 def test_a_finding_of_last_time_does_not_stay_where_there_is_none_now(written, capsys):
     config, command = written
-    text = YAML.replace("query: latency", "query: nothing").replace("# agreed", "# agreed [calibrate: shown in 9 of 9]")
-    config.write_text(text)
+    old = YAML.replace("query: latency", "query: nothing").replace("# agreed", "# agreed [calibrate: shown in 9 of 9]")
+    config.write_text(old + YAML[YAML.index("  - name") :].replace("name: latency", "name: slow"))
     assert main([*command, "--in-place"]) == 4
     assert "# agreed [calibrate: not known here: baseline value: the table has no 'nothing'" in config.read_text()
     assert "9 of 9" not in config.read_text()

@@ -356,6 +356,30 @@ def test_a_watched_metric_neither_refutes_nor_has_to_decide():
     assert "role: watch" not in alone.suggestions[0].text
 
 
+def test_a_window_that_some_draws_show_counts_in_part():
+    one = Replay(
+        outcome=Outcome.SAFE, score=1.0, error=0.05, distance=0.0, level=1.0, scale=Scale.RATIO, upper=0.1,
+        window=0.0, cluster="a", reason="", harm=Harm.INCREASE,
+    )  # fmt: skip
+    for draws in (5, 10, 40):
+        replays = [
+            replace(
+                one, window=float(k), cluster=str(k), outcome=Outcome.SAFE if d < 0.6 * draws else Outcome.INSUFFICIENT
+            )
+            for k in range(20)
+            for d in range(draws)
+        ]
+        assert suggested(config(MEMORY).metrics[0], SMOOTH, replays, config(MEMORY)).shown == 12
+
+
+def test_only_gauges_ask_for_a_history():
+    span = Window(NOON, NOON + 8 * HOUR)
+    samples = calibrate(config(LATENCY), requests(hours=8, each=30), span, length="1h", weight=20, draws=2)
+    assert samples.history is None
+    heap = calibrate(config({**MEMORY, "by": "pod"}), pods(6, hours=8), span, length="1h", weight=20, draws=2)
+    assert heap.enough_history == "8h"
+
+
 def test_a_share_cannot_rise_beyond_all():
     one = Replay(
         outcome=Outcome.SAFE, score=0.0, error=0.01, distance=0.0, level=0.6, scale=Scale.RATIO, upper=1.0,
