@@ -120,6 +120,7 @@ class Calibration:
         dropped: Windows that were left out, because something else happened in them.
         length: Of a window, in seconds.
         share: The canary's share of the traffic.
+        instances: Of the canary, where instances are kept apart.
         lines: One for each metric and design.
         suggestions: One for each metric that some design can draw.
         history: How many seconds of `history:` would tell how gauges follow themselves, and how pods differed before;
@@ -141,6 +142,7 @@ class Calibration:
     finds: tuple[Finds, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
     watched: tuple[str, ...] = ()
+    instances: int = 1
 
     @property
     def _asked(self) -> list[Line]:
@@ -313,6 +315,7 @@ def calibrate(
         finds=tuple(finds),
         missing=missing,
         watched=tuple(metric.name for metric in config.metrics if metric.role is Role.WATCH),
+        instances=instances,
     )
 
 

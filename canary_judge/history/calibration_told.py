@@ -18,7 +18,9 @@ def explained(found: Calibration) -> str:
     """The calibration in words."""
     length = format_duration(timedelta(seconds=found.length))
     dropped = f", {found.dropped} dropped" if found.dropped else ""
-    head = f"{printable(found.name)}: {found.windows} windows of {length}{dropped}, a canary of {100 * found.share:g} %"
+    pods = f" (of pods {found.instances})" if any("pod" in line.design for line in found.lines) else ""
+    head = f"{printable(found.name)}: {found.windows} windows of {length}{dropped}, "
+    head += f"a canary of {100 * found.share:g} %{pods}"
     lines = [
         f"{head}, declared false-alarm rate {100 * found.declared:g} %",
         "",
