@@ -20,6 +20,7 @@ from canary_judge.report.html import to_page
 
 _FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND")
 _DARK = ("--force-dark-mode", "--blink-settings=preferredColorScheme=0")
+_ESCAPED = "<\\/script>"
 _ASK = """<script>axe.run(document).then(found => {
   const told = [found.violations, found.incomplete].map(some => some.map(one => [one.id, one.impact]));
   document.body.innerHTML = '<pre id=told></pre>';
@@ -33,7 +34,7 @@ def asked(page: str, axe: str, width: int, *, dark: bool) -> tuple[list[list[str
     page = re.sub(r"<meta http-equiv='Content-Security-Policy'[^>]*>", "", page)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "page.html"
-        path.write_text(f"{page}<script>{axe.replace('</script>', '<|script>')}</script>{_ASK}", encoding="utf-8")
+        path.write_text(f"{page}<script>{axe.replace('</script>', _ESCAPED)}</script>{_ASK}", encoding="utf-8")
         command = ["chromium", *_FLAGS, f"--user-data-dir={folder}/profile", f"--window-size={width},3000"]
         command += ["--virtual-time-budget=30000", "--dump-dom", *(_DARK if dark else ())]
         done = subprocess.run([*command, f"file://{path}"], capture_output=True, text=True, timeout=120, check=True)

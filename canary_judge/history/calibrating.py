@@ -297,11 +297,7 @@ def calibrate(
             suggestions.append(suggested(metric, design, some, config))
             finds.append(_finds(metric.name, design, faulty.get((metric.name, design), ())))
     told = {one.metric for one in suggestions}
-    untold = [metric for metric in config.metrics if metric.name not in told]
-    missing = {metric.name: broken[metric.name] for metric in untold if metric.name in broken}
-    if len(missing) < len(untold):
-        first = next(iter(pieces()))
-        missing = {metric.name: missing.get(metric.name) or _why_not(metric, first) for metric in untold}
+    missing = _missing([metric for metric in config.metrics if metric.name not in told], broken, pieces)
     return Calibration(
         name=config.name,
         declared=config.false_alarm_rate,
@@ -436,6 +432,16 @@ def _told(alarms: int, total: int, worth: float, declared: float) -> tuple[float
 def percent(share: float) -> str:
     """A share as percent, in no more digits than are known."""
     return f"{100 * share:.1f}" if 0 < share < 0.0995 else f"{100 * share:.0f}"
+
+
+def _missing(
+    metrics: Sequence[Metric], broken: Mapping[str, str], pieces: Callable[[], Iterable[Piece]]
+) -> dict[str, str]:
+    """Why nothing is told of these metrics; the past is read again only where no draw of it told why."""
+    if all(metric.name in broken for metric in metrics):
+        return {metric.name: broken[metric.name] for metric in metrics}
+    first = next(iter(pieces()))
+    return {metric.name: broken.get(metric.name) or _why_not(metric, first) for metric in metrics}
 
 
 def _why_not(metric: Metric, piece: Piece) -> str:

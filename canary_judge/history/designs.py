@@ -33,11 +33,13 @@ from canary_judge.stats.counts import Counts
 
 __all__ = [
     "ADJACENT",
+    "BLOCKS",
     "DAY",
     "PODS",
     "POD_WINDOWS",
     "REQUESTS",
     "SMOOTH",
+    "WEEK",
     "BaselineOnly",
     "Design",
     "Draw",

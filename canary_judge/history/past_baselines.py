@@ -6,16 +6,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
+import numpy as np
+
 from canary_judge.config.metrics import GaugeMetric, Metric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
 from canary_judge.history.canary import PastCanary
 from canary_judge.history.designs import Piece
 from canary_judge.history.store import History
+from canary_judge.judging.silence import heard
 from canary_judge.looks.streams import Data
-from canary_judge.results import Quality
+from canary_judge.results import Quality, Side
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData
 from canary_judge.series import Window, format_duration
+from canary_judge.stats.counts import Counts
 
 __all__ = ["archived_pieces"]
 
@@ -80,44 +84,34 @@ def _windows(config: JudgeConfig, canary: PastCanary, whole: int, step: int) -> 
 
 def _baseline(metric: Metric, data: Data | None, first: int, last: int) -> MetricSamples:
     """The baseline's intervals, on both sides."""
-    quality = Quality(coverage_baseline=1.0, coverage_canary=1.0)
     if data is None:
-        return MetricSamples(data=None, quality=quality, error="the archive has no values of it by interval")
+        return MetricSamples(data=None, error="the archive has no values of it by interval")
     if not isinstance(data, _KINDS.get(metric.kind, CountData)):
-        return MetricSamples(data=None, quality=quality, error=f"the archive has it as another kind than {metric.kind}")
+        return MetricSamples(data=None, error=f"the archive has it as another kind than {metric.kind}")
     if isinstance(data, GaugeData) and isinstance(metric, GaugeMetric) and bool(metric.by) != bool(data.names_baseline):
         kept = "one series of it, and no instances: leave `by` out"
         if not metric.by:
             kept = f"{len(data.baseline)} instances of it: say `by`"
-        return MetricSamples(data=None, quality=quality, error=f"the archive keeps {kept}")
+        return MetricSamples(data=None, error=f"the archive keeps {kept}")
+    part = _part(data, first, last)
+    coverage = np.count_nonzero(heard(part, Side.BASELINE)) / (last - first)
+    return MetricSamples(data=part, quality=Quality(coverage_baseline=coverage, coverage_canary=coverage))
+
+
+def _part(data: Data, first: int, last: int) -> Data:
+    """Some intervals of the baseline, as both sides."""
     match data:
         case CountData(counts=counts):
             events, exposure = counts.events_baseline[first:last], counts.exposure_baseline[first:last]
-            both = replace(
-                counts,
-                events_baseline=events,
-                exposure_baseline=exposure,
-                events_canary=events,
-                exposure_canary=exposure,
+            both = Counts(
+                events_baseline=events, exposure_baseline=exposure, events_canary=events, exposure_canary=exposure
             )
-            return MetricSamples(data=CountData(counts=both), quality=quality)
-        case GaugeData(baseline=rows, names_baseline=names, before_baseline=before, history=history):
-            return MetricSamples(
-                data=GaugeData(
-                    baseline=rows[:, first:last],
-                    canary=rows[:, first:last],
-                    names_baseline=names,
-                    names_canary=names,
-                    before_baseline=before,
-                    before_canary=before,
-                    history=history,
-                ),
-                quality=quality,
-            )
+            return CountData(counts=both)
+        case GaugeData(baseline=rows, names_baseline=names, before_baseline=before):
+            own = rows[:, first:last]
+            return replace(data, baseline=own, canary=own, names_canary=names, before_canary=before, simultaneous=True)
         case RawData(baseline=values, interval_baseline=places):
             inside = (places >= first) & (places < last)
             own, at = values[inside], places[inside] - first
-            return MetricSamples(
-                data=RawData(baseline=own, canary=own, interval_baseline=at, interval_canary=at), quality=quality
-            )
+            return RawData(baseline=own, canary=own, interval_baseline=at, interval_canary=at)
     raise AssertionError(type(data))

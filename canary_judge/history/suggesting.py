@@ -104,14 +104,7 @@ def suggested(metric: Metric, design: Design, replays: Sequence[Replay], config:
         replays: One or more.
         config: For its error rates.
     """
-    starts = sorted({one.window for one in replays})
-    # of a window with several draws, the share of them: a majority would be all or nothing
-    shown = round(
-        sum(
-            float(np.mean([one.outcome in (Outcome.SAFE, Outcome.TOLERABLE) for one in replays if one.window == start]))
-            for start in starts
-        )
-    )
+    shown, windows = _shown(replays)
     margin = metric.parsed_margin()
     level = float(np.median([one.level for one in replays]))
     scale = replays[0].scale
@@ -137,12 +130,12 @@ def suggested(metric: Metric, design: Design, replays: Sequence[Replay], config:
     weak = power.get(f"x{EFFECTS[-1]:g}", 0.0) < 0.5
     blind = not power  # nothing varied: what it would find is not known
     # the order statistic of few windows is the worst of them: what most of them show is not undone by that
-    decides = bool((not far and shown > 0) or 2 * shown >= len(starts)) and sure >= _LEAST_SURE and not blind
+    decides = bool((not far and shown > 0) or 2 * shown >= windows) and sure >= _LEAST_SURE and not blind
     return Suggestion(
         metric=metric.name,
         design=design.name,
         shown=shown,
-        windows=len(starts),
+        windows=windows,
         margin=wider,
         sure=sure,
         power=power,
@@ -155,7 +148,7 @@ def suggested(metric: Metric, design: Design, replays: Sequence[Replay], config:
             metric,
             _Told(
                 shown=shown,
-                windows=len(starts),
+                windows=windows,
                 wider=wider,
                 sure=sure,
                 unbounded=int(np.isinf(uppers).sum()),
@@ -167,6 +160,17 @@ def suggested(metric: Metric, design: Design, replays: Sequence[Replay], config:
             ),
         ),
     )
+
+
+def _shown(replays: Sequence[Replay]) -> tuple[int, int]:
+    """In how many windows the margin was shown, and how many there are.
+
+    Of a window with several draws the share of them counts: a majority would be all or nothing.
+    """
+    draws: dict[float, list[bool]] = {}
+    for one in replays:
+        draws.setdefault(one.window, []).append(one.outcome in (Outcome.SAFE, Outcome.TOLERABLE))
+    return round(sum(sum(some) / len(some) for some in draws.values())), len(draws)
 
 
 def _powers(

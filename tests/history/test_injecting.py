@@ -16,7 +16,7 @@ from canary_judge.history.canary import config_text
 from canary_judge.history.designs import ADJACENT, REQUESTS, SMOOTH, How, draws_of, pieces_of
 from canary_judge.history.drawn import Replay
 from canary_judge.history.injecting import faulty_gauges, faulty_rows
-from canary_judge.history.past_baselines import archived_pieces
+from canary_judge.history.past_baselines import _baseline, archived_pieces
 from canary_judge.history.suggesting import suggested
 from canary_judge.results import Harm, Outcome, Scale
 from canary_judge.samples import GaugeData
@@ -448,6 +448,23 @@ def test_pods_of_an_archive_are_drawn_as_pods(tmp_path):
     other.append(shop(0, n=60))
     heap = {**MEMORY, "name": "heap", "by": "pod"}
     assert "leave `by` out" in calibrate(config(heap), other, length="30m", weight=5).missing["heap"]
+
+
+def test_holes_of_an_archived_baseline_are_known(tmp_path):
+    canary = shop(0, n=60)
+    settings = canary.settings()
+    heap = canary.tape.data["heap"]
+    assert (
+        archived_pieces(settings, archive(tmp_path, canary), 60 * MINUTE)[0][0].metrics["heap"].quality.coverage_canary
+        == 1
+    )
+    for data, expected in (
+        (replace(heap, baseline=np.where(np.arange(60) % 4, np.nan, heap.baseline)), 0.25),
+        (canary.tape.data["errors"], 1.0),
+    ):
+        metric = next(one for one in settings.metrics if one.kind == ("gauge" if expected < 1 else "ratio"))
+        own = _baseline(metric, data, 0, 60)
+        assert own.quality.coverage_baseline == own.quality.coverage_canary == expected
 
 
 def test_canaries_of_another_interval_are_left_out(tmp_path):
