@@ -27,7 +27,7 @@ from canary_judge.looks.state import MonitorState
 from canary_judge.results import Quality
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, Samples
 from canary_judge.series import Window
-from canary_judge.stats.counts import Counts
+from canary_judge.stats.counts import COLUMNS, Counts
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 KINDS = ["gauge"] * 8 + ["ratio"] * 5 + ["latency"] * 4 + ["rate"] * 2 + ["samples"]
@@ -70,7 +70,7 @@ def drawn(kind: str, n: int, rng: np.random.Generator) -> GaugeData | CountData 
         share = 0.005 if kind == "ratio" else 0.02
         exposure = rng.poisson(9500, n), rng.poisson(500, n)
         arrays = [rng.binomial(exposure[0], share), exposure[0], rng.binomial(exposure[1], share), exposure[1]]
-    names = zip(Counts.__slots__, arrays, strict=True)
+    names = zip(COLUMNS, arrays, strict=True)
     return CountData(counts=Counts(**{name: array.astype(float) for name, array in names}))
 
 

@@ -1,4 +1,6 @@
-"""What an archive and a backtest cost: `python -m benchmarks.history [SHARE]`, a share of the full size (default: .01).
+"""What an archive and a backtest cost: `python -m benchmarks.history [SHARE [WHO]]`.
+
+SHARE is that of the full size (default: .01), WHO one of those that can work ("2 processes"; default: each of them).
 
 First 200 drawn canaries are followed live, archived, and replayed on everything that can work: the judgements must be the
 same to the byte. Then past canaries of 5 metrics, as many as the full size times the share: one look each, and look by
@@ -125,9 +127,9 @@ def scipy_loop(count: int, n: int) -> float:
     return (time.perf_counter() - begun) * count / min(count, 200)
 
 
-def measured(folder: Path, share: float) -> None:
+def measured(folder: Path, share: float, only: str | None) -> None:
     """The table."""
-    who = executors()
+    who = {name: made for name, made in executors().items() if only in (None, name)}
     print("\n| canaries | intervals | looks | who | s | canaries/s | scipy loop / ours | peak MB |\n|" + "---|" * 8)
     for full, n, looks in FULL:
         count = max(round(full * share), 2)
@@ -157,4 +159,5 @@ def measured(folder: Path, share: float) -> None:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
         live(Path(place))
-        measured(Path(place), float(sys.argv[1]) if len(sys.argv) > 1 else 0.01)
+        share, only = [*sys.argv[1:], "0.01"][0], [*sys.argv[2:], None][0]
+        measured(Path(place), float(share), only)

@@ -7,7 +7,7 @@ import numpy as np
 from canary_judge import JudgeConfig, Window
 from canary_judge.results import Quality
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, Samples
-from canary_judge.stats.counts import Counts
+from canary_judge.stats.counts import COLUMNS, Counts
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
 STEP = timedelta(seconds=15)
@@ -36,7 +36,7 @@ def counts(events_baseline, exposure_baseline, events_canary, exposure_canary):
     """One number or one list each; a number stands for all intervals."""
     sides = (events_baseline, exposure_baseline, events_canary, exposure_canary)
     arrays = np.broadcast_arrays(*(np.atleast_1d(np.asarray(side, dtype=float)) for side in sides))
-    return Counts(**dict(zip(Counts.__slots__, map(np.array, arrays), strict=True)))
+    return Counts(**dict(zip(COLUMNS, map(np.array, arrays), strict=True)))
 
 
 def counted(*sides, instances=None, **more):

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -71,6 +71,10 @@ class TrafficExpectation(StrictModel):
         default=None, description="Percent of the requests; a monitor may be told another one with each look."
     )
     tolerance: float = Field(default=0.25, gt=0, lt=1, description="Largest relative deviation that is no finding.")
+
+
+# Versions change with every deploy, and where data come from, and who is driven, decides nothing.
+_NOT_DECIDING = {"baseline", "canary", "sources", "router", "rollout"}
 
 
 class JudgeConfig(StrictModel):
@@ -288,9 +292,22 @@ class JudgeConfig(StrictModel):
         hidden = {key: self._plain(state["__dict__"][key]) for key in ("sources", "router")}
         return {**state, "__dict__": {**state["__dict__"], **hidden}}
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's; what decides may be another thing then."""
+        copied = super().model_copy(update=update, deep=deep)
+        if set(update or ()) <= _NOT_DECIDING:
+            copied.__dict__["_hashed"] = self._hashed
+        else:
+            copied.__dict__.pop("_hashed", None)
+        return copied
+
     def hash(self) -> str:
         """SHA-256 of all that decides: no sides (they change with every deploy), no sources, no rollout."""
-        data = self.model_dump(mode="json", exclude={"baseline", "canary", "sources", "router", "rollout"})
+        return self._hashed
+
+    @cached_property
+    def _hashed(self) -> str:
+        data = self.model_dump(mode="json", exclude=_NOT_DECIDING)
         for metric in data["metrics"]:  # what is not set says nothing, and states of before know no such key
             if metric.get("cap") is None:
                 metric.pop("cap", None)

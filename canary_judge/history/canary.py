@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Literal, cast, get_args
 
 from canary_judge._version import __version__
@@ -174,7 +175,7 @@ class PastCanary:
 
     def settings(self) -> JudgeConfig:
         """Its config."""
-        return JudgeConfig.from_mapping(json.loads(self.config))
+        return _settings(self.config)
 
     def judged(self) -> Judgement | None:
         """The last judgement of its run; None where it was not judged."""
@@ -183,6 +184,12 @@ class PastCanary:
     def labelled(self, label: Label) -> PastCanary:
         """The same with this label."""
         return replace(self, label=label)
+
+
+@lru_cache(maxsize=64)
+def _settings(text: str) -> JudgeConfig:
+    """Many canaries of an archive were judged by the same config."""
+    return JudgeConfig.from_mapping(json.loads(text))
 
 
 def config_text(config: JudgeConfig) -> str:

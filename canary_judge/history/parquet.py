@@ -21,7 +21,7 @@ from canary_judge.history.canary import EndedBy, Label, PastCanary, Span
 from canary_judge.history.tape import Tape
 from canary_judge.looks.streams import Data
 from canary_judge.samples import CountData, GaugeData, RawData
-from canary_judge.stats.counts import Counts
+from canary_judge.stats.counts import COLUMNS, Counts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -303,7 +303,7 @@ def _data(lines: Sequence[str], arrays: Mapping[str, pa.Array]) -> dict[str, Dat
         both = (mine & ~is_canary, mine & is_canary)
         if kind == "CountData":
             columns = [numbers[name][part] for part in both for name in ("events", "total")]
-            found[metric] = CountData(counts=Counts(**dict(zip(Counts.__slots__, columns, strict=True))))
+            found[metric] = CountData(counts=Counts(**dict(zip(COLUMNS, columns, strict=True))))
         elif kind == "GaugeData":
             sides = [_matrix(numbers["value"][part], instances[part]) for part in both]
             width = max((one.shape[1] for one in sides if one.size), default=0)

@@ -97,6 +97,8 @@ def settings_for(config: JudgeConfig, canary: PastCanary) -> JudgeConfig:
 
 def _reads_otherwise(now: Metric, then: Metric) -> str | None:
     """Which part of what is read differs."""
+    if now == then:
+        return None
     plain: list[dict[str, Any]] = [one.model_dump(exclude=set(_JUDGED)) for one in (now, then)]
     for name in dict.fromkeys((*plain[0], *plain[1])):
         if plain[0].get(name) != plain[1].get(name):

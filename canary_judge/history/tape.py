@@ -23,7 +23,7 @@ from canary_judge.looks.rows import numbers, runs_of
 from canary_judge.looks.state import MonitorState
 from canary_judge.looks.streams import EVIDENCE, Data
 from canary_judge.samples import CountData, GaugeData, RawData
-from canary_judge.stats.counts import Counts
+from canary_judge.stats.counts import COLUMNS
 
 __all__ = ["Look", "Tape"]
 
@@ -218,7 +218,7 @@ class _Places:
         some = {side: slice(self._at[side], self._at[side] + width[side]) for side in _SIDES}
         match self._data:
             case CountData(counts=counts):
-                part["rows"] = [as_told(getattr(counts, name)[some["baseline"]]) for name in Counts.__slots__]
+                part["rows"] = [as_told(getattr(counts, name)[some["baseline"]]) for name in COLUMNS]
             case GaugeData():
                 for side in _SIDES:
                     part[side] = [as_told(row[some[side]]) for row in getattr(self._data, side)[: packed[side]]]

@@ -50,9 +50,13 @@ def rarer_than_intervals(look: Look, data: GaugeData | CountData | RawData) -> s
     """What to set where points come at every second interval or more rarely, regularly and on both sides; else None."""
     spacing = []
     for side in Side:
-        steps = np.diff(np.flatnonzero(heard(data, side)))
-        usual = float(np.median(steps)) if steps.size else 0.0
-        if steps.size < _SOME or usual < 2 or (steps == usual).mean() < _REGULAR:
+        where = np.flatnonzero(heard(data, side))
+        # the usual step is 2 only where half of them are, so they must add up
+        if where.size <= _SOME or where[-1] - where[0] < 1.5 * (where.size - 1):
+            return None
+        steps = np.diff(where)
+        usual = float(np.median(steps))
+        if usual < 2 or (steps == usual).mean() < _REGULAR:
             return None
         spacing.append(usual)
     seconds = look.config.interval.total_seconds() * max(spacing)

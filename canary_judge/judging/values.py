@@ -22,7 +22,6 @@ from canary_judge.stats.gauges import (
     RankTest,
     Strata,
     compare_values,
-    effective_samples,
     limit_values,
     series_tau,
 )
@@ -405,13 +404,14 @@ def _recent(look: Look, metric: Metric, ranked: _Ranked, found: Assessed) -> Rec
 
 def _first_of_newest(look: Look, ranked: _Ranked, values: float) -> tuple[int, float]:
     """The interval from which on there are so many values per side, else the first one; and how many there are."""
-    first, have = look.newest.since, 0.0
-    for first in range(look.intervals - 1, look.newest.since - 1, -1):
-        sizes = [interval.size - int(np.searchsorted(interval, first)) for interval in ranked.intervals]
-        have = effective_samples(baseline=sizes[0], canary=sizes[1]) if min(sizes) else 0.0
-        if have >= values:
-            break
-    return first, have
+    if look.intervals <= look.newest.since:
+        return look.newest.since, 0.0
+    firsts = np.arange(look.intervals - 1, look.newest.since - 1, -1)
+    baseline, canary = (interval.size - np.searchsorted(interval, firsts) for interval in ranked.intervals)
+    have = 2.0 * baseline * canary / np.maximum(baseline + canary, 1)
+    enough = have >= values
+    at = int(np.argmax(enough)) if enough.any() else -1
+    return int(firsts[at]), float(have[at])
 
 
 def _compared(config: JudgeConfig, metric: Metric, ranked: _Ranked, margin: Margin | None) -> Compared:

@@ -31,7 +31,7 @@ from canary_judge.looks.design import Design
 from canary_judge.looks.streams import Stream
 from canary_judge.results import Comparison, Harm, LimitCheck
 from canary_judge.samples import CountData, UserData
-from canary_judge.stats.counts import Counts, without_burst
+from canary_judge.stats.counts import COLUMNS, Counts, without_burst
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.questions import AtMargin, Interval, Question
 from canary_judge.stats.rates import RateRatioProcess
@@ -450,7 +450,7 @@ def _process(counts: Counts, ratios: Sequence[float]) -> RateRatioProcess:
 
 
 def _sides(counts: Counts) -> dict[str, Float]:
-    return {name: getattr(counts, name) for name in Counts.__slots__}
+    return {name: getattr(counts, name) for name in COLUMNS}
 
 
 def _ratio_interval(counts: Counts, phi: float, alpha: float) -> Interval:

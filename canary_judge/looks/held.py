@@ -27,6 +27,7 @@ from canary_judge.arrays import Float
 from canary_judge.judging.assessed import Assessed
 from canary_judge.results import Comparison, LimitCheck, MetricResult, Outcome, Quality, Recent, Shortfall
 from canary_judge.samples import AnyData, CountData, GaugeData, MetricSamples, RawData, UserData
+from canary_judge.stats.counts import COLUMNS
 
 __all__ = ["Held", "Key", "as_plain", "calm", "due", "hold", "shows", "standing", "with_held_intervals"]
 
@@ -286,7 +287,7 @@ def _usual(data: AnyData, one: Assessed) -> tuple[float, ...]:
         return ()
     if isinstance(data, CountData):
         counts = data.counts
-        sums = [float(getattr(counts, name).sum()) for name in type(counts).__slots__]
+        sums = [float(getattr(counts, name).sum()) for name in COLUMNS]
         events_b, exposure_b, events_c, exposure_c = sums
         if not exposure_b or not exposure_c:
             return ()

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from canary_judge.arrays import Float, Int
 from canary_judge.looks.streams import Data
 from canary_judge.samples import CountData, GaugeData, RawData, UserData
-from canary_judge.stats.counts import Counts
+from canary_judge.stats.counts import COLUMNS, Counts
 
 __all__ = ["Rows", "extend", "floats", "numbers", "rows_of", "runs_of", "whole_rows"]
 
@@ -30,7 +30,7 @@ def rows_of(old: Data | None, new: Data | None, before: int) -> dict[str, Any] |
         old, before = None, 0
     found: dict[str, Any] = {} if old is not None else {"whole": type(new).__name__}
     if isinstance(new, CountData):
-        found["rows"] = [numbers(getattr(new.counts, name)[before:]) for name in Counts.__slots__]
+        found["rows"] = [numbers(getattr(new.counts, name)[before:]) for name in COLUMNS]
         instances = old.instances if isinstance(old, CountData) else {}
         if other := {name: list(pair) for name, pair in new.instances.items() if instances.get(name) != pair}:
             found |= _instances(instances, other)
@@ -137,7 +137,7 @@ def floats(column: array[float]) -> Float:
 
 class _CountRows:
     def __init__(self) -> None:
-        self._columns = [array("d") for _ in Counts.__slots__]
+        self._columns = [array("d") for _ in COLUMNS]
         self._instances: dict[str, tuple[float, float]] = {}
 
     def take(self, part: Mapping[str, Any]) -> None:
@@ -151,7 +151,7 @@ class _CountRows:
             self._instances[name] = (float(pair[0]), float(pair[1]))
 
     def data(self) -> CountData:
-        columns = dict(zip(Counts.__slots__, map(floats, self._columns), strict=True))
+        columns = dict(zip(COLUMNS, map(floats, self._columns), strict=True))
         return CountData(counts=Counts(**columns), instances=self._instances)
 
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from canary_judge.arrays import Bool, Float, Int
 
-__all__ = ["Counts", "strata", "stratum_of", "without_burst"]
+__all__ = ["COLUMNS", "Counts", "kept", "strata", "stratum_of", "without_burst"]
+
+T = TypeVar("T")
+
+# What is known of each entry.
+COLUMNS = ("events_baseline", "exposure_baseline", "events_canary", "exposure_canary")
 
 # Intervals whose odds of exposure lie within this factor form one stratum.
 _STRATUM_WIDTH = np.log(1.02)
@@ -18,7 +25,7 @@ _STRATUM_WIDTH = np.log(1.02)
 _BURST_INTERVALS, _BURST_SHARE, _BURST_EVENTS = 4, 0.25, 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Counts:
     """Events and exposure of both sides, one entry per interval or stratum, all of shape (n,)."""
 
@@ -29,7 +36,7 @@ class Counts:
 
     def __post_init__(self) -> None:
         """Refuse what is no count, and so many that they cannot be added up."""
-        for name, values in zip(self.__slots__, self._arrays(), strict=True):
+        for name, values in zip(COLUMNS, self._arrays(), strict=True):
             with np.errstate(over="ignore"):
                 finite = math.isfinite(values.sum())
             if not finite or values.min(initial=0.0) < 0:
@@ -39,13 +46,24 @@ class Counts:
     def _of_counts(cls, *arrays: Float) -> Counts:
         """Of parts or sums of counts, which are counts again: nothing is left to be checked."""
         one = object.__new__(cls)
-        for name, values in zip(cls.__slots__, arrays, strict=True):
-            object.__setattr__(one, name, values)
+        one.__dict__.update(zip(COLUMNS, arrays, strict=True))
         return one
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Answers are not sent along: they are found again where they are asked for."""
+        return self._of_counts, self._arrays()
 
     def total(self) -> Counts:
         """All entries as one."""
-        return self.by(np.zeros(self.events_baseline.size, dtype=np.int64))
+        if self.events_baseline.size == 1:
+            return self
+        # in order, as `by` adds them up
+        return self._of_counts(*(np.cumsum(values)[-1:] for values in self._arrays()))
+
+    def exposed(self) -> Counts:
+        """The entries with exposure on both sides."""
+        part = _exposed(self)
+        return self if part is None else part
 
     def by(self, labels: Int) -> Counts:
         """Entries with the same label added up."""
@@ -70,6 +88,28 @@ class Counts:
         return self.events_baseline, self.exposure_baseline, self.events_canary, self.exposure_canary
 
 
+def kept(find: Callable[[Counts], T]) -> Callable[[Counts], T]:
+    """Find an answer once for the same counts, which do not change: several tests ask for it."""
+    name = find.__name__
+
+    @wraps(find)
+    def found(counts: Counts) -> T:
+        answers = counts.__dict__  # as `functools.cached_property` does
+        if name not in answers:
+            answers[name] = find(counts)
+        return cast("T", answers[name])
+
+    return found
+
+
+@kept
+def _exposed(counts: Counts) -> Counts | None:
+    """Those with exposure on both sides; None where all have it, for counts that keep themselves are freed late."""
+    both = (counts.exposure_canary > 0) & (counts.exposure_baseline > 0)
+    return None if both.all() else counts.select(both)
+
+
+@kept
 def strata(counts: Counts) -> Counts:
     """Merge intervals whose exposure is shared alike, so that a change of traffic weight stays apart.
 
@@ -85,10 +125,11 @@ def strata(counts: Counts) -> Counts:
         >>> merged.exposure_canary.tolist(), merged.exposure_baseline.tolist()
         ([20.0, 50.0], [180.0, 50.0])
     """
-    both = counts.select((counts.exposure_canary > 0) & (counts.exposure_baseline > 0))
+    both = counts.exposed()
     return both.by(stratum_of(both)) if both.exposure_canary.size else both
 
 
+@kept
 def stratum_of(counts: Counts) -> Int:
     """The stratum of each entry, shape (n,), counted from 0; both exposures are above 0, and n is not 0."""
     odds = np.log(counts.exposure_canary / counts.exposure_baseline)

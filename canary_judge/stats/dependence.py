@@ -11,6 +11,8 @@ References:
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from canary_judge.arrays import Float, Int, smooth_length
@@ -51,7 +53,7 @@ def autocorrelation(values: Float) -> Float:
     top = np.abs(centred).max(axis=1, keepdims=True, initial=0.0)
     # a constant row must read as constant although its mean is rounded
     moves = top > 1e-13 * np.abs(known).max(axis=1, keepdims=True, initial=0.0)
-    centred = np.where(moves, centred, 0.0) / np.where(moves, top, 1.0)
+    centred = centred / top if moves.all() else np.where(moves, centred, 0.0) / np.where(moves, top, 1.0)
     padded = smooth_length(2 * width)
     spectrum = np.fft.rfft(centred, padded, axis=1)
     covariance = np.fft.irfft(spectrum * np.conj(spectrum), padded, axis=1)[:, :width]
@@ -62,7 +64,10 @@ def autocorrelation(values: Float) -> Float:
         pairs = np.rint(np.fft.irfft(mask * np.conj(mask), padded, axis=1)[:, :width])
         covariance = np.where(pairs > 0, covariance / np.maximum(pairs + np.arange(width), 1), 0.0)
     first = covariance[:, :1]
-    result: Float = np.where(first > 1e-300, covariance / np.where(first > 1e-300, first, 1.0), 0.0)
+    varies = first > 1e-300
+    result: Float = covariance / np.where(varies, first, 1.0)
+    if not varies.all():
+        result = np.where(varies, result, 0.0)
     result[:, :1] = 1.0
     return result
 
@@ -82,6 +87,8 @@ def autocorrelation_time(correlation: Float, count: Int) -> Float:
         1.11
     """
     width = correlation.shape[1]
+    if len(correlation) == 1:
+        return np.array([_time_of_one(correlation[0], int(count[0]))])
     n = np.maximum(count, 1).astype(float)
     if width < 2:
         return np.ones(len(n))
@@ -98,6 +105,28 @@ def autocorrelation_time(correlation: Float, count: Int) -> Float:
     sokal = running[np.arange(len(n)), window] * (1 + (2 * window + 1) / n)
     tau = np.maximum(np.maximum(first_order, sokal), 1.0)
     return np.where(count < _FEWEST_FOR_TAU, 1.0, tau)
+
+
+def _time_of_one(correlation: Float, count: int) -> float:
+    """`autocorrelation_time` of one row, without the cost of arrays of one."""
+    n = float(max(count, 1))
+    if correlation.size < 2 or count < _FEWEST_FOR_TAU:
+        return 1.0
+    biased = (float(correlation[1]) * n + 1) / max(n - 3, 1)
+    lag_1 = min(max(biased, -0.99), 1 - 1 / max(n, 2))
+    first_order = (1 + lag_1) / (1 - lag_1)
+    last = correlation.size // 2
+    running = 2 * np.cumsum(correlation[: last + 1]) - 1
+    enough = _lags(last) >= _SOKAL_WINDOW * running[1:]
+    enough[-1] = True
+    window = int(np.argmax(enough)) + 1
+    sokal = float(running[window]) * (1 + (2 * window + 1) / n)
+    return max(first_order, sokal, 1.0)
+
+
+@lru_cache(maxsize=64)
+def _lags(last: int) -> Int:
+    return np.arange(1, last + 1)
 
 
 def ranks_tau(values: Float) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import special
 
 from canary_judge.arrays import Float
-from canary_judge.stats.counts import Counts
+from canary_judge.stats.counts import Counts, kept
 from canary_judge.stats.exact import rate_ratio_estimate
 
 __all__ = ["clump_size", "dispersion", "instance_dispersion", "needs_null", "own_dispersion", "split_dispersion"]
@@ -45,7 +45,7 @@ def dispersion(counts: Counts, *, null: float = 0.0, between: float = 1.0) -> fl
         1.0
     """
     split = _Split.of(counts, null=null) if _with_events(counts).events_canary.any() else _Split()
-    later = split_dispersion(counts.over_time(), null=1.0)
+    later = _over_time(counts)
     if later > split.dispersion and split.hits and split.expected > 0:
         # the largest dispersion with which so even a split of so many intervals is not yet surprising
         worst = split.hits / float(special.chdtri(split.hits, 1 - _LEVEL))
@@ -130,10 +130,24 @@ def own_dispersion(counts: Counts) -> float:
     return statistic if statistic > 1 + _STANDARD_ERRORS * noise else 1.0
 
 
+@kept
+def _over_time(counts: Counts) -> float:
+    """Of the baseline against itself one interval later."""
+    return split_dispersion(counts.over_time(), null=1.0)
+
+
 def _with_events(counts: Counts) -> Counts:
     """Intervals with events, and with exposure on both sides."""
-    events = counts.events_canary + counts.events_baseline
-    return counts.select((events > 0) & (counts.exposure_canary > 0) & (counts.exposure_baseline > 0))
+    used = counts.exposed()
+    part = _part_with_events(used)
+    return used if part is None else part
+
+
+@kept
+def _part_with_events(used: Counts) -> Counts | None:
+    """None where all have events."""
+    events = used.events_canary + used.events_baseline > 0
+    return None if events.all() else used.select(events)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

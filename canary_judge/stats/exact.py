@@ -15,7 +15,7 @@ import numpy as np
 from scipy import special
 
 from canary_judge.arrays import Float, smooth_length
-from canary_judge.stats.counts import Counts
+from canary_judge.stats.counts import Counts, kept
 from canary_judge.stats.questions import Interval, Tails
 
 __all__ = [
@@ -240,6 +240,7 @@ def rate_ratio_interval(
     return rate_ratio_estimate(counts), (low, high)
 
 
+@kept
 def rate_ratio_estimate(counts: Counts) -> float | None:
     """Maximum likelihood of the common rate ratio over strata; None when the baseline had no event."""
     canary, baseline = float(counts.events_canary.sum()), float(counts.events_baseline.sum())

@@ -51,7 +51,7 @@ class Residuals:
     @classmethod
     def of(cls, counts: Counts) -> Residuals | None:
         """Of one entry per interval, in order of time; None where too few are known."""
-        used = counts.select((counts.exposure_canary > 0) & (counts.exposure_baseline > 0))
+        used = counts.exposed()
         hits = np.count_nonzero(used.events_canary)
         if used.events_canary.size < _FEWEST or hits < _FEWEST_WITH_EVENTS or not used.events_baseline.any():
             return None

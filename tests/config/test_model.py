@@ -1,6 +1,7 @@
 """The config is strict, and its errors name the field, the value and the remedy."""
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,16 @@ def test_the_hash_leaves_sides_and_sources_out():
     assert made.with_sides(canary={"v": "2"}).hash() == made.hash()
     assert config(GAUGE, sources={"default": {"type": "prometheus"}}).hash() == made.hash()
     assert config({**GAUGE, "margin": "11%"}).hash() != made.hash()
+
+
+def test_a_copy_that_decides_otherwise_has_its_own_hash():
+    made, other = config(GAUGE), config({**GAUGE, "margin": "11%"})
+    first = made.hash()
+    assert made == config(GAUGE)  # a hash that was asked for is no part of the config
+    assert made.model_copy(update={"metrics": other.metrics}).hash() == other.hash() != first
+    assert made.model_copy(update={"baseline": {"v": "1"}, "metrics": other.metrics}).hash() == other.hash()
+    assert made.model_copy(update={"baseline": {"v": "1"}}).hash() == first == made.model_copy().hash()
+    assert pickle.loads(pickle.dumps(made)).hash() == first
 
 
 def plain(node):

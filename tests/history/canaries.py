@@ -13,7 +13,7 @@ from canary_judge.looks.observing import taken
 from canary_judge.looks.state import How, MonitorState
 from canary_judge.results import Quality
 from canary_judge.samples import CountData, GaugeData, MetricSamples, Samples
-from canary_judge.stats.counts import Counts
+from canary_judge.stats.counts import COLUMNS, Counts
 
 # Kinds, planned ends, changes of weight, gaps, instances: see tests/looks/test_state.py.
 FOLLOWED = (7, 11, 19, 23, 27, 31, 39, 43, 47, 55, 59, 67)
@@ -54,7 +54,7 @@ def shop(number=0, *, ratio=1.0, n=60, rate=0.01, planned=True, gaps=False, **mo
         one = slice(k, k + 1)
         columns = [errors[0, one], traffic[0, one].astype(float), errors[1, one], traffic[1, one].astype(float)]
         data = {
-            "errors": CountData(counts=Counts(**dict(zip(Counts.__slots__, columns, strict=True)))),
+            "errors": CountData(counts=Counts(**dict(zip(COLUMNS, columns, strict=True)))),
             "heap": GaugeData(baseline=heap[:1, one], canary=heap[1:, one]),
         }
         samples = Samples(

@@ -10,7 +10,7 @@ from canary_judge.looks.observing import observe
 from canary_judge.looks.state import MonitorState
 from canary_judge.results import Harm, Outcome
 from canary_judge.samples import MetricSamples
-from canary_judge.stats.counts import Counts
+from canary_judge.stats.counts import COLUMNS
 from tests.builders import START, STEP, config, counted, gauged, samples
 
 GOOD = {Outcome.SAFE, Outcome.TOLERABLE}
@@ -121,7 +121,7 @@ def test_a_finding_that_stands_keeps_its_interval_and_says_when():
     state, found = MonitorState(start=START, horizon=None), []
     for look in range(12):
         ten = replace(bad if look < 6 else good)
-        many = counted(*(np.full(10, getattr(ten.data.counts, name)[0]) for name in Counts.__slots__))
+        many = counted(*(np.full(10, getattr(ten.data.counts, name)[0]) for name in COLUMNS))
         moment = START + 10 * look * STEP
         part = replace(samples(many, 10), window=Window(moment, moment + 10 * STEP))
         state, judgement = observe(settled, state, part)

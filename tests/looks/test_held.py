@@ -12,7 +12,7 @@ from canary_judge.looks.state import MonitorState
 from canary_judge.results import Quality, Verdict
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, Samples
 from canary_judge.series import Window
-from canary_judge.stats.counts import Counts
+from canary_judge.stats.counts import COLUMNS, Counts
 
 START, STEP = datetime(2026, 1, 1, tzinfo=UTC), timedelta(minutes=1)
 CLEAN = Quality(coverage_baseline=1.0, coverage_canary=1.0)
@@ -37,7 +37,7 @@ def drawn(name, rng, harm):
         exposure = rng.poisson([950, 50]).astype(float)
         events = rng.binomial(exposure.astype(int), np.minimum([share, share * harm], 1)).astype(float)
         arrays = (events[0], exposure[0], events[1], exposure[1])
-        return CountData(counts=Counts(**{n: np.array([v]) for n, v in zip(Counts.__slots__, arrays, strict=True)}))
+        return CountData(counts=Counts(**{n: np.array([v]) for n, v in zip(COLUMNS, arrays, strict=True)}))
     if name == "heap":
         shared = rng.normal(0, 2)
         return GaugeData(

@@ -18,7 +18,7 @@ from canary_judge.looks.watching import follow, restore
 from canary_judge.results import Verdict
 from canary_judge.samples import CountData, GaugeData, MetricSamples, Samples
 from canary_judge.series import Window
-from canary_judge.stats.counts import Counts
+from canary_judge.stats.counts import COLUMNS, Counts
 from tests.looks.test_held import START, STEP, config, drawn, run
 from tests.looks.test_state import NUMBERS, WRITTEN, going_on
 
@@ -75,7 +75,7 @@ def test_rows_that_come_and_go_are_given_back(tmp_path):
             values = rng.normal(1, 1, (len(names), 2)) / 3
             values[rng.random(values.shape) < 0.3] = np.nan
             gauge = GaugeData(baseline=values, canary=-values, names_baseline=tuple(names), names_canary=tuple(names))
-            counts = Counts(**{name: rng.poisson(5, 2) / 3 for name in Counts.__slots__})
+            counts = Counts(**{name: rng.poisson(5, 2) / 3 for name in COLUMNS})
             data = {"pods": gauge if names else None, "errors": CountData(counts=counts, instances={"x": (0.1, 7 / 3)})}
             if at == 1:
                 data["errors"] = None

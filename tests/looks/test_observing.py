@@ -12,7 +12,7 @@ from canary_judge.report import to_board
 from canary_judge.results import Judgement, Quality, Verdict
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, Samples
 from canary_judge.series import Window
-from canary_judge.stats.counts import Counts
+from canary_judge.stats.counts import COLUMNS, Counts
 
 STEP = timedelta(seconds=15)
 GAUGE = {"kind": "gauge", "query": "q"}
@@ -78,7 +78,7 @@ def data(rng, metric, n):
         np.floor(one * min(1, share * factor)) for one, factor in zip(exposure, (1, rng.choice([0, 1, 3])), strict=True)
     ]
     arrays = [np.asarray(one, dtype=float) for one in (events[0], exposure[0], events[1], exposure[1])]
-    return CountData(counts=Counts(**dict(zip(Counts.__slots__, arrays, strict=True))), instances={"a": (1.0, 10.0)})
+    return CountData(counts=Counts(**dict(zip(COLUMNS, arrays, strict=True))), instances={"a": (1.0, 10.0)})
 
 
 def quality(rng, n):
@@ -140,7 +140,7 @@ def test_a_handful_of_requests_ends_in_a_judgement(seed):
             totals = rng.choice([0, 1, 5, 200.5, 900]), rng.choice([0, 1, 3, 20, 45])
             events = [min(total, rng.choice([0, 1, 3, 20, total])) for total in totals]
             arrays = [np.array([float(one)]) for one in (events[0], totals[0], events[1], totals[1])]
-            counts = Counts(**dict(zip(Counts.__slots__, arrays, strict=True)))
+            counts = Counts(**dict(zip(COLUMNS, arrays, strict=True)))
             samples = MetricSamples(data=CountData(counts=counts), quality=quality(rng, 1))
             window = Window(START + interval * STEP, START + (interval + 1) * STEP)
             weight = float(rng.choice([0, 5, 25, 100]))

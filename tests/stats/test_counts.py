@@ -1,9 +1,12 @@
 """Counts put into strata and freed of a burst, at their boundaries."""
 
+import pickle
+from dataclasses import asdict, replace
+
 import numpy as np
 import pytest
 
-from canary_judge.stats.counts import Counts, strata, without_burst
+from canary_judge.stats.counts import COLUMNS, Counts, strata, without_burst
 from tests.builders import counts
 
 
@@ -60,3 +63,26 @@ def test_what_is_no_count_is_refused():
         with pytest.raises(ValueError, match="events_canary must be finite, also its sum, and not negative"):
             counts(0, 10, bad, 10)
     assert isinstance(counts(0, 0, 0, 0), Counts)
+
+
+def test_answers_are_found_once_and_are_no_part_of_the_counts():
+    arrays = [np.array([9.0, 3.0, 1.0]), np.array([100.0, 0.0, 100.0]), np.array([1.0, 2.0, 3.0]), np.full(3, 50.0)]
+    asked, unasked = (counts(*arrays) for _ in range(2))
+    assert strata(asked) is strata(asked)
+    assert pickle.dumps(asked) == pickle.dumps(unasked)
+    assert asdict(asked).keys() == set(COLUMNS)
+    changed = replace(asked, exposure_baseline=np.full(3, 100.0))
+    assert strata(changed).exposure_baseline.sum() == 300
+
+
+def test_counts_of_which_all_are_exposed_are_themselves_their_exposed_part():
+    made = counts([9.0, 3.0], 100.0, [1.0, 2.0], 50.0)
+    assert made.exposed() is made
+    assert counts([9.0, 3.0], [0.0, 100.0], [1.0, 2.0], 50.0).exposed().events_canary.tolist() == [2.0]
+
+
+def test_a_total_adds_up_in_order_whatever_the_parts():
+    rng = np.random.default_rng(4)
+    parts = [rng.gamma(0.3, 1e3, 61) for _ in COLUMNS]
+    total = counts(*parts).total()
+    assert [getattr(total, name)[0] for name in COLUMNS] == [sum(part.tolist()) for part in parts]

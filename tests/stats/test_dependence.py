@@ -83,10 +83,12 @@ def test_the_time_of_a_long_ar1_is_that_of_theory(rho, expected):
 
 def test_rows_are_judged_by_themselves():
     rng = np.random.default_rng(3)
-    rows = np.array([ar1(rng, 50, rho) for rho in (0.0, 0.9, 0.4)])
-    together = autocorrelation_time(autocorrelation(rows), np.full(3, 50))
-    apart = [autocorrelation_time(autocorrelation(row[None, :]), np.array([50]))[0] for row in rows]
-    assert together == pytest.approx(apart, rel=1e-12)
+    for n in (1, 2, 7, 8, 50, 121):
+        rows = np.array([*(ar1(rng, n, rho) for rho in (0.0, 0.9, 0.4, -0.9)), np.full(n, 0.1), np.arange(n) * 1.0])
+        number = rng.integers(0, n + 1, len(rows))
+        together = autocorrelation_time(autocorrelation(rows), number)
+        apart = [float(autocorrelation_time(autocorrelation(rows[i : i + 1]), number[i : i + 1])[0]) for i in range(6)]
+        assert together.tolist() == apart
 
 
 def test_a_constant_depends_on_nothing():
