@@ -228,6 +228,7 @@ class Quality:
         coverage_canary: The same for the canary.
         silent_baseline: Intervals without a value (for counts: without traffic) at the end of the window.
         silent_canary: The same for the canary.
+        late_baseline, late_canary: Intervals before the first sample, of which the coverage does not speak.
         resets: Counter resets, both sides.
         falls: Falls of counters that were no restart, both sides; they counted nothing.
         event_series_baseline, event_series_canary: Series of events; None where that is not known.
@@ -268,6 +269,8 @@ class Quality:
     unread: int = 0
     series_baseline: int = 0
     series_canary: int = 0
+    late_baseline: int = 0
+    late_canary: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from canary_judge.moments import Moments, UserMoments
 from canary_judge.results import Quality
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, UserData
 from canary_judge.series import nanoseconds
-from canary_judge.stats.counts import Counts
+from canary_judge.stats.counts import COLUMNS, Counts
 
 __all__ = ["EVIDENCE", "Data", "Stream", "append", "of_next_stage"]
 
@@ -116,7 +116,7 @@ class Stream:
             return False
         match self.data:
             case CountData(counts=counts):
-                return all(getattr(counts, name).size == self.intervals for name in Counts.__slots__)
+                return all(getattr(counts, name).size == self.intervals for name in COLUMNS)
             case GaugeData(baseline=baseline, canary=canary):
                 return baseline.shape[1:] == canary.shape[1:] == (self.intervals,)
             case RawData() as raw:
@@ -180,32 +180,58 @@ def append(stream: Stream, new: MetricSamples, count: int) -> Stream:
     else:
         added = replace(added, failing=0)
     quality = new.quality or Quality(
-        coverage_baseline=0.0, coverage_canary=0.0, silent_baseline=count, silent_canary=count
+        coverage_baseline=0.0,
+        coverage_canary=0.0,
+        silent_baseline=count,
+        silent_canary=count,
+        late_baseline=count,
+        late_canary=count,
     )
-    spans = [
-        before + count if before or covered > 0 else 0
-        for before, covered in (
-            (stream.span_baseline, quality.coverage_baseline),
-            (stream.span_canary, quality.coverage_canary),
-        )
-    ]
-    merged = _merged(stream, quality, count, spans)
-    return replace(added, quality=merged, span_baseline=spans[0], span_canary=spans[1])
+    old = stream.quality or Quality(coverage_baseline=0.0, coverage_canary=0.0)
+    baseline = _Covered(old.coverage_baseline, stream.span_baseline, old.late_baseline).then(
+        _Covered(quality.coverage_baseline, count - quality.late_baseline, quality.late_baseline)
+    )
+    canary = _Covered(old.coverage_canary, stream.span_canary, old.late_canary).then(
+        _Covered(quality.coverage_canary, count - quality.late_canary, quality.late_canary)
+    )
+    merged = replace(
+        quality if stream.quality is None else _merged(stream, stream.quality, quality, count),
+        coverage_baseline=baseline.share,
+        coverage_canary=canary.share,
+        late_baseline=baseline.late,
+        late_canary=canary.late,
+    )
+    return replace(added, quality=merged, span_baseline=baseline.span, span_canary=canary.span)
 
 
-def _merged(stream: Stream, new: Quality, count: int, spans: list[int]) -> Quality:
-    old = stream.quality
-    if old is None:
-        return new
+class _Covered(NamedTuple):
+    """How much of one side there is.
 
-    def coverage(before: float, span: int, now: float, whole: int) -> float:
-        return (before * span + now * count) / whole if whole else 0.0
+    Attributes:
+        share: Of the intervals from the first one with a value on.
+        span: Those intervals; 0 where nothing has a value.
+        late: The intervals before.
+    """
 
+    share: float
+    span: int
+    late: int
+
+    def then(self, later: _Covered) -> _Covered:
+        """With the intervals that follow: what is missing before their first value is a hole once there was one."""
+        if not self.span:
+            return _Covered(later.share, later.span if later.share > 0 else 0, self.late + later.late)
+        span = self.span + later.late + later.span
+        return _Covered((self.share * self.span + later.share * later.span) / span, span, self.late)
+
+
+def _merged(stream: Stream, old: Quality, new: Quality, count: int) -> Quality:
+    """What was wrong so far, and now; but for what is covered."""
     # of counts the latest share: the weight may have changed
     latest = new.canary_share is not None and (old.canary_share is None or isinstance(stream.data, CountData))
     return Quality(
-        coverage_baseline=coverage(old.coverage_baseline, stream.span_baseline, new.coverage_baseline, spans[0]),
-        coverage_canary=coverage(old.coverage_canary, stream.span_canary, new.coverage_canary, spans[1]),
+        coverage_baseline=new.coverage_baseline,
+        coverage_canary=new.coverage_canary,
         silent_baseline=new.silent_baseline + (old.silent_baseline if new.silent_baseline >= count else 0),
         silent_canary=new.silent_canary + (old.silent_canary if new.silent_canary >= count else 0),
         resets=old.resets + new.resets,
@@ -318,11 +344,11 @@ def _placed(values: Float, known: tuple[str, ...], names: tuple[str, ...]) -> Fl
 def _as_counts(data: Data | None, count: int) -> CountData:
     if isinstance(data, CountData):
         return data
-    return CountData(counts=Counts(**{name: np.zeros(count) for name in Counts.__slots__}))
+    return CountData(counts=Counts(**{name: np.zeros(count) for name in COLUMNS}))
 
 
 def _join_counts(old: CountData, new: CountData) -> CountData:
-    arrays = {name: np.concatenate([getattr(old.counts, name), getattr(new.counts, name)]) for name in Counts.__slots__}
+    arrays = {name: np.concatenate([getattr(old.counts, name), getattr(new.counts, name)]) for name in COLUMNS}
     instances = dict(old.instances)
     for name, (events, exposure) in new.instances.items():
         had = instances.get(name, (0.0, 0.0))

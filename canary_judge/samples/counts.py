@@ -12,7 +12,16 @@ from canary_judge.config.metrics import LatencyMetric, RateMetric, RatioMetric
 from canary_judge.results import Quality, Side, Sides
 from canary_judge.samples.counters import CountedSide, empty_side, first_seen, increments, note_first_seen
 from canary_judge.samples.data import CountData, MetricSamples
-from canary_judge.samples.grid import Parts, Unusable, coverage, intervals, pause, refuse_huge, refuse_shared_series
+from canary_judge.samples.grid import (
+    Parts,
+    Unusable,
+    coverage,
+    intervals,
+    late,
+    pause,
+    refuse_huge,
+    refuse_shared_series,
+)
 from canary_judge.series import Form, Result, Series, selector
 from canary_judge.stats.counts import Counts
 
@@ -159,6 +168,8 @@ def _quality(read: _Read) -> Quality:
         coverage_canary=1.0 if read.by_row else coverage(exposure.canary.covered),
         silent_baseline=pause(exposure.baseline.increments > 0),
         silent_canary=pause(exposure.canary.increments > 0),
+        late_baseline=0 if read.by_row else late(exposure.baseline.covered),
+        late_canary=0 if read.by_row else late(exposure.canary.covered),
         resets=sum(one.resets for one in counted),
         falls=sum(one.falls for one in counted),
         births=sum(one.births for one in counted),

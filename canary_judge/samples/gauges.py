@@ -11,7 +11,7 @@ from canary_judge.arrays import Float, Int
 from canary_judge.config.metrics import GaugeMetric
 from canary_judge.results import Quality, Side, Sides
 from canary_judge.samples.data import GaugeData, MetricSamples
-from canary_judge.samples.grid import Parts, Unusable, coverage, intervals, pause, refuse_huge
+from canary_judge.samples.grid import Parts, Unusable, coverage, intervals, late, pause, refuse_huge
 from canary_judge.series import Form, Result, Series, selector
 
 __all__ = ["gauge_samples"]
@@ -34,6 +34,8 @@ def gauge_samples(metric: GaugeMetric, parts: Parts, edges: Int) -> MetricSample
         coverage_canary=coverage(present.canary),
         silent_baseline=pause(present.baseline),
         silent_canary=pause(present.canary),
+        late_baseline=late(present.baseline),
+        late_canary=late(present.canary),
         non_finite=read.baseline.non_finite + read.canary.non_finite,
         non_finite_canary=read.canary.non_finite,
         series_baseline=len(values.baseline),

@@ -10,7 +10,7 @@ from canary_judge.arrays import Bool, Float, Int
 from canary_judge.results import Side
 from canary_judge.series import Form, Result, selector
 
-__all__ = ["Parts", "Unusable", "coverage", "intervals", "pause", "refuse_huge", "refuse_shared_series"]
+__all__ = ["Parts", "Unusable", "coverage", "intervals", "late", "pause", "refuse_huge", "refuse_shared_series"]
 
 # Beyond these, sums leave the range of floats, and counts are no longer whole.
 _HUGE = 1e300
@@ -41,6 +41,11 @@ def intervals(times: Int, edges: Int) -> tuple[Int, Bool]:
 def coverage(present: Bool) -> float:
     """Share of the intervals with a value, from the first one with any: a side may be younger than the window."""
     return float(present[int(np.argmax(present)) :].mean()) if present.any() else 0.0
+
+
+def late(present: Bool) -> int:
+    """Intervals before the first one with a value."""
+    return int(np.argmax(present)) if present.any() else present.size
 
 
 def pause(present: Bool) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from canary_judge.arrays import Bool, Float, Int
 from canary_judge.results import Quality, Side, Sides
 from canary_judge.samples.data import MetricSamples, RawData
-from canary_judge.samples.grid import Parts, coverage, intervals, pause, refuse_huge
+from canary_judge.samples.grid import Parts, coverage, intervals, late, pause, refuse_huge
 from canary_judge.series import Result
 
 __all__ = ["raw_samples"]
@@ -51,6 +51,8 @@ def raw_samples(parts: Parts, edges: Int) -> MetricSamples:
         coverage_canary=coverage(read.canary.covered),
         silent_baseline=pause(read.baseline.covered),
         silent_canary=pause(read.canary.covered),
+        late_baseline=late(read.baseline.covered),
+        late_canary=late(read.canary.covered),
         non_finite=read.baseline.non_finite + read.canary.non_finite,
         non_finite_canary=read.canary.non_finite,
         canary_share=read.canary.values.size / total if total else None,

@@ -154,6 +154,30 @@ def test_a_silent_canary_does_not_hold_the_others_up_for_ever():
     assert "no value in the last" in judged["heap"].reason
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_covered_does_not_depend_on_how_often_one_looks(seed):
+    rng = np.random.default_rng(seed)
+    never = NOON + timedelta(days=9)
+    holes = {side: rng.uniform(size=60) < rng.choice([0.2, 0.75]) for side in Side}
+    holes[Side.CANARY][: rng.integers(0, 20)] = True
+    found = []
+    for every in (1, 4, 7, 60):
+        store, monitor = Store(60, seed=seed), Monitor(config(), start=NOON)
+        for side, missing in holes.items():
+            store.arrives |= {
+                (name, side.value, int(k)): never for name in ("requests", "errors") for k in np.flatnonzero(missing)
+            }
+        for k in (*range(every, 60, every), 60, 90):
+            judged = store.look(monitor, k)
+        quality = judged["errors"].quality
+        found.append((quality.coverage_baseline, quality.coverage_canary, quality.late_canary))
+    np.testing.assert_allclose(found, np.broadcast_to(found[0], np.shape(found)))
+    inside = ~holes[Side.CANARY]
+    first = int(np.argmax(inside))
+    assert found[0][1] == pytest.approx(inside[first:].sum() / (90 - first), rel=0.05)
+    assert found[0][2] == first
+
+
 def test_a_regression_stands():
     store, monitor = Store(ratio=8.0), Monitor(config(), start=NOON)
     first = next(k for k in range(1, 60) if store.look(monitor, k).verdict is Verdict.FAIL)
