@@ -61,6 +61,10 @@ def add_calibrate(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_calibrate)
 
 
+# Less than this is meant as a share more often than as percent.
+_SMALL_WEIGHT = 0.5
+
+
 def _calibrate(options: argparse.Namespace) -> int:
     from canary_judge.history.calibrating import calibrate
 
@@ -74,6 +78,9 @@ def _calibrate(options: argparse.Namespace) -> int:
         "draws": options.draws,
     }
     target = _target(options)
+    if 0 < options.weight < _SMALL_WEIGHT:
+        percent, meant = f"{options.weight:g}", f"{100 * options.weight:g}"
+        print(f"canary-judge: --weight {percent} is {percent} %; is {meant} % meant?", file=sys.stderr)
     if options.history is not None:
         given = [name for name in ("source", "data", "last", "start", "end") if getattr(options, name, None)]
         if given or options.without or options.align != "time":
@@ -87,12 +94,12 @@ def _calibrate(options: argparse.Namespace) -> int:
         sources = sources_of(options, config)
         span, without = _span(options, config, sources), [_spell(text) for text in options.without]
         found = calibrate(config, sources, span, without=without, **more)
+    if target is not None and found.lines:  # first: whoever reads the output may be gone
+        _write(Path(options.config), target, found)
     print(found.to_json(indent=2) if options.format == "json" else found.explain())
     if not found.lines:
         metric, why = next(iter(found.missing.items()))
         raise DataError(f"nothing can be drawn; {metric}: {why}")
-    if target is not None:
-        _write(Path(options.config), target, found)
     if found.refuted:
         return exit_codes.FAIL
     return exit_codes.PASS if found.decides and not found.too_little else exit_codes.INSUFFICIENT
@@ -128,6 +135,10 @@ def _write(config: Path, target: Path, found: Calibration) -> None:
         print(f"canary-judge: not written, because {why}: {printable(note)}", file=sys.stderr)
 
 
+# By so many intervals a span may be longer than its table.
+_MOST_BEYOND = 2
+
+
 def _span(options: argparse.Namespace, config: JudgeConfig, sources: dict[str, MetricSource]) -> Window:
     """The past of the options; of a table all of it, whether or not it has a canary."""
     from canary_judge.sources import FrameSource
@@ -135,7 +146,16 @@ def _span(options: argparse.Namespace, config: JudgeConfig, sources: dict[str, M
     tables = [source for source in sources.values() if isinstance(source, FrameSource)]
     if options.last is None and options.start is None and options.end is None and len(tables) == len(sources):
         return tables[0].span(config.interval)
-    return window_of(options, config, sources)
+    asked = window_of(options, config, sources)
+    for table in tables:
+        known = table.span(config.interval)
+        missing = max(known.start - asked.start, asked.end - known.end)
+        if missing >= config.interval * _MOST_BEYOND:
+            raise ConfigError(
+                f"the span, {asked.start:%Y-%m-%d %H:%M} to {asked.end:%Y-%m-%d %H:%M} UTC, is longer than the table, "
+                f"{known.start:%Y-%m-%d %H:%M} to {known.end:%Y-%m-%d %H:%M} UTC; give --start and --end inside it"
+            )
+    return asked
 
 
 def _spell(text: str) -> Window:

@@ -52,6 +52,7 @@ def _add_label(parser: argparse.ArgumentParser) -> None:
 
 def _archive(options: argparse.Namespace) -> int:
     from canary_judge.history import History, Label, of_log, record
+    from canary_judge.series import format_duration
     from canary_judge.sources import FrameSource
 
     config, history = config_of(options), History(options.to)
@@ -61,6 +62,8 @@ def _archive(options: argparse.Namespace) -> int:
         "did": options.did,
         "deployment": options.deployment,
     }
+    if options.label is None and (options.by or options.note):
+        raise ConfigError("--by and --note go with --label; give it, too")
     if options.label is not None:
         more["label"] = Label(kind=options.label, by=options.by, note=options.note)
     if options.state is not None:
@@ -71,13 +74,20 @@ def _archive(options: argparse.Namespace) -> int:
         source = FrameSource(Path(options.data))
         every = duration_of(options.every, "--every")
         horizon = duration_of(options.horizon, "--horizon")
-        canary = record(config, source, source.window(config.interval), every=every, horizon=horizon, **more)
+        window = source.window(config.interval)
+        canary = record(config, source, window, every=every, horizon=horizon, **more)
+        if horizon is not None and window.end - canary.end >= config.interval:
+            text = (
+                f"{format_duration(window.end - canary.end)} of the table lie behind the planned end, and are left out"
+            )
+            print(f"canary-judge: --horizon: {text}", file=sys.stderr)
     if options.state is None and options.horizon is None and options.ended_by != "the planned end":
         text = "without --horizon its planned end is not known, so that no judge passes it in a backtest"
         print(f"canary-judge: {text}", file=sys.stderr)
-    if canary.id in history:
-        print("canary-judge: it takes the place of what was archived of this canary before", file=sys.stderr)
+    known = canary.id in history
     print(history.append_same(canary))
+    if known:
+        print("canary-judge: it takes the place of what was archived of this canary before", file=sys.stderr)
     return 0
 
 
@@ -121,7 +131,7 @@ def _list(options: argparse.Namespace) -> int:
     history = opened(options.history, skip_corrupt=options.skip_corrupt)
     for row in history.query(asked).astype(object).to_dict("records"):
         verdict = row["verdict"] if isinstance(row["verdict"], str) else "not judged"
-        said = [f"{row['start']:%Y-%m-%d %H:%M}", row["name"], row["label"], verdict, f"ended by {row['ended_by']}"]
+        said = [f"{row['start']:%Y-%m-%d %H:%M} UTC", row["name"], row["label"], verdict, f"ended by {row['ended_by']}"]
         print(f"{row['id']}  {printable('  '.join(map(str, said)))}")
     tell_skipped(history)
     return 0
@@ -133,6 +143,8 @@ def _label(options: argparse.Namespace) -> int:
     one = options.id is not None or options.label is not None
     if one == (options.csv is not None) or (one and (options.id is None or options.label is None)):
         raise ConfigError("give --id with --label for one canary, or --csv FILE for many")
+    if options.csv is not None and (options.by or options.note):
+        raise ConfigError("--by and --note go with --id; with --csv they are columns of the file")
     history = opened(options.history)
     if options.csv is not None:
         print(f"{history.label_all(Path(options.csv))} labelled")
@@ -148,7 +160,12 @@ def _compact(options: argparse.Namespace) -> int:
 
 
 def _drop(options: argparse.Namespace) -> int:
-
+    try:
+        future = datetime.fromisoformat(options.before).date() > datetime.now(UTC).date()
+    except ValueError:
+        future = False  # what is no date, the archive tells
+    if future:
+        raise ConfigError(f"--before {options.before}: is in the future, and would remove all; a typing error?")
     print(f"{opened(options.history).drop(before=options.before)} canaries removed")
     return 0
 

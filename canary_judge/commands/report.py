@@ -34,8 +34,10 @@ def _report(options: argparse.Namespace) -> int:
 
     page = _read(options.judgement).to_html(whole_page=True)
     if options.output is None:
-        sys.stdout.write(page + "\n")
+        sys.stdout.buffer.write(f"{page}\n".encode())  # the page says that it is UTF-8, whatever the terminal speaks
         return 0
+    if options.judgement != "-" and Path(options.output).resolve() == Path(options.judgement).resolve():
+        raise DataError(f"--output {options.output}: is the judgement itself; name another file")
     try:
         put_file(Path(options.output), page + "\n")
     except OSError as error:

@@ -15,7 +15,7 @@ from canary_judge.history.tape import Tape
 from canary_judge.looks.log import Folded
 from canary_judge.looks.monitor import Monitor
 from canary_judge.looks.state import MonitorState, check_belongs
-from canary_judge.series import MetricSource, Window, duration_from, moment_from
+from canary_judge.series import MetricSource, Window, duration_from, format_duration, moment_from
 
 __all__ = ["of_log", "record"]
 
@@ -103,6 +103,15 @@ def record(
     if not states or not states[-1].consumed:
         raise DataError(f"nothing was read of the canary from {window.start.isoformat()} to {window.end.isoformat()}")
     more = {"weights": tuple((at.astimezone(UTC), percent) for at, percent in known), "reconstructed": True, **more}
+    streams = states[-1].streams.values()
+    if all(stream.data is None for stream in streams):
+        why = next((stream.trouble for stream in streams if stream.trouble), "no value of any metric on both sides")
+        told = f"{window.start.isoformat()} to {window.end.isoformat()}"
+        raise DataError(f"nothing was read of the canary from {told}: {why}; is the clock of one side another one?")
+    planned = states[-1].horizon
+    if more.get("ended_by") == "the planned end" and planned is not None and states[-1].consumed < planned:
+        length, read = (format_duration(count * config.interval) for count in (planned, states[-1].consumed))
+        raise DataError(f"ended_by: the planned end is at {length}, and {read} were read: who ended it?")
     if not known:
         del more["weights"]
     return PastCanary.of(config, Tape.of_states(config, states), **more)

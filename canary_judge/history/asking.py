@@ -33,6 +33,7 @@ def ask(objects: Objects, places: Sequence[Place], given: Given, sql: str) -> pd
         raise DataError(f"queries of a history need duckdb: {NEEDS}") from error
     with duckdb.connect() as connection:
         try:
+            connection.execute("SET TimeZone = 'UTC'")  # as everywhere else
             _views(connection, objects, places, given)
             _shut(connection, objects, places)
             return connection.execute(sql).df()

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from canary_judge._version import __version__
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
 from canary_judge.files import put_file
@@ -241,6 +242,8 @@ def backtest(
     Raises:
         DataError: There is no canary, two judges have the same name, or `resume` is of another backtest.
     """
+    if not isinstance(history, History):
+        raise DataError(f"history is {type(history).__name__}; give History(url)")
     chosen = _named(judges, None if every is None else duration_from(every, "every"))
     pieces = history.pieces(since=since, until=until)
     total = sum(len(piece.rows) for piece in pieces)
@@ -251,7 +254,8 @@ def backtest(
         seen = sum(len(piece.rows) for piece in pieces if _key(piece) in done)
         for piece, rows in _worked([piece for piece in pieces if _key(piece) not in done], chosen, executor):
             done[_key(piece)] = rows
-            kept.keep(_key(piece), rows)
+            if all(row.get("read", True) for row in rows):  # what could not be read may be readable then
+                kept.keep(_key(piece), rows)
             seen += len(piece.rows)
             if progress is not None:
                 progress(seen, total)
@@ -261,9 +265,12 @@ def backtest(
 def _named(
     judges: JudgeConfig | PastJudge | Sequence[JudgeConfig | PastJudge], every: timedelta | None
 ) -> list[PastJudge]:
-    given = list(judges) if isinstance(judges, Sequence) else [judges]
+    given: list[Any] = list(judges) if isinstance(judges, Sequence) and not isinstance(judges, str) else [judges]
     if not given:
         raise DataError("there is no judge; give a config")
+    if strange := [one for one in given if not hasattr(one, "decide") and not isinstance(one, JudgeConfig)]:
+        kind = type(strange[0]).__name__
+        raise DataError(f"a judge is {kind}; give JudgeConfig.load(path), or a judge of past canaries")
     ours = [one for one in given if isinstance(one, JudgeConfig)]
     found: list[PastJudge] = []
     for one in given:
@@ -280,7 +287,7 @@ def _named(
 
 def _told(judges: Sequence[PastJudge], every: str | timedelta | None) -> str:
     """By which a backtest is known again."""
-    told = [repr(every)] + [
+    told = [__version__, repr(every)] + [
         f"{one.name} {one.config.model_dump_json()} {one.looks}" if isinstance(one, OurJudge) else repr(one)
         for one in judges
     ]
@@ -324,7 +331,7 @@ def judge_piece(piece: Piece, judges: Sequence[PastJudge]) -> list[dict[str, Any
         if not piece.skip:
             raise
         done = {row["id"] for row in rows}
-        rows += [{"id": name, "reason": str(error)} for name in piece.ids if name not in done]
+        rows += [{"id": name, "reason": str(error), "read": False} for name in piece.ids if name not in done]
     return rows
 
 
@@ -370,7 +377,7 @@ class _Kept:
                 if number == 0:
                     known = plain["backtest"] == self._told
                 else:
-                    self.found[plain["piece"]] = plain["rows"]
+                    self.found[plain["piece"]] = [_checked_row(row) for row in plain["rows"]]
             except (ValueError, KeyError, TypeError):
                 if number and number == len(lines) - 1:
                     break  # the line at which it was killed
@@ -398,6 +405,13 @@ class _Kept:
         """Let go of the file."""
         if self._file is not None:
             self._file.close()
+
+
+def _checked_row(row: dict[str, Any]) -> dict[str, Any]:
+    """A row that says something."""
+    if not ({"id", "decisions"} <= row.keys() or {"id", "reason"} <= row.keys()):
+        raise KeyError("decisions")
+    return row
 
 
 def _line(plain: dict[str, Any]) -> str:

@@ -262,6 +262,8 @@ def calibrate(
     step = duration_from(length, "length")
     _refuse(config, step, weight, instances, draws)
     pieces: Callable[[], Iterable[Piece]]
+    if not isinstance(source, History | Mapping) and not hasattr(source, "fetch"):
+        raise DataError(f"source is {type(source).__name__}; give History(url), FrameSource(table), or another source")
     if isinstance(source, History):
         if span is not None or without:
             raise ConfigError("span and without do not go with an archive: label its canaries, or drop them")
@@ -338,6 +340,12 @@ def _windows(
     every = [Window(span.start + number * step, span.start + number * step + whole) for number in starts]
     if len(every) > _MOST_WINDOWS:
         raise DataError(f"the span holds {len(every):,} windows; give a shorter one, or longer windows")
+    for other in without:
+        if other.end <= span.start or span.end <= other.start:
+            raise DataError(
+                f"without: {other.start:%Y-%m-%d %H:%M} to {other.end:%Y-%m-%d %H:%M} UTC lies outside the span, "
+                f"{span.start:%Y-%m-%d %H:%M} to {span.end:%Y-%m-%d %H:%M} UTC, and drops nothing: is its date right?"
+            )
     kept = [one for one in every if not any(one.start < other.end and other.start < one.end for other in without)]
     if not kept:
         told = f" that touches none of the {len(without)} spans to be left out" if every else ""

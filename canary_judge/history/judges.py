@@ -305,7 +305,13 @@ class LimitRule:
         """
         interval, state = canary.interval, canary.tape.last()
         sides = _sides(state)
+        shares = {metric.name for metric in canary.settings().metrics if metric.is_proportion}
         for limit in self.limits:
+            if limit.metric in shares and limit.most is not None and limit.most >= 1:
+                raise DataError(
+                    f"{self.name!r} limits {limit.metric!r}, a share of 0 to 1, to {limit.most:g}, which is never "
+                    f"broken; did you mean {limit.most:g} %, {limit.most / 100:g}?"
+                )
             if limit.metric not in sides:
                 raise DataError(f"canary {canary.id} has no metric {limit.metric!r}, which {self.name!r} limits")
         failed, before, checks = 0, 0, 0

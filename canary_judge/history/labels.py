@@ -7,7 +7,7 @@ import io
 import json
 import uuid
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
@@ -19,6 +19,7 @@ from canary_judge.history.parquet import Place
 __all__ = ["Given", "given_labels", "keep_labels", "labels_of_csv"]
 
 _FOLDER = "labels"
+_TICK = timedelta(microseconds=1)
 
 
 class Given:
@@ -26,6 +27,10 @@ class Given:
 
     def __init__(self, newest: dict[str, tuple[datetime, Label]]) -> None:
         self._newest = newest
+
+    def moments(self) -> dict[str, datetime]:
+        """When the newest label of each canary was given."""
+        return {canary: at for canary, (at, _) in self._newest.items()}
 
     def of(self, place: Place) -> Label:
         """What a canary was found to have been."""
@@ -55,7 +60,9 @@ def given_labels(objects: Objects) -> Given:
 
 def keep_labels(objects: Objects, labels: Sequence[tuple[str, Label]]) -> None:
     """Write them down, all at once."""
-    at = datetime.now(UTC)
+    known = given_labels(objects).moments()
+    # a label that is given now is newer than those that are there, whatever another machine's clock says
+    at = max([datetime.now(UTC), *(known[canary] + _TICK for canary, _ in labels if canary in known)])
     told = [
         {"id": canary, "label": one.kind, "by": one.by, "note": one.note, "at": at.isoformat()}
         for canary, one in labels
@@ -82,6 +89,9 @@ def labels_of_csv(path: Path) -> list[tuple[str, str, Label]]:
 
 
 def _rows(path: Path, reader: csv.DictReader[str]) -> Iterable[tuple[str, str, Label]]:
+    names = list(reader.fieldnames or [])
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DataError(f"{path}: has the column {twice[0]!r} twice; keep one of them")
     missing = [name for name in ("id", "label", "by") if name not in (reader.fieldnames or [])]
     if missing:
         raise DataError(f"{path}: has no column {', '.join(missing)}; give id, label, by and, if you like, note")
@@ -97,3 +107,5 @@ def _rows(path: Path, reader: csv.DictReader[str]) -> Iterable[tuple[str, str, L
         if said.setdefault(row["id"], label) != label:
             raise DataError(f"{where}: canary {row['id']!r} is labelled twice, and not alike")
         yield where, row["id"], label
+    if not said:
+        raise DataError(f"{path}: holds no label; give a line for each canary")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -13,6 +14,7 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
 from canary_judge.history.canary import PastCanary
 from canary_judge.history.designs import Piece
+from canary_judge.history.replaying import reads_otherwise
 from canary_judge.history.store import History
 from canary_judge.judging.silence import heard
 from canary_judge.looks.streams import Data
@@ -30,7 +32,7 @@ def archived_pieces(config: JudgeConfig, history: History, length: timedelta) ->
     """The baseline's windows in the archived canaries of this config's name, and how many were left out.
 
     Canaries that are labelled bad, in which a deploy or an incident fell, or that have other intervals, are left out
-    whole.
+    whole; of canaries of the same time with the same baseline each stretch counts once.
 
     Args:
         config: What is compared; its metrics are found by their names.
@@ -44,18 +46,26 @@ def archived_pieces(config: JudgeConfig, history: History, length: timedelta) ->
     step = max(whole // 2, 1)
     pieces: list[Piece] = []
     dropped, seen, others, intervals = 0, 0, set(), set()
-    for canary in history:
+    stretches: set[bytes] = set()
+    cluster, until = "", None
+    for canary in sorted(history, key=lambda one: (one.start, one.id)):
         if canary.name != config.name:
             others.add(canary.name)
             continue
         seen += 1
-        found = list(_windows(config, canary, whole, step))
+        if until is None or canary.start >= until:  # what overlaps shares its luck
+            cluster = f"canary {canary.id}"
+        until = canary.end if until is None else max(until, canary.end)
+        found = list(_windows(config, canary, whole, step, cluster))
         if canary.interval != config.interval:
             intervals.add(format_duration(canary.interval))
         if canary.label.kind == "bad" or canary.spans or canary.interval != config.interval:
             dropped += len(found)
         else:
-            pieces += found
+            new = [one for one in found if _known_by(one) not in stretches]  # archived twice, it is one stretch
+            stretches |= set(map(_known_by, new))
+            pieces += new
+            dropped += len(found) - len(new)
     if not seen:
         known = f"; it has {', '.join(sorted(others)[:5])}" if others else ""
         raise DataError(f"{history.url}: has no canary of {config.name!r}{known}")
@@ -68,22 +78,42 @@ def archived_pieces(config: JudgeConfig, history: History, length: timedelta) ->
     return pieces, dropped
 
 
-def _windows(config: JudgeConfig, canary: PastCanary, whole: int, step: int) -> Iterator[Piece]:
+def _windows(config: JudgeConfig, canary: PastCanary, whole: int, step: int, cluster: str) -> Iterator[Piece]:
     data = {name: stream.data for name, stream in canary.tape.last().streams.items()}
+    then = {metric.name: metric for metric in canary.settings().metrics}
+    others = {
+        metric.name: reads_otherwise(metric, then[metric.name]) for metric in config.metrics if metric.name in then
+    }
     judged = int(canary.tape.intervals()[0][-1])
     for first in range(0, judged - whole + 1, step):
         start = canary.start + first * config.interval
         yield Piece(
             window=Window(start, start + whole * config.interval),
             metrics={
-                metric.name: _baseline(metric, data.get(metric.name), first, first + whole) for metric in config.metrics
+                metric.name: _baseline(metric, data.get(metric.name), first, first + whole, others.get(metric.name))
+                for metric in config.metrics
             },
-            cluster=canary.deployment or f"canary {canary.id}",
+            cluster=canary.deployment or cluster,
         )
 
 
-def _baseline(metric: Metric, data: Data | None, first: int, last: int) -> MetricSamples:
-    """The baseline's intervals, on both sides."""
+def _known_by(piece: Piece) -> bytes:
+    """The same for the same stretch of the same baseline."""
+    found = hashlib.sha256(piece.window.start.isoformat().encode())
+    for name, one in piece.metrics.items():
+        found.update(name.encode())
+        match one.data:
+            case CountData(counts=counts):
+                found.update(counts.events_baseline.tobytes() + counts.exposure_baseline.tobytes())
+            case GaugeData(baseline=rows):
+                found.update(rows.tobytes())
+            case RawData(baseline=values, interval_baseline=places):
+                found.update(values.tobytes() + places.tobytes())
+    return found.digest()
+
+
+def _baseline(metric: Metric, data: Data | None, first: int, last: int, other: str | None = None) -> MetricSamples:
+    """The baseline's intervals, on both sides; `other` is what was read otherwise."""
     if data is None:
         return MetricSamples(data=None, error="the archive has no values of it by interval")
     if not isinstance(data, _KINDS.get(metric.kind, CountData)):
@@ -93,6 +123,8 @@ def _baseline(metric: Metric, data: Data | None, first: int, last: int) -> Metri
         if not metric.by:
             kept = f"{len(data.baseline)} instances of it: say `by`"
         return MetricSamples(data=None, error=f"the archive keeps {kept}")
+    if other is not None:
+        return MetricSamples(data=None, error=f"the archive has it with another {other}: calibrate what was read")
     part = _part(data, first, last)
     coverage = np.count_nonzero(heard(part, Side.BASELINE)) / (last - first)
     return MetricSamples(data=part, quality=Quality(coverage_baseline=coverage, coverage_canary=coverage))

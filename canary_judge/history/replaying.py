@@ -20,7 +20,7 @@ from canary_judge.results import Judgement
 from canary_judge.samples import Samples
 from canary_judge.series import Window, format_duration
 
-__all__ = ["Looks", "replay", "settings_for"]
+__all__ = ["Looks", "reads_otherwise", "replay", "settings_for"]
 
 Looks = Literal["recorded", "one"] | timedelta
 
@@ -90,12 +90,12 @@ def settings_for(config: JudgeConfig, canary: PastCanary) -> JudgeConfig:
             raise DataError(
                 f"canary {canary.id} has no metric {metric.name!r}; it has {', '.join(map(repr, known))}. Leave it out"
             )
-        if (other := _reads_otherwise(metric, known[metric.name])) is not None:
+        if (other := reads_otherwise(metric, known[metric.name])) is not None:
             raise DataError(f"metric {metric.name!r} of canary {canary.id} was read with another {other}")
     return config.with_sides(baseline=dict(then.baseline), canary=dict(then.canary))
 
 
-def _reads_otherwise(now: Metric, then: Metric) -> str | None:
+def reads_otherwise(now: Metric, then: Metric) -> str | None:
     """Which part of what is read differs."""
     if now == then:
         return None

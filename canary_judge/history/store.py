@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,9 @@ from canary_judge.history.labels import given_labels, keep_labels, labels_of_csv
 from canary_judge.history.objects import Objects
 from canary_judge.history.parquet import Place, table_of
 from canary_judge.history.pieces import AT_ONCE, Piece, Unreadable, newest, pieces_of, places_of
-from canary_judge.series import MetricSource, Window
+from canary_judge.moments import UserMoments
+from canary_judge.samples import UserData
+from canary_judge.series import MetricSource, Window, format_duration
 from canary_judge.untrusted import printable
 
 if TYPE_CHECKING:
@@ -54,6 +57,8 @@ class History:
     """
 
     def __init__(self, url: str | Path, *, skip_corrupt: bool = False) -> None:
+        if not isinstance(url, str | Path):
+            raise DataError(f"url is {url!r}; give the archive's folder, or a URL as s3://bucket/canaries")
         self._objects = Objects(url)
         self.url = self._objects.url
         self.skip_corrupt = skip_corrupt
@@ -84,15 +89,12 @@ class History:
     def append_same(self, canary: PastCanary) -> str:
         """The same, but for a canary that is another one: with the same config, versions and start, and other numbers.
 
+        What is not said of it again (its label, who ended it, what was done) stays as it is archived.
+
         Raises:
-            DataError: One with other numbers is archived under its id, or it could not be written.
+            DataError: One with other or more numbers is archived under its id, or it could not be written.
         """
-        if canary.id in self and not _alike(self.read(canary.id), canary):
-            raise DataError(
-                f"canary {canary.id} is archived with other numbers: the same config, versions and start are those of "
-                "another canary. Give both their versions, as --canary version=1.5.0"
-            )
-        return self.append(canary)
+        return self.append(_added_to(self.read(canary.id), canary) if canary.id in self else canary)
 
     def label(self, canary: str, kind: LabelKind, note: str = "", *, by: str) -> None:
         """Say what a canary was found to have been.
@@ -277,10 +279,21 @@ class History:
         """Where the newest version of each canary stands, in order of their start."""
         return newest(self._every_place())
 
+    def _names(self) -> list[str]:
+        """Its objects of canaries: each in the folder of its day."""
+        names = self._objects.names()
+        for name in names:
+            if not name.startswith("day=") or name.count("/") != 1:
+                raise DataError(
+                    f"{self._objects.shown(name)}: is no object of an archive at {self.url}, where each lies in a "
+                    "folder day=2026-01-31; give the archive's own address, or move it away"
+                )
+        return names
+
     def _every_place(self) -> list[Place]:
         for attempt in range(_RETRIES):
             try:
-                return [place for path in self._objects.names() for place in self._places_of(path)]
+                return [place for path in self._names() for place in self._places_of(path)]
             except FileNotFoundError as error:  # put into another object meanwhile
                 if attempt == _RETRIES - 1:
                     raise DataError(f"the objects of {self.url} change all the time; try again") from error
@@ -300,8 +313,45 @@ class History:
             self.skipped.append(text)
 
 
+def _added_to(old: PastCanary, new: PastCanary) -> PastCanary:
+    """A canary that is archived again, with what is known of it already."""
+    if not _alike(old, new):
+        raise DataError(
+            f"canary {new.id} is archived with other numbers: the same config, versions and start are those of "
+            "another canary. Give both their versions, as --canary version=1.5.0"
+        )
+    then, now = old.tape.last(), new.tape.last()
+    if now.consumed < then.consumed:
+        raise DataError(
+            f"canary {new.id} is archived with {then.consumed} intervals, and this has {now.consumed}: a torn log, or "
+            "a part of the table? Give all of it, or another archive"
+        )
+    if now.horizon is None and then.horizon is not None:
+        length = format_duration(then.horizon * old.interval)
+        raise DataError(f"canary {new.id} is archived with a planned length of {length}; give it again")
+    known: dict[str, Any] = {
+        name: getattr(old, name)
+        for name in ("did", "ended_why", "deployment", "spans", "judgement")
+        if not getattr(new, name)
+    }
+    if new.ended_by == "unknown":
+        known["ended_by"] = old.ended_by
+    if new.label.kind == "unknown":
+        known["label"] = old.label
+    return replace(new, **known)
+
+
 def _alike(one: PastCanary, other: PastCanary) -> bool:
     """Whether one has the first numbers of the other: the same canary, read for longer or with other looks."""
+    last = [canary.tape.last().streams for canary in (one, other)]
+    for name in last[0].keys() & last[1].keys():
+        users = [streams[name].data for streams in last]
+        if not all(isinstance(data, UserData) for data in users):
+            continue
+        sides = [(data.baseline, data.canary) for data in users if isinstance(data, UserData)]
+        told = [[_users(one) for one in pair] for pair in sides]
+        if [one.until for one in sides[0]] == [one.until for one in sides[1]] and told[0] != told[1]:
+            return False
     shared = one.tape.data.keys() & other.tape.data.keys()
     for name in shared:
         pair = one.tape.data[name], other.tape.data[name]
@@ -313,6 +363,10 @@ def _alike(one: PastCanary, other: PastCanary) -> bool:
                 if not np.array_equal(values[0][:rows, :width], values[1][:rows, :width], equal_nan=True):
                     return False
     return True
+
+
+def _users(one: UserMoments) -> tuple[int, list[float]]:
+    return one.whole.users, one.whole.mean.tolist()
 
 
 def _bytes(table: pa.Table, *, at_once: int = 1) -> bytes:

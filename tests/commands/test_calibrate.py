@@ -55,6 +55,9 @@ def test_the_exit_code_tells_what_is_refuted_and_what_cannot_decide(files, capsy
         (["--weight", "0"], "weight is 0.0; give the percent"),
         (["--length", "1m"], "length is 1m; give two intervals"),
         (["--without", "2026-03-01T00:00Z/2026-03-02T00:00Z"], "touches none of the 1 spans"),
+        (["--without", "2025-03-01T12:00Z/2025-03-01T13:00Z"], "drops nothing: is its date right?"),
+        (["--start", "2026-03-01T12:00Z", "--end", "2026-03-09T12:00Z"], "is longer than the table"),
+        (["--weight", "0.05", "--length", "1m"], "--weight 0.05 is 0.05 %; is 5 % meant?"),
     ],
 )
 def test_what_makes_no_sense_is_one_message(files, capsys, more, told):

@@ -1,6 +1,8 @@
 """`canary-judge archive`, `history`, `backtest`, and `watch --archive`: what they print, and how they exit."""
 
 import json
+import re
+import time
 from pathlib import Path
 
 import pytest
@@ -66,7 +68,7 @@ def test_a_table_is_archived_labelled_listed_and_asked(recorded, capsys):
     name = capsys.readouterr().out.strip()
     assert main(["history", "label", "--history", url, "--id", name, "--label", "bad", "--by", "incident 7"]) == 0
     assert main(["history", "list", "--history", url]) == 0
-    assert f"{name}  2026-01-01 12:00  shop  bad  not judged  ended by unknown" in capsys.readouterr().out
+    assert f"{name}  2026-01-01 12:00 UTC  shop  bad  not judged  ended by unknown" in capsys.readouterr().out
     assert main(["history", "query", "--history", url, "SELECT count(*) AS n FROM consumed"]) == 0
     assert capsys.readouterr().out == "n\n240\n"
     assert main(["history", "compact", "--history", url, "--day", "2026-01-01"]) == 0
@@ -151,3 +153,94 @@ def test_json_has_the_rates_of_each_judge(archive, config, capsys):
         case["decisions"][0]["verdict"] == "fail" for case in found["cases"] if case["label"] == "bad"
     )
     assert 0 <= limit["healthy"]["low"] <= limit["healthy"]["high"] <= 1
+
+
+def archived(folder, *more, table="table.csv", to="a"):
+    return main(
+        ["archive", str(folder / "config.json"), "--data", str(folder / table), "--to", str(folder / to), *more]
+    )
+
+
+def test_what_is_known_of_a_canary_stays_when_it_is_archived_again(recorded, capsys):
+    known = ("--did", "promoted", "--ended-by", "a person", "--label", "bad", "--by", "incident 7")
+    assert archived(recorded, "--every", "10m", "--horizon", "1h", *known) == 0
+    assert archived(recorded, "--every", "5m", "--horizon", "1h") == 0
+    (one,) = History(recorded / "a")
+    assert (one.did, one.ended_by, one.label.kind) == ("promoted", "a person", "bad")
+    lines = (recorded / "table.csv").read_text().splitlines(keepends=True)
+    (recorded / "half.csv").write_text("".join(lines[: len(lines) // 2]))
+    assert archived(recorded, "--every", "5m", "--horizon", "1h", table="half.csv") == 1
+    assert "a torn log, or a part of the table?" in capsys.readouterr().err
+    assert archived(recorded, "--every", "5m") == 1
+    assert "is archived with a planned length of 1h; give it again" in capsys.readouterr().err
+    assert [each.end for each in History(recorded / "a")] == [one.end]
+
+
+def test_ends_that_contradict_what_was_read_are_told(recorded, capsys):
+    assert archived(recorded, "--horizon", "3h", "--ended-by", "the planned end") == 1
+    assert "ended_by: the planned end is at 3h" in capsys.readouterr().err
+    assert archived(recorded, "--horizon", "10m") == 0
+    assert "of the table lie behind the planned end, and are left out" in capsys.readouterr().err
+    assert archived(recorded, "--by", "me", to="b") == 1
+    assert "--by and --note go with --label" in capsys.readouterr().err
+
+
+def test_a_canary_of_which_nothing_was_read_is_not_archived(recorded, capsys):
+    lines = (recorded / "table.csv").read_text().splitlines(keepends=True)
+    moved = [re.sub(r"T1([234]):", r"T2\1:", line) if ",canary" in line else line for line in lines]
+    moved = [line.replace("T24:", "T21:") for line in moved]
+    (recorded / "moved.csv").write_text("".join(moved))
+    assert archived(recorded, table="moved.csv") == 1
+    assert "is the clock of one side another one?" in capsys.readouterr().err
+    assert not len(History(recorded / "a"))
+
+
+def test_a_backtest_that_was_resumed_reads_again_what_could_not_be_read(archive, config, tmp_path, capsys):
+    (one, *_), kept = sorted(tmp_path.rglob("day=*/*.parquet")), str(tmp_path / "kept")
+    whole = one.read_bytes()
+    one.write_bytes(whole[:-50])
+    asked = ["backtest", config(), "--history", archive.url, "--resume", kept]
+    assert main([*asked, "--skip-corrupt"]) == 0
+    capsys.readouterr()
+    one.write_bytes(whole)
+    assert main(asked) == 0
+    assert "left out" not in capsys.readouterr().out
+    lines = (tmp_path / "kept").read_text().splitlines(keepends=True)
+    lines[1] = json.dumps({**json.loads(lines[1]), "rows": [{"id": "x"}]}) + "\n"
+    (tmp_path / "kept").write_text("".join(lines))
+    assert main(asked) == 1
+    assert "line 2: is damaged; remove the file to start again" in capsys.readouterr().err
+
+
+def test_a_limit_that_no_share_exceeds_is_no_rule(archive, config, capsys):
+    assert main(["backtest", config(), "--history", archive.url, "--limit", "errors<=2"]) == 1
+    assert "which is never broken; did you mean 2 %, 0.02?" in capsys.readouterr().err
+
+
+def test_days_and_times_are_in_utc_wherever_one_is(archive, capsys, monkeypatch):
+    told = []
+    for zone in ("UTC", "Asia/Tokyo"):
+        monkeypatch.setenv("TZ", zone)
+        time.tzset()
+        main(
+            [
+                "history",
+                "query",
+                "--history",
+                archive.url,
+                "SELECT date_trunc('day', start) AS d FROM canaries ORDER BY id",
+            ]
+        )
+        main(["history", "list", "--history", archive.url])
+        told.append(capsys.readouterr().out)
+    monkeypatch.undo()
+    time.tzset()
+    assert told[0] == told[1]
+
+
+def test_an_address_beside_the_archive_is_refused(archive, capsys):
+    for address in (next(Path(archive.url).glob("day=*")), Path(archive.url).parent):
+        assert main(["history", "list", "--history", str(address)]) == 1
+        assert "give the archive's own address" in capsys.readouterr().err
+    assert main(["history", "drop", "--history", archive.url, "--before", "2206-01-01"]) == 1
+    assert "is in the future" in capsys.readouterr().err

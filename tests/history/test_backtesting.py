@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from canary_judge import JudgeConfig, Window
-from canary_judge.errors import DataError
+from canary_judge import JudgeConfig, Window, judge_samples
+from canary_judge.errors import CanaryJudgeError, DataError
 from canary_judge.history import (
     Backtest,
     History,
@@ -20,6 +20,7 @@ from canary_judge.history import (
     LimitRule,
     OurJudge,
     backtest,
+    calibrate,
     record,
     replay,
 )
@@ -359,3 +360,19 @@ def test_it_is_drawn(found):
     )
     assert ax.figure is figure
     assert "shop: 0 of 12 false alarms, 4 of 4 bad found" in told
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (lambda history: backtest("shop.yaml", history), "a judge is str; give JudgeConfig"),
+        (lambda history: backtest(SHOP, history.url), r"history is str; give History\(url\)"),
+        (lambda history: calibrate(SHOP, history.url, length="30m", weight=5), r"source is str; give History\(url\)"),
+        (lambda _: History(None), "url is None; give the archive's folder"),
+        (lambda _: FrameSource({"timestamp": []}), "the table is dict; give a DataFrame"),
+        (lambda _: judge_samples(SHOP, None), "samples is NoneType; give Samples"),
+    ],
+)
+def test_what_is_passed_in_the_wrong_place_is_named(tmp_path, wrong, told):
+    with pytest.raises(CanaryJudgeError, match=told):
+        wrong(History(tmp_path))

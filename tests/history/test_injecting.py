@@ -430,6 +430,26 @@ def test_the_baselines_of_an_archive_are_a_past(tmp_path):
     assert "not thinned" in found.missing["errors"]
 
 
+def test_a_stretch_that_is_archived_several_times_counts_once(tmp_path):
+    once = archive(tmp_path, *(shop(number, n=120) for number in range(2)))
+    pieces, _ = archived_pieces(SHOP, once, 30 * MINUTE)
+    for number in range(2):
+        again = shop(number, n=120)
+        once.append(replace(again, id=f"again-{number}"))  # as with another margin, or another canary beside it
+        once.append(replace(shop(number + 7, n=120), id=f"beside-{number}", start=again.start, end=again.end))
+    more, dropped = archived_pieces(SHOP, once, 30 * MINUTE)
+    assert (len(pieces), len(more), dropped) == (14, 28, 14)  # those beside have another baseline, at the same time
+    assert len({one.cluster for one in more}) == len({one.cluster for one in pieces}) == 2
+
+
+def test_what_was_read_otherwise_is_not_calibrated(tmp_path):
+    history = archive(tmp_path, shop(0, n=120))
+    plain = SHOP.model_dump(mode="json", by_alias=True, exclude={"preset"})
+    plain["metrics"] = [one | ({"query": "other"} if one["name"] == "heap" else {}) for one in plain["metrics"]]
+    found = calibrate(JudgeConfig.from_mapping(plain), history, length="30m", weight=5)
+    assert found.missing["heap"] == "the archive has it with another query: calibrate what was read"
+
+
 def test_pods_of_an_archive_are_drawn_as_pods(tmp_path):
     settings = config({**MEMORY, "by": "pod"})
     history = History(tmp_path)

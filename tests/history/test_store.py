@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from canary_judge import Window
+from canary_judge import JudgeConfig, Window
 from canary_judge.errors import DataError
 from canary_judge.history import History, Label, PastCanary, Span, replay
 from canary_judge.history.parquet import SCHEMA, table_of
@@ -163,6 +163,58 @@ def test_retention_brings_no_older_version_back(history):
     history.append(shop(0, n=20, did="second"))
     assert history.drop(before=NOON + timedelta(minutes=30)) == 1
     assert [one.start for one in history] == [NOON + timedelta(hours=6)]
+
+
+def test_a_label_of_a_slow_clock_is_newer_than_those_that_are_there(history, monkeypatch):
+    name = history.append(shop(0, n=12))
+    history.label(name, "healthy", by="Alice")
+
+    class Slow(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) - timedelta(minutes=3)
+
+    monkeypatch.setattr("canary_judge.history.labels.datetime", Slow)
+    history.label(name, "bad", by="Bob")
+    assert history.read(name).label.by == "Bob"
+
+
+def test_people_whose_numbers_differ_are_another_canary(history):
+    config = JudgeConfig.from_mapping(
+        {
+            "name": "clicks",
+            "interval": "30m",
+            "metrics": [
+                {
+                    "name": "ctr",
+                    "kind": "ratio",
+                    "unit_of_replication": "user",
+                    "events": "clicks",
+                    "total": "views",
+                    "harm": "decrease",
+                    "margin": "10%",
+                }
+            ],
+        }
+    )
+
+    def table(rate):
+        rng = np.random.default_rng(1)
+        rows = 400
+        return pd.DataFrame(
+            {
+                "timestamp": [NOON + timedelta(seconds=9 * k) for k in range(1, rows + 1)],
+                "side": np.where(np.arange(rows) % 2, "canary", "baseline"),
+                "user": [f"u{k}" for k in rng.permutation(rows)],
+                "clicks": rng.binomial(10, rate, rows),
+                "views": 10,
+            }
+        )
+
+    name = history.add(table(0.3), config, horizon="1h")
+    assert history.add(table(0.3), config, horizon="1h") == name
+    with pytest.raises(DataError, match="is archived with other numbers"):
+        history.add(table(0.6), config, horizon="1h")
 
 
 def test_a_label_that_came_with_the_canary_later_counts(history):
@@ -323,7 +375,9 @@ def test_a_table_and_a_source_are_archived_with_looks_that_are_made_up(history):
     assert len(one.tape.lines) == 7
     half = NOON + timedelta(minutes=30)
     windows = [Window(NOON, half), Window(half, NOON + timedelta(hours=1))]
-    ids = history.from_source(SHOP, FrameSource(frame), windows, ended_by="the planned end")
+    ids = history.from_source(
+        SHOP.with_sides(canary={"version": "2"}), FrameSource(frame), windows, ended_by="the planned end"
+    )
     assert [history.read(each).end for each in ids] == [half, NOON + timedelta(hours=1)]
 
 
