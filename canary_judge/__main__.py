@@ -8,6 +8,7 @@ Exit codes of `judge` and `watch`: 0 pass, 2 fail, 3 marginal, 4 marginal for wa
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import re
 import sys
@@ -104,16 +105,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # the reader of our output has gone; do not complain at shutdown either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            return _bug(error)
+        print(f"canary-judge: error: the output cannot be written: {error.strerror}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("canary-judge: interrupted", file=sys.stderr)
-    except Exception as error:
-        if os.environ.get("CANARY_JUDGE_TRACEBACK"):
-            raise
-        print(
-            f"canary-judge: internal error: {type(error).__name__}: {printable(str(error))}\n"
-            "This is a bug. Run again with CANARY_JUDGE_TRACEBACK=1 and report what it prints.",
-            file=sys.stderr,
-        )
+    except Exception as error:  # noqa: BLE001
+        return _bug(error)
+    return exit_codes.ERROR
+
+
+def _bug(error: Exception) -> int:
+    """What nobody foresaw, without its traceback unless that is asked for."""
+    if os.environ.get("CANARY_JUDGE_TRACEBACK"):
+        raise error
+    print(
+        f"canary-judge: internal error: {type(error).__name__}: {printable(str(error))}\n"
+        "This is a bug. Run again with CANARY_JUDGE_TRACEBACK=1 and report what it prints.",
+        file=sys.stderr,
+    )
     return exit_codes.ERROR
 
 

@@ -24,6 +24,8 @@ def put_file(path: Path, text: str, *, check: Callable[[], None] | None = None) 
         OSError: It could not be written; the old file is as before.
     """
     path = path.resolve()
+    if path.exists() and not path.is_file():  # a rename would take its place
+        raise OSError(f"{path} is no regular file, which could be written; name another")
     name = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
     try:

@@ -18,6 +18,7 @@ from canary_judge.config.metrics import GaugeMetric, Metric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import ConfigError
 from canary_judge.judging.fetching import checked, fetch
+from canary_judge.judging.traffic import MOST_FOR_A_CANARY
 from canary_judge.planning import Plan, plan
 from canary_judge.results import Role, Side
 from canary_judge.samples import CountData, MetricSamples, Samples, UserData, collect
@@ -41,8 +42,6 @@ __all__ = ["Preflight", "SideSeen", "check_first", "preflight"]
 _INTERVALS, _SHORTEST, _LONGEST = 30, timedelta(minutes=10), timedelta(hours=6)
 # Points that come so much later than the interval asks for, never fit.
 _TOO_RARE = 1.05
-# A canary with more than this share of the requests looks like the baseline.
-_MOST_FOR_A_CANARY = 0.5
 # Hints cost a query each.
 _MOST_HINTS = 6
 _USUAL_WEIGHT = 5.0
@@ -366,7 +365,7 @@ class _Look:
 
     def _swapped(self, metric: Metric, samples: MetricSamples) -> list[str]:
         share = None if samples.quality is None else samples.quality.canary_share
-        if isinstance(metric, GaugeMetric) or share is None or share <= _MOST_FOR_A_CANARY:
+        if isinstance(metric, GaugeMetric) or share is None or share <= MOST_FOR_A_CANARY:
             return []
         told = f"the canary has {share:.0%} of the requests: are baseline and canary swapped?"
         return [f"{metric.name}: {told} (the baseline is the stable version)"]

@@ -226,16 +226,14 @@ class Quality:
     Attributes:
         coverage_baseline: Share of the intervals since the baseline's first sample that have a usable one.
         coverage_canary: The same for the canary.
-        silent_baseline: Intervals without a value (for counts: without traffic) at the end of the window.
-        silent_canary: The same for the canary.
+        silent_baseline, silent_canary: Intervals without a value (of counts: without traffic) at the end.
         late_baseline, late_canary: Intervals before the first sample, of which the coverage does not speak.
         resets: Counter resets, both sides.
         falls: Falls of counters that were no restart, both sides; they counted nothing.
         event_series_baseline, event_series_canary: Series of events; None where that is not known.
         absent_events_baseline, absent_events_canary: Intervals without a value of the events, read as no events.
         zeros_written: Somewhere on either side no events were written as 0, so that where nothing is written is a hole.
-        lost_events_baseline: Events that may have happened and do not count (first values, intervals without a total).
-        lost_events_canary: The same for the canary.
+        lost_events_baseline, lost_events_canary: Events that may have happened and do not count.
         lost_exposure_baseline, lost_exposure_canary: Exposure (requests) that may have been left out.
         births: Counter series that appeared inside the window and were counted from zero.
         births_dropped: Series that appeared without proof that they began at zero; first value dropped.

@@ -6,10 +6,9 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from canary_judge.errors import ConfigError, DataError
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from canary_judge.config.model import JudgeConfig
     from canary_judge.rollout.plan import RolloutPlan
     from canary_judge.series import MetricSource, Window
+    from canary_judge.sources import FrameSource
 
 __all__ = [
     "add_output",
@@ -30,12 +30,17 @@ __all__ = [
     "look_first",
     "plan_of",
     "print_advice",
+    "refuse_the_future",
     "sources_of",
     "time_of",
     "unicode_out",
     "width_out",
     "window_of",
 ]
+
+
+# Clocks differ by less.
+_MOST_AHEAD = timedelta(minutes=5)
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:
@@ -130,7 +135,7 @@ def sources_of(options: argparse.Namespace, config: JudgeConfig) -> dict[str, Me
     live = options.command in ("watch", "rollout")  # whose table would be torn by it
     progress = _progress if sys.stderr.isatty() and not live else None
     if options.data is not None:
-        return dict.fromkeys(used, sources.FrameSource(Path(options.data), align=options.align))
+        return {name: _table(options, config.sources.get(name)) for name in used}
     if options.source is not None:
         prometheus: MetricSource = sources.PrometheusSource(options.source, progress=progress)
         found = dict.fromkeys(used, prometheus)
@@ -149,6 +154,28 @@ def sources_of(options: argparse.Namespace, config: JudgeConfig) -> dict[str, Me
     return found
 
 
+def _table(options: argparse.Namespace, configured: Mapping[str, Any] | None) -> FrameSource:
+    """The table of --data; which of its columns are cumulative, and name users, the config may say."""
+    from canary_judge.sources import FrameSource
+
+    known = configured or {}
+    kept = {name: known[name] for name in ("counters", "user") if known.get("type") == "frame" and name in known}
+    return FrameSource.from_options({**kept, "path": str(options.data), "align": options.align})
+
+
+def refuse_the_future(table: Window | None, interval: timedelta) -> None:
+    """A table that is read up to now and has rows of later: its newest rows would be left out."""
+    from canary_judge.series import format_duration
+
+    ahead = None if table is None else table.end - interval - datetime.now(UTC)
+    if table is not None and ahead is not None and ahead > _MOST_AHEAD:
+        raise ConfigError(
+            f"the newest row of the table is {format_duration(timedelta(seconds=round(ahead.total_seconds())))} in the "
+            f"future ({table.end:%Y-%m-%d %H:%M:%S} UTC): are local times written as UTC? Correct them, or give "
+            "--start and --end in the table's own time"
+        )
+
+
 def _progress(done: int, total: int) -> None:
     end = "\r\x1b[K" if done == total else ""
     print(f"\rfetching {done}/{total} queries{end}", end="", file=sys.stderr, flush=True)
@@ -162,6 +189,9 @@ def window_of(options: argparse.Namespace, config: JudgeConfig, sources: dict[st
     if options.last is not None:
         if options.start or options.end:
             raise ConfigError("--last and --start/--end exclude each other; give one of them")
+        for source in sources.values():
+            if isinstance(source, FrameSource):
+                refuse_the_future(source.window(config.interval), config.interval)
         length = duration_of(options.last, "--last")
         assert length is not None  # noqa: S101
         # the last scrapes may still be on their way

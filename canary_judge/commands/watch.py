@@ -23,6 +23,7 @@ from canary_judge.commands.options import (
     config_of,
     duration_of,
     look_first,
+    refuse_the_future,
     sources_of,
     time_of,
     unicode_out,
@@ -85,11 +86,14 @@ def _watched(options: argparse.Namespace) -> Judgement:
     config = config_of(options)
     sources = sources_of(options, config)
     table = next((source for source in sources.values() if hasattr(source, "window")), None)
-    replayed = None if table is None or options.once else table.window(config.interval)
-    start = time_of(options.start, "--start") if options.start else replayed.start if replayed else None
+    whole = None if table is None else table.window(config.interval)
+    if options.once:
+        refuse_the_future(whole, config.interval)
+    recorded = None if whole is None or options.once else whole.start
+    start = time_of(options.start, "--start") if options.start else recorded
     horizon = duration_of(options.horizon, "--horizon")
     with kept_for_the_archive(options, config) as (path, finished):
-        judgement = _followed(options, config, sources, path, start=start, horizon=horizon, replayed=replayed)
+        judgement = _followed(options, config, sources, path, start=start, horizon=horizon, table=whole)
         finished(judgement)
     return judgement
 
@@ -102,7 +106,7 @@ def _followed(
     *,
     start: datetime | None,
     horizon: timedelta | None,
-    replayed: Window | None,
+    table: Window | None,
 ) -> Judgement:
     from canary_judge.looks.watching import follow, restore
 
@@ -110,13 +114,15 @@ def _followed(
     with log or contextlib.nullcontext():
         if log is not None:
             _keep_to(monitor, path, start=start if options.start else None, horizon=horizon)
+            if table is not None:
+                _of_the_table(monitor, path, table)
         if monitor.watermark is None or monitor.watermark == monitor.start:  # else it has worked before
             look_first(options, config, sources, horizon=horizon, weight=options.weight)
         every = duration_of(options.every, "--every") or config.interval
         moments: Iterator[datetime]
-        if replayed is not None:
-            first = monitor.watermark or replayed.start
-            moments = (first + k * every for k in range(1, -(-(replayed.end - first) // every) + 1))
+        if table is not None and not options.once:  # a recording
+            first = monitor.watermark or table.start
+            moments = (first + k * every for k in range(1, -(-(table.end - first) // every) + 1))
         else:
             most = duration_of(options.wait, "--wait")
             moments = _clock(config.interval if options.once else every, once=options.once, most=most)
@@ -155,6 +161,18 @@ def _keep_to(monitor: Monitor, path: Path | None, *, start: datetime | None, hor
             f"--horizon: {path} is planned {planned}, not for {format_duration(horizon)}; leave --horizon out to go on "
             "from it, or name another --state to start again"
         )
+
+
+def _of_the_table(monitor: Monitor, path: Path | None, table: Window) -> None:
+    """Refuse evidence that is not of this table's time: tables have no labels, by which another canary is known."""
+    watermark, start = monitor.watermark, monitor.start
+    if watermark is None or start is None or (table.start <= watermark + monitor.config.interval and table.end > start):
+        return
+    raise DataError(
+        f"--state: {path} holds {start:%Y-%m-%d %H:%M:%S} to {watermark:%Y-%m-%d %H:%M:%S} UTC, and the table "
+        f"{table.start:%Y-%m-%d %H:%M:%S} to {table.end:%Y-%m-%d %H:%M:%S} UTC: is it of another canary? Name another "
+        "--state"
+    )
 
 
 def _clock(every: timedelta, *, once: bool, most: timedelta | None) -> Iterator[datetime]:

@@ -29,6 +29,8 @@ _MOST_LOST = 0.05
 _MOST_UNDEFINED, _MOST_UNDEFINED_LEVELS = 0.01, 0.05
 # So large a share of the points must be as far apart as they usually are.
 _REGULAR = 0.8
+# Of events in fewer intervals one cannot tell whether they come in clumps.
+_FEWEST_TOGETHER = 3
 # From so many on one can tell what the values are like.
 _SOME = 3
 
@@ -82,6 +84,14 @@ def _of_quality(look: Look, metric: Metric, samples: MetricSamples, quality: Qua
             yield f"data are missing: {text}", False
     if isinstance(samples.data, CountData):
         counts = samples.data.counts
+        together = int(((counts.exposure_baseline > 0) & (counts.exposure_canary > 0)).sum())
+        if together < _FEWEST_TOGETHER:
+            intervals = "1 interval has" if together == 1 else f"{together} intervals have"
+            text = (
+                f"{intervals} traffic on both sides: whether events come in clumps, or late, cannot be told of fewer "
+                f"than {_FEWEST_TOGETHER}; wait, or set a shorter `interval`"
+            )
+            yield text, False
         for text in (*_absent(metric, counts, quality), *_lost(counts, quality), *_unseen(counts, quality)):
             yield text, False
     for text in _undefined(metric, samples.data, quality):
@@ -138,7 +148,8 @@ def _undefined(metric: Metric, data: AnyData | None, quality: Quality) -> Iterat
         good = data.canary.size if isinstance(data, RawData) else np.inf
     if bad > max(most * (bad + good), 1):
         share = bad / (bad + good)
-        yield f"{bad} values of the canary are NaN or infinite, {share:.1%} of its values: they may be the worst ones"
+        what = "NaN, infinite or negative" if isinstance(metric, LatencyMetric) else "NaN or infinite"
+        yield f"{bad} values of the canary are {what}, {share:.1%} of its values: they may be the worst ones"
 
 
 def _unseen(counts: Counts, quality: Quality) -> Iterator[str]:

@@ -10,8 +10,10 @@ from canary_judge.samples import CountData, Samples, UserData
 from canary_judge.stats.counts import Counts
 from canary_judge.stats.split import split_finding, users_split
 
-__all__ = ["canary_share", "most_users", "requests", "traffic_split"]
+__all__ = ["MOST_FOR_A_CANARY", "canary_share", "most_users", "requests", "traffic_split"]
 
+# A canary with more of the requests may be the baseline.
+MOST_FOR_A_CANARY = 0.6
 _USUAL_TOLERANCE = TrafficExpectation().tolerance
 
 

@@ -12,6 +12,7 @@ from canary_judge.config.metrics import GaugeMetric, Metric, SamplesMetric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.look import Look
+from canary_judge.judging.odd_values import beyond_all, frozen, one_sided
 from canary_judge.judging.recent import newest, widened, with_newest
 from canary_judge.judging.shortfalls import time_shortfall, would_do
 from canary_judge.results import Harm, Outcome, Recent
@@ -190,7 +191,9 @@ def assess_gauge(look: Look, metric: Metric, data: GaugeData, bare: Assessed, sh
             + " an hour; a leak, or a warm-up (set `warmup`)?"
         )
         bare = replace(bare, warnings=(*bare.warnings, text)).unsafe(text)
-    gapped, lost = _one_sided(whole) if paired else (None, 0.0)
+    if frozen(values_b, values_c):
+        bare = bare.unsafe("the canary's value never changed while the baseline's did: a frozen exporter?")
+    gapped, lost = one_sided(whole) if paired else (None, 0.0)
     if lost > _MOST_ONE_SIDED:
         text = f"{lost:.0%} of the intervals have a value on one side only: scrapes are lost when things are slow"
         gapped, bare = None, bare.unsafe(text)
@@ -208,21 +211,6 @@ def assess_gauge(look: Look, metric: Metric, data: GaugeData, bare: Assessed, sh
         inflation=tau / alone,  # alone, the window may not be long enough to tell how slowly things swing
     )
     return _assess_ranked(look, metric, ranked, bare)
-
-
-def _one_sided(sides: tuple[Float, Float]) -> tuple[tuple[Float, Float, Int] | None, float]:
-    """Both sides with the gaps of one of them, and their intervals; and what share of the intervals those gaps are.
-
-    Between the first value of both and the silence of either: what comes before or after is no lost scrape.
-    """
-    present = [np.flatnonzero(~np.isnan(side)) for side in sides]
-    index = np.arange(sides[0].size)
-    inside = (index >= max(some[0] for some in present)) & (index <= min(some[-1] for some in present))
-    missing = np.isnan(sides[0]), np.isnan(sides[1])
-    some, lost = inside & ~(missing[0] & missing[1]), inside & (missing[0] ^ missing[1])
-    if not lost.any():
-        return None, 0.0
-    return (sides[0][some], sides[1][some], index[some]), float(lost.sum() / some.sum())
 
 
 def assess_raw(look: Look, metric: Metric, data: RawData, bare: Assessed) -> Assessed:
@@ -267,6 +255,8 @@ def _assess_ranked(look: Look, metric: Metric, ranked: _Ranked, bare: Assessed) 
     if margin is not None and margin.relative is not None and ranked.baseline.min() < 0 < ranked.baseline.max():
         text = "the baseline has values of both signs, so a relative margin means little; give an absolute one"
         warnings = (*warnings, text)
+    if margin is not None and (far := beyond_all(ranked.baseline, ranked.canary, margin)) is not None:
+        warnings = (*warnings, far)
     have, tau = compared.evidence.n_effective, compared.evidence.tau or ranked.tau
     shortfall = time_shortfall(
         look,

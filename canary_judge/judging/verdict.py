@@ -13,7 +13,7 @@ from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.assessing import assess
 from canary_judge.judging.look import Look, Newest
 from canary_judge.judging.outcomes import UNDECIDED, family_wise, outcome_of
-from canary_judge.judging.traffic import canary_share, most_users, requests, traffic_split
+from canary_judge.judging.traffic import MOST_FOR_A_CANARY, canary_share, most_users, requests, traffic_split
 from canary_judge.results import (
     Action,
     GroupScore,
@@ -45,6 +45,8 @@ def judge_samples(config: JudgeConfig, samples: Samples, *, with_intervals: bool
     Raises:
         ConfigError: Samples of a metric are missing.
     """
+    if not isinstance(samples, Samples):
+        raise ConfigError(f"samples is {type(samples).__name__}; give Samples, as `collect` does, or call `judge`")
     missing = [metric.name for metric in config.metrics if metric.name not in samples.metrics]
     if missing:
         raise ConfigError(
@@ -91,7 +93,7 @@ def conclude(
         reasons=reasons,
         metrics=results,
         groups=groups,
-        warnings=_advice(config, results),
+        warnings=(*_advice(config, results), *(() if traffic is not None else _swapped(results))),
         false_alarm_rate=config.false_alarm_rate,
         false_pass_rate=config.false_pass_rate,
         start=window.start,
@@ -146,6 +148,16 @@ def _verdict(
         reasons = [f"score {score:g} is below the {config.score.pass_:g} that pass needs"]
         reasons += [f"{r.name}: {r.reason}" for r in regressed]
     return Verdict.MARGINAL, tuple(reasons), not any(r.outcome in _NOT_ENOUGH for r in holding)
+
+
+def _swapped(results: Sequence[MetricResult]) -> tuple[str, ...]:
+    """What is odd about a canary with most of the requests, where no weight says that it should have them."""
+    shares = [one.quality.canary_share for one in results if one.quality is not None and one.kind != "gauge"]
+    most = max((share for share in shares if share is not None), default=0.0)
+    if most <= MOST_FOR_A_CANARY:
+        return ()
+    text = f"the canary has {most:.0%} of the requests: are baseline and canary swapped? If not, set `traffic: weight`"
+    return (text,)
 
 
 def _advice(config: JudgeConfig, results: Sequence[MetricResult]) -> tuple[str, ...]:

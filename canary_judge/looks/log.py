@@ -118,6 +118,8 @@ def read_log(path: Path) -> Folded:
     _refuse_what_is_no_file(path)
     try:
         if (old := _old_state(path.read_bytes())) is not None:
+            if old.get("format") not in (2, 3):
+                raise DataError(f"{path}: is no state of a watch; give the file of `watch --state`")
             raise DataError(f"{path}: is a state of format {old.get('format')}, which the next watch converts to a log")
         read_lines(path, folded.take, chained=True)
     except OSError as error:

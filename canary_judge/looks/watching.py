@@ -80,7 +80,7 @@ def follow(
         DataError: The canary passes, but the evidence could not be kept.
     """
     last: Judgement | None = None
-    failed, unkept = 0, ""
+    failed, unkept, before = 0, "", monitor.watermark
     for moment in moments:
         try:
             # a pass that was not kept is no pass yet, so that the next one is of fresh evidence, too
@@ -96,7 +96,8 @@ def follow(
         if unkept:
             complain(f"{unkept}; the canary cannot pass while its evidence is not kept")
         show(last)
-        passes = last.verdict is Verdict.PASS and not unkept
+        # what stood already when this began says nothing of what has come since
+        passes = last.verdict is Verdict.PASS and not unkept and monitor.watermark != before
         if passes or last.verdict is Verdict.FAIL or (last.look is not None and last.look.ended):
             break
     if last is not None and last.verdict is Verdict.PASS and unkept:

@@ -22,7 +22,7 @@ from canary_judge.samples.grid import (
     refuse_huge,
     refuse_shared_series,
 )
-from canary_judge.series import Form, Result, Series, selector
+from canary_judge.series import Form, Result, Series, format_duration, selector
 from canary_judge.stats.counts import Counts
 
 __all__ = ["count_samples"]
@@ -31,6 +31,12 @@ __all__ = ["count_samples"]
 _MANY = 10.0
 # A larger share of requests below a bound than there are requests is no matter of when each was scraped.
 _MOST_BEYOND_ALL = 0.01
+# So many latencies are what they usually are.
+_ENOUGH = 100
+# A bound that is so many times all that was seen is one of another unit.
+_FAR = 10.0
+# So many broken numbers of events are no rounding; those of a percentage end here.
+_SOME, _PERCENT = 3, 100.0
 # Larger sums of ones are rounded.
 _MOST_COUNTED = 1e15
 
@@ -72,6 +78,8 @@ def count_samples(metric: _Counted, parts: Parts, edges: Int) -> MetricSamples:
     read = _read(metric, parts, edges)
     quality = _quality(read)
     oddities = tuple(_oddities(read, quality))
+    if isinstance(metric, LatencyMetric):
+        oddities += tuple(_far_off(metric, parts))
     if not all(read.exposure[side].series for side in Side):
         return MetricSamples(data=None, quality=quality, warnings=oddities)
     _refuse_what_cannot_be_counted(read, proportion=metric.is_proportion)
@@ -221,6 +229,24 @@ def _oddities(read: _Read, quality: Quality) -> Iterator[str]:
         )
 
 
+def _far_off(metric: LatencyMetric, parts: Parts) -> Iterator[str]:
+    """A bound that nothing comes near, or that all is beyond, is one of another unit; no number, for looks differ."""
+    answers = [parts.get(("histogram", side), Result()) for side in Side]
+    if not all(one.form is Form.SAMPLES for one in answers):
+        return
+    sides = [np.concatenate([one.values for one in answer.series] or [np.empty(0)]) for answer in answers]
+    known = [values[np.isfinite(values)] for values in sides]
+    bound = format_duration(metric.slower_than)
+    told = f"`slower_than: {bound}` (they are read in {metric.unit or 's'}): is `unit` right?"
+    if sum(values.size for values in known) < _ENOUGH:
+        return
+    if 0 < max(values.max(initial=0.0) for values in known) < metric.bound() / _FAR:
+        yield f"no latency is even a tenth of {told}"
+    baseline = known[0]
+    if baseline.size and baseline.min() > metric.bound():
+        yield f"all latencies of the baseline are beyond {told}"
+
+
 def _refuse_what_cannot_be_counted(read: _Read, *, proportion: bool) -> None:
     for side in Side:
         for what, amount in (("events", read.happened[side]), ("of the total", read.total[side])):
@@ -239,12 +265,21 @@ def _refuse_what_cannot_be_counted(read: _Read, *, proportion: bool) -> None:
 def _refuse_fractions(read: _Read) -> None:
     """A share of the total is no count of events, and would be thousands of times too few."""
     for side in Side:
-        some = read.events[side].increments > 0
-        events, total = read.events[side].increments[some], read.exposure[side].increments[some]
+        events, total = read.events[side].increments, read.exposure[side].increments
+        some = events > 0
+        events, total = events[some], total[some]
         if events.size and events.max() < 1 and total.min() >= _MANY:
             raise Unusable(
                 f"{side}: events of {events.max():g} an interval and less, of a total of {total.min():g} and more, "
                 "are no counts but a rate or a share; give the number of events, or judge it as `kind: gauge`"
+            )
+        broken = events[events != np.rint(events)]
+        if broken.size < max(events.size / 2, _SOME) or events.max() > _PERCENT:
+            continue
+        if (total == np.rint(total)).all():  # not where both were extrapolated
+            raise Unusable(
+                f"{side}: events of {broken[0]:g} in an interval, of a total that is whole, are no counts but a "
+                "percentage or a rate; give the number of events, or judge it as `kind: gauge`"
             )
 
 
@@ -261,6 +296,7 @@ def _refuse_more_events_than_total(read: _Read) -> None:
 def _slower(result: Result, bound: float, edges: Int, side: Side) -> tuple[CountedSide, CountedSide]:
     """Requests slower than the bound, and all requests."""
     if result.form is Form.SAMPLES:
+        result = _durations(result)
         exposure = increments(_as_counts(result, np.ones_like), edges, {}, str(side))
         exposure.non_finite = sum(
             int((intervals(one.timestamps, edges)[1] & np.isnan(one.values)).sum()) for one in result.series
@@ -308,6 +344,12 @@ def _slower(result: Result, bound: float, edges: Int, side: Side) -> tuple[Count
     events = exposure.of(slow)
     events.totals = {name: max(all_ - faster.totals.get(name, 0.0), 0.0) for name, all_ in exposure.totals.items()}
     return events, exposure
+
+
+def _durations(result: Result) -> Result:
+    """With what is below 0 as no number: nothing takes less than no time, and -1 is how time-outs are written."""
+    series = (replace(one, values=np.where(one.values < 0, np.nan, one.values)) for one in result.series)
+    return replace(result, series=tuple(series))
 
 
 def _as_counts(result: Result, count: Callable[[Float], Float]) -> Result:

@@ -255,7 +255,7 @@ class FrameSource:
         name = query.expression
         provenance = f"column {name!r} of the {query.side} in a table of {len(self._table)} rows"
         if name in self._labels and not self._long:
-            what = next((repr(value) for value in self._table.texts[name] if not _is_number(value)), "no numbers")
+            what = next((repr(value) for value in self._table.texts[name] if not _is_number(value)), "numbers as text")
             return Result(error=f"column {name!r} is no numbers: it has {what}", provenance=provenance)
         if name not in self._names:
             shown = ", ".join(self._names[:20]) or "no numbers in it"

@@ -62,6 +62,9 @@ class Table:
         Raises:
             DataError: It is malformed; the message names the column, the row and the remedy.
         """
+        if not isinstance(data, str | Path) and not hasattr(data, "columns"):
+            kind = type(data).__name__
+            raise DataError(f"the table is {kind}; give a DataFrame, or the path of a .csv or .parquet file")
         columns = _read(Path(data)) if isinstance(data, str | Path) else _columns(data)
         if align not in ("time", "start"):
             raise ConfigError(f"align is {align!r}; it must be 'time' or 'start'")
@@ -290,7 +293,7 @@ def _time(value: Any) -> int:
     except (ValueError, TypeError) as error:
         raise DataError(f"column 'timestamp' cannot be read as times: {error}") from error
     if moment.tzinfo is None:
-        raise DataError(f"timestamp {str(value)!r} has no time zone; write it as {value}+00:00")
+        raise DataError(f"timestamp {str(value)!r} has no time zone; write it as {moment.isoformat()}+00:00")
     return nanoseconds(moment.astimezone(UTC))
 
 

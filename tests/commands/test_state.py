@@ -41,7 +41,7 @@ def test_a_log_is_shown_to_a_program_while_it_is_written(kept, capsys):
     [
         (None, "cannot be read"),
         (b"", "it is empty"),
-        (b"{}\n", "is a state of format None"),
+        (b"{}\n", "is no state of a watch; give the file of `watch --state`"),
         (b"x\n", "no log of looks"),
     ],
 )

@@ -77,3 +77,34 @@ def test_watch_says_when_the_state_cannot_be_written(recorded, capsys):
 def test_watch_refuses_bad_durations(recorded, capsys, option, value):
     assert watched(recorded, f"{option}={value}") == 1
     assert option in capsys.readouterr().err
+
+
+def test_a_state_of_another_table_is_refused(recorded, capsys):
+    table = recorded / "table.csv"
+    assert watched(recorded, "--state", str(recorded / "state")) == 2
+    kept = (recorded / "state").read_bytes()
+    table.write_text(table.read_text().replace("2026-01-01", "2026-01-03"))
+    capsys.readouterr()
+    assert watched(recorded, "--state", str(recorded / "state")) == 1
+    said = capsys.readouterr().err
+    assert "is it of another canary? Name another --state" in said
+    assert "2026-01-03" in said
+    assert (recorded / "state").read_bytes() == kept
+
+
+def test_rows_of_the_future_are_refused_where_now_is_asked(recorded, capsys):
+    table = recorded / "table.csv"
+    table.write_text(table.read_text().replace("2026-01-01", "2126-01-01"))
+    assert watched(recorded, "--state", str(recorded / "s"), "--once") == 1
+    assert "in the future (2126-01-01" in capsys.readouterr().err
+    config = str(recorded / "config.json")
+    assert main(["judge", config, "--data", str(table), "--last", "30m"]) == 1
+    assert "are local times written as UTC?" in capsys.readouterr().err
+
+
+def test_a_table_in_place_of_the_configs_keeps_what_the_config_knows_of_its_columns(recorded, capsys):
+    plain = json.loads((recorded / "config.json").read_text())
+    plain["sources"] = {"default": {"type": "frame", "path": "none.csv", "counters": ["nothing"]}}
+    (recorded / "config.json").write_text(json.dumps(plain))
+    assert main(["judge", str(recorded / "config.json"), "--data", str(recorded / "table.csv")]) == 1
+    assert "counters: 'nothing' is no list of names of this table" in capsys.readouterr().err

@@ -411,3 +411,14 @@ def test_a_first_look_before_any_request_is_insufficient():
     judgement = Monitor(config(ERRORS), start=NOON).look(Quiet(), NOON + 4 * STEP)
     assert judgement.verdict == "marginal"
     assert judgement.metrics[0].outcome in (Outcome.NO_DATA, Outcome.INSUFFICIENT)
+
+
+def test_a_new_weight_is_not_believed_before_a_request_has_shown_it():
+    store, monitor = Store(share=0.2), Monitor(config(), start=NOON)
+    passed = next(k for k in range(1, 200) if store.look(monitor, k, weight=20).verdict is Verdict.PASS)
+    held = store.look(monitor, passed + 1, weight=50)
+    assert held.verdict is Verdict.MARGINAL
+    assert held.traffic.finding == "no request has been counted since 50% is configured"
+    seen = store.look(monitor, passed + 20, weight=50)
+    assert "of" in seen.traffic.finding  # 20 % are seen, where 50 % are configured
+    assert seen.traffic.requests > 0

@@ -41,16 +41,54 @@ def test_a_bucket_may_lead_the_one_of_all_requests_by_less_than_a_percent(beyond
     assert bool(found.error and "more than the" in found.error) is refused
 
 
-@pytest.mark.parametrize(("largest", "refused"), [(0.9, True), (3.0, False)])
-def test_shares_of_the_total_are_refused_and_now_and_then_half_an_event_is_not(largest, refused):
-    shares = np.full(N, 0.01)
-    shares[3] = largest
+@pytest.mark.parametrize(
+    ("usual", "now_and_then", "total", "refused"),
+    [
+        (0.01, 0.9, 100.0, True),  # shares
+        (1.3, 3.0, 100.0, True),  # percentages
+        (1.0, 0.5, 100.0, False),
+        (1.3, 3.0, 100.4, False),  # both were extrapolated
+        (120.3, 300.0, 1000.0, False),  # no percentage
+    ],
+)
+def test_shares_of_the_total_are_refused_and_now_and_then_half_an_event_is_not(usual, now_and_then, total, refused):
+    happened = np.full(N, usual)
+    happened[3] = now_and_then
 
     def answer(query):
-        values = shares if query.part == "events" else np.full(N, 100.0)
+        values = happened if query.part == "events" else np.full(N, total)
         return Result(series=(Series(timestamps=TIMES, values=values, labels={}),), form=Form.COUNTS)
 
     found = collected(RATIO, answer)
     assert bool(found.error and "are no counts" in found.error) is refused
     if refused:
         assert str(Side.BASELINE) in found.error
+
+
+def measured(values, **more):
+    """Latencies of single requests, the same on both sides."""
+    times = np.sort(TIMES[0] + np.arange(values.size) * ((TIMES[-1] - TIMES[0]) // values.size))
+    return collected(
+        {**LATENCY, **more}, lambda _: Result(series=(Series(timestamps=times, values=values),), form=Form.SAMPLES)
+    )
+
+
+def test_a_time_out_written_as_minus_one_is_no_fast_request():
+    values = np.where(np.arange(400) % 4, 0.05, -1.0)
+    found = measured(values)
+    assert found.data.counts.exposure_canary.sum() == 300
+    assert found.quality.non_finite_canary == 100
+
+
+@pytest.mark.parametrize(
+    ("level", "said"),
+    [
+        (0.05, None),
+        (0.0005, "no latency is even a tenth of `slower_than: 100ms` (they are read in s): is `unit` right?"),
+        (50.0, "all latencies of the baseline are beyond `slower_than: 100ms` (they are read in s): is `unit` right?"),
+    ],
+)
+def test_a_bound_far_from_all_that_is_seen_is_told(level, said):
+    values = level * np.random.default_rng(1).uniform(0.9, 1.1, 400)
+    assert measured(values).warnings == (() if said is None else (said,))
+    assert not measured(values[:40]).warnings  # a few of them need not be typical
