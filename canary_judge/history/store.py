@@ -134,7 +134,8 @@ class History:
         seen = {name: self._objects.key(name) for name in self._objects.names(folder)}
         if len(seen) < 2:
             return 0
-        places = [one for one in self._every_place() if one.path in seen]  # none of what cannot be read
+        # the same canary began at the same day: no other folder has it
+        places = [one for one in self._every_place(folder) if one.path in seen]  # none of what cannot be read
         self._put_together(folder, newest(places), seen, {one.path for one in places})
         return max(len({one.path for one in places}) - 1, 0)
 
@@ -279,9 +280,9 @@ class History:
         """Where the newest version of each canary stands, in order of their start."""
         return newest(self._every_place())
 
-    def _names(self) -> list[str]:
+    def _names(self, folder: str = "") -> list[str]:
         """Its objects of canaries: each in the folder of its day."""
-        names = self._objects.names()
+        names = self._objects.names(folder)
         for name in names:
             if not name.startswith("day=") or name.count("/") != 1:
                 raise DataError(
@@ -290,10 +291,10 @@ class History:
                 )
         return names
 
-    def _every_place(self) -> list[Place]:
+    def _every_place(self, folder: str = "") -> list[Place]:
         for attempt in range(_RETRIES):
             try:
-                return [place for path in self._names() for place in self._places_of(path)]
+                return [place for path in self._names(folder) for place in self._places_of(path)]
             except FileNotFoundError as error:  # put into another object meanwhile
                 if attempt == _RETRIES - 1:
                     raise DataError(f"the objects of {self.url} change all the time; try again") from error
