@@ -94,6 +94,7 @@ class FrameSource:
         self._names, self._labels = self._columns()
         self._codes = cache(self._users)
         self._activity = lru_cache(maxsize=16)(self._rows_of_users)
+        self._appended = cache(self._appended_twice)
         self._by_user = lru_cache(maxsize=64)(self._moments)  # both sides, and all metrics of a look
         if isinstance(counters, str) or (strange := sorted(self._counters - set(self._names))):
             what = counters if isinstance(counters, str) else strange[0]
@@ -168,6 +169,9 @@ class FrameSource:
         )
         rows = cache(lambda side: first + np.flatnonzero(self._table.side(side)[first:last]))
         compared = any(query.side is Side.CANARY for query in queries)
+        single = self._requests or any(query.users is not None for query in queries)
+        if single and (error := self._appended()) is not None:
+            return [Result(error=error) for _ in queries]
         answers = [
             self._of_users(query, window, compared=compared)
             if query.users is not None
@@ -175,6 +179,13 @@ class FrameSource:
             for query in queries
         ]
         return [replace(answer, simultaneous=not self._shifted) for answer in answers]
+
+    def _appended_twice(self) -> str | None:
+        """Why rows count several times."""
+        for side in Side:
+            if (many := self._table.appended(side)) > 1:
+                return f"each row of the {side} stands in the table {many} times: was a file appended again? Drop these"
+        return None
 
     def _columns(self) -> tuple[list[str], list[str]]:
         table = self._table

@@ -33,6 +33,8 @@ Align = Literal["time", "start"]
 # Bytes up to which a CSV file is read here; about what is parsed in the time that pandas takes to be imported.
 _SMALL_FILE = 8_000_000
 _AT_ONCE = 1 << 20
+# So many rows are compared with each other, and this share of them is nearly all.
+_FEWEST_COMPARED, _MOST_COMPARED, _NEARLY_ALL = 20, 1 << 22, 0.98
 _MISSING = frozenset({"", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None", "<NA>"})
 _TRUTHS = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
 
@@ -87,6 +89,26 @@ class Table:
         """Which rows belong to a side."""
         return self.canary if side is Side.CANARY else ~self.canary
 
+    def appended(self, side: Side) -> int:
+        """How often each row of a side stands in the table, where nearly all stand there twice, or three times; else 1.
+
+        Rows that are alike by chance are so in odd numbers as well as in even ones.
+        """
+        rows = np.flatnonzero(self.side(side))
+        known = bool(self.numbers or self.texts)  # else two requests of a second are alike
+        if not known or not _FEWEST_COMPARED <= rows.size <= _MOST_COMPARED:
+            return 1
+        times = self.times[rows]
+        possible = _multiples(times[1:] != times[:-1])
+        if not possible:  # which is told without sorting
+            return 1
+        columns = [times, *(np.nan_to_num(values[rows]) for values in self.numbers.values())]
+        columns += [] if self.ok is None else [self.ok[rows].astype(float)]
+        columns += [np.unique(texts[rows].astype(str), return_inverse=True)[1] for texts in self.texts.values()]
+        order = np.lexsort(columns)
+        alike = _multiples(np.logical_or.reduce([column[order][1:] != column[order][:-1] for column in columns]))
+        return next((many for many in possible if many in alike), 1)
+
     def groups(self, names: Sequence[str], rows: Int) -> list[tuple[dict[str, str], Int]]:
         """The rows with equal values in the named columns, as texts and in their order."""
         if not names:
@@ -98,6 +120,12 @@ class Table:
         for row, *key in zip(rows.tolist(), *columns, strict=True):
             found.setdefault(tuple("nan" if part is None else str(part) for part in key), []).append(row)
         return [(dict(zip(names, key, strict=True)), np.array(found[key], dtype=np.int64)) for key in sorted(found)]
+
+
+def _multiples(changes: Mask) -> list[int]:
+    """Which of 2 and 3 divide the lengths of nearly all runs between changes, counted by their elements."""
+    lengths = np.diff(np.concatenate([[0], np.flatnonzero(changes) + 1, [changes.size + 1]]))
+    return [many for many in (2, 3) if lengths[lengths % many == 0].sum() >= _NEARLY_ALL * (changes.size + 1)]
 
 
 def _as_texts(numbers: Float) -> list[str | None]:

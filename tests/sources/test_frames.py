@@ -557,3 +557,54 @@ def test_other_times_are_labels_as_they_are_written(tmp_path, monkeypatch):
     wide(heap=heap).assign(built="2026-01-01T00:00:00Z").to_csv(tmp_path / "t.csv", index=False)
     monkeypatch.setattr(tables, "_SMALL_FILE", 0)
     assert set(Table.of(tmp_path / "t.csv", "time").texts["built"]) == {"2026-01-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize("twice", ["canary", "baseline", "both", "none"])
+@pytest.mark.parametrize("coarse", [False, True])
+def test_rows_that_were_appended_twice_are_refused(twice, coarse):
+    rng = np.random.default_rng(1)
+    rows = 2000
+    seconds = rng.uniform(0, 3600, rows)
+    table = pd.DataFrame(
+        {
+            "timestamp": pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(np.floor(seconds), unit="s"),
+            "side": np.where(np.arange(rows) % 4, "baseline", "canary"),
+            "ok": rng.uniform(size=rows) < 0.99,
+            "latency": np.round(rng.exponential(0.1, rows), 1 if coarse else 6),
+        }
+    )
+    again = table[table["side"] == twice] if twice in ("canary", "baseline") else table[: rows * (twice == "both")]
+    source = FrameSource(pd.concat([table, again], ignore_index=True))
+    window = source.window("1m")
+    config = JudgeConfig.from_mapping(
+        {
+            "name": "x",
+            "interval": "1m",
+            "metrics": [
+                {
+                    "name": "m",
+                    "kind": "ratio",
+                    "events": "errors",
+                    "total": "requests",
+                    "harm": "increase",
+                    "margin": "2x",
+                }
+            ],
+        }
+    )
+    found = source.fetch(list(config.queries()), window)
+    if twice == "none":
+        assert not any(one.error for one in found)
+    else:
+        side = "canary" if twice == "canary" else "baseline"
+        told = f"each row of the {side} stands in the table 2 times: was a file appended again? Drop these"
+        assert {one.error for one in found} == {told}
+
+
+def test_two_requests_of_each_second_are_no_file_that_was_appended_again():
+    times = pd.date_range("2026-01-01", periods=600, freq="1s", tz="UTC").repeat(2)
+    both = [pd.DataFrame({"timestamp": times, "side": side, "ok": True}) for side in ("baseline", "canary")]
+    source = FrameSource(pd.concat(both))
+    metric = {"name": "m", "kind": "ratio", "events": "errors", "total": "requests", "harm": "increase", "margin": "2x"}
+    config = JudgeConfig.from_mapping({"name": "x", "interval": "1m", "metrics": [metric]})
+    assert not any(one.error for one in source.fetch(list(config.queries()), source.window("1m")))
