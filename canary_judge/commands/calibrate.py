@@ -135,10 +135,6 @@ def _write(config: Path, target: Path, found: Calibration) -> None:
         print(f"canary-judge: not written, because {why}: {printable(note)}", file=sys.stderr)
 
 
-# By so many intervals a span may be longer than its table.
-_MOST_BEYOND = 2
-
-
 def _span(options: argparse.Namespace, config: JudgeConfig, sources: dict[str, MetricSource]) -> Window:
     """The past of the options; of a table all of it, whether or not it has a canary."""
     from canary_judge.sources import FrameSource
@@ -150,7 +146,7 @@ def _span(options: argparse.Namespace, config: JudgeConfig, sources: dict[str, M
     for table in tables:
         known = table.span(config.interval)
         missing = max(known.start - asked.start, asked.end - known.end)
-        if missing >= config.interval * _MOST_BEYOND:
+        if missing >= max(config.interval, duration_of(options.length, "--length") or config.interval):
             raise ConfigError(
                 f"the span, {asked.start:%Y-%m-%d %H:%M} to {asked.end:%Y-%m-%d %H:%M} UTC, is longer than the table, "
                 f"{known.start:%Y-%m-%d %H:%M} to {known.end:%Y-%m-%d %H:%M} UTC; give --start and --end inside it"

@@ -6,9 +6,10 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from canary_judge.errors import ConfigError, DataError
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from canary_judge.config.model import JudgeConfig
     from canary_judge.rollout.plan import RolloutPlan
     from canary_judge.series import MetricSource, Window
-    from canary_judge.sources import FrameSource
 
 __all__ = [
     "add_output",
@@ -135,7 +135,7 @@ def sources_of(options: argparse.Namespace, config: JudgeConfig) -> dict[str, Me
     live = options.command in ("watch", "rollout")  # whose table would be torn by it
     progress = _progress if sys.stderr.isatty() and not live else None
     if options.data is not None:
-        return {name: _table(options, config.sources.get(name)) for name in used}
+        return _tables(options, config, used)
     if options.source is not None:
         prometheus: MetricSource = sources.PrometheusSource(options.source, progress=progress)
         found = dict.fromkeys(used, prometheus)
@@ -154,13 +154,23 @@ def sources_of(options: argparse.Namespace, config: JudgeConfig) -> dict[str, Me
     return found
 
 
-def _table(options: argparse.Namespace, configured: Mapping[str, Any] | None) -> FrameSource:
-    """The table of --data; which of its columns are cumulative, and name users, the config may say."""
+def _tables(options: argparse.Namespace, config: JudgeConfig, used: Sequence[str]) -> dict[str, MetricSource]:
+    """The table of --data, read once; which of its columns are cumulative, and name users, the config may say."""
     from canary_judge.sources import FrameSource
 
-    known = configured or {}
-    kept = {name: known[name] for name in ("counters", "user") if known.get("type") == "frame" and name in known}
-    return FrameSource.from_options({**kept, "path": str(options.data), "align": options.align})
+    whole = FrameSource(Path(options.data), align=options.align)
+    found: dict[str, MetricSource] = {}
+    for name in used:
+        known = config.sources.get(name, {})
+        if known.get("type") != "frame" or not {"counters", "user"} & known.keys():
+            found[name] = whole
+            continue
+        counters = known.get("counters", [])
+        if isinstance(counters, list):  # another table may have some of them only
+            counters = [one for one in counters if one in whole.names]
+        user = str(known.get("user", "user"))
+        found[name] = FrameSource(whole.table, align=options.align, counters=counters, user=user)
+    return found
 
 
 def refuse_the_future(table: Window | None, interval: timedelta) -> None:
@@ -191,7 +201,7 @@ def window_of(options: argparse.Namespace, config: JudgeConfig, sources: dict[st
             raise ConfigError("--last and --start/--end exclude each other; give one of them")
         for source in sources.values():
             if isinstance(source, FrameSource):
-                refuse_the_future(source.window(config.interval), config.interval)
+                refuse_the_future(source.span(config.interval), config.interval)
         length = duration_of(options.last, "--last")
         assert length is not None  # noqa: S101
         # the last scrapes may still be on their way

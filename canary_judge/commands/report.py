@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from pathlib import Path
@@ -34,7 +35,9 @@ def _report(options: argparse.Namespace) -> int:
 
     page = _read(options.judgement).to_html(whole_page=True)
     if options.output is None:
-        sys.stdout.buffer.write(f"{page}\n".encode())  # the page says that it is UTF-8, whatever the terminal speaks
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")  # as the page says of itself, whatever the terminal speaks
+        sys.stdout.write(page + "\n")
         return 0
     if options.judgement != "-" and Path(options.output).resolve() == Path(options.judgement).resolve():
         raise DataError(f"--output {options.output}: is the judgement itself; name another file")

@@ -163,10 +163,17 @@ def _keep_to(monitor: Monitor, path: Path | None, *, start: datetime | None, hor
         )
 
 
+# Rows come late, runs are missed: a table that begins so much later than what is known ended is another canary's.
+_LONGEST_GAP = timedelta(hours=6)
+
+
 def _of_the_table(monitor: Monitor, path: Path | None, table: Window) -> None:
     """Refuse evidence that is not of this table's time: tables have no labels, by which another canary is known."""
-    watermark, start = monitor.watermark, monitor.start
-    if watermark is None or start is None or (table.start <= watermark + monitor.config.interval and table.end > start):
+    state, interval = monitor.evidence, monitor.config.interval
+    if state is None or not state.consumed:
+        return
+    start, watermark = state.start, state.watermark(interval)
+    if table.end > start and table.start - watermark <= max(_LONGEST_GAP, 10 * interval):
         return
     raise DataError(
         f"--state: {path} holds {start:%Y-%m-%d %H:%M:%S} to {watermark:%Y-%m-%d %H:%M:%S} UTC, and the table "

@@ -340,12 +340,13 @@ def _windows(
     every = [Window(span.start + number * step, span.start + number * step + whole) for number in starts]
     if len(every) > _MOST_WINDOWS:
         raise DataError(f"the span holds {len(every):,} windows; give a shorter one, or longer windows")
-    for other in without:
-        if other.end <= span.start or span.end <= other.start:
-            raise DataError(
-                f"without: {other.start:%Y-%m-%d %H:%M} to {other.end:%Y-%m-%d %H:%M} UTC lies outside the span, "
-                f"{span.start:%Y-%m-%d %H:%M} to {span.end:%Y-%m-%d %H:%M} UTC, and drops nothing: is its date right?"
-            )
+    outside = [other for other in without if other.end <= span.start or span.end <= other.start]
+    if outside and len(outside) == len(without):  # of a list of incidents some may be of other times
+        other = outside[0]
+        raise DataError(
+            f"without: {other.start:%Y-%m-%d %H:%M} to {other.end:%Y-%m-%d %H:%M} UTC lies outside the span, "
+            f"{span.start:%Y-%m-%d %H:%M} to {span.end:%Y-%m-%d %H:%M} UTC, and drops nothing: is its date right?"
+        )
     kept = [one for one in every if not any(one.start < other.end and other.start < one.end for other in without)]
     if not kept:
         told = f" that touches none of the {len(without)} spans to be left out" if every else ""

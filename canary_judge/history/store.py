@@ -282,14 +282,19 @@ class History:
 
     def _names(self, folder: str = "") -> list[str]:
         """Its objects of canaries: each in the folder of its day."""
-        names = self._objects.names(folder)
-        for name in names:
-            if not name.startswith("day=") or name.count("/") != 1:
-                raise DataError(
-                    f"{self._objects.shown(name)}: is no object of an archive at {self.url}, where each lies in a "
-                    "folder day=2026-01-31; give the archive's own address, or move it away"
-                )
-        return names
+        found = []
+        for name in self._objects.names(folder):
+            if name.startswith("day=") and name.count("/") == 1:
+                found.append(name)
+                continue
+            text = (
+                f"{self._objects.shown(name)}: is no object of an archive at {self.url}, where each lies in a folder "
+                "day=2026-01-31; give the archive's own address, or move it away"
+            )
+            if not self.skip_corrupt:
+                raise DataError(text)
+            self._skip(text)
+        return found
 
     def _every_place(self, folder: str = "") -> list[Place]:
         for attempt in range(_RETRIES):

@@ -31,8 +31,11 @@ def one_sided(sides: tuple[Float, Float]) -> tuple[tuple[Float, Float, Int] | No
 
 
 def frozen(baseline: Float, canary: Float) -> bool:
-    """Whether the canary stands still where the baseline hardly takes a value twice."""
-    if canary.size < _FEWEST_STILL or (canary != canary[0]).any():
+    """Whether the canary stands still where the baseline hardly takes a value twice.
+
+    Not at a whole number: 0, a limit, the size of a pool is where something may rest.
+    """
+    if canary.size < _FEWEST_STILL or (canary != canary[0]).any() or canary[0] == np.rint(canary[0]):
         return False
     return np.unique(baseline).size > baseline.size / 2
 

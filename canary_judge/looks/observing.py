@@ -22,7 +22,7 @@ from canary_judge.looks.design import Design
 from canary_judge.looks.held import Key, calm, due, hold, shows, standing, with_held_intervals
 from canary_judge.looks.state import Fresh, How, MonitorState, as_requests, no_requests
 from canary_judge.looks.streams import Stream, append, of_next_stage
-from canary_judge.results import Judgement, LookInfo, MetricResult, Outcome, Role, TrafficSplit, Verdict
+from canary_judge.results import Judgement, LookInfo, MetricResult, Outcome, Role, Verdict
 from canary_judge.samples import Samples
 from canary_judge.series import Window
 
@@ -103,7 +103,7 @@ def judged(config: JudgeConfig, state: MonitorState, *, with_intervals: bool = T
     )
     level = config.interval_level if with_intervals else 1.0
     run = _Run(config, state, window, design, newest, level)
-    split = _split(config, state, run.samples)
+    split = traffic_split(config, state.split, state.weight, users=most_users(run.samples))
     found = run.standing(how.odd) if fresh != "all" and not design.ended else {}
     stale: set[str] = set()
     while True:
@@ -121,14 +121,6 @@ def judged(config: JudgeConfig, state: MonitorState, *, with_intervals: bool = T
     assert look is not None  # noqa: S101
     look = replace(look, seconds_to_decision=_projected(config, judgement, state))
     return _latched(state, judgement), replace(judgement, look=look)
-
-
-def _split(config: JudgeConfig, state: MonitorState, samples: Samples) -> TrafficSplit | None:
-    """The observed against the configured share; that no request has shown it since the weight changed is a finding."""
-    split = traffic_split(config, state.split, state.weight, users=most_users(samples))
-    if split is None or split.finding or split.requests or not state.acts or requests(config, samples) is None:
-        return split
-    return replace(split, finding=f"no request has been counted since {100 * split.configured:.4g}% is configured")
 
 
 def retaken(config: JudgeConfig, state: MonitorState, then: MonitorState) -> MonitorState:

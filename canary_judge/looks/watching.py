@@ -96,13 +96,19 @@ def follow(
         if unkept:
             complain(f"{unkept}; the canary cannot pass while its evidence is not kept")
         show(last)
-        # what stood already when this began says nothing of what has come since
-        passes = last.verdict is Verdict.PASS and not unkept and monitor.watermark != before
+        # what stood already when this began says nothing of what has come since, nor of a weight not yet seen
+        passes = last.verdict is Verdict.PASS and not unkept and monitor.watermark != before and _settled(monitor)
         if passes or last.verdict is Verdict.FAIL or (last.look is not None and last.look.ended):
             break
     if last is not None and last.verdict is Verdict.PASS and unkept:
         raise DataError(f"{unkept}; the canary passes, but its evidence is not kept")
     return last
+
+
+def _settled(monitor: Monitor) -> bool:
+    """Whether intervals were judged in which the split is that of the present weight."""
+    state = monitor.evidence
+    return state is None or not state.acts or state.consumed > state.split_from
 
 
 def _keep(monitor: Monitor, log: StateLog | None) -> str:

@@ -37,6 +37,8 @@ _ENOUGH = 100
 _FAR = 10.0
 # So many broken numbers of events are no rounding; those of a percentage end here.
 _SOME, _PERCENT = 3, 100.0
+# Multiples of less may be rounded percentages; so far a multiple is off after rounding.
+_SMALLEST_UNIT, _ROUNDED = 0.1, 0.01
 # Larger sums of ones are rounded.
 _MOST_COUNTED = 1e15
 
@@ -276,11 +278,18 @@ def _refuse_fractions(read: _Read) -> None:
         broken = events[events != np.rint(events)]
         if broken.size < max(events.size / 2, _SOME) or events.max() > _PERCENT:
             continue
-        if (total == np.rint(total)).all():  # not where both were extrapolated
+        if (total == np.rint(total)).all() and not _scaled(events):  # not where both were extrapolated
             raise Unusable(
                 f"{side}: events of {broken[0]:g} in an interval, of a total that is whole, are no counts but a "
                 "percentage or a rate; give the number of events, or judge it as `kind: gauge`"
             )
+
+
+def _scaled(events: Float) -> bool:
+    """Whether they are multiples of one number: of a sample, scaled up, or with a weight."""
+    steps = np.diff(np.unique(np.append(0.0, events)))
+    unit = float(steps.min())
+    return unit > _SMALLEST_UNIT and bool((np.abs(events / unit - np.rint(events / unit)) < _ROUNDED).all())
 
 
 def _refuse_more_events_than_total(read: _Read) -> None:

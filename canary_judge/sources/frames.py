@@ -127,6 +127,11 @@ class FrameSource:
         return self._table
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """What can be asked for, as the text of a query."""
+        return tuple(self._names)
+
+    @property
     def single_requests(self) -> bool:
         """Whether each row is one request, so that rows can be drawn apart."""
         return self._requests

@@ -177,8 +177,8 @@ def test_what_is_known_of_a_canary_stays_when_it_is_archived_again(recorded, cap
 
 
 def test_ends_that_contradict_what_was_read_are_told(recorded, capsys):
-    assert archived(recorded, "--horizon", "3h", "--ended-by", "the planned end") == 1
-    assert "ended_by: the planned end is at 3h" in capsys.readouterr().err
+    assert archived(recorded, "--horizon", "5h", "--ended-by", "the planned end") == 1
+    assert "ended_by: the planned end is at 5h" in capsys.readouterr().err
     assert archived(recorded, "--horizon", "10m") == 0
     assert "of the table lie behind the planned end, and are left out" in capsys.readouterr().err
     assert archived(recorded, "--by", "me", to="b") == 1

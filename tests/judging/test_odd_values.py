@@ -16,7 +16,7 @@ def judged(metric, one, **more):
 
 
 def test_a_canary_that_stands_still_beside_a_busy_baseline_is_no_healthy_one():
-    found = judged(GAUGE, gauged(BUSY, np.full(N, 100.0)))
+    found = judged(GAUGE, gauged(BUSY, np.full(N, 100.37)))
     assert found.verdict is Verdict.MARGINAL
     assert "never changed while the baseline's did: a frozen exporter?" in found["m"].reason
 
@@ -25,7 +25,9 @@ def test_a_canary_that_stands_still_beside_a_busy_baseline_is_no_healthy_one():
     ("baseline", "canary"),
     [
         (np.round(BUSY / 10), np.full(N, 10.0)),  # few values: pods, queues
-        (np.full(N, 100.0), np.full(N, 100.0)),
+        (np.full(N, 100.3), np.full(N, 100.3)),
+        (BUSY, np.full(N, 100.0)),  # a limit
+        (np.abs(BUSY - 100), np.zeros(N)),  # idle
         (BUSY, RNG.normal(100, 3, N)),
     ],
 )

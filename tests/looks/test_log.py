@@ -195,7 +195,7 @@ def test_what_cannot_be_kept_is_shown_and_does_not_pass(tmp_path, monkeypatch):
     passing = next(one for one in judged if one.verdict is Verdict.PASS)
 
     class Looking:
-        watermark = None
+        watermark = evidence = None
         steps = (MonitorState(start=START, horizon=None, consumed=1, looks=1),)
 
         def look(self, source, moment, *, weight, fresh):

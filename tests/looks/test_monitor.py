@@ -8,6 +8,7 @@ import pytest
 
 from canary_judge import Monitor, Outcome, Verdict
 from canary_judge.errors import DataError, SourceUnavailable
+from canary_judge.looks.watching import follow
 from canary_judge.results import Side
 from canary_judge.series import Form, Result, Series, nanoseconds
 from tests import builders
@@ -413,12 +414,17 @@ def test_a_first_look_before_any_request_is_insufficient():
     assert judgement.metrics[0].outcome in (Outcome.NO_DATA, Outcome.INSUFFICIENT)
 
 
-def test_a_new_weight_is_not_believed_before_a_request_has_shown_it():
+def test_a_watch_does_not_end_on_a_weight_that_nothing_has_shown():
     store, monitor = Store(share=0.2), Monitor(config(), start=NOON)
     passed = next(k for k in range(1, 200) if store.look(monitor, k, weight=20).verdict is Verdict.PASS)
-    held = store.look(monitor, passed + 1, weight=50)
-    assert held.verdict is Verdict.MARGINAL
-    assert held.traffic.finding == "no request has been counted since 50% is configured"
-    seen = store.look(monitor, passed + 20, weight=50)
-    assert "of" in seen.traffic.finding  # 20 % are seen, where 50 % are configured
-    assert seen.traffic.requests > 0
+    shown = []
+
+    def moments():
+        for k in range(passed + 1, passed + 30):
+            store.now = NOON + k * STEP
+            yield store.now
+
+    last = follow(monitor, store, moments(), show=shown.append, complain=print, weight=50)
+    assert last.verdict is Verdict.MARGINAL
+    assert "50% is configured" in last.traffic.finding
+    assert len(shown) == 29

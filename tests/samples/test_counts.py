@@ -45,7 +45,8 @@ def test_a_bucket_may_lead_the_one_of_all_requests_by_less_than_a_percent(beyond
     ("usual", "now_and_then", "total", "refused"),
     [
         (0.01, 0.9, 100.0, True),  # shares
-        (1.3, 3.0, 100.0, True),  # percentages
+        (1.31, 3.0, 100.0, True),  # percentages
+        (10 / 0.3, 20 / 0.3, 1000.0, False),  # of a sample, scaled up
         (1.0, 0.5, 100.0, False),
         (1.3, 3.0, 100.4, False),  # both were extrapolated
         (120.3, 300.0, 1000.0, False),  # no percentage

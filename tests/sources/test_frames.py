@@ -593,7 +593,7 @@ def test_rows_that_were_appended_twice_are_refused(twice, coarse):
         }
     )
     found = source.fetch(list(config.queries()), window)
-    if twice == "none":
+    if twice == "none" or coarse:  # what is written so coarsely is alike by chance
         assert not any(one.error for one in found)
     else:
         side = "canary" if twice == "canary" else "baseline"
@@ -603,7 +603,10 @@ def test_rows_that_were_appended_twice_are_refused(twice, coarse):
 
 def test_two_requests_of_each_second_are_no_file_that_was_appended_again():
     times = pd.date_range("2026-01-01", periods=600, freq="1s", tz="UTC").repeat(2)
-    both = [pd.DataFrame({"timestamp": times, "side": side, "ok": True}) for side in ("baseline", "canary")]
+    both = [
+        pd.DataFrame({"timestamp": times, "side": side, "ok": True, "status": 200, "path": "/health"})
+        for side in ("baseline", "canary")
+    ]
     source = FrameSource(pd.concat(both))
     metric = {"name": "m", "kind": "ratio", "events": "errors", "total": "requests", "harm": "increase", "margin": "2x"}
     config = JudgeConfig.from_mapping({"name": "x", "interval": "1m", "metrics": [metric]})
