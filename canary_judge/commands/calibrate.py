@@ -146,7 +146,7 @@ def _span(options: argparse.Namespace, config: JudgeConfig, sources: dict[str, M
     for table in tables:
         known = table.span(config.interval)
         missing = max(known.start - asked.start, asked.end - known.end)
-        if missing >= max(config.interval, duration_of(options.length, "--length") or config.interval):
+        if missing >= (duration_of(options.length, "--length") or config.interval):
             raise ConfigError(
                 f"the span, {asked.start:%Y-%m-%d %H:%M} to {asked.end:%Y-%m-%d %H:%M} UTC, is longer than the table, "
                 f"{known.start:%Y-%m-%d %H:%M} to {known.end:%Y-%m-%d %H:%M} UTC; give --start and --end inside it"

@@ -173,16 +173,16 @@ def _tables(options: argparse.Namespace, config: JudgeConfig, used: Sequence[str
     return found
 
 
-def refuse_the_future(table: Window | None, interval: timedelta) -> None:
+def refuse_the_future(table: Window, interval: timedelta) -> None:
     """A table that is read up to now and has rows of later: its newest rows would be left out."""
     from canary_judge.series import format_duration
 
-    ahead = None if table is None else table.end - interval - datetime.now(UTC)
-    if table is not None and ahead is not None and ahead > _MOST_AHEAD:
+    ahead = table.end - interval - datetime.now(UTC)  # the newest row lies in the last interval
+    if ahead > _MOST_AHEAD:
+        told = format_duration(timedelta(seconds=round(ahead.total_seconds())))
         raise ConfigError(
-            f"the newest row of the table is {format_duration(timedelta(seconds=round(ahead.total_seconds())))} in the "
-            f"future ({table.end:%Y-%m-%d %H:%M:%S} UTC): are local times written as UTC? Correct them, or give "
-            "--start and --end in the table's own time"
+            f"the newest row of the table is {told} in the future ({table.end:%Y-%m-%d %H:%M:%S} UTC): are local times "
+            "written as UTC? Correct them, or give --start and --end in the table's own time"
         )
 
 

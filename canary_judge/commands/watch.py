@@ -87,7 +87,7 @@ def _watched(options: argparse.Namespace) -> Judgement:
     sources = sources_of(options, config)
     table = next((source for source in sources.values() if hasattr(source, "window")), None)
     whole = None if table is None else table.window(config.interval)
-    if options.once:
+    if options.once and whole is not None:
         refuse_the_future(whole, config.interval)
     recorded = None if whole is None or options.once else whole.start
     start = time_of(options.start, "--start") if options.start else recorded

@@ -398,7 +398,7 @@ def _first_of_newest(look: Look, ranked: _Ranked, values: float) -> tuple[int, f
         return look.newest.since, 0.0
     firsts = np.arange(look.intervals - 1, look.newest.since - 1, -1)
     baseline, canary = (interval.size - np.searchsorted(interval, firsts) for interval in ranked.intervals)
-    have = 2.0 * baseline * canary / np.maximum(baseline + canary, 1)
+    have = 2.0 * baseline * canary / np.maximum(baseline + canary, 1)  # `effective_samples` of all of them at once
     enough = have >= values
     at = int(np.argmax(enough)) if enough.any() else -1
     return int(firsts[at]), float(have[at])

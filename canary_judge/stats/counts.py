@@ -90,7 +90,7 @@ class Counts:
 
 def kept(find: Callable[[Counts], T]) -> Callable[[Counts], T]:
     """Find an answer once for the same counts, which do not change: several tests ask for it."""
-    name = find.__name__
+    name = f"{find.__module__}.{find.__qualname__}"  # no two answers, and no column, have the same
 
     @wraps(find)
     def found(counts: Counts) -> T:
