@@ -15,7 +15,7 @@ from scipy import special
 from canary_judge.arrays import Bool, Float, Int
 from canary_judge.series import Series, selector
 
-__all__ = ["CUMULATIVE", "Rises", "looks_cumulative", "looks_like", "plausible", "rises"]
+__all__ = ["CUMULATIVE", "Rises", "climbs_evenly", "looks_cumulative", "looks_like", "plausible", "rises"]
 
 # A step may be so many times the fastest one of the series, and so many events more.
 _FASTER, _MORE = 5.0, 10.0
@@ -28,6 +28,8 @@ CUMULATIVE = (
 
 # Counts that must fall so many times by chance and never do, though they rise so many times, are no counts.
 _FALLS_EXPECTED, _RISES = 10.0, 5
+# Counts climb so evenly by chance in this share of cases.
+_TOO_EVEN = 1e-6
 
 
 class Rises(NamedTuple):
@@ -144,3 +146,26 @@ def looks_cumulative(values: Float) -> bool:
         return False
     noise = np.sqrt(2 * np.maximum(values[:-1], 1.0))
     return float(special.ndtr(-steps / noise).sum()) >= _FALLS_EXPECTED
+
+
+def climbs_evenly(values: Float) -> bool:
+    """Whether counts per interval that never fall also climb more evenly than counts of their size can.
+
+    What a young counter has counted grows by its rate from interval to interval, as counts of a traffic that is driven
+    up may. But Poisson counts of mean v have second differences of variance 6 v, and other noise adds to it; those of
+    a counter have only twice its rate. A load test whose generator sends exact numbers climbs as evenly: so this is
+    evidence only where all that was counted beside it never falls either.
+
+    Args:
+        values: In order of time, shape (n,).
+
+    Examples:
+        >>> drawn = np.random.default_rng(1).poisson(600, 20).astype(float)
+        >>> climbs_evenly(np.cumsum(drawn)), climbs_evenly(drawn)
+        (True, False)
+    """
+    steps = np.diff(values)
+    if (steps < 0).any() or (steps > 0).sum() < _RISES:
+        return False
+    bends = np.diff(steps) ** 2 / (6 * np.maximum(values[1:-1], 1.0))
+    return float(special.chdtr(bends.size, bends.sum())) < _TOO_EVEN

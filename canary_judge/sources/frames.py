@@ -19,7 +19,7 @@ from canary_judge.errors import ConfigError, DataError
 from canary_judge.judging import judge
 from canary_judge.moments import UserMoments
 from canary_judge.results import Judgement, Side
-from canary_judge.samples.pace import CUMULATIVE, looks_cumulative
+from canary_judge.samples.pace import CUMULATIVE, climbs_evenly, looks_cumulative
 from canary_judge.series import (
     Form,
     PerUser,
@@ -180,16 +180,33 @@ class FrameSource:
         answers = [
             self._of_users(query, window, compared=compared)
             if query.users is not None
-            else self._answer(query, rows, window)
+            else self._answer(query, rows, window, self._counted_beside(query, queries))
             for query in queries
         ]
         return [replace(answer, simultaneous=not self._shifted) for answer in answers]
 
+    def _counted_beside(self, query: Query, queries: Sequence[Query]) -> list[Query]:
+        """What else the metric counts on the same side."""
+        return [
+            one
+            for one in queries
+            if (one.metric, one.side, one.reading) == (query.metric, query.side, Reading.COUNTS)
+            and one.expression in self._names
+            and one.expression not in self._counters
+        ]
+
     def _appended_twice(self) -> str | None:
         """Why rows count several times."""
         for side in Side:
-            if (many := self._table.appended(side)) > 1:
-                return f"each row of the {side} stands in the table {many} times: was a file appended again? Drop these"
+            if (found := self._table.appended(side)) is None:
+                continue
+            stretch = ""
+            if found.since is not None and found.until is not None:
+                stretch = f" from {_told(found.since)} to {_told(found.until)}"
+            return (
+                f"each row of the {side}{stretch} stands in the table {found.times} times: was a file appended again? "
+                "Drop these"
+            )
         return None
 
     def _columns(self) -> tuple[list[str], list[str]]:
@@ -267,7 +284,7 @@ class FrameSource:
             return (np.ones(len(table)) if name == "requests" else ~table.ok).astype(float)
         return table.numbers[name]
 
-    def _answer(self, query: Query, rows_of: Callable[[Side], Int], window: Window) -> Result:
+    def _answer(self, query: Query, rows_of: Callable[[Side], Int], window: Window, beside: Sequence[Query]) -> Result:
         name = query.expression
         provenance = f"column {name!r} of the {query.side} in a table of {len(self._table)} rows"
         if name in self._labels and not self._long:
@@ -288,7 +305,7 @@ class FrameSource:
             form = Form.LEVEL
         else:
             form = Form.COUNTER if name in self._counters else Form.COUNTS
-        if form is Form.COUNTS and self._cumulative(query, window):
+        if form is Form.COUNTS and self._cumulative(query, window, beside):
             return Result(error=CUMULATIVE.format(name=repr(name)), provenance=provenance)
         series, warnings = [], []
         base = self._last_before(query, window) if form is Form.COUNTER else {}
@@ -309,12 +326,21 @@ class FrameSource:
             series.append(Series(timestamps=times, values=values, labels=labels))
         return Result(series=tuple(series), form=form, warnings=tuple(warnings), provenance=provenance)
 
-    def _cumulative(self, query: Query, window: Window) -> bool:
+    def _cumulative(self, query: Query, window: Window, beside: Sequence[Query]) -> bool:
         """Whether the rows so far say so; a single look may have too few of them."""
+        own = self._so_far(query, window)
+        if any(looks_cumulative(values) for values in own):
+            return True
+        return any(climbs_evenly(values) for values in own) and not any(
+            (np.diff(values) < 0).any() for other in beside for values in self._so_far(other, window)
+        )
+
+    def _so_far(self, query: Query, window: Window) -> list[Float]:
+        """The values of each series, from the first row of the table to the end of the window."""
         end = np.searchsorted(self._table.times, nanoseconds(window.end), side="right")
         rows = self._of_metric(query.expression, np.flatnonzero(self._table.side(query.side)[:end]))
         values = self._table.numbers["value" if self._long else query.expression]
-        return any(looks_cumulative(values[own][np.isfinite(values[own])]) for _, own in self._split(rows))
+        return [values[own][np.isfinite(values[own])] for _, own in self._split(rows)]
 
     def _last_before(self, query: Query, window: Window) -> dict[tuple[tuple[str, str], ...], int]:
         """Each cumulative series' last row at or before the window, the base of the first interval."""
@@ -429,10 +455,14 @@ def _without_repeats(times: Any, values: Any, name: str, side: Side) -> tuple[An
     differ = same & ~((values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1])))
     if differ.any():
         row = int(np.argmax(differ))
-        when = datetime.fromtimestamp(int(times[row]) / 1e9, UTC).isoformat()
+        when = _told(times[row])
         raise DataError(
             f"{name!r} of the {side} has two values at {when} ({values[row]:g} and {values[row + 1]:g}); "
             "keep one, or add a label column (as pod) that tells the series apart"
         )
     keep = np.concatenate([[True], ~same])
     return times[keep], values[keep], int(same.sum())
+
+
+def _told(nanoseconds: int) -> str:
+    return datetime.fromtimestamp(int(nanoseconds) / 1e9, UTC).isoformat()

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -35,8 +35,24 @@ _SMALL_FILE = 8_000_000
 _AT_ONCE = 1 << 20
 # So many rows are compared with each other, and this share of them is nearly all.
 _FEWEST_COMPARED, _MOST_COMPARED, _NEARLY_ALL = 20, 1 << 22, 0.98
+# Of fewer rows that stand there twice nothing is said.
+_FEWEST_SHARE = 0.01
 _MISSING = frozenset({"", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None", "<NA>"})
 _TRUTHS = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
+
+
+class Appended(NamedTuple):
+    """Rows that stand in a table several times.
+
+    Attributes:
+        times: How often.
+        since: Nanoseconds of the first of them; None where it is nearly every row.
+        until: Those of the last one.
+    """
+
+    times: int
+    since: int | None
+    until: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,28 +105,32 @@ class Table:
         """Which rows belong to a side."""
         return self.canary if side is Side.CANARY else ~self.canary
 
-    def appended(self, side: Side) -> int:
-        """How often each row of a side stands in the table, where nearly all stand there twice, or three times; else 1.
+    def appended(self, side: Side) -> Appended | None:
+        """Where each row of a side stands in the table twice, or three times: nearly all, or those of a stretch.
 
         Rows that are alike by chance are so in odd numbers as well as in even ones.
         """
         rows = np.flatnonzero(self.side(side))
         if not _FEWEST_COMPARED <= rows.size <= _MOST_COMPARED:
-            return 1
+            return None
         times = self.times[rows]
-        possible = _multiples(times[1:] != times[:-1])
-        if not possible:  # which is told without sorting
-            return 1
-        columns = [times, *(np.nan_to_num(values[rows]) for values in self.numbers.values())]
+        if not _multiples(times[1:] != times[:-1]):  # which is told without sorting
+            return None
+        columns: list[Float | Int] = [np.nan_to_num(values[rows]) for values in self.numbers.values()]
         columns += [] if self.ok is None else [self.ok[rows].astype(float)]
         columns += [np.unique(texts[rows].astype(str), return_inverse=True)[1] for texts in self.texts.values()]
         # probes of one second are alike in all but what tells single rows apart
-        apart = (times % 1_000_000_000).any() or any(np.unique(one).size > rows.size / 8 for one in columns[1:])
+        apart = (times % 1_000_000_000).any() or any(np.unique(one).size > rows.size / 8 for one in columns)
         if not apart:
-            return 1
+            return None
+        columns.append(times)  # the first one to sort by
         order = np.lexsort(columns)
         alike = _multiples(np.logical_or.reduce([column[order][1:] != column[order][:-1] for column in columns]))
-        return next((many for many in possible if many in alike), 1)
+        if not alike:
+            return None
+        many, first, last = max(alike, key=lambda found: found[2] - found[1])
+        whole = last - first + 1 >= _NEARLY_ALL * rows.size
+        return Appended(many, *((None, None) if whole else (int(times[order][at]) for at in (first, last))))
 
     def groups(self, names: Sequence[str], rows: Int) -> list[tuple[dict[str, str], Int]]:
         """The rows with equal values in the named columns, as texts and in their order."""
@@ -125,10 +145,24 @@ class Table:
         return [(dict(zip(names, key, strict=True)), np.array(found[key], dtype=np.int64)) for key in sorted(found)]
 
 
-def _multiples(changes: Mask) -> list[int]:
-    """Which of 2 and 3 divide the lengths of nearly all runs between changes, counted by their elements."""
-    lengths = np.diff(np.concatenate([[0], np.flatnonzero(changes) + 1, [changes.size + 1]]))
-    return [many for many in (2, 3) if lengths[lengths % many == 0].sum() >= _NEARLY_ALL * (changes.size + 1)]
+def _multiples(changes: Mask) -> list[tuple[int, int, int]]:
+    """Stretches in which 2, or 3, divides the lengths of nearly all runs between changes, with their first and last.
+
+    The longest one of each, where it has more than a few elements.
+    """
+    ends = np.concatenate([np.flatnonzero(changes), [changes.size]])
+    lengths = np.diff(ends, prepend=-1)
+    found = []
+    for many in (2, 3):
+        # one run that does not fit costs what so many elements that do fit bring in
+        gain = np.cumsum(np.where(lengths % many, -lengths * _NEARLY_ALL / (1 - _NEARLY_ALL), lengths))
+        before = np.minimum.accumulate(np.concatenate([[0.0], gain[:-1]]))
+        last = int(np.argmax(gain - before))
+        first = int(np.flatnonzero(np.concatenate([[0.0], gain[:-1]]) == before[last])[0])
+        start = int(ends[first] - lengths[first]) + 1
+        if ends[last] - start + 1 >= max(_FEWEST_COMPARED, _FEWEST_SHARE * (changes.size + 1)):
+            found.append((many, start, int(ends[last])))
+    return found
 
 
 def _as_texts(numbers: Float) -> list[str | None]:
