@@ -55,7 +55,7 @@ def archive_log(url: str, config: JudgeConfig, log: Path, judgement: Judgement |
 
     text = None if judgement is None else judgement.to_json()
     try:
-        History(url).append(of_log(config, log, judgement=text, **more))
+        History(url).append_same(of_log(config, log, judgement=text, **more))
     except Exception as error:  # noqa: BLE001  (the verdict stands, whatever an archive says)
         said = str(error) if isinstance(error, CanaryJudgeError) else f"{type(error).__name__}: {error}"
         print(f"canary-judge: the canary is not archived: {printable(said)}", file=sys.stderr)

@@ -94,7 +94,8 @@ class History:
         Raises:
             DataError: One with other or more numbers is archived under its id, or it could not be written.
         """
-        return self.append(_added_to(self.read(canary.id), canary) if canary.id in self else canary)
+        then = self._of_id(canary.id, _day(canary.start))  # the same canary began at the same day
+        return self.append(canary if then is None else _added_to(then, canary))
 
     def label(self, canary: str, kind: LabelKind, note: str = "", *, by: str) -> None:
         """Say what a canary was found to have been.
@@ -234,9 +235,15 @@ class History:
         Raises:
             DataError: There is none.
         """
-        places = [one for one in self._places() if one.id == canary]
-        if not places:
+        found = self._of_id(canary)
+        if found is None:
             raise DataError(f"there is no canary {printable(canary)!r} in {self.url}")
+        return found
+
+    def _of_id(self, canary: str, folder: str = "") -> PastCanary | None:
+        places = [one for one in self._places(folder) if one.id == canary]
+        if not places:
+            return None
         return next(iter(pieces_of(self.url, places, given_labels(self._objects))[0].canaries()))
 
     def pieces(self, *, since: datetime | str | None = None, until: datetime | str | None = None) -> list[Piece]:
@@ -276,9 +283,9 @@ class History:
 
     # --- where they stand ---------------------------------------------------------------------------------------
 
-    def _places(self) -> list[Place]:
+    def _places(self, folder: str = "") -> list[Place]:
         """Where the newest version of each canary stands, in order of their start."""
-        return newest(self._every_place())
+        return newest(self._every_place(folder))
 
     def _names(self, folder: str = "") -> list[str]:
         """Its objects of canaries: each in the folder of its day."""

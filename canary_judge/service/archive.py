@@ -38,7 +38,7 @@ class Archive:
     def __call__(self, run: Run) -> None:
         """Archive a run."""
         try:
-            self._history.append(past_canary(run, self._store.log(run.id)))
+            self._history.append_same(past_canary(run, self._store.log(run.id)))
         except Exception as error:  # noqa: BLE001  (answers go on, whatever an archive says)
             said = error if isinstance(error, CanaryJudgeError) else f"{type(error).__name__}: {error}"
             _LOG.error("run %s is not archived: %s", run.id, one_line(said))

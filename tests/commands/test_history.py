@@ -176,6 +176,15 @@ def test_what_is_known_of_a_canary_stays_when_it_is_archived_again(recorded, cap
     assert [each.end for each in History(recorded / "a")] == [one.end]
 
 
+def test_a_watch_takes_nothing_from_a_canary_that_is_archived_already(recorded, capsys):
+    assert archived(recorded, "--did", "rolled back", "--label", "bad", "--by", "incident 7") == 0
+    watch = ["watch", str(recorded / "config.json"), "--data", str(recorded / "table.csv")]
+    assert main([*watch, "--archive", str(recorded / "a")]) == 2  # it ends before the table does
+    assert "the canary is not archived: " in capsys.readouterr().err
+    (one,) = History(recorded / "a")
+    assert (one.did, one.label.kind, one.tape.last().consumed) == ("rolled back", "bad", 120)
+
+
 def test_ends_that_contradict_what_was_read_are_told(recorded, capsys):
     assert archived(recorded, "--horizon", "5h", "--ended-by", "the planned end") == 1
     assert "ended_by: the planned end is at 5h" in capsys.readouterr().err
