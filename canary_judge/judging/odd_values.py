@@ -11,6 +11,8 @@ __all__ = ["beyond_all", "frozen", "one_sided"]
 
 # So many equal values in a row are no chance where others differ.
 _FEWEST_STILL = 8
+# Whole numbers below are round ones.
+_FEW_DIGITS = 1000
 # A margin that is so many times what was ever seen is one of another unit.
 _FAR = 5.0
 
@@ -33,11 +35,24 @@ def one_sided(sides: tuple[Float, Float]) -> tuple[tuple[Float, Float, Int] | No
 def frozen(baseline: Float, canary: Float) -> bool:
     """Whether the canary stands still where the baseline hardly takes a value twice.
 
-    Not at a whole number: 0, a limit, the size of a pool is where something may rest.
+    Not at a round number: 0, a limit, the size of a pool is where something may rest.
     """
-    if canary.size < _FEWEST_STILL or (canary != canary[0]).any() or canary[0] == np.rint(canary[0]):
+    if canary.size < _FEWEST_STILL or (canary != canary[0]).any() or _round(float(canary[0])):
         return False
     return np.unique(baseline).size > baseline.size / 2
+
+
+def _round(value: float) -> bool:
+    """Whether a whole number has few digits, in tens (250, 60000) or in twos (512 MiB)."""
+    if value != np.rint(value):
+        return False
+    for base in (10, 2):
+        rest = abs(int(value))
+        while rest >= _FEW_DIGITS and not rest % base:
+            rest //= base
+        if rest < _FEW_DIGITS:
+            return True
+    return False
 
 
 def beyond_all(baseline: Float, canary: Float, margin: Margin) -> str | None:

@@ -15,8 +15,10 @@ def judged(metric, one, **more):
     return judge_samples(config(metric, **more), samples(one))
 
 
-def test_a_canary_that_stands_still_beside_a_busy_baseline_is_no_healthy_one():
-    found = judged(GAUGE, gauged(BUSY, np.full(N, 100.37)))
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1e6 / 3])
+def test_a_canary_that_stands_still_beside_a_busy_baseline_is_no_healthy_one(scale):
+    still = 100.37 if scale == 1 else np.rint(scale * 100.37)  # bytes are whole numbers
+    found = judged(GAUGE, gauged(np.rint(scale * BUSY) if scale > 1 else BUSY, np.full(N, still)))
     assert found.verdict is Verdict.MARGINAL
     assert "never changed while the baseline's did: a frozen exporter?" in found["m"].reason
 
@@ -27,6 +29,8 @@ def test_a_canary_that_stands_still_beside_a_busy_baseline_is_no_healthy_one():
         (np.round(BUSY / 10), np.full(N, 10.0)),  # few values: pods, queues
         (np.full(N, 100.3), np.full(N, 100.3)),
         (BUSY, np.full(N, 100.0)),  # a limit
+        (BUSY * 600, np.full(N, 60_000.0)),
+        (np.rint(BUSY * 2**20), np.full(N, 100.0 * 2**20)),
         (np.abs(BUSY - 100), np.zeros(N)),  # idle
         (BUSY, RNG.normal(100, 3, N)),
     ],
