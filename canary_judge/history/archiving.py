@@ -15,6 +15,7 @@ from canary_judge.history.tape import Tape
 from canary_judge.looks.log import Folded
 from canary_judge.looks.monitor import Monitor
 from canary_judge.looks.state import MonitorState, check_belongs
+from canary_judge.samples import lacks_a_side
 from canary_judge.series import MetricSource, Window, duration_from, format_duration, moment_from
 
 __all__ = ["of_log", "record"]
@@ -104,7 +105,7 @@ def record(
         raise DataError(f"nothing was read of the canary from {window.start.isoformat()} to {window.end.isoformat()}")
     more = {"weights": tuple((at.astimezone(UTC), percent) for at, percent in known), "reconstructed": True, **more}
     streams = states[-1].streams.values()
-    if all(stream.data is None for stream in streams):
+    if all(stream.data is None or lacks_a_side(stream.data) for stream in streams):
         why = next((stream.trouble for stream in streams if stream.trouble), "no value of any metric on both sides")
         told = f"{window.start.isoformat()} to {window.end.isoformat()}"
         raise DataError(f"nothing was read of the canary from {told}: {why}; is the clock of one side another one?")

@@ -14,7 +14,7 @@ from canary_judge.judging.silence import both_heard
 from canary_judge.judging.users import assess_users
 from canary_judge.judging.values import assess_gauge, assess_raw, biased_gauge
 from canary_judge.results import Outcome, Quality
-from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, UserData
+from canary_judge.samples import AnyData, CountData, GaugeData, MetricSamples, RawData, UserData, lacks_a_side
 
 __all__ = ["assess"]
 
@@ -31,7 +31,7 @@ def assess(look: Look, metric: Metric, samples: MetricSamples, share: float | No
     bare = Assessed(metric=metric, quality=samples.quality, warnings=samples.warnings)
     if samples.error is not None:
         return replace(bare, settled=(Outcome.ERROR, samples.error))
-    if samples.data is None:
+    if samples.data is None or _unread_side(samples.data, samples.quality):
         return replace(bare, settled=(Outcome.NO_DATA, _no_data(samples.quality)))
     if isinstance(samples.data, UserData):
         found = assess_users(look, metric, samples.data, bare)
@@ -61,6 +61,15 @@ def _of_kind(
     if isinstance(metric, GaugeMetric) and metric.by:
         return assess_instances(look, metric, data, bare)
     return assess_gauge(look, metric, data, bare, share)
+
+
+def _unread_side(data: AnyData, quality: Quality | None) -> bool:
+    """Whether nothing was read of a side; a side that had no traffic was read."""
+    if not lacks_a_side(data):
+        return False
+    return not isinstance(data, CountData) or (
+        quality is not None and not (quality.series_baseline and quality.series_canary)
+    )
 
 
 def _no_data(quality: Quality | None) -> str:

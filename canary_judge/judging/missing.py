@@ -1,4 +1,4 @@
-"""What is missing, and so forbids to find a metric safe; nothing of it depends on the outcome or on how one looks."""
+"""What is missing, and so forbids to find a metric safe; nothing of it depends on how one looks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import timedelta
 import numpy as np
 
 from canary_judge.config.metrics import LatencyMetric, Metric, RateMetric, RatioMetric
+from canary_judge.judging.alone import compared_with_nothing
 from canary_judge.judging.look import Look
 from canary_judge.judging.silence import fell_silent, heard, improbable_run, longest_run
 from canary_judge.results import Quality, Side
@@ -44,6 +45,9 @@ def objections(look: Look, metric: Metric, samples: MetricSamples) -> Iterator[t
     for text, settles in () if quality is None else _of_quality(look, metric, samples, quality):
         told = True
         yield text, settles
+    if samples.data is not None and (alone := compared_with_nothing(look.config, metric, samples.data)) is not None:
+        told = True
+        yield alone, False
     if not told:
         yield "the source may have left data out", False
 

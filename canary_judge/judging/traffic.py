@@ -22,7 +22,8 @@ def requests(config: JudgeConfig, samples: Samples) -> Counts | None:
     best, most = None, 0.0
     for metric in config.metrics:
         data = samples.metrics[metric.name].data
-        if metric.is_proportion and isinstance(data, CountData):
+        # of a time in which the baseline was not seen no share can be told
+        if metric.is_proportion and isinstance(data, CountData) and data.counts.exposure_baseline.any():
             total = float(data.counts.exposure_baseline.sum() + data.counts.exposure_canary.sum())
             if total > most:
                 best, most = data.counts, total

@@ -50,6 +50,8 @@ _PAUSE, _LONGEST_PAUSE = 10.0, 0.1
 _MOVED = 5.0
 # A part that a cap leaves out from which on it is told.
 _WORTH_A_WORD = 0.001
+# A cap is against a few giants.
+_MOST_CAPPED = 0.5
 
 
 def assess_users(look: Look, metric: Metric, data: UserData, bare: Assessed) -> Assessed:
@@ -77,6 +79,10 @@ def assess_users(look: Look, metric: Metric, data: UserData, bare: Assessed) -> 
     margin = metric.parsed_margin()
     for side, moments in sides.items():
         x, y = moments.mean.tolist()[:2]
+        if min(x if metric.is_proportion else 0.0, y) < 0:
+            what, value = (per_user.numerator, x) if metric.is_proportion and x < 0 else (per_user.denominator, y)
+            text = f"the users of the {side} have {value:.3g} `{what}` each, and a count is not negative"
+            return replace(bare, settled=(Outcome.ERROR, text))
         if metric.is_proportion and x > y:
             text = (
                 f"the users of the {side} have {x / y if y else math.inf:.3g} times as many `{per_user.numerator}` as "
@@ -196,6 +202,12 @@ def _rows_apart(metric: Metric, data: UserData) -> Iterator[str]:
     per_user = metric.per_user()
     cap = "" if per_user is None else f"beyond the cap of {per_user.cap:g}" if per_user.cap is not None else ""
     numerator = "" if per_user is None else per_user.numerator
+    left_out = [_share(getattr(data, side.value), "capped") for side in Side]
+    if per_user is not None and max(left_out) > _MOST_CAPPED:
+        yield (
+            f"the cap of {per_user.cap:g} leaves out {left_out[1]:.0%} of the canary's and {left_out[0]:.0%} of the "
+            "baseline's: what is left hardly tells them apart; raise `cap`"
+        )
     for name, what, most in (
         ("anonymous", "rows without a user", _TOO_MANY_LEFT_OUT),
         ("undefined", f"rows without `{numerator}`, which count as 0", 1.0),
@@ -251,6 +263,8 @@ def _timing(look: Look, metric: Metric, data: UserData) -> Iterator[tuple[str, b
             return
     if (moved := _moved(data)) is not None:
         yield moved, alone
+    elif alone and (hollow := _hollow(data)) is not None:
+        yield hollow, True
 
 
 def _silent_at_first(moments: UserMoments) -> bool:
@@ -281,6 +295,32 @@ def _moved(data: UserData) -> str | None:
             f"{c_2 / (b_2 + c_2):.2%} in the last: are there holes in its rows?"
         )
     return None
+
+
+def _hollow(data: UserData) -> str | None:
+    """A hole in the middle of one side's rows: the part of its totals that falls there is another than the other's."""
+    parts, variance = [], 0.0
+    for side in Side:
+        moments = getattr(data, side.value)
+        if moments.early is None or moments.late is None or moments.capped:  # parts are capped each for itself
+            return None
+        whole, *ends = (float(one.users * one.mean[0]) for one in (moments.whole, moments.early, moments.late))
+        middle = whole - sum(ends)
+        if min(*ends, middle + sum(ends)) <= 0 or min(moments.early.users, moments.late.users) < FEWEST_USERS:
+            return None
+        parts.append(middle / whole)
+        # of a sum over users whose number is one of chance, as a share of it
+        errors = [(1 + one.covariance[0, 0] / one.mean[0] ** 2) / one.users for one in (moments.early, moments.late)]
+        variance += max(errors) + sum(errors) / 4
+    # a third is as far from the other two as its error, and theirs, which is half as large
+    usual = sum(parts) / 2
+    off = (parts[1] - parts[0]) / (usual * (1 - usual)) if 0 < usual < 1 else math.inf
+    if abs(off) <= _MOVED * math.sqrt(variance):
+        return None
+    return (
+        f"{parts[1]:.0%} of what the canary's users did, and {parts[0]:.0%} of the baseline's, fall in the second "
+        "third of the time: are there holes in the rows, or did it break for a while?"
+    )
 
 
 def _late(look: Look, data: UserData) -> Iterator[str]:

@@ -15,7 +15,7 @@ from canary_judge.pictures.words import outcome_word
 from canary_judge.plots.canvas import Canvas, Mode, Style, canvas, panels, say, spread, time_ticks
 from canary_judge.plots.evidence import draw_evidence, times_of
 from canary_judge.results import Judgement, Scale, Side
-from canary_judge.samples import CountData, GaugeData, Samples
+from canary_judge.samples import CountData, GaugeData, Samples, lacks_a_side
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -201,7 +201,7 @@ def _draw_samples(
 ) -> str:
     """What each interval had; in words what the marks are."""
     found = None if samples is None else samples.metrics.get(name)
-    if samples is None or found is None or found.data is None:
+    if samples is None or found is None or found.data is None or lacks_a_side(found.data):
         return ""
     size = _seconds(looks)
     step = looks[-1].interval_seconds / size

@@ -82,7 +82,7 @@ def count_samples(metric: _Counted, parts: Parts, edges: Int) -> MetricSamples:
     oddities = tuple(_oddities(read, quality))
     if isinstance(metric, LatencyMetric):
         oddities += tuple(_far_off(metric, parts))
-    if not all(read.exposure[side].series for side in Side):
+    if not any(read.exposure[side].series for side in Side):
         return MetricSamples(data=None, quality=quality, warnings=oddities)
     _refuse_what_cannot_be_counted(read, proportion=metric.is_proportion)
     if isinstance(metric, RatioMetric):

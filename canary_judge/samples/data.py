@@ -13,7 +13,7 @@ from canary_judge.results import Quality
 from canary_judge.series import Window
 from canary_judge.stats.counts import Counts
 
-__all__ = ["AnyData", "CountData", "GaugeData", "MetricSamples", "RawData", "Samples", "UserData"]
+__all__ = ["AnyData", "CountData", "GaugeData", "MetricSamples", "RawData", "Samples", "UserData", "lacks_a_side"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,12 +73,29 @@ class UserData:
 AnyData = GaugeData | CountData | RawData | UserData
 
 
+def lacks_a_side(data: AnyData) -> bool:
+    """Whether a side has nothing that could be compared.
+
+    Examples:
+        >>> lacks_a_side(RawData(baseline=np.empty(0), canary=np.array([1.0])))
+        True
+    """
+    match data:
+        case GaugeData(baseline=baseline, canary=canary):
+            return bool(np.isnan(baseline).all() or np.isnan(canary).all())
+        case RawData(baseline=baseline, canary=canary):
+            return not (baseline.size and canary.size)
+        case CountData(counts=counts):
+            return not (counts.exposure_baseline.any() and counts.exposure_canary.any())
+    return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class MetricSamples:
     """All that is known of one metric.
 
     Attributes:
-        data: What is compared; None when there is nothing, or `error` says why not.
+        data: What is compared, perhaps of one side only; None when there is nothing, or `error` says why not.
         quality: What had to be dropped.
         warnings: What a reader should know.
         complete: False when the source may have left something out.

@@ -41,9 +41,7 @@ def gauge_samples(metric: GaugeMetric, parts: Parts, edges: Int) -> MetricSample
         series_baseline=len(values.baseline),
         series_canary=len(values.canary),
     )
-    if not all((~np.isnan(values[side])).any() for side in Side):
-        return MetricSamples(data=None, quality=quality, warnings=told)
-    if not metric.by and not (present.baseline & present.canary).any():
+    if not metric.by and all(present[side].any() for side in Side) and not (present.baseline & present.canary).any():
         raise Unusable(
             "the sides have no interval in common; to compare two periods, shift one onto the other "
             "(FrameSource: align='start')"

@@ -59,7 +59,7 @@ def raw_samples(parts: Parts, edges: Int) -> MetricSamples:
         series_baseline=series.baseline,
         series_canary=series.canary,
     )
-    if not (read.baseline.values.size and read.canary.values.size):
+    if not total:
         return MetricSamples(data=None, quality=quality)
     data = RawData(
         baseline=read.baseline.values,

@@ -1,0 +1,117 @@
+"""What the canary did while the baseline had nothing: never passed over in silence."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from canary_judge import JudgeConfig, Monitor, Outcome, Verdict, judge, judge_samples
+from canary_judge.sources import FrameSource
+from tests.builders import GAUGE, RATIO, config, counted, gauged, quality, raw, samples
+from tests.judging.test_odd_values import judged
+
+N = 120
+RNG = np.random.default_rng(3)
+MINUTE = np.arange(N)
+HOLES = {
+    "early": MINUTE < 15,
+    "late": MINUTE >= 105,
+    "middle": (MINUTE >= 50) & (MINUTE < 65),
+    "fifth": MINUTE % 8 == 0,
+}
+SAMPLES = {"name": "m", "kind": "samples", "query": "q", "harm": "increase", "margin": "10%"}
+
+
+def of_ratio(hole, *, bad):
+    requests, canary = RNG.poisson(9500, N), RNG.poisson(500, N)
+    share = np.where(hole & bad, 0.3, 0.01)
+    baseline = np.where(hole, 0, requests)
+    return RATIO, counted(
+        RNG.binomial(baseline, 0.01), baseline, RNG.binomial(canary, share), canary, coverage_baseline=1 - hole.mean()
+    )
+
+
+def of_gauge(hole, *, bad):
+    baseline = np.where(hole, np.nan, RNG.normal(100, 2, N))
+    one = gauged(RNG.normal(100, 2, N), RNG.normal(100, 2, N) * np.where(hole & bad, 4, 1))
+    return GAUGE, replace(one, data=replace(one.data, baseline=baseline[None, :]))
+
+
+def of_raw(hole, *, bad):
+    at = np.repeat(MINUTE, 20)
+    thin = np.repeat(MINUTE, 12)
+    some = raw(RNG.lognormal(0, 0.3, at.size), RNG.lognormal(0, 0.3, thin.size) * np.where((hole & bad)[thin], 9, 1))
+    kept = ~hole[at]
+    data = replace(some.data, baseline=some.data.baseline[kept], interval_baseline=at[kept], interval_canary=thin)
+    return SAMPLES, replace(some, data=data)
+
+
+@pytest.mark.parametrize("made", [of_ratio, of_gauge, of_raw])
+@pytest.mark.parametrize("hole", HOLES)
+@pytest.mark.parametrize("bad", [False, True])
+def test_harm_beside_a_hole_of_the_baseline_is_no_health(made, hole, bad):
+    metric, one = made(HOLES[hole], bad=bad)
+    found = judged(metric, one)["m"]
+    assert ("compared with nothing, and look worse" in found.reason) is bad
+    newest = made is of_ratio and hole == "late"  # nothing rules out that it broke lately
+    assert (found.outcome is Outcome.SAFE) is not (bad or newest)
+
+
+@pytest.mark.parametrize("made", [of_ratio, of_gauge, of_raw])
+def test_a_third_of_the_baseline_is_missed_whatever_the_canary_was_like(made):
+    metric, one = made(MINUTE < 40, bad=False)
+    assert re.search(r"3[234]% of the canary.s \w+ came while the baseline had none", judged(metric, one)["m"].reason)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_a_thin_stream_has_intervals_with_the_canary_alone(share):
+    """Six requests in ten intervals: many of the canary's come alone, and nothing is missing."""
+    total = RNG.poisson(0.6, 3000)
+    canary = RNG.binomial(total, share)
+    one = counted(RNG.binomial(total - canary, 0.3), total - canary, RNG.binomial(canary, 0.3), canary)
+    assert "compared with nothing" not in judge_samples(config(RATIO), samples(one, 3000))["m"].reason
+
+
+@pytest.mark.parametrize("kind", ["ratio", "gauge", "samples"])
+def test_a_watch_remembers_what_the_canary_did_alone(kind):
+    times = pd.date_range("2026-01-01 12:01", periods=N, freq="1min", tz="UTC")
+    rows = []
+    for side, many in (("baseline", 9500), ("canary", 500)):
+        bad = (side == "canary") & (MINUTE < 20)
+        requests = RNG.poisson(many, N)
+        rows.append(
+            pd.DataFrame(
+                {
+                    "timestamp": times,
+                    "side": side,
+                    "requests": requests,
+                    "errors": RNG.binomial(requests, np.where(bad, 0.4, 0.01)),
+                    "level": RNG.normal(100, 2, N) * np.where(bad, 4, 1),
+                }
+            )[20 * (side == "baseline") :]
+        )
+    metric = {
+        "ratio": {**RATIO, "events": "errors", "total": "requests"},
+        "gauge": {**GAUGE, "query": "level"},
+        "samples": {**SAMPLES, "query": "level"},
+    }[kind]
+    settings = JudgeConfig.from_mapping({"name": "x", "interval": "1m", "metrics": [metric]})
+    source = FrameSource(pd.concat(rows))
+    window = source.window("1m")
+    once = judge(settings, source, window)
+    monitor = Monitor(settings, start=window.start)
+    for until in pd.date_range(window.start, window.end, freq="5min")[1:]:
+        found = monitor.look(source, until.to_pydatetime())
+        assert found.verdict is not Verdict.PASS
+    for one in (once, found):
+        assert "compared with nothing" in one["m"].reason
+
+
+def test_nothing_at_all_of_the_baseline_is_no_data():
+    one = gauged(np.full(N, np.nan), RNG.normal(100, 2, N))
+    data = replace(one.data, baseline=np.empty((0, N)), canary=RNG.normal(100, 2, (1, N)))
+    found = judged(GAUGE, replace(one, data=data, quality=quality(series_baseline=0, coverage_baseline=0.0)))
+    assert found["m"].outcome is Outcome.NO_DATA
+    assert "the query returned nothing for the baseline" in found["m"].reason

@@ -1,0 +1,73 @@
+"""Tables of what users did, as they are when something went wrong: holes, caps, signs."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from canary_judge import JudgeConfig, Outcome, judge
+from canary_judge.sources import FrameSource
+
+MINUTES = {"kind": "mean", "numerator": "minutes", "margin": "15%"}
+CLICKS = {"kind": "ratio", "events": "clicks", "total": "impressions", "unit_of_replication": "user", "margin": "10%"}
+
+
+def table(minutes=1.0, clicks=0.3, seed=5):
+    """A day of 4,000 and 1,000 users, with the canary's minutes and clicks."""
+    rng, rows = np.random.default_rng(seed), []
+    for side, users, times, share in (("baseline", 4000, 1.0, 0.3), ("canary", 1000, minutes, clicks)):
+        user = np.repeat(np.arange(users), rng.poisson(6, users) + 1)
+        shown = rng.integers(1, 4, user.size)
+        rows.append(
+            pd.DataFrame(
+                {
+                    "hour": rng.uniform(0, 24, user.size),
+                    "side": side,
+                    "user": [f"{side}{one}" for one in user],
+                    "impressions": shown,
+                    "clicks": rng.binomial(shown, share),
+                    "minutes": rng.exponential(3, user.size) * times,
+                }
+            )
+        )
+    found = pd.concat(rows, ignore_index=True)
+    found["timestamp"] = pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(found["hour"], unit="h")
+    return found
+
+
+def judged(rows, metric):
+    settings = {"name": "x", "interval": "1h", "metrics": [{"name": "m", "harm": "decrease", **metric}]}
+    config, source = JudgeConfig.from_mapping(settings), FrameSource(rows.drop(columns="hour"))
+    return judge(config, source, source.window("1h"))["m"]
+
+
+@pytest.mark.parametrize(("minutes", "whole"), [(1.0, Outcome.SAFE), (0.8, Outcome.REGRESSED)])
+@pytest.mark.parametrize("side", ["baseline", "canary"])
+@pytest.mark.parametrize("hours", [(8, 12), (9, 14), (8, 10.5)])
+def test_a_hole_in_the_middle_of_one_side_is_seen(minutes, whole, side, hours):
+    rows = table(minutes)
+    assert judged(rows, MINUTES).outcome is whole
+    found = judged(rows[(rows["side"] != side) | ~rows["hour"].between(*hours)], MINUTES)
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert "fall in the second third of the time: are there holes in the rows" in found.reason
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_night_of_both_sides_is_no_hole(seed):
+    rows = table(0.8, seed=seed)
+    quiet = rows[~rows["hour"].between(9, 13) | (np.random.default_rng(seed).uniform(size=len(rows)) < 0.1)]
+    assert judged(quiet, MINUTES).outcome in (Outcome.REGRESSED, Outcome.DEGRADED)
+
+
+@pytest.mark.parametrize(("cap", "outcome"), [(1, Outcome.INSUFFICIENT), (60, Outcome.REGRESSED)])
+def test_a_cap_that_leaves_out_nearly_everything_hides_the_harm(cap, outcome):
+    found = judged(table(0.5), {**MINUTES, "cap": cap})
+    assert found.outcome is outcome
+    assert ("hardly tells them apart; raise `cap`" in found.reason) is (cap == 1)
+
+
+def test_events_of_the_wrong_sign_are_refused():
+    rows = table(clicks=0.2)
+    assert judged(rows, CLICKS).outcome is Outcome.REGRESSED
+    found = judged(rows.assign(clicks=-rows["clicks"]), CLICKS)
+    assert found.outcome is Outcome.ERROR
+    assert "`clicks` each, and a count is not negative" in found.reason
