@@ -60,7 +60,7 @@ def _no_chance(amount: Float, baseline: Bool, *, share: float) -> Bool:
     """The pauses of the baseline in which the canary has more than falls to it alone by chance."""
     pause = np.cumsum(baseline)  # numbered by what was heard before
     amounts = np.bincount(pause, weights=np.where(baseline, 0.0, amount))
-    improbable = share**amounts < _BY_CHANCE / max(np.count_nonzero(amounts), 1)
+    improbable = share**amounts < _BY_CHANCE / max(int(np.count_nonzero(amounts)), 1)
     return np.asarray(improbable[pause])
 
 

@@ -15,7 +15,16 @@ from scipy import special
 from canary_judge.arrays import Bool, Float, Int
 from canary_judge.series import Series, selector
 
-__all__ = ["CUMULATIVE", "Rises", "climbs_evenly", "looks_cumulative", "looks_like", "plausible", "rises"]
+__all__ = [
+    "CUMULATIVE",
+    "Rises",
+    "climbs_evenly",
+    "climbs_with",
+    "looks_cumulative",
+    "looks_like",
+    "plausible",
+    "rises",
+]
 
 # A step may be so many times the fastest one of the series, and so many events more.
 _FASTER, _MORE = 5.0, 10.0
@@ -154,7 +163,7 @@ def climbs_evenly(values: Float) -> bool:
     What a young counter has counted grows by its rate from interval to interval, as counts of a traffic that is driven
     up may. But Poisson counts of mean v have second differences of variance 6 v, and other noise adds to it; those of
     a counter have only twice its rate. A load test whose generator sends exact numbers climbs as evenly: so this is
-    evidence only where all that was counted beside it never falls either.
+    evidence only where nothing that was counted beside it climbs with it (`climbs_with`).
 
     Args:
         values: In order of time, shape (n,).
@@ -169,3 +178,22 @@ def climbs_evenly(values: Float) -> bool:
         return False
     bends = np.diff(steps) ** 2 / (6 * np.maximum(values[1:-1], 1.0))
     return float(special.chdtr(bends.size, bends.sum())) < _TOO_EVEN
+
+
+def climbs_with(counts: Float, other: Float) -> bool:
+    """Whether counts, which fall now and then, grow with others that climb: their second half has as much of them.
+
+    Args:
+        counts: In order of time, shape (n,).
+        other: What climbs, shape (m,).
+
+    Examples:
+        >>> up = np.arange(1.0, 41.0)
+        >>> errors = np.random.default_rng(1).poisson(up).astype(float)
+        >>> climbs_with(errors, 100 * up), climbs_with(errors[::-1], 100 * up), climbs_with(up, 100 * up)
+        (True, False, False)
+    """
+    if not (np.diff(counts) < 0).any() or not counts.any():
+        return False
+    late, usual = (float(one[one.size // 2 :].sum() / one.sum()) for one in (counts, other))
+    return late > (usual + 0.5) / 2

@@ -19,7 +19,7 @@ from canary_judge.errors import ConfigError, DataError
 from canary_judge.judging import judge
 from canary_judge.moments import UserMoments
 from canary_judge.results import Judgement, Side
-from canary_judge.samples.pace import CUMULATIVE, climbs_evenly, looks_cumulative
+from canary_judge.samples.pace import CUMULATIVE, climbs_evenly, climbs_with, looks_cumulative
 from canary_judge.series import (
     Form,
     PerUser,
@@ -32,6 +32,7 @@ from canary_judge.series import (
     format_duration,
     nanoseconds,
 )
+from canary_judge.sources.points import FORMS
 from canary_judge.sources.tables import Align, Table
 from canary_judge.sources.users import Rows, codes_of, moments_by_side, span_of, totals_before
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FrameSource", "compare"]
 
+# Of fewer rows nobody can tell whether they are cumulative.
+_FEWEST_OF_A_SERIES = 7
 _OPTIONS = {"path", "align", "counters", "user"}
 
 
@@ -298,13 +301,9 @@ class FrameSource:
         if self._requests:
             return self._from_requests(query, rows_of, window, provenance)
         rows = rows_of(query.side)
-        raw = query.reading in (Reading.SAMPLES, Reading.HISTOGRAM)
-        if raw:
-            form = Form.SAMPLES
-        elif query.reading is Reading.LEVEL:
-            form = Form.LEVEL
-        else:
-            form = Form.COUNTER if name in self._counters else Form.COUNTS
+        form = FORMS[query.reading]
+        if form is Form.COUNTS and name in self._counters:
+            form = Form.COUNTER
         if form is Form.COUNTS and self._cumulative(query, window, beside):
             return Result(error=CUMULATIVE.format(name=repr(name)), provenance=provenance)
         series, warnings = [], []
@@ -314,7 +313,9 @@ class FrameSource:
             times, values = self._table.times[own], values_of[own]
             present = ~np.isnan(values) | (not self._long and not self._labels)
             times, values = times[present], values[present]
-            if not raw:
+            if form is not Form.SAMPLES:
+                if form is Form.COUNTS and not self._long:
+                    _refuse_numbers_that_tell_apart(self._table, own[present], name)
                 times, values, repeated = _without_repeats(times, values, name, query.side)
                 if repeated:
                     warnings.append(f"{repeated} repeated rows of {name!r} were dropped")
@@ -331,16 +332,18 @@ class FrameSource:
         own = self._so_far(query, window)
         if any(looks_cumulative(values) for values in own):
             return True
-        return any(climbs_evenly(values) for values in own) and not any(
-            (np.diff(values) < 0).any() for other in beside for values in self._so_far(other, window)
-        )
+        others = [values for other in beside if other != query for values in self._so_far(other, window)]
+        return any(climbs_evenly(one) and not any(climbs_with(other, one) for other in others) for one in own)
 
     def _so_far(self, query: Query, window: Window) -> list[Float]:
         """The values of each series, from the first row of the table to the end of the window."""
         end = np.searchsorted(self._table.times, nanoseconds(window.end), side="right")
         rows = self._of_metric(query.expression, np.flatnonzero(self._table.side(query.side)[:end]))
         values = self._table.numbers["value" if self._long else query.expression]
-        return [values[own][np.isfinite(values[own])] for _, own in self._split(rows)]
+        series = [own for _, own in self._split(rows)]
+        if max((own.size for own in series), default=0) < _FEWEST_OF_A_SERIES:  # a text of each row tells none apart
+            series = [rows]
+        return [values[own][np.isfinite(values[own])] for own in series]
 
     def _last_before(self, query: Query, window: Window) -> dict[tuple[tuple[str, str], ...], int]:
         """Each cumulative series' last row at or before the window, the base of the first interval."""
@@ -445,6 +448,17 @@ def _is_number(value: object) -> bool:
     except ValueError:
         return value is None
     return True
+
+
+def _refuse_numbers_that_tell_apart(table: Table, rows: Int, name: str) -> None:
+    """Counts of one moment are one where they are repeated, and each its own where another column differs."""
+    same = np.flatnonzero(np.diff(table.times[rows]) == 0)
+    for other, values in table.numbers.items():
+        if other != name and not np.array_equal(values[rows[same]], values[rows[same + 1]], equal_nan=True):
+            raise DataError(
+                f"several rows of {name!r} have the time {_told(table.times[rows[same[0]]])} and differ in {other!r}, "
+                "a number, which tells no series apart: add them up, or write it as text (r17 for 17)"
+            )
 
 
 def _without_repeats(times: Any, values: Any, name: str, side: Side) -> tuple[Any, Any, int]:

@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from canary_judge.config.model import JudgeConfig
+from canary_judge import JudgeConfig, Outcome, judge
+from canary_judge.errors import DataError
 from canary_judge.samples.pace import CUMULATIVE
 from canary_judge.sources import FrameSource
 
-MINUTES = pd.date_range("2026-01-01", periods=60, freq="1min", tz="UTC")
+MINUTES = pd.date_range("2026-01-01", periods=240, freq="1min", tz="UTC")
 
 
 def errors_of(table):
@@ -103,6 +104,21 @@ def test_counters_that_began_lately_or_are_short_are_told(rows, before):
     assert errors <= {CUMULATIVE.format(name=repr(name)) for name in counters}
 
 
+@pytest.mark.parametrize("rows", [20, 40, 60, 120, 180])
+@pytest.mark.parametrize("name", ["requests", "errors"])
+def test_one_counter_beside_counts_is_told(rows, name):
+    columns = drawn(rows, 600, 12)
+    columns[name] = np.cumsum(columns[name])
+    baseline = drawn(rows, 6000, 120)
+    baseline[name] = np.cumsum(baseline[name])
+    assert errors_of(counted(rows, columns, baseline)) - {None} == {CUMULATIVE.format(name=repr(name))}
+
+
+def test_a_text_of_each_row_hides_no_counter():
+    table = counted(60, {name: np.cumsum(values) for name, values in drawn(60, 600, 6).items()})
+    assert errors_of(table.assign(local=table["timestamp"].dt.strftime("%H:%M:%S CET"))) - {None}
+
+
 @pytest.mark.parametrize("exact", [False, True])
 def test_traffic_that_is_driven_up_is_no_counter(exact):
     up = np.arange(1, 61)
@@ -115,3 +131,24 @@ def test_traffic_that_is_driven_up_is_no_counter(exact):
 def test_counts_of_a_stage_that_follows_a_stage_are_no_counter():
     steps = np.repeat([50, 250, 500, 1000], 15)
     assert errors_of(counted(60, {"requests": steps, "errors": steps // 50})) == {None}
+
+
+@pytest.mark.parametrize("kind", ["number", "text"])
+def test_rows_of_one_moment_are_not_dropped_for_having_a_number_of_their_own(kind):
+    rng = np.random.default_rng(0)
+    rows = []
+    for side, many in (("baseline", 1), ("canary", 10)):
+        for at in rng.integers(1, 14_400, 200):
+            when = MINUTES[0] + pd.Timedelta(seconds=int(at))
+            rows += [(when, side, 1, int(rng.integers(1, 10**6))) for _ in range(many)]
+    table = pd.DataFrame(rows, columns=["timestamp", "side", "crashes", "request"])
+    if kind == "text":
+        table["request"] = "r" + table["request"].astype(str)
+    metric = {"name": "m", "kind": "rate", "events": "crashes", "harm": "increase", "margin": "2x"}
+    config = JudgeConfig.from_mapping({"name": "x", "interval": "1m", "metrics": [metric]})
+    source = FrameSource(table)
+    if kind == "text":
+        assert judge(config, source, source.window("1m"))["m"].outcome is Outcome.REGRESSED
+        return
+    with pytest.raises(DataError, match="differ in 'request', a number, which tells no series apart"):
+        judge(config, source, source.window("1m"))
