@@ -28,6 +28,11 @@ __all__ = ["PLACEHOLDER", "Advice", "AdviceList", "advise"]
 PLACEHOLDER = "CHANGE_ME_"
 
 _LATENCY = re.compile(r"latenc|duration|response_time|_seconds|_ms\b|slow", re.IGNORECASE)
+# What more of is bad, and what less of; and counts, unless they are shares or of one request each.
+_BAD = re.compile(r"error|fail|5xx|latenc|timeout|exception|crash|reject|\bp9\d", re.IGNORECASE)
+_GOOD = re.compile(r"success|availab|uptime|conversion|click.?through|revenue|orders?\b|budget|handled", re.IGNORECASE)
+_COUNTED = re.compile(r"errors?|requests?|failures?|crash|orders?|clicks|5xx", re.IGNORECASE)
+_SHARED = re.compile(r"rate|ratio|share|percent|%|per (?!second|minute|hour)|latenc|duration|time|size", re.IGNORECASE)
 _RANGE = re.compile(r"\[(\d+(?:ms|s|m|h|d))(?::[^\]]*)?\]")
 # More canary events than this is more than most canaries see in a day.
 _MORE_THAN_A_DAY = 5000.0
@@ -147,6 +152,16 @@ def _of_one(config: JudgeConfig, metric: Metric) -> Iterator[tuple[str, str]]:
                     "cannot be told from an effect (keep them apart with `by: pod`)"
                 ),
             )
+        if statistic == "level" and not metric.by and _COUNTED.search(metric.name) and not _SHARED.search(metric.name):
+            yield (
+                "grows-with-traffic",
+                (
+                    "a count grows with the traffic of its side, so that a small canary always has less; use "
+                    "kind: ratio, or kind: rate with `exposure`"
+                ),
+            )
+    if (odd := _other_harm(metric)) is not None:
+        yield "harm-direction", odd
     texts = [text if isinstance(text, str) else text.canary for _, text in metric.texts().values()]
     if any(PLACEHOLDER in text for text in texts):
         yield "placeholder", f"{PLACEHOLDER}... stands for a query that could not be carried over; write it"
@@ -173,6 +188,16 @@ def _of_one(config: JudgeConfig, metric: Metric) -> Iterator[tuple[str, str]]:
     yield from _of_margin(config, metric)
     if metric.role is Role.SCORE and (hidden := _hidden(config, metric)) is not None:
         yield "hidden", hidden
+
+
+def _other_harm(metric: Metric) -> str | None:
+    """Whether the name says the opposite of `harm`."""
+    name = metric.name
+    if metric.harm is Harm.DECREASE and _BAD.search(name) and not _GOOD.search(name):
+        return "`harm: decrease` says that fewer of them hurt, and the name that more do: is it turned round?"
+    if metric.harm is Harm.INCREASE and _GOOD.search(name) and not _BAD.search(name):
+        return "`harm: increase` says that more of it hurts, and the name that less does: is it turned round?"
+    return None
 
 
 def _of_margin(config: JudgeConfig, metric: Metric) -> Iterator[tuple[str, str]]:

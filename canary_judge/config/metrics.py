@@ -181,7 +181,7 @@ class GaugeMetric(_MetricModel):
     by: Annotated[tuple[str, ...], BeforeValidator(lambda v: (v,) if isinstance(v, str) else v)] = Field(
         default=(), strict=False, description="Labels that keep instances apart, as in `by: pod`."
     )
-    statistic: Literal["level", "mean", "quantile", "ratio"] | None = Field(
+    statistic: Literal["level", "mean", "quantile", "ratio", "sum"] | None = Field(
         default=None,
         description="What one point is of the requests behind it; read off the PromQL when it can be.",
     )
@@ -201,6 +201,9 @@ class GaugeMetric(_MetricModel):
             if re.search(r"_sum\b.*/.*_count\b", text, re.DOTALL):
                 return "mean"
             return "ratio"
+        # CPU seconds of instances are no requests, and one series for each instance is no sum over a side
+        if not self.by and re.search(r"\bsum\b.*\b(rate|increase|irate)\b", text, re.DOTALL) and "/" not in text:
+            return "level" if re.search(r"\b(avg|cpu|bytes)|_seconds", text) else "sum"
         return "level"
 
 

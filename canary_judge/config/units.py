@@ -35,6 +35,8 @@ _SIZE = {
     "GiB": 2.0**30,
     "bytes": 1.0,
 }
+# A change by so many times is no margin.
+_EVERYTHING = 1000.0
 _NUMBER = r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
 _PART = re.compile(rf"(?:(?P<relative>\+?{_NUMBER}%|{_NUMBER}x)|\+(?P<absolute>{_NUMBER})\s*(?P<unit>[^\s\d]*))")
 _LIMIT = re.compile(rf"(?P<number>-?{_NUMBER})\s*(?P<unit>[^\s\d]*)")
@@ -108,6 +110,8 @@ def read_margin(text: str, *, harm: Harm, unit: str, share: bool) -> Margin:
                 raise ValueError(f"margin {text!r} has two absolute parts; give one relative, one absolute")
             number = float(found["absolute"])
             absolute = _points(number, found["unit"]) if share else _amount(number, found["unit"], unit, "margin")
+    if (share and absolute is not None and absolute >= 1) or (relative is not None and relative >= _EVERYTHING):
+        raise ValueError(f"margin {text!r} tolerates everything; give what would still be borne")
     try:
         return Margin(relative=relative, absolute=absolute)
     except ValueError as error:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from canary_judge.config.metrics import GaugeMetric, Metric
+from canary_judge.config.metrics import GaugeMetric, Metric, RateMetric
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.counts import assess_counts
 from canary_judge.judging.instances import assess_instances
 from canary_judge.judging.look import Look
 from canary_judge.judging.missing import objections, rarer_than_intervals
 from canary_judge.judging.silence import both_heard
+from canary_judge.judging.traffic import unequal
 from canary_judge.judging.users import assess_users
 from canary_judge.judging.values import assess_gauge, assess_raw, biased_gauge
 from canary_judge.results import Outcome, Quality
 from canary_judge.samples import AnyData, CountData, GaugeData, MetricSamples, RawData, UserData, lacks_a_side
 
 __all__ = ["assess"]
+
+
+_GROWS = (
+    "events by time of a side that had {share:.1%} of the requests grow with them: make it a ratio, or give `exposure` "
+    "(as requests), or leave the label `instance` in"
+)
 
 
 def assess(look: Look, metric: Metric, samples: MetricSamples, share: float | None) -> Assessed:
@@ -50,7 +57,9 @@ def _of_kind(
     look: Look, metric: Metric, data: GaugeData | CountData | RawData, bare: Assessed, share: float | None
 ) -> Assessed:
     if isinstance(data, CountData):
-        return assess_counts(look, metric, data, bare)
+        found = assess_counts(look, metric, data, bare)
+        timed = isinstance(metric, RateMetric) and metric.exposure is None and not data.instances
+        return found.unsafe(_GROWS.format(share=share)) if timed and unequal(share) else found
     if isinstance(data, RawData):
         return assess_raw(look, metric, data, bare)
     if (biased := biased_gauge(metric, share)) is not None:

@@ -11,12 +11,23 @@ from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.look import Look
 from canary_judge.judging.recent import with_recent_counts
 from canary_judge.judging.shortfalls import count_shortfall
-from canary_judge.results import Outcome
+from canary_judge.results import Harm, Outcome
 from canary_judge.samples import CountData
 from canary_judge.stats.dispersion import instance_dispersion
 from canary_judge.stats.events import compare_counts, limit_counts
 
-__all__ = ["assess_counts"]
+__all__ = ["assess_counts", "tolerates_all"]
+
+
+def tolerates_all(metric: Metric, share: float) -> str | None:
+    """Why an absolute margin of a share excludes nothing, at this share of the baseline; else None."""
+    margin = metric.parsed_margin()
+    if margin is None or margin.absolute is None or not metric.is_proportion:
+        return None
+    room = {Harm.INCREASE: 1 - share, Harm.DECREASE: share, Harm.EITHER: max(share, 1 - share)}[metric.harm]
+    if margin.absolute < room:
+        return None
+    return f"the margin {metric.margin} tolerates everything: the baseline's share is {share:.1%}; give a narrower one"
 
 
 def assess_counts(look: Look, metric: Metric, data: CountData, bare: Assessed) -> Assessed:
@@ -39,5 +50,6 @@ def assess_counts(look: Look, metric: Metric, data: CountData, bare: Assessed) -
             return replace(bare, settled=(Outcome.NO_DATA, text))
         return replace(bare, limit=check, no_safety=text)
     shortfall, blocked = count_shortfall(look, metric, compared.evidence)
+    blocked = tolerates_all(metric, compared.evidence.baseline or 0.0) or blocked
     found = replace(bare.with_comparison(compared), limit=check, shortfall=shortfall, no_safety=blocked)
     return with_recent_counts(look, metric, data, found)

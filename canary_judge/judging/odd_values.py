@@ -5,16 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from canary_judge.arrays import Float, Int
+from canary_judge.samples import AnyData, CountData, GaugeData, RawData
 from canary_judge.stats.margins import Margin
 
-__all__ = ["beyond_all", "frozen", "one_sided"]
+__all__ = ["beyond_all", "copied", "frozen", "negative_alone", "one_sided"]
 
 # So many equal values in a row are no chance where others differ.
 _FEWEST_STILL = 8
 # Whole numbers below are round ones.
 _FEW_DIGITS = 1000
+# A larger share of negative values on one side alone is a code for something else.
+_MOST_NEGATIVE = 0.01
 # A margin that is so many times what was ever seen is one of another unit.
-_FAR = 5.0
+_FAR, _FAR_LIMIT = 5.0, 100.0
 
 
 def one_sided(sides: tuple[Float, Float]) -> tuple[tuple[Float, Float, Int] | None, float]:
@@ -55,9 +58,37 @@ def _round(value: float) -> bool:
     return False
 
 
-def beyond_all(baseline: Float, canary: Float, margin: Margin) -> str | None:
-    """What is odd about a margin that is many times what was ever seen."""
+def beyond_all(baseline: Float, canary: Float, margin: Margin | None, limit: float | None) -> str | None:
+    """What is odd about an absolute margin, or a limit, that is many times what was ever seen."""
     largest = float(max(np.abs(baseline).max(), np.abs(canary).max()))
-    if margin.absolute is None or margin.relative is not None or not 0 < largest < margin.absolute / _FAR:
+    absolute = None if margin is None or margin.relative is not None else margin.absolute
+    if absolute is not None and 0 < largest < absolute / _FAR:
+        return "the margin is more than five times the largest level that was seen: is its unit right?"
+    if limit is not None and 0 < largest < abs(limit) / _FAR_LIMIT:
+        return "the limit is more than a hundred times the largest level that was seen: is its unit right?"
+    return None
+
+
+def negative_alone(baseline: Float, canary: Float) -> str | None:
+    """Whether only the canary has negative values, as -1 for none: they would count as its smallest ones."""
+    share = float((canary < 0).mean())
+    if share <= _MOST_NEGATIVE or baseline.size < _FEWEST_STILL or baseline.min() < 0:
         return None
-    return "the margin is more than five times the largest level that was seen: is its unit right?"
+    return f"{share:.0%} of the canary's values are negative and none of the baseline's: a code for something else?"
+
+
+def copied(data: AnyData) -> str | None:
+    """Whether both sides have the same numbers, which vary: one of them is a copy."""
+    if isinstance(data, CountData):
+        counts = data.counts
+        pairs = [(counts.exposure_baseline, counts.exposure_canary), (counts.events_baseline, counts.events_canary)]
+    elif isinstance(data, GaugeData | RawData):
+        pairs = [(data.baseline, data.canary)]
+    else:
+        return None
+    if not all(np.array_equal(one, other, equal_nan=True) for one, other in pairs):
+        return None
+    values = pairs[0][0][~np.isnan(pairs[0][0])]
+    if values.size < _FEWEST_STILL or np.unique(values).size <= values.size / 2:
+        return None
+    return "both sides have the same values in every interval: is one a copy of the other?"

@@ -10,10 +10,12 @@ from canary_judge.samples import CountData, Samples, UserData
 from canary_judge.stats.counts import Counts
 from canary_judge.stats.split import split_finding, users_split
 
-__all__ = ["MOST_FOR_A_CANARY", "canary_share", "most_users", "requests", "traffic_split"]
+__all__ = ["MOST_FOR_A_CANARY", "canary_share", "most_users", "requests", "traffic_split", "unequal"]
 
 # A canary with more of the requests may be the baseline.
 MOST_FOR_A_CANARY = 0.6
+# So many times the other side's traffic is another.
+_MOST_UNEQUAL = 2.0
 _USUAL_TOLERANCE = TrafficExpectation().tolerance
 
 
@@ -30,13 +32,19 @@ def requests(config: JudgeConfig, samples: Samples) -> Counts | None:
     return best
 
 
-def canary_share(config: JudgeConfig, counts: Counts | None) -> float | None:
-    """The canary's share of the requests: counted where any metric counts them, else the configured one."""
+def canary_share(config: JudgeConfig, counts: Counts | None, *, weight: float | None = None) -> float | None:
+    """The canary's share of the requests: counted where any metric counts them, else the weight."""
     if counts is None:
-        weight = config.traffic.weight if config.traffic is not None else None
+        if weight is None and config.traffic is not None:
+            weight = config.traffic.weight
         return None if weight is None else weight / 100
     canary, baseline = float(counts.exposure_canary.sum()), float(counts.exposure_baseline.sum())
     return canary / (canary + baseline)
+
+
+def unequal(share: float | None) -> bool:
+    """Whether the sides' traffic is known to differ so much that sums over requests cannot be compared."""
+    return share is not None and 0 < share < 1 and max(share, 1 - share) > _MOST_UNEQUAL * min(share, 1 - share)
 
 
 def most_users(samples: Samples) -> UserData | None:

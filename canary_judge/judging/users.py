@@ -11,6 +11,7 @@ from scipy import special
 from canary_judge.config.metrics import Metric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed
+from canary_judge.judging.counts import tolerates_all
 from canary_judge.judging.look import LONGEST_WAIT_SECONDS, Look
 from canary_judge.judging.shortfalls import users_shortfall
 from canary_judge.judging.silence import PATIENCE
@@ -99,6 +100,8 @@ def assess_users(look: Look, metric: Metric, data: UserData, bare: Assessed) -> 
     if not compared.evidence.standard_error:
         text = "all users of both sides have the same value: chance cannot be told from effect"
         return replace(bare, settled=(Outcome.INSUFFICIENT, text))
+    if (nothing := tolerates_all(metric, compared.evidence.baseline or 0.0)) is not None:
+        bare = bare.unsafe(nothing)
     objections = list(_objections(look, metric, compared.evidence, data, bare.quality))
     needs = _shortfall(look, metric, compared.evidence, data, held=bool(objections))
     found = replace(bare.with_comparison(compared), shortfall=needs)

@@ -12,11 +12,13 @@ from canary_judge.config.metrics import GaugeMetric, Metric, SamplesMetric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.look import Look
-from canary_judge.judging.odd_values import beyond_all, frozen, one_sided
+from canary_judge.judging.odd_values import beyond_all, frozen, negative_alone, one_sided
 from canary_judge.judging.recent import newest, widened, with_newest
 from canary_judge.judging.shortfalls import time_shortfall, would_do
+from canary_judge.judging.traffic import unequal
 from canary_judge.results import Harm, Outcome, Recent
 from canary_judge.samples import GaugeData, RawData
+from canary_judge.samples.raw import other_unit
 from canary_judge.stats.dependence import cluster_time, ranks_tau
 from canary_judge.stats.gauges import (
     Pairs,
@@ -40,8 +42,6 @@ __all__ = ["FEWEST_EFFECTIVE", "assess_gauge", "assess_raw", "biased_gauge", "no
 _FEWEST_WITH_HISTORY = 4.0
 # Without a record before the window, tau is an estimate from few effective samples: ask for more of them.
 FEWEST_EFFECTIVE = 6.0
-# Per-interval quantiles and ratios of requests are biased once the sides' traffic differs by more than this factor.
-_MOST_UNEQUAL_TRAFFIC = 2.0
 # With so many the sign test shows 5 % although one of them is on the wrong side.
 _SIGNS = 8.0
 # Of more values it takes too long to try other margins.
@@ -147,22 +147,19 @@ def biased_gauge(metric: Metric, share: float | None) -> tuple[bool, str] | None
         "quantile": ("a quantile", "use kind: latency with slower_than (the share of slow requests)"),
         "ratio": ("a ratio", "use kind: ratio with the two counters"),
         "mean": ("a mean", "use kind: latency with slower_than, or raw samples"),
+        "sum": ("a sum", "use kind: ratio, or avg(...) by instance with `by`"),
     }[statistic]
     if share is None or not 0 < share < 1:
         return False, (
             f"each point is {what} of the requests of one interval, which is biased when the sides' traffic differs; "
             f"their traffic is not known: {instead}"
         )
-    if not _unequal(share):
+    if not unequal(share):
         return None
     return statistic != "mean", (
         f"each point is {what} of the requests of one interval, and the canary had {share:.1%} of them: such points "
         f"differ between the sides even when nothing changed; {instead}"
     )
-
-
-def _unequal(share: float | None) -> bool:
-    return share is not None and 0 < share < 1 and max(share, 1 - share) > _MOST_UNEQUAL_TRAFFIC * min(share, 1 - share)
 
 
 def assess_gauge(look: Look, metric: Metric, data: GaugeData, bare: Assessed, share: float | None) -> Assessed:
@@ -183,7 +180,7 @@ def assess_gauge(look: Look, metric: Metric, data: GaugeData, bare: Assessed, sh
         return replace(bare, settled=(Outcome.NO_DATA, "no interval has a value on both sides"))
     paired = data.simultaneous and values_b.size == values_c.size
     # means of few requests on one side, of many on the other: equal means, but not equal distributions
-    means = isinstance(metric, GaugeMetric) and metric.request_statistic() == "mean" and _unequal(share)
+    means = isinstance(metric, GaugeMetric) and metric.request_statistic() == "mean" and unequal(share)
     if paired and (moved := unsettled(values_c - values_b)) is not None:
         hour = 3600 / look.config.interval.total_seconds()
         text = (
@@ -255,8 +252,10 @@ def _assess_ranked(look: Look, metric: Metric, ranked: _Ranked, bare: Assessed) 
     if margin is not None and margin.relative is not None and ranked.baseline.min() < 0 < ranked.baseline.max():
         text = "the baseline has values of both signs, so a relative margin means little; give an absolute one"
         warnings = (*warnings, text)
-    if margin is not None and (far := beyond_all(ranked.baseline, ranked.canary, margin)) is not None:
+    if (far := beyond_all(ranked.baseline, ranked.canary, margin, limit)) is not None:
         warnings = (*warnings, far)
+    for odd in (other_unit(ranked.baseline, ranked.canary), negative_alone(ranked.baseline, ranked.canary)):
+        bare = bare if odd is None else bare.unsafe(odd)
     have, tau = compared.evidence.n_effective, compared.evidence.tau or ranked.tau
     shortfall = time_shortfall(
         look,

@@ -160,12 +160,16 @@ def _swapped(results: Sequence[MetricResult]) -> tuple[str, ...]:
     return (text,)
 
 
+# Advice on a metric that a judgement repeats.
+_TOLD = frozenset({"averaged", "grows-with-traffic", "harm-direction"})
+
+
 def _advice(config: JudgeConfig, results: Sequence[MetricResult]) -> tuple[str, ...]:
     """Advice on the config, of each kind once; none on a metric whose own warnings or errors say more."""
     told = {result.name for result in results if result.comparison is None}
     kinds: dict[str, list[Advice]] = {}
     for advice in advise(config):
-        if advice.metric not in told and (advice.metric is None or advice.code == "averaged"):
+        if advice.metric not in told and (advice.metric is None or advice.code in _TOLD):
             kinds.setdefault(advice.code, []).append(advice)
     found = []
     for same in kinds.values():

@@ -209,7 +209,7 @@ class _Run:
         self.streams = {metric.name: state.streams.get(metric.name, Stream()) for metric in config.metrics}
         self._samples = {name: stream.samples() for name, stream in self.streams.items()}
         self.samples = Samples(window=window, metrics=self._samples)
-        self._share = canary_share(config, requests(config, self.samples))
+        self._share = canary_share(config, requests(config, self.samples), weight=state.weight)
         left = None if state.horizon is None else (state.horizon - state.consumed) * config.interval.total_seconds()
         self._look = Look(config=config, window=window, cost=design.cost, newest=newest, left=left)
         self._keys = {metric.name: self._key(metric) for metric in config.metrics}

@@ -22,6 +22,7 @@ from canary_judge.samples.grid import (
     refuse_huge,
     refuse_shared_series,
 )
+from canary_judge.samples.raw import other_unit
 from canary_judge.series import Form, Result, Series, format_duration, selector
 from canary_judge.stats.counts import Counts
 
@@ -238,6 +239,8 @@ def _far_off(metric: LatencyMetric, parts: Parts) -> Iterator[str]:
         return
     sides = [np.concatenate([one.values for one in answer.series] or [np.empty(0)]) for answer in answers]
     known = [values[np.isfinite(values)] for values in sides]
+    if all(values.size >= _ENOUGH for values in known) and (odd := other_unit(*known)) and "below" in odd:
+        raise Unusable(odd)  # as slow as that it may be
     bound = format_duration(metric.slower_than)
     told = f"`slower_than: {bound}` (they are read in {metric.unit or 's'}): is `unit` right?"
     if sum(values.size for values in known) < _ENOUGH:

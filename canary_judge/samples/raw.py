@@ -12,7 +12,10 @@ from canary_judge.samples.data import MetricSamples, RawData
 from canary_judge.samples.grid import Parts, coverage, intervals, late, pause, refuse_huge
 from canary_judge.series import Result
 
-__all__ = ["raw_samples"]
+__all__ = ["other_unit", "raw_samples"]
+
+# Factors by which units differ, and how near a ratio comes to one by no chance.
+_UNITS, _NEAR = (1e3, 2.0**10, 1e6, 2.0**20, 1e9), 1.3
 
 
 class _Values(NamedTuple):
@@ -68,3 +71,16 @@ def raw_samples(parts: Parts, edges: Int) -> MetricSamples:
         interval_canary=read.canary.interval,
     )
     return MetricSamples(data=data, quality=quality)
+
+
+def other_unit(baseline: Float, canary: Float) -> str | None:
+    """Whether the sides are so far apart as units are: seconds and milliseconds, bytes and megabytes."""
+    levels = [float(np.median(side)) for side in (baseline, canary)]
+    if min(levels) <= 0:
+        return None
+    ratio = max(levels) / min(levels)
+    for unit in _UNITS:
+        if 1 / _NEAR < ratio / unit < _NEAR:
+            which = "below" if levels[1] < levels[0] else "above"
+            return f"the canary's values are about {unit:,.0f} times {which} the baseline's: are they in another unit?"
+    return None

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FrameSource", "compare"]
 
+# A version of which so many of so many requests fail is not stable.
+_FEWEST_REQUESTS, _NEARLY_ALL_FAIL = 100, 0.9
 # Of fewer rows nobody can tell whether they are cumulative.
 _FEWEST_OF_A_SERIES = 7
 _OPTIONS = {"path", "align", "counters", "user"}
@@ -98,6 +100,7 @@ class FrameSource:
         self._codes = cache(self._users)
         self._activity = lru_cache(maxsize=16)(self._rows_of_users)
         self._appended = cache(self._appended_twice)
+        self._turned_round = cache(self._fails_always)
         self._by_user = lru_cache(maxsize=64)(self._moments)  # both sides, and all metrics of a look
         if isinstance(counters, str) or (strange := sorted(self._counters - set(self._names))):
             what = counters if isinstance(counters, str) else strange[0]
@@ -211,6 +214,18 @@ class FrameSource:
                 "Drop these"
             )
         return None
+
+    def _fails_always(self) -> str | None:
+        """Why `ok` may say the opposite: hardly any request of the stable version went well."""
+        ok, baseline = self._table.ok, ~self._table.canary
+        if ok is None or np.count_nonzero(baseline) < _FEWEST_REQUESTS:
+            return None
+        failed = 1 - float(ok[baseline].mean())
+        if failed < _NEARLY_ALL_FAIL:
+            return None
+        return (
+            f"{failed:.0%} of the baseline's requests are not `ok`: does the column say that they failed? Turn it round"
+        )
 
     def _columns(self) -> tuple[list[str], list[str]]:
         table = self._table
@@ -368,6 +383,8 @@ class FrameSource:
                 form=Form.SAMPLES,
                 provenance=provenance,
             )
+        if (turned := self._turned_round()) is not None:
+            return Result(error=turned, provenance=provenance)
         if query.reading is not Reading.COUNTS:
             return Result(error=f"{query.expression!r} are counts; they need kind: ratio or kind: rate")
         # every interval of the grid has a count, also an interval without a request

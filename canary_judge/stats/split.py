@@ -119,6 +119,8 @@ def _finding(*, baseline: Float, canary: Float, share: float, tolerance: float, 
         return f"{got} although its weight is 0: {leftover}" if mine > 0 else ""
     if mine == 0 and share * whole >= _ENOUGH_REQUESTS:
         return f"no request of {whole:,.0f} reached the canary, {100 * share:g}% is configured: is its route in place?"
+    if share == 1 and whole >= _ENOUGH_REQUESTS and 1 - observed > tolerance:
+        return f"{got} although its weight is 100: sticky sessions (clients kept on the old version)?"
     threshold = np.log(1 / _ALPHA)
     if 0 < share < 1 and log_e >= threshold and abs(observed / share - 1) > tolerance:
         cause = "clients kept on the old version" if observed < share else "clients kept on the canary"

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from canary_judge import Outcome, Verdict, judge_samples
-from tests.builders import GAUGE, RATIO, config, counted, gauged, samples
+from canary_judge.errors import ConfigError
+from tests.builders import GAUGE, RATIO, config, counted, gauged, raw, samples
 
+SAMPLES = {"name": "m", "kind": "samples", "query": "q", "harm": "increase", "margin": "10%"}
 N = 60
 RNG = np.random.default_rng(1)
 BUSY = RNG.normal(100, 3, N)
@@ -61,3 +63,90 @@ def test_a_canary_with_most_of_the_requests_may_be_the_baseline(share, told):
     said = f"the canary has {share:.0%} of the requests: are baseline and canary swapped?"
     assert any(said in text for text in judged(RATIO, one).warnings) is told
     assert not any("swapped" in text for text in judged(RATIO, one, traffic={"weight": 100 * share}).warnings)
+
+
+@pytest.mark.parametrize(("factor", "told"), [(1e-3, True), (1 / 1024, True), (0.02, False), (1.0, False)])
+def test_a_canary_in_another_unit_is_told(factor, told):
+    found = judged(GAUGE, gauged(BUSY, factor * RNG.normal(100, 3, N)))["m"]
+    assert ("are they in another unit?" in found.reason) is told
+    assert found.outcome is (Outcome.REGRESSED if factor > 1 else Outcome.SAFE if not told else Outcome.INSUFFICIENT)
+
+
+@pytest.mark.parametrize(("share", "shift", "told"), [(0.3, 100, True), (0.0, 100, False), (0.3, 1, False)])
+def test_a_code_for_nothing_is_no_small_value(share, shift, told):
+    """Where the baseline has negative values, too, they are values."""
+    baseline, canary = (RNG.normal(shift, 3, 400) for _ in range(2))
+    canary[: int(share * canary.size)] = -1.0
+    found = judged({**SAMPLES, "margin": "+5"}, raw(baseline, canary))["m"]
+    assert ("a code for something else?" in found.reason) is told
+
+
+@pytest.mark.parametrize("kind", ["gauge", "ratio", "samples"])
+@pytest.mark.parametrize("same", [False, True])
+def test_a_copy_of_the_baseline_is_no_canary(kind, same):
+    requests, other = (RNG.poisson(1000, N) for _ in range(2))
+    errors, values, more = RNG.binomial(requests, 0.05), RNG.normal(100, 3, N), RNG.normal(100, 3, N)
+    metric, one = {
+        "gauge": (GAUGE, gauged(values, values if same else more)),
+        "ratio": (RATIO, counted(errors, requests, errors, requests if same else other)),
+        "samples": (SAMPLES, raw(values, values if same else more)),
+    }[kind]
+    assert ("is one a copy of the other?" in judged(metric, one)["m"].reason) is same
+
+
+def test_sides_that_stand_still_alike_are_no_copies():
+    assert "copy" not in judged(GAUGE, gauged(np.full(N, 5.0), np.full(N, 5.0)))["m"].reason
+
+
+@pytest.mark.parametrize(
+    ("harm", "margin", "told"),
+    [
+        ("increase", "+70pp", True),
+        ("increase", "+7pp", False),
+        ("decrease", "+30pp", True),
+        ("decrease", "+3pp", False),
+    ],
+)
+def test_a_margin_that_tolerates_everything_shows_nothing(harm, margin, told):
+    found = judged({**RATIO, "harm": harm, "margin": margin}, counted(np.full(N, 300.0), 1e3, 300.0, 1e3))["m"]
+    assert ("tolerates everything: the baseline's share is 30.0%" in found.reason) is told
+    assert (found.outcome is Outcome.SAFE) is not told
+
+
+@pytest.mark.parametrize("margin", ["+100pp", "1.5x or +150pp", "1e9x"])
+def test_margins_of_everything_are_refused(margin):
+    with pytest.raises(ConfigError, match="tolerates everything"):
+        config({**RATIO, "margin": margin})
+
+
+@pytest.mark.parametrize(("weight", "held"), [(5, True), (50, False), (None, False)])
+def test_fewer_events_by_time_are_no_better_at_little_traffic(weight, held):
+    metric = {"name": "m", "kind": "rate", "events": "errors", "harm": "increase", "margin": "1.5x"}
+    one = counted(RNG.poisson(50, N), 15.0, RNG.poisson(50, N), 15.0)
+    found = judged(metric, one, **({} if weight is None else {"traffic": {"weight": weight}}))["m"]
+    assert ("grow with them: make it a ratio" in found.reason) is held
+
+
+@pytest.mark.parametrize(
+    ("name", "harm", "told"),
+    [
+        ("error rate", "decrease", True),
+        ("error rate", "increase", False),
+        ("success rate", "increase", True),
+        ("checkout success", "decrease", False),
+        ("errors handled", "decrease", False),
+        ("p99 latency", "decrease", True),
+        ("cpu", "decrease", False),
+    ],
+)
+def test_a_name_that_says_the_opposite_is_told(name, harm, told):
+    found = judge_samples(
+        config({**RATIO, "name": name, "harm": harm, "margin": "10%"}), samples({name: counted(5.0, 1e3, 5.0, 1e3)})
+    )
+    assert any("is it turned round?" in text for text in found.warnings) is told
+
+
+@pytest.mark.parametrize(("name", "told"), [("errors per minute", True), ("error rate", False), ("heap", False)])
+def test_a_gauge_of_counts_is_told(name, told):
+    found = judge_samples(config({**GAUGE, "name": name}), samples({name: gauged(BUSY, BUSY[::-1])}))
+    assert any("a count grows with the traffic of its side" in text for text in found.warnings) is told

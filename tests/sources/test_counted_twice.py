@@ -152,3 +152,11 @@ def test_rows_of_one_moment_are_not_dropped_for_having_a_number_of_their_own(kin
         return
     with pytest.raises(DataError, match="differ in 'request', a number, which tells no series apart"):
         judge(config, source, source.window("1m"))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_column_that_says_failed_is_not_ok(turned):
+    table = requests_of_a_day()
+    (error,) = errors_of(table.assign(ok=~table["ok"] if turned else table["ok"]))
+    assert (error is not None) is turned
+    assert not turned or "99% of the baseline's requests are not `ok`: does the column say that they failed?" in error
