@@ -16,6 +16,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from canary_judge._version import __version__
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
@@ -24,7 +26,8 @@ from canary_judge.history.canary import EndedBy, LabelKind, PastCanary
 from canary_judge.history.judges import Decision, OurJudge, PastJudge
 from canary_judge.history.pieces import Piece, Unreadable, told
 from canary_judge.history.store import History
-from canary_judge.results import Verdict
+from canary_judge.results import Side, Verdict
+from canary_judge.samples.levels import levels
 from canary_judge.series import duration_from
 
 if TYPE_CHECKING:
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["Backtest", "Case", "Skipped", "backtest", "judge_piece"]
+
+# By so many of the newest intervals canaries are known again, of which more than so many levels differ.
+_COMPARED, _VARIED = 20, 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +53,8 @@ class Case:
         ended_by: Who ended it.
         cut: It was ended by somebody, before its planned end.
         reconstructed: Its looks were made up.
+        deployment: The baseline's deployment, where it is known.
+        data: Of each metric a digest of the newest intervals, by which a canary that is archived twice is known.
         decisions: One for each judge, in their order.
     """
 
@@ -58,6 +66,8 @@ class Case:
     ended_by: EndedBy
     cut: bool
     reconstructed: bool
+    deployment: str = ""
+    data: tuple[str, ...] = ()
     decisions: tuple[Decision, ...]
 
     @property
@@ -71,6 +81,7 @@ class Case:
         plain = {one.name: getattr(self, one.name) for one in fields(self)}
         return plain | {
             "start": self.start.isoformat(),
+            "data": list(self.data),
             "decisions": [decision.to_mapping() for decision in self.decisions],
         }
 
@@ -81,6 +92,7 @@ class Case:
             **{
                 **plain,
                 "start": datetime.fromisoformat(plain["start"]),
+                "data": tuple(plain.get("data", ())),
                 "decisions": tuple(Decision.from_mapping(one) for one in plain["decisions"]),
             }
         )
@@ -117,10 +129,11 @@ class Backtest:
     def of_rows(cls, judges: Sequence[PastJudge], rows: Iterable[dict[str, Any]]) -> Backtest:
         """What `judge_piece` gave of all pieces, in their order."""
         told = list(rows)
+        cases, again = _each_once([Case.from_mapping(row) for row in told if "reason" not in row])
         return cls(
             judges=tuple(judge.name for judge in judges),
-            cases=tuple(Case.from_mapping(row) for row in told if "reason" not in row),
-            skipped=tuple(Skipped(**row) for row in told if "reason" in row),
+            cases=tuple(cases),
+            skipped=(*again, *(Skipped(id=row["id"], reason=row["reason"]) for row in told if "reason" in row)),
         )
 
     def to_json(self, *, indent: int | None = None) -> str:
@@ -212,6 +225,37 @@ class Backtest:
         return f"Backtest({len(self.cases)} canaries, judges {', '.join(self.judges)})"
 
 
+def _each_once(cases: Sequence[Case]) -> tuple[list[Case], list[Skipped]]:
+    """The canaries, and those of them that are another one again: of one service, at one time, with the same numbers.
+
+    One that was archived again with an edited config, or from a table with an interval less, has another id. That with
+    a label is kept, else the first.
+    """
+    kept: list[Case] = []
+    again: list[Skipped] = []
+    at: dict[tuple[str, str], int] = {}
+    for case in cases:
+        places = [at[key] for digest in case.data if (key := (case.name, digest)) in at]
+        place = next((one for one in places if _together(kept[one], case)), None)
+        if place is None:
+            place = len(kept)
+            kept.append(case)
+        else:
+            first, second = kept[place], case
+            if first.label == "unknown" and second.label != "unknown":
+                first, second = second, first
+            kept[place] = first
+            again.append(Skipped(id=second.id, reason=f"it is canary {first.id} again, with the same numbers"))
+        at |= {(case.name, digest): place for digest in case.data}
+    return kept, again
+
+
+def _together(one: Case, other: Case) -> bool:
+    """Whether both end at the same time."""
+    ends = (case.start + timedelta(seconds=case.seconds) for case in (one, other))
+    return next(ends) == next(ends)
+
+
 def backtest(
     judges: JudgeConfig | PastJudge | Sequence[JudgeConfig | PastJudge],
     history: History,
@@ -244,6 +288,8 @@ def backtest(
     """
     if not isinstance(history, History):
         raise DataError(f"history is {type(history).__name__}; give History(url)")
+    if executor is not None and not hasattr(executor, "submit"):
+        raise DataError(f"executor is {executor!r}; give one of concurrent.futures, as ProcessPoolExecutor(2)")
     chosen = _named(judges, None if every is None else duration_from(every, "every"))
     pieces = history.pieces(since=since, until=until)
     total = sum(len(piece.rows) for piece in pieces)
@@ -349,9 +395,22 @@ def _row(canary: PastCanary, judges: Iterable[PastJudge]) -> dict[str, Any]:
         ended_by=canary.ended_by,
         cut=not canary.ran_out,
         reconstructed=canary.reconstructed,
+        deployment=canary.deployment,
+        data=_digests(canary),
         decisions=decisions,
     )
     return case.to_mapping()
+
+
+def _digests(canary: PastCanary) -> tuple[str, ...]:
+    """Of each metric, of its newest intervals; nothing of those that did not vary."""
+    found = []
+    for name, data in sorted(canary.tape.data.items()):
+        sides = [levels(data, side)[-_COMPARED:] for side in Side]
+        if min(side.size for side in sides) >= _COMPARED and all(np.unique(side).size > _VARIED for side in sides):
+            told = name.encode() + b"".join(side.tobytes() for side in sides)
+            found.append(hashlib.sha256(told).hexdigest()[:16])
+    return tuple(found)
 
 
 class _Kept:
@@ -397,9 +456,13 @@ class _Kept:
 
     def keep(self, key: str, rows: list[dict[str, Any]]) -> None:
         """One more piece."""
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             self._file.write(_line({"piece": key, "rows": rows}))
             self._file.flush()
+        except OSError as error:
+            raise DataError(f"{self._path}: cannot be written: {error}") from error
 
     def __exit__(self, *_: object) -> None:
         """Let go of the file."""

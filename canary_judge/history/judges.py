@@ -17,14 +17,14 @@ from canary_judge.arrays import Float
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
 from canary_judge.history.canary import PastCanary
-from canary_judge.history.replaying import Looks, replay
+from canary_judge.history.replaying import Looks, looks_from, replay
 from canary_judge.history.tape import Look
 from canary_judge.looks.state import MonitorState
 from canary_judge.looks.streams import Stream
 from canary_judge.results import Harm, Judgement, Outcome, Role, Side, Verdict
 from canary_judge.samples import CountData
 from canary_judge.samples.levels import levels
-from canary_judge.series import format_duration
+from canary_judge.series import duration_from, format_duration
 
 __all__ = ["Decision", "KayentaJudge", "Limit", "LimitRule", "OurJudge", "PastJudge"]
 
@@ -96,6 +96,10 @@ class OurJudge:
     config: JudgeConfig
     name: str = "canary_judge"
     looks: Looks = "recorded"
+
+    def __post_init__(self) -> None:
+        """A length of time may be a text."""
+        object.__setattr__(self, "looks", looks_from(self.looks))
 
     def decide(self, canary: PastCanary) -> Decision:
         """The first failure, or the first pass on data of the last weight; else what was missing at the end.
@@ -181,6 +185,10 @@ class KayentaJudge:
     thresholds: kayenta.Thresholds = _KAYENTA
     every: timedelta | None = None
     name: str = "Kayenta"
+
+    def __post_init__(self) -> None:
+        """A length of time may be a text."""
+        object.__setattr__(self, "every", _every(self.every))
 
     def decide(self, canary: PastCanary) -> Decision:
         """Fail at the first judgement below marginal, pass at the planned end.
@@ -269,7 +277,7 @@ class Limit:
     def __post_init__(self) -> None:
         """Refuse a bound that bounds nothing."""
         bounds = [one for one in (self.most, self.least) if one is not None]
-        if not bounds or not all(math.isfinite(one) for one in bounds):
+        if not bounds or not all(isinstance(one, float | int) and math.isfinite(one) for one in bounds):
             raise DataError(f"limit of {self.metric!r}: give `most`, `least` or both, as finite numbers")
 
     def broken(self, value: float) -> bool:
@@ -295,6 +303,9 @@ class LimitRule:
 
     def __post_init__(self) -> None:
         """Refuse a rule that rolls back whatever happens, or checks nothing."""
+        if isinstance(self.limits, Limit):
+            object.__setattr__(self, "limits", (self.limits,))
+        object.__setattr__(self, "every", _every(self.every))
         if self.failures < 0 or not self.limits:
             raise DataError(f"{self.name!r}: give a limit or more, and failures of 0 or more, not {self.failures}")
 
@@ -307,11 +318,12 @@ class LimitRule:
         sides = _sides(state)
         shares = {metric.name for metric in canary.settings().metrics if metric.is_proportion}
         for limit in self.limits:
-            if limit.metric in shares and limit.most is not None and limit.most >= 1:
-                raise DataError(
-                    f"{self.name!r} limits {limit.metric!r}, a share of 0 to 1, to {limit.most:g}, which is never "
-                    f"broken; did you mean {limit.most:g} %, {limit.most / 100:g}?"
-                )
+            for bound, never in ((limit.most, "broken"), (limit.least, "kept")):
+                if limit.metric in shares and bound is not None and bound >= 1:
+                    raise DataError(
+                        f"{self.name!r} limits {limit.metric!r}, a share of 0 to 1, to {bound:g}, which is never "
+                        f"{never}; did you mean {bound:g} %, {bound / 100:g}?"
+                    )
             if limit.metric not in sides:
                 raise DataError(f"canary {canary.id} has no metric {limit.metric!r}, which {self.name!r} limits")
         failed, before, checks = 0, 0, 0
@@ -330,6 +342,10 @@ class LimitRule:
             return _undecided(canary, state, "there was no value to be checked")
         verdict = Verdict.PASS if canary.ran_out else Verdict.MARGINAL
         return _after(canary, state, _judged(state), verdict, reason=f"{failed} checks failed")
+
+
+def _every(value: timedelta | str | None) -> timedelta | None:
+    return None if value is None else duration_from(value, "every")
 
 
 def _sides(state: MonitorState) -> dict[str, tuple[Float, Float]]:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -58,9 +58,18 @@ def given_labels(objects: Objects) -> Given:
     return Given(found)
 
 
-def keep_labels(objects: Objects, labels: Sequence[tuple[str, Label]]) -> None:
-    """Write them down, all at once."""
-    known = given_labels(objects).moments()
+def keep_labels(objects: Objects, labels: Sequence[tuple[str, Label]], archived: Mapping[str, datetime]) -> None:
+    """Write them down, all at once.
+
+    Args:
+        objects: Of the history.
+        labels: Which canaries, and what they were found to have been.
+        archived: When each canary was archived.
+    """
+    given = given_labels(objects).moments()
+    known = {canary: max(archived.get(canary, at), at) for canary, at in given.items()} | {
+        canary: at for canary, at in archived.items() if canary not in given
+    }
     # a label that is given now is newer than those that are there, whatever another machine's clock says
     at = max([datetime.now(UTC), *(known[canary] + _TICK for canary, _ in labels if canary in known)])
     told = [

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from canary_judge.config.metrics import Metric
 from canary_judge.config.model import JudgeConfig
-from canary_judge.errors import DataError
+from canary_judge.errors import CanaryJudgeError, DataError
 from canary_judge.history.canary import PastCanary
 from canary_judge.history.tape import Look
 from canary_judge.judging.verdict import judge_samples
@@ -18,9 +18,9 @@ from canary_judge.looks.state import MonitorState
 from canary_judge.looks.streams import Stream
 from canary_judge.results import Judgement
 from canary_judge.samples import Samples
-from canary_judge.series import Window, format_duration
+from canary_judge.series import Window, duration_from, format_duration
 
-__all__ = ["Looks", "reads_otherwise", "replay", "settings_for"]
+__all__ = ["Looks", "looks_from", "reads_otherwise", "replay", "settings_for"]
 
 Looks = Literal["recorded", "one"] | timedelta
 
@@ -62,8 +62,12 @@ def replay(
         What had been read by each look, and the judgement.
 
     Raises:
-        DataError: The config asks for what was not read: another interval, warm-up, history, metric, query or source.
+        DataError: `looks` are none, or the config asks for what was not read: another interval, warm-up, history,
+            metric, query or source.
     """
+    if not isinstance(canary, PastCanary):
+        raise DataError(f"canary is {type(canary).__name__}; give one of a History, as history.read(id)")
+    looks = looks_from(looks)
     config = settings_for(config, canary)
     if looks == "one":
         yield _one_look(config, canary, with_intervals=with_intervals)
@@ -74,6 +78,20 @@ def replay(
             state = replace(look.state, streams={}, consumed=0, weight=None, acts=(), passed=False)
         state, judgement = judged(config, retaken(config, state, look.state), with_intervals=with_intervals)
         yield look, judgement
+
+
+def looks_from(value: object) -> Looks:
+    """Looks as they may be written: recorded, one, or a length of time.
+
+    Raises:
+        DataError: They are none of it.
+    """
+    if value == "recorded" or value == "one":  # noqa: PLR1714  (it is one of these two texts afterwards)
+        return value
+    try:
+        return duration_from(value, "looks")
+    except CanaryJudgeError as error:
+        raise DataError(f"looks is {value!r}; give 'recorded', 'one' or a length of time, as '30m'") from error
 
 
 def settings_for(config: JudgeConfig, canary: PastCanary) -> JudgeConfig:

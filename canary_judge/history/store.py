@@ -118,11 +118,11 @@ class History:
             given = labels_of_csv(Path(labels))
         else:
             given = [(f"label {number}", canary, label) for number, (canary, label) in enumerate(labels, 1)]
-        known = {one.id for one in self._places()}
+        known = {one.id: one.written for one in self._places()}
         for where, canary, _ in given:
             if canary not in known:
                 raise DataError(f"{where}: there is no canary {printable(canary)!r} in {self.url}")
-        keep_labels(self._objects, [(canary, label) for _, canary, label in given])
+        keep_labels(self._objects, [(canary, label) for _, canary, label in given], known)
         return len(given)
 
     def compact(self, day: date | str) -> int:

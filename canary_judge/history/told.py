@@ -105,7 +105,8 @@ def rate(found: Backtest, judge: int, label: str) -> Rate:
     ends, worths = [], []
     for hits in (failed, [one or other for one, other in zip(failed, cut, strict=True)]):
         scores = _scores(found, judge, cases) or [float(hit) for hit in hits]
-        worth = effective_number(hits, scores, [case.week for case in cases], declared=0.01)
+        # of those that share a deployment of the baseline, or a week, whatever leaves fewer
+        worth = min(effective_number(hits, scores, _shared(cases, by), declared=0.01) for by in ("week", "deployment"))
         worths.append(worth)
         ends.append(clopper_pearson(sum(hits) / len(hits) * worth, worth))
     return Rate(
@@ -117,6 +118,11 @@ def rate(found: Backtest, judge: int, label: str) -> Rate:
         low=ends[0][0],
         high=ends[1][1],
     )
+
+
+def _shared(cases: Sequence[Case], by: str) -> list[str]:
+    """What canaries share their luck by; one that does not say its deployment shares none."""
+    return [getattr(case, by) or case.id for case in cases]
 
 
 def _scores(found: Backtest, judge: int, cases: Sequence[Case]) -> list[float]:
@@ -157,7 +163,7 @@ def is_worse(found: Backtest) -> bool:
     for label, sign in (("healthy", 1), ("bad", -1)):
         pair = compared(found, 0, 1, label)
         more = sign * (pair.only_first - pair.only_second) > 0
-        if pair.p is not None and pair.p < _LEVEL and more:
+        if pair.p is not None and _adjusted(found, 1, label) < _LEVEL and more:
             return True
     return False
 
@@ -179,6 +185,7 @@ def explained(found: Backtest) -> str:
     if not found.cases:
         return "\n".join([*lines, *(f"  {one.id}: {printable(one.reason)}" for one in found.skipped[:_MOST_SHOWN])])
     lines += _table(found)
+    lines += ["", *(_beside(found, number) for number in range(len(found.judges)))]
     for other in range(1, len(found.judges)):
         lines += _pair(found, other)
     for number in range(len(found.judges)):
@@ -235,6 +242,31 @@ def _table(found: Backtest) -> list[str]:
     return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
+def _beside(found: Backtest, judge: int) -> str:
+    """What the table has no column for: the undecided, what the healthy wait for, harm beyond the baseline's share."""
+    said = []
+    for label in ("healthy", "bad", "unknown"):
+        decisions = [(case, case.decisions[judge]) for case in found.cases if case.label == label]
+        if not decisions:
+            continue
+        count = {one: sum(decision.verdict is one for _, decision in decisions) for one in Verdict}
+        left = f"{count[Verdict.MARGINAL]} of {len(decisions)}"
+        if label == "unknown":
+            said.append(
+                f"of {len(decisions)} without a label {count[Verdict.FAIL]} failed, {count[Verdict.PASS]} passed, "
+                f"{count[Verdict.MARGINAL]} undecided"
+            )
+        elif label == "healthy":
+            waits = [case.seconds if decision.seconds is None else decision.seconds for case, decision in decisions]
+            passed = f", a pass takes {_typical(waits, wait)} on average (the others to their end)"
+            said.append(f"{left} healthy undecided{passed if count[Verdict.PASS] else ''}")
+        else:
+            too_many = [decision.excess for _, decision in decisions if decision.excess is not None]
+            harm = f", {_typical(too_many, _whole)} bad requests beyond the baseline's share until then"
+            said.append(f"{left} bad undecided{harm if too_many else ''}")
+    return f"{printable(found.judges[judge])}: {'; '.join(said)}"
+
+
 def _passed(found: Backtest, judge: int, label: str) -> str:
     verdicts = [case.decisions[judge].verdict for case in found.cases if case.label == label]
     return str(sum(verdict is Verdict.PASS for verdict in verdicts)) if verdicts else "-"
@@ -283,7 +315,12 @@ def _pair(found: Backtest, other: int) -> list[str]:
     cases = [case for case in found.cases if case.label == "bad"]
     if cases:
         times = [[_detected(case, case.decisions[number]) for case in cases] for number in (0, other)]
-        mean, interval = restricted_difference(times[0], times[1], [case.seconds for case in cases])
+        each = min(one.worth / one.total for one in (rate(found, number, "bad") for number in (0, other)))
+        gaps = [one - two for one, two in zip(*times, strict=True)]
+        late = [gap > sum(gaps) / len(gaps) for gap in gaps]
+        apart = min(effective_number(late, gaps, _shared(cases, by), declared=0.01) for by in ("week", "deployment"))
+        each = min(each, apart / len(cases))
+        mean, interval = restricted_difference(times[0], times[1], [case.seconds for case in cases], worth=each)
         which = "as soon" if mean == 0 else f"{wait(abs(mean))} {'sooner' if mean < 0 else 'later'}"
         span = "" if interval is None else f" ({_signed(interval[0])} to {_signed(interval[1])})"
         lines.append(f"  fails the bad {which} on average, those it does not fail counted to their end{span}")
@@ -345,13 +382,15 @@ def _notes(found: Backtest) -> list[str]:
             )
     if any(0 < one.worth < _WORTH * one.total for one in _rates(found)):
         lines.append(
-            "canaries of one service and one calendar week share their luck: they are worth fewer independent ones"
+            "canaries of one service and one calendar week, or of one deployment of the baseline, share their luck: "
+            "they are worth fewer independent ones"
         )
     unknown = sum(case.label == "unknown" for case in found.cases)
     if unknown:
         lines.append(
             f"{_number(unknown, 'canary has', 'canaries have')} no label, and no part in a rate: "
-            "`canary-judge history label`"
+            "`canary-judge history label`: "
+            + ", ".join(case.id for case in found.cases if case.label == "unknown")[: _MOST_SHOWN * 18]
         )
     if made_up := sum(case.reconstructed for case in found.cases):
         lines.append(

@@ -171,14 +171,21 @@ def tango(only_first: int, only_second: int, n: int, level: float = 0.95) -> tup
 
 
 def restricted_difference(
-    first: Sequence[float], second: Sequence[float], ends: Sequence[float], level: float = 0.95
+    first: Sequence[float], second: Sequence[float], ends: Sequence[float], level: float = 0.95, *, worth: float = 1.0
 ) -> tuple[float, tuple[float, float] | None]:
     """Mean difference of two judges' times to a decision on the same canaries, undecided ones until their end.
 
     Times that are left out because a judge did not decide would flatter the slower one.
 
+    Args:
+        first: Seconds of one judge, shape (n,).
+        second: Those of the other.
+        ends: When each canary ended.
+        level: Of the interval.
+        worth: How many independent pairs each pair is worth, for canaries that share their luck.
+
     Returns:
-        The mean, and its t interval; None of fewer than 20 pairs.
+        The mean, and its t interval; None of fewer than 20 independent pairs.
 
     Examples:
         >>> restricted_difference([5.0, 9.0], [7.0, float("inf")], [10.0, 10.0])
@@ -187,9 +194,10 @@ def restricted_difference(
     limit = np.asarray(ends, dtype=float)
     gap = np.minimum(np.asarray(first, dtype=float), limit) - np.minimum(np.asarray(second, dtype=float), limit)
     mean = float(gap.mean())
-    if gap.size < FEWEST_PAIRS:
+    pairs = gap.size * worth
+    if pairs < FEWEST_PAIRS:
         return mean, None
-    half = float(special.stdtrit(gap.size - 1, (1 + level) / 2)) * math.sqrt(variance(gap, less=1) / gap.size)
+    half = float(special.stdtrit(pairs - 1, (1 + level) / 2)) * math.sqrt(variance(gap, less=1) / pairs)
     return mean, (mean - half, mean + half)
 
 
