@@ -2,7 +2,8 @@
 
 from canary_judge.history.archiving import of_log, record
 from canary_judge.history.backtesting import Backtest, backtest
-from canary_judge.history.calibrating import Calibration, Finds, calibrate
+from canary_judge.history.calibrating import calibrate
+from canary_judge.history.calibration import Calibration, Finds
 from canary_judge.history.canary import Label, PastCanary, Span
 from canary_judge.history.injecting import FAULTS, Fault
 from canary_judge.history.judges import KayentaJudge, Limit, LimitRule, OurJudge, PastJudge

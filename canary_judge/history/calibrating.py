@@ -11,19 +11,16 @@ References:
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from canary_judge.config.metrics import Metric, RateMetric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import ConfigError, DataError
+from canary_judge.history.calibration import Calibration, Finding, Finds, Line, percent
 from canary_judge.history.designs import Design, How, Piece, draws_of, pieces_of
 from canary_judge.history.drawn import UNUSABLE, Replay
 from canary_judge.history.injecting import FAULTS
@@ -39,12 +36,7 @@ from canary_judge.stats.trials import (
     noise_factor,
 )
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-__all__ = ["Calibration", "Finds", "Line", "Suggestion", "calibrate", "percent"]
-
-Finding = Literal["refuted", "shown", "not refuted", "too little"]
+__all__ = ["calibrate"]
 
 # Of fewer deployments, and fewer pods in all, nothing is known of how pods of another deployment differ.
 _FEWEST_DEPLOYMENTS, _FEWEST_PODS = 7, 20
@@ -52,178 +44,6 @@ _TOO_LITTLE, _TIMES_DECLARED = 0.10, 5.0
 _MOST_WINDOWS = 5000
 # Of a history, how many correlation times tell one from another, and how many windows.
 _TIMES_TAU, _HISTORY_WINDOWS = 30, 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One metric in one design.
-
-    Attributes:
-        metric: Name of the metric.
-        design: Name of the design; with what its alarms are about and what it cannot see.
-        shows: See `design`.
-        blind: See `design`.
-        routed: The design draws what a router draws: its alarms can refute the declared rate.
-        alarms: Replays that raised an alarm although nothing differed.
-        total: Replays.
-        unsure: Of them, those in which there was too little to judge: silence is no calm.
-        worth: How many independent ones they are worth.
-        low: Lower end (95 %) of the rate; None where no rate can be told.
-        high: Upper end.
-        finding: refuted, shown, not refuted, or too little.
-        text: The finding in words.
-        noise: How many times as far as they should the effects scatter, and its interval; None of too few.
-    """
-
-    metric: str
-    design: str
-    shows: str
-    blind: str
-    routed: bool
-    alarms: int
-    total: int
-    unsure: int
-    worth: float
-    low: float | None
-    high: float | None
-    finding: Finding
-    text: str
-    noise: tuple[float, float, float] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finds:
-    """In how many windows a fault was found that had been put into one canary of each.
-
-    Attributes:
-        metric: Name of the metric.
-        design: By which the canaries were drawn.
-        windows: All windows.
-        found: Windows in which the metric failed the canary, by the name of the fault
-            (`canary_judge.history.FAULTS`); a fault that this metric cannot have is not in it.
-    """
-
-    metric: str
-    design: str
-    windows: int
-    found: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Calibration:
-    """What a history says of a config.
-
-    Attributes:
-        name: Of the config.
-        declared: The false-alarm rate that it declares.
-        windows: Windows of this past; some may have nothing of a metric.
-        dropped: Windows that were left out, because something else happened in them.
-        length: Of a window, in seconds.
-        share: The canary's share of the traffic.
-        instances: Of the canary, where instances are kept apart.
-        lines: One for each metric and design.
-        suggestions: One for each metric that some design can draw.
-        history: How many seconds of `history:` would tell how gauges follow themselves, and how pods differed before;
-            None without gauges.
-        finds: What faults each of these metrics found.
-        missing: Metrics that no design can draw, and why.
-        watched: Metrics of `role: watch`, which refute nothing and need not decide.
-    """
-
-    name: str
-    declared: float
-    windows: int
-    dropped: int
-    length: float
-    share: float
-    lines: tuple[Line, ...]
-    suggestions: tuple[Suggestion, ...]
-    history: float | None = None
-    finds: tuple[Finds, ...] = ()
-    missing: Mapping[str, str] = field(default_factory=dict)
-    watched: tuple[str, ...] = ()
-    instances: int = 1
-
-    @property
-    def _asked(self) -> list[Line]:
-        """Lines that count: of designs that draw what is routed, and of metrics that decide."""
-        return [line for line in self.lines if line.routed and line.metric not in self.watched]
-
-    @property
-    def refuted(self) -> bool:
-        """Whether a design that draws what is routed refutes the declared rate."""
-        return any(line.finding == "refuted" for line in self._asked)
-
-    @property
-    def too_little(self) -> bool:
-        """Whether the history says nothing on the declared rate of some metric."""
-        return any(line.finding == "too little" for line in self._asked)
-
-    @property
-    def decides(self) -> bool:
-        """Whether every metric that is asked for can decide, as far as this history tells."""
-        asked = [one for one in self.suggestions if one.metric not in self.watched]
-        return bool(asked) and not self.missing.keys() - set(self.watched) and all(one.decides for one in asked)
-
-    def notes(self) -> dict[tuple[str, ...], str]:
-        """Comments for the text of the config, by what they stand beside (`canary_judge.config.noted`)."""
-        notes: dict[tuple[str, ...], str] = {("metrics", one.metric, "margin"): one.note for one in self.suggestions}
-        for name, why in self.missing.items():
-            notes["metrics", name, "margin"] = f"not known here: {why}"
-        return {**notes, ("history",): f"{self.enough_history} would do"} if self.enough_history else notes
-
-    @property
-    def enough_history(self) -> str:
-        """The length of `history:` that would do, rounded up to minutes or hours; empty where none is needed."""
-        if self.history is None:
-            return ""
-        unit = 3600 if self.history > 2 * 3600 else 60
-        return format_duration(timedelta(seconds=math.ceil(self.history / unit) * unit))
-
-    def to_json(self, *, indent: int | None = None) -> str:
-        """All of it as JSON; an end without bound is null."""
-        return json.dumps(_plain(asdict(self)), indent=indent, allow_nan=False)
-
-    def explain(self) -> str:
-        """In words: a line for each design, what would be found, what margins can be shown."""
-        from canary_judge.history.calibration_told import explained
-
-        return explained(self)
-
-    def plot(self, metric: str | None = None, *, ax: Axes | None = None) -> Axes:
-        """The rates of one metric by design as a picture (`canary_judge.plots.calibration`; extra `plot`).
-
-        Args:
-            metric: Its name; by default that of the first line.
-            ax: Where to.
-
-        Raises:
-            DataError: No design drew such a metric.
-        """
-        from canary_judge import plots
-
-        name = metric or (self.lines[0].metric if self.lines else "")
-        rates = [
-            plots.DesignRate(
-                design=line.design,
-                alarms=line.alarms,
-                replays=line.total,
-                effective=line.worth,
-                blind_to=line.blind,
-                fits=line.routed,
-            )
-            for line in self.lines
-            if line.metric == name
-        ]
-        if not rates:
-            raise DataError(
-                f"no design drew a metric {name!r}; there are {', '.join({one.metric for one in self.lines})}"
-            )
-        return plots.calibration(rates, declared=self.declared, ax=ax)
-
-    def __repr__(self) -> str:
-        """Of what, from how much."""
-        return f"Calibration({self.name!r}, {self.windows} windows, refuted: {self.refuted}, decides: {self.decides})"
 
 
 def calibrate(
@@ -288,6 +108,7 @@ def calibrate(
     empty = {key: some for key, some in replays.items() if all(one.outcome in UNUSABLE for one in some)}
     broken = {name: some[0].reason for (name, design), some in empty.items() if design.routed}
     replays = {key: some for key, some in replays.items() if key not in empty}
+    seen = [one.window for some in replays.values() for one in some]
     lines = [_line(name, design, some, config) for (name, design), some in replays.items()]
     order = {metric.name: number for number, metric in enumerate(config.metrics)}
     lines.sort(key=lambda line: (order[line.metric], not line.routed))
@@ -314,6 +135,8 @@ def calibrate(
         missing=missing,
         watched=tuple(metric.name for metric in config.metrics if metric.role is Role.WATCH),
         instances=instances,
+        since=datetime.fromtimestamp(min(seen), UTC) if seen else None,
+        until=datetime.fromtimestamp(max(seen), UTC) + step if seen else None,
     )
 
 
@@ -399,9 +222,11 @@ def _line(name: str, design: Design, replays: Sequence[Replay], config: JudgeCon
         finding = "too little"
         text = f"{unsure} of {len(replays)} replays had too little to decide, so that no alarm says nothing"
     pods = {pod for one in clusters for pod in one.split(", ")} if "pod" in design.name else set()
+    shared = _number(len(set(clusters)), "deployment") if pods else _number(len(set(clusters)), "stretch", "es of time")
+    shared += f" of {_number(len(pods), 'pod')}" if pods else "" if len(set(clusters)) > 1 else " of time"
     few = bool(pods) and len(set(clusters)) < _FEWEST_DEPLOYMENTS and len(pods) < _FEWEST_PODS
     if few:
-        finding, text = "too little", f"{len(set(clusters))} deployments, {len(pods)} pods: too few for a rate"
+        finding, text = "too little", f"{shared}: too few for a rate"
     told = not few and (2 * unsure <= len(replays) or finding == "refuted")
     known = [one.distance for one in replays if one.distance is not None]
     return Line(
@@ -414,12 +239,17 @@ def _line(name: str, design: Design, replays: Sequence[Replay], config: JudgeCon
         total=len(replays),
         unsure=unsure,
         worth=worth,
+        clusters=shared,
         low=low if told else None,
         high=high if told else None,
         finding=finding,
         text=text,
         noise=noise_factor(known, worth) if known and worth > 1 and not few else None,
     )
+
+
+def _number(count: int, one: str, more: str = "s") -> str:
+    return f"{count} {one}{more if count != 1 else ''}"
 
 
 def _told(alarms: int, total: int, worth: float, declared: float) -> tuple[float, float, Finding, str]:
@@ -436,11 +266,6 @@ def _told(alarms: int, total: int, worth: float, declared: float) -> tuple[float
         more = f"to show {100 * declared:g} % takes {needed} windows without an alarm"
         return low, high, "too little", f"{seen}: {span}; that is too little history to say more ({more})"
     return low, high, "not refuted", f"{seen}: {span}, which does not contradict the {100 * declared:g} % declared"
-
-
-def percent(share: float) -> str:
-    """A share as percent, in no more digits than are known."""
-    return f"{100 * share:.1f}" if 0 < share < 0.0995 else f"{100 * share:.0f}"
 
 
 def _missing(
@@ -470,11 +295,3 @@ def _why_not(metric: Metric, piece: Piece) -> str:
             return "no window has requests (or users) enough to be drawn apart"
         return "recorded counts are not thinned, because clumps of errors fall apart: give a table of single requests"
     return "there is too little of it in any window"
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

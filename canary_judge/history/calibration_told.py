@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from canary_judge.history.calibrating import Calibration, Line, percent
+from canary_judge.history.calibration import Calibration, Line, percent
 from canary_judge.history.injecting import FAULTS
 from canary_judge.history.suggesting import EFFECTS
 from canary_judge.series import format_duration
@@ -19,7 +19,8 @@ def explained(found: Calibration) -> str:
     length = format_duration(timedelta(seconds=found.length))
     dropped = f", {found.dropped} dropped" if found.dropped else ""
     pods = f" (of pods {found.instances})" if any("pod" in line.design for line in found.lines) else ""
-    head = f"{printable(found.name)}: {found.windows} windows of {length}{dropped}, "
+    when = "" if found.since is None or found.until is None else f", {found.since:%d %b %Y} to {found.until:%d %b %Y}"
+    head = f"{printable(found.name)}: {found.windows} windows of {length}{dropped}{when}, "
     head += f"a canary of {100 * found.share:g} %{pods}"
     lines = [
         f"{head}, declared false-alarm rate {100 * found.declared:g} %",
@@ -43,11 +44,8 @@ def _rates(found: Calibration) -> list[str]:
         before = name
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     told = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    refuted = [
-        f"  {printable(one.metric)}, {one.design}: {one.text}"
-        for one in found.lines
-        if one.finding == "refuted" and one.routed and one.metric not in found.watched
-    ]
+    asked = [one for one in found.lines if one.routed and one.metric not in found.watched]
+    said = [f"  {printable(one.metric)}, {one.design}: {one.text} ({one.clusters} share their luck)" for one in asked]
     noisy = [
         f"  {printable(one.metric)}, {one.design}: the effects scatter {one.noise[0]:.1f}x ({one.noise[1]:.1f} to "
         f"{one.noise[2]:.1f}) of what the judge assumes"
@@ -56,9 +54,10 @@ def _rates(found: Calibration) -> list[str]:
     ]
     if any(line.low is None for line in found.lines):
         told.append(
-            "  (none): most replays had too little to decide, or pods are too few (a rate takes 7 deployments, or 20)"
+            "  (none): most replays had too little to decide, or pods are too few (a rate takes 7 deployments or 20 "
+            "pods in all)"
         )
-    return told + (["", "more alarms than declared:", *refuted] if refuted else []) + noisy
+    return told + (["", "what the designs that draw what is routed say:", *said] if said else []) + noisy
 
 
 def _numbers(line: Line) -> list[str]:
@@ -78,10 +77,14 @@ def _powers(found: Calibration) -> list[str]:
     for one in known:
         for metric, what, told in ((printable(one.metric), "seen", one.power), ("", "failed", one.fails)):
             rows.append(f"  {metric:{width}}  {what:10}" + "".join(f"{100 * told[name]:6.0f}%" for name in names))
+        if one.seen_in:  # windows differ: where power is found in seven of ten, it is in three at no size
+            counts = "".join(f"{f'{one.seen_in[name]}/{one.windows}':>7}" for name in names)
+            rows.append(f"  {'':{width}}  {'windows':10}{counts}")
     return [
         "",
         "a regression of so many times would be seen to be worse at all, and fail the canary because it is shown to be",
-        "beyond the margin, in this share of windows (from each one's own error):",
+        "beyond the margin, in this share of windows (from each one's own error); and in how many it would more likely",
+        "be seen than not:",
         *rows,
     ]
 

@@ -79,6 +79,8 @@ class Design:
 REQUESTS = Design(
     name="requests split", shows="noise of so small a share of the requests", blind="pods, deployment, drift"
 )
+# Of a table without a column of users.
+REQUESTS_APART = replace(REQUESTS, blind="repeats of one user, which are taken apart; pods, deployment, drift")
 PODS = Design(name="pods split", shows="how pods of one deployment differ", blind="a fresh canary's warm-up and cache")
 POD_WINDOWS = Design(
     name="pod windows drawn", shows="how pods of one deployment differ", blind="a fresh canary's warm-up; few pods"
@@ -252,7 +254,7 @@ def _requests(
     inside = _inside(table, piece.window) & ~table.table.canary
     rows, users = table.table.rows(inside), table.users_of_rows()
     codes = None if users is None else np.unique(users[inside], return_inverse=True)[1]
-    first = True
+    first, design = True, REQUESTS if codes is not None else REQUESTS_APART
     for _ in range(how.draws):
         if codes is None:
             canary = how.rng.random(len(rows)) < how.share
@@ -260,7 +262,7 @@ def _requests(
             canary = (how.rng.random(int(codes.max(initial=-1)) + 1) < how.share)[codes]
         if not canary.any() or canary.all():
             continue
-        shared: dict[str, Any] = {"design": REQUESTS, "window": piece.window, "cluster": piece.cluster}
+        shared: dict[str, Any] = {"design": design, "window": piece.window, "cluster": piece.cluster}
         found = of_rows(replace(rows, canary=canary))
         for metric in metrics:
             yield metric.name, Draw(samples=found[metric.name], **shared)

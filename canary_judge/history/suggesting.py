@@ -46,6 +46,7 @@ class Suggestion:
         sure: How sure that is.
         power: Share of windows in which a regression of each size would be seen to be worse at all.
         fails: Share of windows in which it would fail the canary, because harm beyond the margin is shown.
+        seen_in: Windows in which a regression of each size would be seen more likely than not.
         tau: Integrated autocorrelation time in intervals, the windows' median; None where it is not looked for.
         dispersion: Of counts, over that of independent events, the windows' median; None of other metrics.
         instances: How far the instances' levels lie apart, their standard deviation as a share of the level; None where
@@ -62,6 +63,7 @@ class Suggestion:
     sure: float
     power: Mapping[str, float]
     fails: Mapping[str, float]
+    seen_in: Mapping[str, int]
     tau: float | None
     dispersion: float | None
     instances: float | None
@@ -140,6 +142,7 @@ def suggested(metric: Metric, design: Design, replays: Sequence[Replay], config:
         sure=sure,
         power=power,
         fails=fails,
+        seen_in=_seen_in(metric, replays, config) if power else {},
         tau=_median([one.tau for one in replays]),
         dispersion=_median([one.dispersion for one in replays]),
         instances=_median([one.instances for one in replays]),
@@ -173,6 +176,24 @@ def _shown(replays: Sequence[Replay]) -> tuple[int, int]:
     return round(sum(sum(some) / len(some) for some in draws.values())), len(draws)
 
 
+def _alpha(metric: Metric, config: JudgeConfig) -> float:
+    """What one look may spend on the whole window: of counts half of the error is spent on its ends."""
+    scanned = metric.kind in _SCANNED and metric.per_user() is None
+    return config.false_alarm_rate / 2 if scanned else config.false_alarm_rate
+
+
+def _seen_in(metric: Metric, replays: Sequence[Replay], config: JudgeConfig) -> dict[str, int]:
+    """Windows in which a regression of each size would be seen more likely than not, on average over their draws."""
+    alpha, found = _alpha(metric, config), {}
+    for times in EFFECTS:
+        powers: dict[float, list[float]] = {}
+        for one in replays:
+            known = one.error and planned_power([one.error_at(times)], one.size(times) - one.harmful(0.0), alpha=alpha)
+            powers.setdefault(one.window, []).append(float(known or 0.0))
+        found[f"x{times:g}"] = sum(sum(some) > len(some) / 2 for some in powers.values())
+    return found
+
+
 def _powers(
     metric: Metric, replays: Sequence[Replay], config: JudgeConfig, own: float
 ) -> tuple[dict[str, float], dict[str, float]]:
@@ -180,9 +201,7 @@ def _powers(
     known = [one for one in replays if one.error]
     if not known:
         return {}, {}
-    alpha = config.false_alarm_rate
-    if metric.kind in _SCANNED and metric.per_user() is None:
-        alpha /= 2  # half of the error is spent on the ends of the window
+    alpha = _alpha(metric, config)
     seen: dict[str, float] = {}
     failed: dict[str, float] = {}
     for times in EFFECTS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -19,13 +20,18 @@ from canary_judge.stats.events import compare_counts, limit_counts
 __all__ = ["assess_counts", "tolerates_all"]
 
 
-def tolerates_all(metric: Metric, share: float) -> str | None:
-    """Why an absolute margin of a share excludes nothing, at this share of the baseline; else None."""
+# Standard errors, and events, that the baseline's share may lie beside what was seen.
+_SURELY = 3.0
+
+
+def tolerates_all(metric: Metric, share: float, of: float) -> str | None:
+    """Why an absolute margin of a share excludes nothing, at this share of so many of the baseline; else None."""
     margin = metric.parsed_margin()
     if margin is None or margin.absolute is None or not metric.is_proportion:
         return None
+    error = _SURELY * math.sqrt(share * (1 - share) / of) + _SURELY / of if of else 1.0
     room = {Harm.INCREASE: 1 - share, Harm.DECREASE: share, Harm.EITHER: max(share, 1 - share)}[metric.harm]
-    if margin.absolute < room:
+    if margin.absolute < room + error:
         return None
     return f"the margin {metric.margin} tolerates everything: the baseline's share is {share:.1%}; give a narrower one"
 
@@ -50,6 +56,6 @@ def assess_counts(look: Look, metric: Metric, data: CountData, bare: Assessed) -
             return replace(bare, settled=(Outcome.NO_DATA, text))
         return replace(bare, limit=check, no_safety=text)
     shortfall, blocked = count_shortfall(look, metric, compared.evidence)
-    blocked = tolerates_all(metric, compared.evidence.baseline or 0.0) or blocked
+    blocked = tolerates_all(metric, compared.evidence.baseline or 0.0, compared.evidence.n_baseline) or blocked
     found = replace(bare.with_comparison(compared), limit=check, shortfall=shortfall, no_safety=blocked)
     return with_recent_counts(look, metric, data, found)

@@ -100,7 +100,7 @@ def assess_users(look: Look, metric: Metric, data: UserData, bare: Assessed) -> 
     if not compared.evidence.standard_error:
         text = "all users of both sides have the same value: chance cannot be told from effect"
         return replace(bare, settled=(Outcome.INSUFFICIENT, text))
-    if (nothing := tolerates_all(metric, compared.evidence.baseline or 0.0)) is not None:
+    if (nothing := tolerates_all(metric, compared.evidence.baseline or 0.0, compared.evidence.n_baseline)) is not None:
         bare = bare.unsafe(nothing)
     objections = list(_objections(look, metric, compared.evidence, data, bare.quality))
     needs = _shortfall(look, metric, compared.evidence, data, held=bool(objections))

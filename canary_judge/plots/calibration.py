@@ -30,6 +30,7 @@ class DesignRate:
         clusters: What shares luck, as "14 windows".
         blind_to: What it cannot see, as "pods, drift".
         fits: The user's routing does what this design does; others are shown beside it.
+        withheld: Why no rate can be told; empty where one can.
     """
 
     design: str
@@ -39,6 +40,7 @@ class DesignRate:
     clusters: str = ""
     blind_to: str = ""
     fits: bool = True
+    withheld: str = ""
 
     def __post_init__(self) -> None:
         """Refuse counts that are none."""
@@ -99,6 +101,8 @@ def calibration(rates: Sequence[DesignRate], *, declared: float, theme: Mode = "
         low, high = rates[0].interval
         first, tones = rates[0], made.tones
         finding = f"{first.alarms} of {first.replays} replays raised an alarm: between {100 * low:.2g} and {_pct(high)}"
+        if first.withheld:
+            finding = f"no rate can be told: {plain(first.withheld)}"
         made.head(
             f"{first.design}: {finding}",
             "past data in which nothing happened; band: 95 %; hollow: not how the canary is routed",
@@ -128,14 +132,19 @@ def _pct(share: float) -> str:
 def _row(made: Canvas, y: float, one: DesignRate, declared: float) -> None:
     low, high = one.interval
     ink = made.tones["ink" if one.fits else "dim"]
+    beside: Style = {"xycoords": ("axes fraction", "data"), "annotation_clip": False, "color": ink}
+    room = max(made.beside, 120.0)
+    if one.withheld:
+        counted = f"{one.alarms} of {one.replays}: no rate"
+        made.ax.annotate(say(fit(counted, room, 10)), (1.02, y + 0.05), va="bottom", **beside)
+        made.ax.annotate(say(fit(plain(one.withheld), room, 9)), (1.02, y - 0.02), va="top", fontsize=9, **beside)
+        return
     made.ax.plot([100 * low, 100 * high], [y, y], color=ink, lw=6, alpha=0.35, solid_capstyle="butt", zorder=3)
     fill = ink if one.fits else made.tones["paper"]
     made.ax.plot([100 * one.alarms / one.replays], [y], "o", mfc=fill, mec=ink, ms=7, zorder=4, clip_on=False)
     worth = "" if one.effective is None else f", worth {one.effective:.0f}"
     blind = f"blind to {plain(one.blind_to)}" if one.blind_to else ""
     below = "; ".join(part for part in (plain(one.clusters), blind) if part)
-    beside: Style = {"xycoords": ("axes fraction", "data"), "annotation_clip": False, "color": ink}
-    room = max(made.beside, 120.0)
     above = fit(f"{one.alarms} of {one.replays}{worth}: {one.reading(declared)}", room, 10)
     made.ax.annotate(say(above), (1.02, y + 0.05), va="bottom", **beside)
     made.ax.annotate(say(fit(below, room, 9)), (1.02, y - 0.02), va="top", fontsize=9, **beside)

@@ -103,6 +103,8 @@ def backtest(
         finding = (
             f"{first.judge}: {first.alarms} of {first.healthy} false alarms, {first.found} of {first.bad} bad found"
         )
+        if not (first.healthy or first.bad):
+            finding = f"{first.judge}: no canary has a label"
         made.head(finding, f"{what}; thick: 95 % interval{_cut_words(records)}{_same_words(records)}")
         boxes = [(0.0, 0.0, 0.28, 0.78), (0.36, 0.0, 0.27, 0.78), (0.7, 0.0, 0.3, 0.78)]
         alarms, found, time = panels(made, boxes)
@@ -176,7 +178,7 @@ def _times(made: Canvas, ax: Axes, y: float, record: JudgeRecord) -> None:
         ax.plot(minutes, apart, ".", color=made.tones["dim"], ms=4, mec="none")
         ax.plot([float(np.median(minutes))] * 2, [y - 0.26, y + 0.26], color=made.tones["ink"], lw=2.4)
     missed = record.bad - record.found - record.cut_bad
-    told = f"{missed} missed" if missed else "none missed"
+    told = f"{missed} missed" if missed else "none missed" if record.bad else "none labelled bad"
     ax.annotate(
         told + (f", {record.cut_bad} cut" if record.cut_bad else ""),
         (1.02, y),

@@ -101,9 +101,9 @@ def test_sides_that_stand_still_alike_are_no_copies():
 @pytest.mark.parametrize(
     ("harm", "margin", "told"),
     [
-        ("increase", "+70pp", True),
+        ("increase", "+75pp", True),
         ("increase", "+7pp", False),
-        ("decrease", "+30pp", True),
+        ("decrease", "+35pp", True),
         ("decrease", "+3pp", False),
     ],
 )

@@ -101,7 +101,13 @@ def world():
         )
         for pod in range(4):
             samples.append(
-                gauge("pod_bytes", {"version": version, "pod": f"{version}-{pod}"}, 1e9 + 1e7 * pod, 30 + pod, sd=1e6)
+                gauge(
+                    "pod_bytes",
+                    {"version": version, "pod": f"{version}-{pod}"},
+                    1e9 + 1e7 * pod,
+                    30 + pod + 10 * (version == "new"),
+                    sd=1e6,
+                )
             )
     add("reset", "reset_total", {"version": "new", "instance": "b:1"}, 3, 40, reset=900)
     add("reset old", "reset_total", {"version": "old", "instance": "a:1"}, 3, 41)
