@@ -21,9 +21,13 @@ __all__ = [
     "sizes",
     "span",
     "standing",
+    "tolerated",
+    "unmeasured",
     "wait",
 ]
 
+# Ratios so near to 1 need more than three digits.
+_NEAR_ONE = 0.005
 _SHORT = 60
 # A smaller part of the variance is not worth telling.
 _WORTH_SAVING = 0.01
@@ -78,6 +82,24 @@ def effect(value: float, scale: Scale, *, unit: str, share: bool) -> str:
     return f"{value:.3g}x" if scale is Scale.RATIO else change(value, unit=unit, share=share)
 
 
+def tolerated(value: float, scale: Scale, *, unit: str, share: bool) -> str:
+    """A margin, which is no estimate: as an effect, with the digits that tell it from no change.
+
+    Examples:
+        >>> tolerated(1.001, Scale.RATIO, unit="", share=True), tolerated(1.5, Scale.RATIO, unit="", share=True)
+        ('1.001x', '1.5x')
+    """
+    apart = abs(value - 1)
+    if scale is not Scale.RATIO or not 0 < apart < _NEAR_ONE:
+        return effect(value, scale, unit=unit, share=share)
+    return f"{value:.{2 - math.floor(math.log10(apart))}g}x"
+
+
+def unmeasured(comparison: Comparison) -> str:
+    """What there is where the ratio of the sides is not known: the baseline has nothing of it."""
+    return "no events" if comparison.events_baseline == comparison.events_canary == 0 else "new events"
+
+
 def interval(ends: tuple[float | None, float | None], scale: Scale, *, unit: str, share: bool) -> str:
     """An interval of an effect for a table; an end without bound is "any".
 
@@ -99,7 +121,9 @@ def facts(comparison: Comparison, *, unit: str, share: bool) -> str:
     low, high = comparison.interval
     margin = ""
     if comparison.scale is Scale.RATIO:
-        said = f"canary {comparison.effect:.3g}x the baseline" if comparison.effect is not None else "new events"
+        said = (
+            f"canary {comparison.effect:.3g}x the baseline" if comparison.effect is not None else unmeasured(comparison)
+        )
         ends = f"{0 if low is None else low:.3g} to " + ("any" if high is None else f"{high:.3g}x")
         if comparison.margin is not None:
             margin = f", margin {comparison.margin:.4g}x"
@@ -119,12 +143,12 @@ def short(metric: MetricResult) -> str:
         text = f"{outcome}: {metric.reason}"
     else:
         unit, share = metric.unit, metric.share
-        said = "new events"
+        said = unmeasured(comparison)
         if comparison.effect is not None:
             said = effect(comparison.effect, comparison.scale, unit=unit, share=share)
         text = f"{outcome}: {said}"
         if comparison.margin is not None:
-            text += f", margin {effect(comparison.margin, comparison.scale, unit=unit, share=share)}"
+            text += f", margin {tolerated(comparison.margin, comparison.scale, unit=unit, share=share)}"
     return text if len(text) <= _SHORT else f"{text[: _SHORT - 3].rstrip()}..."
 
 

@@ -113,7 +113,7 @@ def add_history(parser: argparse.ArgumentParser) -> None:
     query.set_defaults(run=_query)
     for one in (listed, label, compact, drop, query):
         one.add_argument("--history", metavar="URL", required=True, help="the archive: a folder, or a URL")
-    for one in (listed, query):
+    for one in (listed, label, drop, query):
         add_skip_corrupt(one)
 
 
@@ -145,11 +145,12 @@ def _label(options: argparse.Namespace) -> int:
         raise ConfigError("give --id with --label for one canary, or --csv FILE for many")
     if options.csv is not None and (options.by or options.note):
         raise ConfigError("--by and --note go with --id; with --csv they are columns of the file")
-    history = opened(options.history)
+    history = opened(options.history, skip_corrupt=options.skip_corrupt)
     if options.csv is not None:
         print(f"{history.label_all(Path(options.csv))} labelled")
     else:
         history.label_all([(options.id, Label(kind=options.label, by=options.by, note=options.note))])
+    tell_skipped(history)
     return 0
 
 
@@ -166,7 +167,9 @@ def _drop(options: argparse.Namespace) -> int:
         future = False  # what is no date, the archive tells
     if future:
         raise ConfigError(f"--before {options.before}: is in the future, and would remove all; a typing error?")
-    print(f"{opened(options.history).drop(before=options.before)} canaries removed")
+    history = opened(options.history, skip_corrupt=options.skip_corrupt)
+    print(f"{history.drop(before=options.before)} canaries removed")
+    tell_skipped(history)
     return 0
 
 
@@ -222,7 +225,11 @@ def add_backtest(parser: argparse.ArgumentParser) -> None:
         help="a fixed limit beside it, as Argo Rollouts and Flagger check one; several make one rule",
     )
     parser.add_argument(
-        "--failures", type=int, default=0, metavar="N", help="failed checks that the limits bear (default: 0)"
+        "--failures",
+        type=int,
+        default=0,
+        metavar="N",
+        help="failed checks that the limits bear, as Argo's failureLimit; Flagger's threshold less one (default: 0)",
     )
     parser.add_argument(
         "--looks", choices=("recorded", "one"), default="recorded", help="as the run, or one at the end"

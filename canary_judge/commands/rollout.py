@@ -160,17 +160,18 @@ def _archive(url: str, config: JudgeConfig, journal: Path, result: RolloutResult
     """The canary, with what became of it, where it has ended."""
     from canary_judge.rollout.state import Phase
 
-    if result.phase not in (Phase.PROMOTED, Phase.ROLLED_BACK, Phase.SUPERSEDED):
+    if not result.phase.ended or result.phase is Phase.STOPPED:  # what was stopped goes on
         return
     failed = result.judgement is not None and result.judgement.verdict == "fail"
-    ours = result.phase is Phase.PROMOTED or (result.phase is Phase.ROLLED_BACK and failed)
+    ended = (Phase.ROLLED_BACK, Phase.FROZEN)
+    ours = result.phase is Phase.PROMOTED or (result.phase in ended and failed and not result.by_hand)
     archive_log(
         url,
         config,
         journal.with_name(f"{journal.name}.evidence"),
         result.judgement,
         did=str(result.phase).replace("_", " "),
-        ended_by="this judge" if ours else "unknown",
+        ended_by="a person" if result.by_hand else "this judge" if ours else "unknown",
         ended_why=result.reason,
     )
 

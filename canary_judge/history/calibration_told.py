@@ -19,7 +19,8 @@ def explained(found: Calibration) -> str:
     length = format_duration(timedelta(seconds=found.length))
     dropped = f", {found.dropped} dropped" if found.dropped else ""
     pods = f" (of pods {found.instances})" if any("pod" in line.design for line in found.lines) else ""
-    when = "" if found.since is None or found.until is None else f", {found.since:%d %b %Y} to {found.until:%d %b %Y}"
+    days = dict.fromkeys(f"{one:%d %b %Y}" for one in (found.since, found.until) if one is not None)
+    when = f", {' to '.join(days)}" if days else ""
     head = f"{printable(found.name)}: {found.windows} windows of {length}{dropped}{when}, "
     head += f"a canary of {100 * found.share:g} %{pods}"
     lines = [
@@ -45,7 +46,10 @@ def _rates(found: Calibration) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     told = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     asked = [one for one in found.lines if one.routed and one.metric not in found.watched]
-    said = [f"  {printable(one.metric)}, {one.design}: {one.text} ({one.clusters} share their luck)" for one in asked]
+    said = [
+        f"  {printable(one.metric)}, {one.design}: {one.text}; the replays of each of {one.clusters} share their luck"
+        for one in asked
+    ]
     noisy = [
         f"  {printable(one.metric)}, {one.design}: the effects scatter {one.noise[0]:.1f}x ({one.noise[1]:.1f} to "
         f"{one.noise[2]:.1f}) of what the judge assumes"

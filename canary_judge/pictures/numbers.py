@@ -7,6 +7,8 @@ import math
 from canary_judge.pictures.axis import finite
 from canary_judge.pictures.lettering import plain
 from canary_judge.results import Comparison, Harm, MetricResult, Outcome, Scale
+from canary_judge.wording import tolerated as exactly
+from canary_judge.wording import unmeasured
 
 __all__ = ["bound_text", "duration", "effect_text", "level_text", "number", "percent", "tolerated"]
 
@@ -113,7 +115,7 @@ def effect_text(metric: MetricResult) -> tuple[str, str]:
     def shown(one: float, at_most: int = places) -> str:
         return number(one, 0 if abs(one) >= 100 else at_most, sign=sign)
 
-    effect = "new events" if value is None else shown(value * factor) + suffix
+    effect = unmeasured(comparison) if value is None else shown(value * factor) + suffix
     if value is None and comparison.scale is not Scale.RATIO:
         effect = "no effect known"
     level = "" if metric.deciding is not None or comparison.level >= 1 else f", {percent(comparison.level)}"
@@ -149,6 +151,8 @@ def tolerated(metric: MetricResult) -> str:
         if comparison.scale is Scale.RATIO:
             return f"\u00b1{percent(abs(bound - 1))}"
         return f"\u00b1{_short(abs(bound) * factor)}{suffix}"
+    if comparison.scale is Scale.RATIO:
+        return plain(exactly(bound, comparison.scale, unit="", share=False))
     return _short(bound * factor, sign=sign) + suffix
 
 

@@ -28,7 +28,8 @@ _CSS = (
     "@ .cj-table{overflow-x:auto}@ .cj-table:focus-visible{outline:2px solid var(--cj-ink)}"
     "@ table{border-collapse:collapse;font-size:12px;color:inherit;background:none;margin:0}"
     "@ tr{background:none}@ th,@ td{text-align:left;padding:3px 10px 3px 0;vertical-align:top;overflow-wrap:normal;"
-    "border:0;border-top:1px solid var(--cj-track);color:inherit;background:none}@ th[scope=row]{white-space:nowrap}"
+    "border:0;border-top:1px solid var(--cj-track);color:inherit;background:none}"
+    "@ th[scope=row]{min-width:9em;overflow-wrap:anywhere}"
     "@ .cj-good{color:var(--cj-small)}@ .cj-bad{color:var(--cj-bad)}@ .cj-open{color:var(--cj-dim)}"
     "@ svg{display:block}"
     # an SVG cannot reflow: there are two, and the room says which is shown

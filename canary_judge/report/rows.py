@@ -7,7 +7,7 @@ from enum import StrEnum
 from canary_judge import wording
 from canary_judge.results import Comparison, Judgement, MetricResult, Outcome, Role, Verdict
 from canary_judge.untrusted import printable
-from canary_judge.wording import effect, interval, level, sides
+from canary_judge.wording import effect, interval, level, sides, tolerated, unmeasured
 
 __all__ = ["COLUMNS", "Tone", "headline", "missing", "reasons", "row", "standing", "subtitle", "tone", "warnings"]
 
@@ -83,11 +83,13 @@ def _compared(metric: MetricResult, comparison: Comparison) -> dict[str, str]:
     return {
         "baseline": at(comparison.baseline),
         "canary": at(comparison.canary),
-        "effect": shown(comparison.effect, "new events"),
+        "effect": shown(comparison.effect, unmeasured(comparison)),
         "deciding": "-"
         if metric.deciding is None
         else interval(metric.deciding, comparison.scale, unit=unit, share=share),
-        "margin": shown(comparison.margin, metric.margin or "-"),
+        "margin": metric.margin or "-"
+        if comparison.margin is None
+        else tolerated(comparison.margin, comparison.scale, unit=unit, share=share),
     }
 
 

@@ -176,6 +176,7 @@ class Controller:
             report=self._report,
             traffic=self._traffic,
             source_failed=state.source_failed,
+            by_hand=state.by_hand,
         )
 
     def events(self) -> Iterator[Event]:

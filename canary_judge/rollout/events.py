@@ -83,6 +83,7 @@ class RolloutResult:
         report: Of the rollback, if there was one.
         traffic: The canary's requests after the rollback, if they were observed.
         source_failed: It was rolled back because nothing could be read, not for what the canary did.
+        by_hand: Somebody had it rolled back.
     """
 
     phase: Phase
@@ -93,3 +94,4 @@ class RolloutResult:
     report: RollbackReport | None
     traffic: TrafficSplit | None
     source_failed: bool = False
+    by_hand: bool = False

@@ -64,6 +64,7 @@ class RolloutState:
         reason: Why it stands where it stands.
         back_to: The weight to which a rollback leads: 0, unless the plan freezes.
         then: The end to which it leads.
+        by_hand: Somebody has it rolled back.
     """
 
     phase: Phase
@@ -79,6 +80,7 @@ class RolloutState:
     reason: str = ""
     back_to: float = 0.0
     then: Phase = Phase.ROLLED_BACK
+    by_hand: bool = False
 
 
 def begin(now: datetime) -> RolloutState:
@@ -105,7 +107,10 @@ def abort(state: RolloutState, reason: str, then: Phase = Phase.ROLLED_BACK) -> 
     """Roll back to 0 because somebody says so, or the revision is not the one any more (`SUPERSEDED`)."""
     if state.phase.ended:
         return state
-    return replace(state, phase=Phase.ROLLING_BACK, intended=None, reason=reason, back_to=0.0, then=then)
+    by_hand = then is Phase.ROLLED_BACK
+    return replace(
+        state, phase=Phase.ROLLING_BACK, intended=None, reason=reason, back_to=0.0, then=then, by_hand=by_hand
+    )
 
 
 def rolled_back(state: RolloutState, now: datetime, weight: float = 0.0) -> RolloutState:

@@ -201,7 +201,7 @@ def test_a_healthy_history_refutes_nothing_and_says_what_it_could_have():
     assert lines["errors", "requests split"].alarms == 0
     assert not lines["errors", "adjacent windows"].routed
     text = found.explain()
-    assert "23 windows of 1h, 01 Mar 2026 to 01 Mar 2026, a canary of 20 %, declared false-alarm rate 1 %" in text
+    assert "23 windows of 1h, 01 Mar 2026, a canary of 20 %, declared false-alarm rate 1 %" in text
     assert "368 windows without an alarm would show it" in text
     assert {one.metric for one in found.suggestions} == {"errors", "latency"}
     again = calibrate(
