@@ -23,7 +23,7 @@ from canary_judge.history.parquet import Place, table_of
 from canary_judge.history.pieces import AT_ONCE, Piece, Unreadable, newest, pieces_of, places_of
 from canary_judge.moments import UserMoments
 from canary_judge.samples import UserData
-from canary_judge.series import MetricSource, Window, format_duration
+from canary_judge.series import MetricSource, Window, duration_from, format_duration, moment_from
 from canary_judge.untrusted import printable
 
 if TYPE_CHECKING:
@@ -97,16 +97,17 @@ class History:
         then = self._of_id(canary.id, _day(canary.start))  # the same canary began at the same day
         return self.append(canary if then is None else _added_to(then, canary))
 
-    def label(self, canary: str, kind: LabelKind, note: str = "", *, by: str) -> None:
+    def label(self, canary: str | PastCanary, kind: LabelKind, note: str = "", *, by: str) -> None:
         """Say what a canary was found to have been.
 
         Args:
-            canary: Its id.
+            canary: It, or its id.
             kind: healthy, bad or unknown.
             note: In your words.
             by: Who says so, or from what it is known. A rollback is no truth, and is refused.
         """
-        self.label_all([(canary, Label(kind=kind, by=by, note=note))])
+        name = canary.id if isinstance(canary, PastCanary) else canary
+        self.label_all([(name, Label(kind=kind, by=by, note=note))])
 
     def label_all(self, labels: Iterable[tuple[str, Label]] | str | Path) -> int:
         """Label many: of pairs, or of a CSV file with the columns id, label, by and note; how many they were.
@@ -117,7 +118,7 @@ class History:
         if isinstance(labels, str | Path):
             given = labels_of_csv(Path(labels))
         else:
-            given = [(f"label {number}", canary, label) for number, (canary, label) in enumerate(labels, 1)]
+            given = [(f"label {number}", *_checked_label(number, one)) for number, one in enumerate(labels, 1)]
         known = {one.id: one.written for one in self._places()}
         for where, canary, _ in given:
             if canary not in known:
@@ -189,6 +190,7 @@ class History:
         """
         from canary_judge.sources import FrameSource
 
+        _refuse_other(config)
         source = frame if isinstance(frame, FrameSource) else FrameSource(frame)
         window = source.window(config.interval)
         return self.append_same(record(config, source, window, every=every, horizon=horizon, **more))
@@ -197,8 +199,9 @@ class History:
         self,
         config: JudgeConfig,
         source: MetricSource | Mapping[str, MetricSource],
-        windows: Iterable[Window],
+        windows: Iterable[Window | datetime | str],
         *,
+        length: str | timedelta | None = None,
         every: str | timedelta | None = None,
         **more: Any,
     ) -> list[str]:
@@ -207,11 +210,14 @@ class History:
         Args:
             config: What was compared.
             source: As for `judge`.
-            windows: When they served: a list of deploy times is enough.
+            windows: When they served; or when they were deployed, with `length`.
+            length: How long each of them served, where `windows` are moments.
             every: Time between the looks, which are made up; by default the interval.
             more: What else is known of all of them.
         """
-        return [self.append_same(record(config, source, window, every=every, **more)) for window in windows]
+        _refuse_other(config)
+        served = [_served(one, length) for one in windows]
+        return [self.append_same(record(config, source, window, every=every, **more)) for window in served]
 
     # --- reading ------------------------------------------------------------------------------------------------
 
@@ -324,6 +330,29 @@ class History:
     def _skip(self, text: str) -> None:
         if text not in self.skipped:
             self.skipped.append(text)
+
+
+def _refuse_other(config: object) -> None:
+    if not isinstance(config, JudgeConfig):
+        raise DataError(f"config is {type(config).__name__}; give JudgeConfig.load(path)")
+
+
+def _served(one: object, length: str | timedelta | None) -> Window:
+    """When a canary served, of a window or of the moment of its deployment."""
+    if isinstance(one, Window):
+        return one
+    if not isinstance(one, datetime | str) or length is None:
+        raise DataError(f"windows: has {one!r}; give Window(start, end), or moments with length='1h'")
+    start = moment_from(one, "windows")
+    return Window(start, start + duration_from(length, "length"))
+
+
+def _checked_label(number: int, one: object) -> tuple[str, Label]:
+    if not (isinstance(one, tuple | list) and len(one) == 2 and isinstance(one[1], Label)):  # noqa: PLR2004  (a pair)
+        raise DataError(f"label {number}: is {one!r}; give pairs of an id and Label(kind='bad', by='incident 7')")
+    if not isinstance(one[0], str):
+        raise DataError(f"label {number}: is of {type(one[0]).__name__}; give the id of a canary")
+    return one[0], one[1]
 
 
 def _added_to(old: PastCanary, new: PastCanary) -> PastCanary:

@@ -103,7 +103,9 @@ def assess_users(look: Look, metric: Metric, data: UserData, bare: Assessed) -> 
     if (nothing := tolerates_all(metric, compared.evidence.baseline or 0.0, compared.evidence.n_baseline)) is not None:
         bare = bare.unsafe(nothing)
     objections = list(_objections(look, metric, compared.evidence, data, bare.quality))
-    needs = _shortfall(look, metric, compared.evidence, data, held=bool(objections))
+    # no time mends rows that differ, or a bot
+    lasting = any(True for _ in (*_giants(metric, data), *_rows_apart(metric, data)))
+    needs = None if lasting else _shortfall(look, metric, compared.evidence, data, held=bool(objections))
     found = replace(bare.with_comparison(compared), shortfall=needs)
     for text, settles in objections:
         if settles:
@@ -175,16 +177,9 @@ def _objections(
     users = min(comparison.n_canary, comparison.n_baseline)
     if quality is not None and quality.unread:
         yield f"the last {quality.unread} intervals could not be read", False
-    per_user = metric.per_user()
     if users < FEWEST_FOR_SAFETY:
         yield f"only {users:.0f} users, fewer than the {FEWEST_FOR_SAFETY} that safety needs", False
-    for side in Side:
-        moments = getattr(data, side.value)
-        largest = moments.whole.largest_share
-        if largest > max(_MOST_OF_ONE, _AVERAGE_USERS / moments.whole.users):
-            remedy = "" if per_user is None or per_user.cap is not None else " `cap` counts no user for more"
-            yield f"one user makes {largest:.0%} of the {side}: a bot?{remedy}", False
-    yield from ((text, False) for text in (*_rows_apart(metric, data), *_sessions(data)))
+    yield from ((text, False) for text in (*_giants(metric, data), *_rows_apart(metric, data), *_sessions(data)))
     yield from _timing(look, metric, data)
     level, own = comparison.baseline or 0.0, data.baseline.whole
     margin = metric.parsed_margin()
@@ -198,6 +193,17 @@ def _objections(
         worse = {Harm.INCREASE: z, Harm.DECREASE: -z, Harm.EITHER: abs(z)}[metric.harm]
         if worse > _FADES:
             yield f"the effect fades: {_thirds(data, early, late)}", False
+
+
+def _giants(metric: Metric, data: UserData) -> Iterator[str]:
+    """A user who is a large part of a side."""
+    per_user = metric.per_user()
+    for side in Side:
+        moments = getattr(data, side.value)
+        largest = moments.whole.largest_share
+        if largest > max(_MOST_OF_ONE, _AVERAGE_USERS / moments.whole.users):
+            remedy = "" if per_user is None or per_user.cap is not None else " `cap` counts no user for more"
+            yield f"one user makes {largest:.0%} of the {side}: a bot?{remedy}"
 
 
 def _rows_apart(metric: Metric, data: UserData) -> Iterator[str]:

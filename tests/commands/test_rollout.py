@@ -10,6 +10,7 @@ import yaml
 
 from canary_judge.__main__ import main
 from canary_judge.commands import rollout as rollout_commands
+from canary_judge.history import History
 from canary_judge.rollout.inbox import Inbox
 from canary_judge.rollout.journal import Journal
 from canary_judge.testing import simulated_world
@@ -183,14 +184,14 @@ def test_a_rollout_from_the_command_line(run, tmp_path, monkeypatch, canary_erro
 
 
 @pytest.mark.parametrize(
-    ("more", "code", "end"),
+    ("more", "code", "end", "ended_by"),
     [
-        ({"freeze": {"at_most": 3}}, 2, "FROZEN at 3 %"),
-        ({"revision": ["date", "+%N"]}, 5, "SUPERSEDED at 0 %"),
-        ({"ready": {"command": ["false"], "within": "2m"}}, 3, "STOPPED at 0 %"),
+        ({"freeze": {"at_most": 3}}, 2, "FROZEN at 3 %", "this judge"),
+        ({"revision": ["date", "+%N"]}, 5, "SUPERSEDED at 0 %", "unknown"),
+        ({"ready": {"command": ["false"], "within": "2m"}}, 3, "STOPPED at 0 %", None),
     ],
 )
-def test_other_ends_have_codes_of_their_own(run, tmp_path, monkeypatch, more, code, end):
+def test_other_ends_have_codes_of_their_own(run, tmp_path, monkeypatch, more, code, end, ended_by):
     world = simulated_world(error_rate=0.005, canary_error_rate=0.05, seed=7)
     config, shown = tmp_path / "config.yaml", tmp_path / "shop.prom"
     config.write_text(yaml.safe_dump({**CONFIG, "rollout": {"stages": [5, 25, 100], **more}}))
@@ -199,11 +200,13 @@ def test_other_ends_have_codes_of_their_own(run, tmp_path, monkeypatch, more, co
     monkeypatch.setattr("canary_judge.rollout.controller.SystemClock", lambda: world.clock)
     before = signal.getsignal(signal.SIGTERM)
     try:
-        found, out, _ = run("rollout", config, "--no-preflight", "--metrics", shown)
+        kept = ("--journal", tmp_path / "journal", "--archive", tmp_path / "archive")
+        found, out, _ = run("rollout", config, "--no-preflight", "--metrics", shown, *kept)
     finally:
         signal.signal(signal.SIGTERM, before)
         signal.signal(signal.SIGINT, signal.default_int_handler)
     assert (found, end in out) == (code, True)
+    assert [one.ended_by for one in History(tmp_path / "archive")] == ([] if ended_by is None else [ended_by])
     phase = end.split(" at ")[0].lower()
     assert f'canary_judge_phase{{phase="{phase}",rollout="{CONFIG["name"]}"}} 1.0' in shown.read_text()
 

@@ -4,15 +4,18 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from canary_judge import JudgeConfig
 from canary_judge.errors import DataError
 from canary_judge.history import Backtest, History, Label, OurJudge, backtest, replay, store
 from canary_judge.history.backtesting import Case
 from canary_judge.history.judges import Decision, KayentaJudge, Limit, LimitRule
 from canary_judge.history.told import explained, is_worse, rate
 from canary_judge.results import Verdict
-from tests.history.canaries import NOON, SHOP, labelled, shop
+from canary_judge.sources import FrameSource
+from tests.history.canaries import HEAP, NOON, SHOP, labelled, shop
 
 WEEK = timedelta(days=7)
 MARGIN_AGAIN = SHOP.model_copy(
@@ -172,3 +175,37 @@ def test_a_disk_that_is_full_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", lambda self, *a, **k: Full() if self == kept else opened(self, *a, **k))
     with pytest.raises(DataError, match="kept: cannot be written"):
         backtest(SHOP, history, resume=kept)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (lambda h: h.add(None, "shop.yaml"), "config is str; give JudgeConfig.load"),
+        (lambda h: h.from_source(SHOP, None, [(NOON, NOON)]), "windows: has .* or moments with length='1h'"),
+        (lambda h: h.from_source(SHOP, None, [NOON]), "or moments with length='1h'"),
+        (lambda h: h.label_all([("a", "bad")]), r"label 1: is .*; give pairs of an id and Label\(kind='bad'"),
+        (lambda h: h.label(3, "bad", by="me"), "label 1: is of int; give the id of a canary"),
+        (lambda h: replay(SHOP, "a1"), r"canary is str; give one of a History, as history\.read\(id\)"),
+        (lambda h: backtest(SHOP, h, 2), r"executor is 2; give one of concurrent\.futures"),
+        (lambda h: Limit("errors", most="2%"), "as finite numbers"),
+    ],
+)
+def test_what_a_notebook_passes_in_the_wrong_place_is_named(tmp_path, asked, told):
+    with pytest.raises(DataError, match=told):
+        list(asked(History(tmp_path)) or ())
+
+
+def test_deployments_are_enough_with_a_length(tmp_path):
+    rng = np.random.default_rng(1)
+    times = pd.date_range(NOON, periods=240, freq="1min", inclusive="right")
+    table = pd.concat(
+        pd.DataFrame({"timestamp": times, "side": side, "h": rng.normal(100, 3, times.size)})
+        for side in ("baseline", "canary")
+    )
+    config = JudgeConfig.from_mapping({"name": "shop", "interval": "1m", "metrics": [HEAP]})
+    history = History(tmp_path)
+    moments = [NOON, (NOON + timedelta(hours=2)).isoformat()]
+    names = history.from_source(config, FrameSource(table), moments, length="1h")
+    assert [(one.id, one.end - one.start) for one in history] == [(name, timedelta(hours=1)) for name in names]
+    history.label(next(iter(history)), "bad", by="incident 7")
+    assert [one.label.kind for one in history] == ["bad", "unknown"]

@@ -501,6 +501,7 @@ def test_pause_resume_and_abort():
             told.append("abort")
     assert weights(world) == [5, 25, 50, 0]
     assert controller.result().reason == "the release notes were wrong"
+    assert controller.result().by_hand
 
 
 def test_commands_of_another_process(tmp_path):
