@@ -63,6 +63,11 @@ class _Read:
     by_row: bool
 
     @property
+    def sides(self) -> list[Side]:
+        """Those of which anything was read: of the other one there is nothing to object to."""
+        return [side for side in Side if self.exposure[side].series]
+
+    @property
     def total(self) -> Sides[float]:
         """Exposure over the whole window."""
         return self.exposure.map(lambda side: float(side.increments.sum()))
@@ -150,17 +155,21 @@ def _leave_out_unobserved(events: CountedSide, exposure: CountedSide, *, zeros: 
 
 
 def _data(metric: _Counted, read: _Read) -> CountData:
+    def events(side: Side) -> Float:
+        values = read.events[side].increments
+        return values if side in read.sides else np.zeros_like(values)  # without any exposure they say nothing
+
     def exposure(side: Side) -> Float:
         values = read.exposure[side].increments
         # never fewer requests than events: a dropped birth may have taken requests away
-        return np.maximum(values, read.events[side].increments) if metric.is_proportion else values
+        return np.maximum(values, events(side)) if metric.is_proportion else values
 
     happened, chances = read.events.baseline.totals, read.exposure.baseline.totals
     return CountData(
         counts=Counts(
-            events_baseline=read.events.baseline.increments,
+            events_baseline=events(Side.BASELINE),
             exposure_baseline=exposure(Side.BASELINE),
-            events_canary=read.events.canary.increments,
+            events_canary=events(Side.CANARY),
             exposure_canary=exposure(Side.CANARY),
         ),
         instances={name: (happened.get(name, 0.0), amount) for name, amount in chances.items()},
@@ -253,7 +262,7 @@ def _far_off(metric: LatencyMetric, parts: Parts) -> Iterator[str]:
 
 
 def _refuse_what_cannot_be_counted(read: _Read, *, proportion: bool) -> None:
-    for side in Side:
+    for side in read.sides:
         for what, amount in (("events", read.happened[side]), ("of the total", read.total[side])):
             if amount > _MOST_COUNTED:
                 raise Unusable(
@@ -269,7 +278,7 @@ def _refuse_what_cannot_be_counted(read: _Read, *, proportion: bool) -> None:
 
 def _refuse_fractions(read: _Read) -> None:
     """A share of the total is no count of events, and would be thousands of times too few."""
-    for side in Side:
+    for side in read.sides:
         events, total = read.events[side].increments, read.exposure[side].increments
         some = events > 0
         events, total = events[some], total[some]
@@ -296,7 +305,7 @@ def _scaled(events: Float) -> bool:
 
 
 def _refuse_more_events_than_total(read: _Read) -> None:
-    for side in Side:
+    for side in read.sides:
         have, total = read.happened[side], read.total[side]
         if have > total * (1 + 1e-9) and have > 0:
             raise Unusable(f"{side}: {have:g} events out of a total of {total:g}; `events` must be a part of `total`")

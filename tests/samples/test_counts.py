@@ -93,3 +93,18 @@ def test_a_bound_far_from_all_that_is_seen_is_told(level, said):
     values = level * np.random.default_rng(1).uniform(0.9, 1.1, 400)
     assert measured(values).warnings == (() if said is None else (said,))
     assert not measured(values[:40]).warnings  # a few of them need not be typical
+
+
+def test_a_look_without_the_total_of_a_side_has_nothing_of_it():
+    """The events of a side whose total is not there are no 12 of 12, and not more events than the total."""
+    known = {("events", Side.BASELINE): 12.0, ("events", Side.CANARY): 1.0, ("total", Side.CANARY): 100.0}
+
+    def answer(query):
+        value = known.get((query.part, query.side))
+        one = () if value is None else (Series(timestamps=TIMES, values=value + np.arange(N) % 2),)
+        return Result(series=one, form=Form.COUNTS)
+
+    counts = collected(RATIO, answer).data.counts
+    assert counts.exposure_canary.min() == 100.0
+    assert not counts.events_baseline.any()
+    assert not counts.exposure_baseline.any()
