@@ -74,6 +74,8 @@ class _Parser(argparse.ArgumentParser):
             return nearest(found[1], [word.strip(" '") for word in found[2].split(",")])
         if found := re.search(r"unrecognized arguments: (--[\w-]+)", message):
             options = [text for action in self._of_all() for text in action.option_strings]
+            if found[1] in options:
+                return "; it is an option of another command"
             return nearest(found[1], options)
         return ""
 
@@ -88,6 +90,8 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; nothing but a bug ends in a traceback."""
+    # a shell may have closed them (`>&-`): what is written there goes nowhere, and the exit code tells the verdict
+    sys.stdout, sys.stderr = (open(os.devnull, "w") if one is None else one for one in (sys.stdout, sys.stderr))  # noqa: SIM115
     parser, given = _parser(), sys.argv[1:] if arguments is None else list(arguments)
     if "_ARGCOMPLETE" in os.environ:  # the shell asks what could come next
         import argcomplete

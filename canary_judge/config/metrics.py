@@ -92,7 +92,10 @@ class _MetricModel(StrictModel):
     group: str = Field(default="default", min_length=1, description="Of metrics that share a weight in `groups`.")
     score_weight: float = Field(default=1.0, gt=0, description="Share of the score, within its group.")
     error_weight: float = Field(
-        default=1.0, gt=0, description="Share of `false_alarm_rate` that this metric may use, relative to the others."
+        default=1.0,
+        ge=1e-3,
+        le=1e3,
+        description="Share of `false_alarm_rate` that this metric may use, relative to the others.",
     )
     unit_of_replication: Literal["request", "interval", "instance", "user"] | None = Field(
         default=None,

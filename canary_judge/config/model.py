@@ -42,7 +42,8 @@ __all__ = ["JudgeConfig", "ScoreThresholds", "TrafficExpectation", "json_schema"
 # Keys of options that hold what must not be kept.
 _MAY_BE_SECRET = re.compile(r"(?i)pass|secret|token|key|auth|credential|header|cookie|tenant|user")
 
-Rate = Annotated[float, Field(gt=0, lt=0.5)]
+# A rate of less is none: it would let everything pass, or nothing.
+Rate = Annotated[float, Field(ge=1e-6, lt=0.5)]
 
 
 class ScoreThresholds(StrictModel):
@@ -150,6 +151,9 @@ class JudgeConfig(StrictModel):
         names = [metric.name for metric in self.metrics]
         if not names:
             raise ValueError("there are no metrics; add `metrics:` or a `preset:`")
+        if self.history is not None and self.history < self.interval:
+            length, step = format_duration(self.history), format_duration(self.interval)
+            raise ValueError(f"history: {length} is less than an interval of {step}, and holds nothing; give hours")
         if (
             repeated := sorted({name for name in names if names.count(name) > 1})
             if len(set(names)) < len(names)

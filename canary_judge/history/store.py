@@ -348,7 +348,7 @@ def _served(one: object, length: str | timedelta | None) -> Window:
 
 
 def _checked_label(number: int, one: object) -> tuple[str, Label]:
-    if not (isinstance(one, tuple | list) and len(one) == 2 and isinstance(one[1], Label)):  # noqa: PLR2004  (a pair)
+    if not (isinstance(one, tuple | list) and len(one) == 2 and isinstance(one[1], Label)):
         raise DataError(f"label {number}: is {one!r}; give pairs of an id and Label(kind='bad', by='incident 7')")
     if not isinstance(one[0], str):
         raise DataError(f"label {number}: is of {type(one[0]).__name__}; give the id of a canary")

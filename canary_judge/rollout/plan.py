@@ -135,6 +135,8 @@ class Ready(StrictModel):
 
 
 def _as_stage(value: object) -> object:
+    if isinstance(value, str):
+        raise ValueError(f"{value!r} is no stage; give the percent as a number, as in [5, 25, 50, 75, 100]")
     number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _HUGE
     return {"weight": float(value)} if number else value  # type: ignore[arg-type]
 
@@ -255,7 +257,8 @@ class RolloutPlan(StrictModel):
             lines = explain(
                 error, data, known=[*cls.model_fields, *Stage.model_fields, *Ready.model_fields, *Freeze.model_fields]
             )
-            raise ConfigError("\n".join(dict.fromkeys(f"{name}.{line}" for line in lines))) from None
+            told = dict.fromkeys(f"{name}.{line}".replace(f"{name}.the config: ", f"{name}: ") for line in lines)
+            raise ConfigError("\n".join(told)) from None
 
     def minimum_of(self, stage: Stage) -> timedelta:
         """The least data judged at this stage."""

@@ -23,7 +23,14 @@ def gauge_samples(metric: GaugeMetric, parts: Parts, edges: Int) -> MetricSample
     values, names = read.map(lambda side: side.values), read.map(lambda side: side.names)
     warnings: list[str] = []
     before = Sides.of(
-        lambda side: _levels_before(parts.get(("history", side), Result()), metric.by, edges, side, warnings)
+        lambda side: _levels_before(
+            parts.get(("history", side), Result()),
+            metric.by,
+            edges,
+            side,
+            warnings,
+            asked=("history", side) in parts,
+        )
     )
     told = tuple(warnings)
     if not values.baseline.size and not values.canary.size:
@@ -79,11 +86,13 @@ def _read(metric: GaugeMetric, parts: Parts, edges: Int, side: Side) -> _Levels:
 
 
 def _levels_before(
-    past: Result, by: tuple[str, ...], edges: Int, side: Side, warnings: list[str]
+    past: Result, by: tuple[str, ...], edges: Int, side: Side, warnings: list[str], *, asked: bool
 ) -> tuple[tuple[str, ...], Float]:
     """Names and values of the series before the window, on the grid continued backwards."""
     if past.error:
         warnings.append(f"history of the {side} could not be read: {past.error}")
+    elif side is Side.BASELINE and asked and not any(one.timestamps.size for one in past.series):
+        warnings.append("`history` was asked for, and nothing of the baseline was read before the window")
     earliest = min((int(one.timestamps[0]) for one in past.series if one.timestamps.size), default=None)
     if past.error or earliest is None or earliest >= edges[0]:
         return (), np.empty((0, 0))

@@ -186,6 +186,8 @@ def _read(path: Path) -> dict[str, Raw]:
             return parquet_columns(path)
     except ImportError as error:
         raise DataError(f"{path}: Parquet needs pyarrow; pip install 'canary-judge[parquet]'") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 ({error.reason}); save it as CSV in UTF-8") from error
     except (OSError, ValueError, EOFError, csv.Error, zlib.error) as error:
         if isinstance(error, DataError):
             raise DataError(f"{path}: {error}") from error
@@ -324,8 +326,9 @@ def _sides(column: Raw) -> Mask:
         return column.astype(bool)
     known = {side.value for side in Side}
     given = column.tolist()
-    if strange := [value for value in given if not (isinstance(value, str) and value in known)]:
-        raise DataError(strange_side(strange[0]))
+    for row, value in enumerate(given):
+        if not (isinstance(value, str) and value in known):
+            raise DataError(f"{strange_side(value)} (row {row})")
     return np.array([value == Side.CANARY.value for value in given], dtype=bool)
 
 
@@ -349,14 +352,14 @@ def _times(column: Raw) -> Int:
             )
         return np.rint(column * 1e6).astype(np.int64) * 1000
     _refuse_missing_times(np.array([value is None for value in column], dtype=bool))
-    return np.array([_time(value) for value in column], dtype=np.int64)
+    return np.array([_time(value, row) for row, value in enumerate(column)], dtype=np.int64)
 
 
-def _time(value: Any) -> int:
+def _time(value: Any, row: int) -> int:
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     except (ValueError, TypeError) as error:
-        raise DataError(f"column 'timestamp' cannot be read as times: {error}") from error
+        raise DataError(f"column 'timestamp' cannot be read as times: {error} (row {row})") from error
     if moment.tzinfo is None:
         raise DataError(f"timestamp {str(value)!r} has no time zone; write it as {moment.isoformat()}+00:00")
     return nanoseconds(moment.astimezone(UTC))

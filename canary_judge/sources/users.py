@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -37,6 +38,7 @@ NOBODY = (
 )
 # Beyond it whole numbers are no longer exact as floats.
 _LARGEST_ID = 2.0**53
+_WITH_POINT = re.compile(r"\d+\.0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -105,6 +107,13 @@ class Rows:
         return found
 
 
+def _as_whole(texts: np.ndarray) -> Callable[[str], str]:
+    """How an id is read: as it is, but for numbers that pandas has written with `.0` beside others without."""
+    if not any(isinstance(one, str) and _WITH_POINT.fullmatch(one) for one in texts.tolist()):
+        return str
+    return lambda one: one[:-2] if _WITH_POINT.fullmatch(one) else one
+
+
 def codes_of(column: Sequence[object] | np.ndarray) -> tuple[Int, int]:
     """A whole number for each user (-1: none), and how many users there are.
 
@@ -129,7 +138,8 @@ def codes_of(column: Sequence[object] | np.ndarray) -> tuple[Int, int]:
         return codes, known.size
     # a dictionary, for one long text would make an array of texts as wide as itself
     found: dict[str, int] = {}
-    places = np.array([found.setdefault("" if one is None else str(one), len(found)) for one in given.tolist()])
+    whole = _as_whole(given)
+    places = np.array([found.setdefault("" if one is None else whole(str(one)), len(found)) for one in given.tolist()])
     order = [-1 if name.strip().lower() in NOBODY else 0 for name in found]
     number = np.cumsum([one == 0 for one in order]) - 1
     renamed = np.where(np.array(order) < 0, -1, number).astype(np.int64) if found else np.empty(0, dtype=np.int64)
