@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 # What README and docs show, each following the reader's light or dark page.
-SHOWN = {"verdict": "fail", "verdict-hold": "hold", "verdict-pass": "pass"}
+SHOWN = {
+    "verdict": "fail",
+    "verdict-hold": "hold",
+    "verdict-pass": "pass",
+    "verdict-split": "split",
+    "verdict-orders": "fail decrease",
+}
 
 
 def samples_of(name: str) -> Samples:

@@ -119,8 +119,8 @@ def processes(rounds: int) -> Iterator[str]:
         judge = [sys.executable, "-m", "canary_judge", "judge", str(config), "--data", str(data)]
         todo = (
             ("`import canary_judge`", [sys.executable, "-c", "import canary_judge"], 0.3),
-            ("`canary-judge judge` from CSV", judge, 5.0),
-            ("`canary-judge --help`", [sys.executable, "-m", "canary_judge", "--help"], None),
+            ("`canary-judge judge` from CSV", judge, 4.0),
+            ("`canary-judge --help`", [sys.executable, "-m", "canary_judge", "--help"], 0.7),
             ("`import pandas`, to compare", [sys.executable, "-c", "import pandas"], None),
         )
         yield "| process | ms | `import numpy` ms | ratio | quartiles | bar | met |"

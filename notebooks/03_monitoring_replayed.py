@@ -23,7 +23,7 @@ from importlib import resources
 
 import pandas as pd
 
-from canary_judge import JudgeConfig, Monitor
+from canary_judge import JudgeConfig, Monitor, plots
 from canary_judge.history import History, PastCanary, replay
 from canary_judge.history.tape import Tape
 from canary_judge.sources import FrameSource
@@ -52,6 +52,9 @@ judgement
 # %% [markdown]
 # How the evidence of harm grew. It is read against 1 / (the metric's share of the false-alarm rate): above it the
 # canary is rolled back, whenever that happens.
+
+# %%
+ax = plots.evidence(looks)
 
 # %%
 pd.DataFrame(

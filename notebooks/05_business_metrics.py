@@ -27,10 +27,8 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
-from IPython.display import SVG
 
 from canary_judge import JudgeConfig, Monitor, Window, judge, plan
-from canary_judge.results import Judgement
 from canary_judge.sources import FrameSource, from_config
 from canary_judge.testing import People, Visits
 
@@ -75,49 +73,6 @@ plays = {"name": "play rate", "kind": "mean", "numerator": "clicks", "denominato
 stars = {"name": "satisfaction", "kind": "mean", "numerator": "rating", "denominator": "ratings", "margin": "+0.1"}
 
 # %% [markdown]
-# A line for each metric over the hours: the effect, what is not ruled out (band), and the margin (dashed).
-
-
-# %%
-def picture(looks: list[Judgement], name: str, truth: float | None = None) -> SVG:
-    """Effect and interval of a metric over repeated looks."""
-    known = [(k, one[name].comparison) for k, one in enumerate(looks, 1) if one[name].comparison is not None]
-    points = [(k, c.effect, *c.interval) for k, c in known if c is not None and c.effect and None not in c.interval]
-    width, height, low, high = 640, 220, 0.75, 1.25
-
-    def x(look: float) -> int:
-        return round(50 + (width - 70) * look / len(looks))
-
-    def y(value: float) -> int:
-        return round(20 + (height - 50) * (high - min(max(value, low), high)) / (high - low))
-
-    def level(value: float, style: str) -> str:
-        return f'<line x1="50" x2="{width - 20}" y1="{y(value)}" y2="{y(value)}" {style}/>'
-
-    margin = next((c.margin for _, c in known if c is not None and c.margin), 1.0)
-    there = " ".join(f"{x(k)},{y(top)}" for k, _, _, top in points)
-    back = " ".join(f"{x(k)},{y(bottom)}" for k, _, bottom, _ in reversed(points))
-    line = " ".join(f"{x(k)},{y(effect)}" for k, effect, _, _ in points)
-    ticks = [
-        level(v, 'stroke="#ddd"') + f'<text x="44" y="{y(v) + 4}" text-anchor="end">{v:.2f}x</text>'
-        for v in (0.8, 0.9, 1.0, 1.1, 1.2)
-    ]
-    hours = [
-        f'<text x="{x(k)}" y="{height - 8}" text-anchor="middle">{k} h</text>' for k in range(0, len(looks) + 1, 6)
-    ]
-    return SVG(
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" font-size="11" '
-        f'font-family="sans-serif"><rect width="{width}" height="{height}" fill="white"/>{"".join(ticks + hours)}'
-        f'<polygon points="{there} {back}" fill="#3366cc" fill-opacity=".2"/>'
-        + ("" if truth is None else level(truth, 'stroke="#22aa77" stroke-width="2"'))
-        + level(margin, 'stroke="#cc3333" stroke-dasharray="6 4"')
-        + f'<polyline points="{line}" fill="none" stroke="#3366cc" stroke-width="2"/>'
-        f'<text x="{width - 24}" y="{y(margin) + 14}" text-anchor="end" fill="#cc3333">margin</text>'
-        f'<text x="54" y="14" font-weight="bold">{name}: effect and 90 % interval by look</text></svg>'
-    )
-
-
-# %% [markdown]
 # ## A feed at 1 % for 36 hours
 #
 # First: is the question answerable? `plan` counts the baseline's users over the last 6, 12, 24 and 48 hours, how much
@@ -142,7 +97,7 @@ looks = [monitor.look(source, START + hour * HOUR, weight=1.0) for hour in range
 looks[-1]
 
 # %%
-picture(looks, "engagement", truth=1.01)
+ax = looks[-1].plot("engagement", looks=looks)
 
 # %% [markdown]
 # ## A recommender at 2 %, which people like less

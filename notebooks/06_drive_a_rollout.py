@@ -20,7 +20,7 @@
 # %%
 import pandas as pd
 
-from canary_judge import Controller, RolloutPlan
+from canary_judge import Controller, RolloutPlan, plots
 from canary_judge.testing import simulated_world
 
 world = simulated_world(seed=7, canary_error_rate=lambda seconds: 0.005 if seconds < 660 else 0.03)
@@ -29,6 +29,9 @@ controller = Controller(world.config, world.source, world.router, plan, clock=wo
 
 # %%
 events = list(controller.events())
+ax = plots.rollout(events)
+
+# %%
 pd.DataFrame(
     [
         {

@@ -91,6 +91,9 @@ found = backtest(
 )
 print(found.explain())
 
+# %%
+ax = found.plot(promised=config.false_alarm_rate)
+
 # %% [markdown]
 # Every decision is a row, for your own questions: how many canary requests were served until each bad one was found?
 
