@@ -45,6 +45,8 @@ def compared_with_nothing(config: JudgeConfig, metric: Metric, data: GaugeData |
     if not isinstance(data, GaugeData):
         other = float(_amount_of_baseline(data)[canary & baseline].sum())
         alone &= _no_chance(amount, baseline, share=beside / (beside + other or 1.0))
+    if not alone.any():
+        return None
     share = float(amount[alone].sum()) / float(amount.sum())
     what = {CountData: "traffic", RawData: "values"}.get(type(data), "intervals")
     told = f"{share:.0%} of the canary's {what} came while the baseline had none, and were compared with nothing"
