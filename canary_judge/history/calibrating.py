@@ -222,8 +222,9 @@ def _line(name: str, design: Design, replays: Sequence[Replay], config: JudgeCon
         finding = "too little"
         text = f"{unsure} of {len(replays)} replays had too little to decide, so that no alarm says nothing"
     pods = {pod for one in clusters for pod in one.split(", ")} if "pod" in design.name else set()
-    shared = _number(len(set(clusters)), "deployment") if pods else _number(len(set(clusters)), "stretch", "es of time")
-    shared += f" of {_number(len(pods), 'pod')}" if pods else "" if len(set(clusters)) > 1 else " of time"
+    shared = f"{_number(len(set(clusters)), 'stretch', 'es')} of time"
+    if pods:
+        shared = f"{_number(len(set(clusters)), 'deployment')} of {_number(len(pods), 'pod')}"
     few = bool(pods) and len(set(clusters)) < _FEWEST_DEPLOYMENTS and len(pods) < _FEWEST_PODS
     if few:
         finding, text = "too little", f"{shared}: too few for a rate"

@@ -385,12 +385,12 @@ def _notes(found: Backtest) -> list[str]:
             "canaries of one service and one calendar week, or of one deployment of the baseline, share their luck: "
             "they are worth fewer independent ones"
         )
-    unknown = sum(case.label == "unknown" for case in found.cases)
+    unknown = [case.id for case in found.cases if case.label == "unknown"]
     if unknown:
+        more = ", ..." if len(unknown) > _MOST_SHOWN else ""
         lines.append(
-            f"{_number(unknown, 'canary has', 'canaries have')} no label, and no part in a rate: "
-            "`canary-judge history label`: "
-            + ", ".join(case.id for case in found.cases if case.label == "unknown")[: _MOST_SHOWN * 18]
+            f"{_number(len(unknown), 'canary has', 'canaries have')} no label, and no part in a rate: "
+            f"`canary-judge history label`: {', '.join(unknown[:_MOST_SHOWN])}{more}"
         )
     if made_up := sum(case.reconstructed for case in found.cases):
         lines.append(

@@ -52,8 +52,9 @@ def compared_with_nothing(config: JudgeConfig, metric: Metric, data: GaugeData |
     told = f"{share:.0%} of the canary's {what} came while the baseline had none, and were compared with nothing"
     if share > _MOST_ALONE:
         return f"{told}: is a part of the baseline missing?"
-    worse = _worse_counts(config, metric, data.counts, alone) if isinstance(data, CountData) else None
-    if not isinstance(data, CountData):
+    if isinstance(data, CountData):
+        worse = _worse_counts(config, metric, data.counts, alone)
+    else:
         worse = _worse_levels(metric, data, alone)
     return None if worse is None else f"{told}, and look worse: {worse}"
 
