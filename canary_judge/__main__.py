@@ -91,7 +91,9 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; nothing but a bug ends in a traceback."""
     # a shell may have closed them (`>&-`): what is written there goes nowhere, and the exit code tells the verdict
-    sys.stdout, sys.stderr = (open(os.devnull, "w") if one is None else one for one in (sys.stdout, sys.stderr))  # noqa: SIM115
+    sys.stdout, sys.stderr = (
+        os.fdopen(os.open(os.devnull, os.O_WRONLY), "w") if one is None else one for one in (sys.stdout, sys.stderr)
+    )
     parser, given = _parser(), sys.argv[1:] if arguments is None else list(arguments)
     if "_ARGCOMPLETE" in os.environ:  # the shell asks what could come next
         import argcomplete

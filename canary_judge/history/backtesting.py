@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from canary_judge._version import __version__
+from canary_judge.arrays import Float
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
 from canary_judge.files import put_file
@@ -26,9 +27,11 @@ from canary_judge.history.canary import EndedBy, LabelKind, PastCanary
 from canary_judge.history.judges import Decision, OurJudge, PastJudge
 from canary_judge.history.pieces import Piece, Unreadable, told
 from canary_judge.history.store import History
-from canary_judge.results import Side, Verdict
-from canary_judge.samples.levels import levels
+from canary_judge.looks.streams import Data
+from canary_judge.results import Verdict
+from canary_judge.samples import CountData, GaugeData, RawData
 from canary_judge.series import duration_from
+from canary_judge.stats.counts import COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Backtest", "Case", "Skipped", "backtest", "judge_piece"]
 
-# By so many of the newest intervals canaries are known again, of which more than so many levels differ.
+# By so many of the newest intervals canaries are known again, where they hold more than so many different numbers.
 _COMPARED, _VARIED = 20, 5
 
 
@@ -406,11 +409,21 @@ def _digests(canary: PastCanary) -> tuple[str, ...]:
     """Of each metric, of its newest intervals; nothing of those that did not vary."""
     found = []
     for name, data in sorted(canary.tape.data.items()):
-        sides = [levels(data, side)[-_COMPARED:] for side in Side]
-        if min(side.size for side in sides) >= _COMPARED and all(np.unique(side).size > _VARIED for side in sides):
-            told = name.encode() + b"".join(side.tobytes() for side in sides)
+        newest = [values[..., -_COMPARED:] for values in _numbers(data)]
+        if any(np.unique(values).size > _VARIED for values in newest):
+            told = name.encode() + b"".join(values.tobytes() for values in newest)
             found.append(hashlib.sha256(told).hexdigest()[:16])
     return tuple(found)
+
+
+def _numbers(data: Data) -> list[Float]:
+    """What was read of both sides."""
+    match data:
+        case CountData(counts=counts):
+            return [getattr(counts, name) for name in COLUMNS]
+        case GaugeData(baseline=baseline, canary=canary) | RawData(baseline=baseline, canary=canary):
+            return [baseline, canary]
+    return []
 
 
 class _Kept:

@@ -136,7 +136,8 @@ class Ready(StrictModel):
 
 def _as_stage(value: object) -> object:
     if isinstance(value, str):
-        raise ValueError(f"{value!r} is no stage; give the percent as a number, as in [5, 25, 50, 75, 100]")
+        text = f"{value!r} is no stage; give the percent as a number, as in [5, 25, 50, 75, 100]"
+        raise ValueError(text)  # noqa: TRY004  (pydantic tells it with its place)
     number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _HUGE
     return {"weight": float(value)} if number else value  # type: ignore[arg-type]
 
