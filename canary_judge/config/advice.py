@@ -29,10 +29,22 @@ PLACEHOLDER = "CHANGE_ME_"
 
 _LATENCY = re.compile(r"latenc|duration|response_time|_seconds|_ms\b|slow", re.IGNORECASE)
 # What more of is bad, and what less of; and counts, unless they are shares or of one request each.
-_BAD = re.compile(r"error|fail|5xx|latenc|timeout|exception|crash|reject|\bp9\d", re.IGNORECASE)
-_GOOD = re.compile(r"success|availab|uptime|conversion|click.?through|revenue|orders?\b|budget|handled", re.IGNORECASE)
+_BAD = re.compile(
+    r"error|fail|5xx|latenc|timeout|exception|crash|reject|\bp9\d|\bun(avail|success)|cancel|duplic|backlog|refund|gap|"
+    r"cost|abandon|time to",
+    re.IGNORECASE,
+)
+_GOOD = re.compile(
+    r"\bsuccess|\bavailab|uptime|conversion|click.?through|revenue|orders?\b|budget|handled|free|non-|within|under|"
+    r"complian|slo\b|in.?time|capacity",
+    re.IGNORECASE,
+)
 _COUNTED = re.compile(r"errors?|requests?|failures?|crash|orders?|clicks|5xx", re.IGNORECASE)
-_SHARED = re.compile(r"rate|ratio|share|percent|%|per (?!second|minute|hour)|latenc|duration|time|size", re.IGNORECASE)
+_SHARED = re.compile(
+    r"rate|ratio|share|percent|%|per (?!second|minute|hour)|latenc|duration|time|size|budget|memory|cpu|free|queue|"
+    r"length",
+    re.IGNORECASE,
+)
 _RANGE = re.compile(r"\[(\d+(?:ms|s|m|h|d))(?::[^\]]*)?\]")
 # More canary events than this is more than most canaries see in a day.
 _MORE_THAN_A_DAY = 5000.0

@@ -205,8 +205,9 @@ class GaugeMetric(_MetricModel):
                 return "mean"
             return "ratio"
         # CPU seconds of instances are no requests, and one series for each instance is no sum over a side
-        if not self.by and re.search(r"\bsum\b.*\b(rate|increase|irate)\b", text, re.DOTALL) and "/" not in text:
-            return "level" if re.search(r"\b(avg|cpu|bytes)|_seconds", text) else "sum"
+        summed = re.match(r"\s*sum\s*((by|without)\s*\([^)]*\)\s*)?\(\s*(rate|increase|irate)\b", text)
+        if not self.by and summed and not re.search(r"[/<>]|\b(and|or|unless)\b", text):
+            return "level" if re.search(r"cpu|bytes|_seconds|restart|switches", text) else "sum"
         return "level"
 
 

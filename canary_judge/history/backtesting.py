@@ -254,9 +254,10 @@ def _each_once(cases: Sequence[Case]) -> tuple[list[Case], list[Skipped]]:
 
 
 def _together(one: Case, other: Case) -> bool:
-    """Whether both end at the same time."""
+    """Whether both end at the same time, with the same numbers of all metrics that both have."""
     ends = (case.start + timedelta(seconds=case.seconds) for case in (one, other))
-    return next(ends) == next(ends)
+    sides = [dict(text.rsplit(" ", 1) for text in case.data) for case in (one, other)]
+    return next(ends) == next(ends) and all(sides[0][name] == sides[1][name] for name in sides[0].keys() & sides[1])
 
 
 def backtest(
@@ -411,8 +412,8 @@ def _digests(canary: PastCanary) -> tuple[str, ...]:
     for name, data in sorted(canary.tape.data.items()):
         newest = [values[..., -_COMPARED:] for values in _numbers(data)]
         if any(np.unique(values).size > _VARIED for values in newest):
-            told = name.encode() + b"".join(values.tobytes() for values in newest)
-            found.append(hashlib.sha256(told).hexdigest()[:16])
+            digest = hashlib.sha256(b"".join(values.tobytes() for values in newest)).hexdigest()[:16]
+            found.append(f"{name} {digest}")
     return tuple(found)
 
 

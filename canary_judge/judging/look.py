@@ -51,6 +51,8 @@ class Look:
         both: Intervals since both sides have had a value; all of the window where that is not known.
         newest: What is asked of the newest data by themselves.
         left: Seconds to the planned end; None without one.
+        promoted: The interval since which the canary has all of the traffic, and no baseline beside it; None: it has
+            not.
     """
 
     config: JudgeConfig
@@ -59,6 +61,7 @@ class Look:
     both: int | None = None
     newest: Newest = field(default_factory=Newest)
     left: float | None = None
+    promoted: int | None = None
 
     @property
     def intervals(self) -> int:

@@ -49,9 +49,10 @@ def objections(look: Look, metric: Metric, samples: MetricSamples) -> Iterator[t
     if samples.data is not None and (same := copied(samples.data)) is not None:
         told = True
         yield same, False
-    if samples.data is not None and (alone := compared_with_nothing(look.config, metric, samples.data)) is not None:
-        told = True
-        yield alone, False
+    if samples.data is not None:
+        alone = compared_with_nothing(look, metric, samples.data, quality)
+        told = told or alone is not None
+        yield from () if alone is None else ((alone, False),)
     if not told:
         yield "the source may have left data out", False
 

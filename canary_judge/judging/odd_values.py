@@ -13,9 +13,9 @@ __all__ = ["beyond_all", "copied", "frozen", "negative_alone", "one_sided"]
 # So many equal values in a row are no chance where others differ.
 _FEWEST_STILL = 8
 # Whole numbers below are round ones.
-_FEW_DIGITS = 1000
+_FEW_DIGITS, _A_MEGABYTE, _PAGES = 1000, 2.0**20, 2.0**16
 # A larger share of negative values on one side alone is a code for something else.
-_MOST_NEGATIVE = 0.01
+_MOST_NEGATIVE, _BY_CHANCE = 0.01, 1e-3
 # A margin that is so many times what was ever seen is one of another unit.
 _FAR, _FAR_LIMIT = 5.0, 100.0
 
@@ -40,7 +40,11 @@ def frozen(baseline: Float, canary: Float) -> bool:
 
     Not at a round number: 0, a limit, the size of a pool is where something may rest.
     """
-    if canary.size < _FEWEST_STILL or (canary != canary[0]).any() or _round(float(canary[0])):
+    if (
+        canary.size < _FEWEST_STILL
+        or (canary != canary[0]).any()
+        or any(_round(float(canary[0]) + off) for off in (-1, 0, 1))
+    ):
         return False
     return np.unique(baseline).size > baseline.size / 2
 
@@ -49,6 +53,8 @@ def _round(value: float) -> bool:
     """Whether a whole number has few digits, in tens (250, 60000) or in twos (512 MiB)."""
     if value != np.rint(value):
         return False
+    if abs(value) >= _A_MEGABYTE and not value % _PAGES:  # a heap is given out in pages
+        return True
     for base in (10, 2):
         rest = abs(int(value))
         while rest >= _FEW_DIGITS and not rest % base:
@@ -71,8 +77,9 @@ def beyond_all(baseline: Float, canary: Float, margin: Margin | None, limit: flo
 
 def negative_alone(baseline: Float, canary: Float) -> str | None:
     """Whether only the canary has negative values, as -1 for none: they would count as its smallest ones."""
-    share = float((canary < 0).mean())
-    if share <= _MOST_NEGATIVE or baseline.size < _FEWEST_STILL or baseline.min() < 0:
+    negative = int((canary < 0).sum())
+    share, chance = negative / canary.size, (canary.size / (canary.size + baseline.size)) ** negative
+    if share <= _MOST_NEGATIVE or chance > _BY_CHANCE or baseline.min() < 0:
         return None
     return f"{share:.0%} of the canary's values are negative and none of the baseline's: a code for something else?"
 
@@ -81,6 +88,8 @@ def copied(data: AnyData) -> str | None:
     """Whether both sides have the same numbers, which vary: one of them is a copy."""
     if isinstance(data, CountData):
         counts = data.counts
+        if not counts.events_baseline.any():  # mirrored requests are the same ones
+            return None
         pairs = [(counts.exposure_baseline, counts.exposure_canary), (counts.events_baseline, counts.events_canary)]
     elif isinstance(data, GaugeData | RawData):
         pairs = [(data.baseline, data.canary)]

@@ -15,7 +15,7 @@ from canary_judge.judging.counts import tolerates_all
 from canary_judge.judging.look import LONGEST_WAIT_SECONDS, Look
 from canary_judge.judging.shortfalls import users_shortfall
 from canary_judge.judging.silence import PATIENCE
-from canary_judge.moments import UserMoments
+from canary_judge.moments import Moments, UserMoments
 from canary_judge.results import Comparison, Harm, Outcome, Quality, Shortfall, Side
 from canary_judge.samples import UserData
 from canary_judge.samples.users import is_late
@@ -53,6 +53,7 @@ _MOVED = 5.0
 _WORTH_A_WORD = 0.001
 # A cap is against a few giants.
 _MOST_CAPPED = 0.5
+_ROUNDING = 1e-9
 
 
 def assess_users(look: Look, metric: Metric, data: UserData, bare: Assessed) -> Assessed:
@@ -212,7 +213,7 @@ def _rows_apart(metric: Metric, data: UserData) -> Iterator[str]:
     cap = "" if per_user is None else f"beyond the cap of {per_user.cap:g}" if per_user.cap is not None else ""
     numerator = "" if per_user is None else per_user.numerator
     left_out = [_share(getattr(data, side.value), "capped") for side in Side]
-    if per_user is not None and max(left_out) > _MOST_CAPPED:
+    if per_user is not None and max(left_out) > _MOST_CAPPED and not all(_yes_or_no(data, side) for side in Side):
         yield (
             f"the cap of {per_user.cap:g} leaves out {left_out[1]:.0%} of the canary's and {left_out[0]:.0%} of the "
             "baseline's: what is left hardly tells them apart; raise `cap`"
@@ -229,6 +230,14 @@ def _rows_apart(metric: Metric, data: UserData) -> Iterator[str]:
         chance = 4 * math.sqrt(pooled * (1 - pooled) / users)
         if abs(shares[1] - shares[0]) > _APART + chance or max(shares) > most:
             yield f"{shares[1]:.0%} of the canary and {shares[0]:.0%} of the baseline are {what}: why do they differ?"
+
+
+def _yes_or_no(data: UserData, side: Side) -> bool:
+    """Whether a cap of 1 asks who did it at all: each user has 0 or 1, whose variance is that of a coin."""
+    whole: Moments = getattr(data, side.value).whole
+    mean, variance = float(whole.mean[0]), float(whole.covariance[0, 0])
+    coin = mean * (1 - mean) * whole.users / max(whole.users - 1, 1)
+    return abs(variance - coin) <= _ROUNDING * max(coin, _ROUNDING)
 
 
 def _share(moments: UserMoments, name: str) -> float:

@@ -30,6 +30,8 @@ __all__ = ["judged", "observe", "retaken", "taken", "warmup_intervals", "with_we
 
 # The interval in which the weight changed, and the next one, whose counters still hold requests from before.
 _SETTLING = 2
+# Percent: what a promoted canary gets.
+_ALL = 100.0
 
 
 def warmup_intervals(config: JudgeConfig) -> int:
@@ -211,7 +213,8 @@ class _Run:
         self.samples = Samples(window=window, metrics=self._samples)
         self._share = canary_share(config, requests(config, self.samples), weight=state.weight)
         left = None if state.horizon is None else (state.horizon - state.consumed) * config.interval.total_seconds()
-        self._look = Look(config=config, window=window, cost=design.cost, newest=newest, left=left)
+        promoted = newest.since if state.weight is not None and state.weight >= _ALL else None
+        self._look = Look(config=config, window=window, cost=design.cost, newest=newest, left=left, promoted=promoted)
         self._keys = {metric.name: self._key(metric) for metric in config.metrics}
         self._places = {metric.name: place / len(config.metrics) for place, metric in enumerate(config.metrics)}
 

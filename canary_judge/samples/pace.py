@@ -162,7 +162,7 @@ def climbs_evenly(values: Float) -> bool:
 
     What a young counter has counted grows by its rate from interval to interval, as counts of a traffic that is driven
     up may. But Poisson counts of mean v have second differences of variance 6 v, and other noise adds to it; those of
-    a counter have only twice its rate. A load test whose generator sends exact numbers climbs as evenly: so this is
+    a counter have only twice its rate. What climbs more evenly than even that is the ramp of a load test. And this is
     evidence only where nothing that was counted beside it climbs with it (`climbs_with`).
 
     Args:
@@ -176,8 +176,11 @@ def climbs_evenly(values: Float) -> bool:
     steps = np.diff(values)
     if (steps < 0).any() or (steps > 0).sum() < _RISES:
         return False
-    bends = np.diff(steps) ** 2 / (6 * np.maximum(values[1:-1], 1.0))
-    return float(special.chdtr(bends.size, bends.sum())) < _TOO_EVEN
+    bends = np.diff(steps) ** 2
+    # a generator's steps do not even vary as the events of a counter do
+    exact = float(special.chdtr(bends.size, bends.sum() / (2 * steps.mean()))) < _TOO_EVEN
+    even = float(special.chdtr(bends.size, (bends / (6 * np.maximum(values[1:-1], 1.0))).sum())) < _TOO_EVEN
+    return even and not exact
 
 
 def climbs_with(counts: Float, other: Float) -> bool:

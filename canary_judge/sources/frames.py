@@ -33,6 +33,7 @@ from canary_judge.series import (
     nanoseconds,
 )
 from canary_judge.sources.points import FORMS
+from canary_judge.sources.repeats import refuse_numbers_that_tell_apart, told, without_repeats
 from canary_judge.sources.tables import Align, Table
 from canary_judge.sources.users import Rows, codes_of, moments_by_side, span_of, totals_before
 
@@ -208,7 +209,7 @@ class FrameSource:
                 continue
             stretch = ""
             if found.since is not None and found.until is not None:
-                stretch = f" from {_told(found.since)} to {_told(found.until)}"
+                stretch = f" from {told(found.since)} to {told(found.until)}"
             return (
                 f"each row of the {side}{stretch} stands in the table {found.times} times: was a file appended again? "
                 "Drop these"
@@ -330,8 +331,8 @@ class FrameSource:
             times, values = times[present], values[present]
             if form is not Form.SAMPLES:
                 if form is Form.COUNTS and not self._long:
-                    _refuse_numbers_that_tell_apart(self._table, own[present], name)
-                times, values, repeated = _without_repeats(times, values, name, query.side)
+                    refuse_numbers_that_tell_apart(self._table, own[present], name)
+                times, values, repeated = without_repeats(times, values, name, query.side)
                 if repeated:
                     warnings.append(f"{repeated} repeated rows of {name!r} were dropped")
             if not times.size:
@@ -465,35 +466,3 @@ def _is_number(value: object) -> bool:
     except ValueError:
         return value is None
     return True
-
-
-def _refuse_numbers_that_tell_apart(table: Table, rows: Int, name: str) -> None:
-    """Counts of one moment are one where they are repeated, and each its own where another column differs."""
-    same = np.flatnonzero(np.diff(table.times[rows]) == 0)
-    for other, values in table.numbers.items():
-        if other != name and not np.array_equal(values[rows[same]], values[rows[same + 1]], equal_nan=True):
-            raise DataError(
-                f"several rows of {name!r} have the time {_told(table.times[rows[same[0]]])} and differ in {other!r}, "
-                "a number, which tells no series apart: add them up, or write it as text (r17 for 17)"
-            )
-
-
-def _without_repeats(times: Any, values: Any, name: str, side: Side) -> tuple[Any, Any, int]:
-    """Int with the same time and value are one; two values at one time cannot both be right."""
-    same = np.diff(times) == 0
-    if not same.any():
-        return times, values, 0
-    differ = same & ~((values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1])))
-    if differ.any():
-        row = int(np.argmax(differ))
-        when = _told(times[row])
-        raise DataError(
-            f"{name!r} of the {side} has two values at {when} ({values[row]:g} and {values[row + 1]:g}); "
-            "keep one, or add a label column (as pod) that tells the series apart"
-        )
-    keep = np.concatenate([[True], ~same])
-    return times[keep], values[keep], int(same.sum())
-
-
-def _told(nanoseconds: int) -> str:
-    return datetime.fromtimestamp(int(nanoseconds) / 1e9, UTC).isoformat()

@@ -36,7 +36,7 @@ _AT_ONCE = 1 << 20
 # So many rows are compared with each other, and this share of them is nearly all.
 _FEWEST_COMPARED, _MOST_COMPARED, _NEARLY_ALL = 20, 1 << 22, 0.98
 # Of fewer rows that stand there twice nothing is said.
-_FEWEST_SHARE = 0.01
+_FEWEST_SHARE, _BY_CHANCE = 0.01, 1e-6
 _MISSING = frozenset({"", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None", "<NA>"})
 _TRUTHS = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
 
@@ -160,6 +160,11 @@ def _multiples(changes: Mask) -> list[tuple[int, int, int]]:
         last = int(np.argmax(gain - before))
         first = int(np.flatnonzero(np.concatenate([[0.0], gain[:-1]]) == before[last])[0])
         start = int(ends[first] - lengths[first]) + 1
+        outside = np.concatenate([lengths[:first], lengths[last + 1 :]])
+        usual = (np.count_nonzero(outside % many == 0) + 1) / (outside.size + 2)
+        # of as many stretches as there are one such may come by chance
+        if outside.size and lengths.size * usual ** (last - first + 1) > _BY_CHANCE:
+            continue
         if ends[last] - start + 1 >= max(_FEWEST_COMPARED, _FEWEST_SHARE * (changes.size + 1)):
             found.append((many, start, int(ends[last])))
     return found

@@ -59,10 +59,37 @@ def test_harm_beside_a_hole_of_the_baseline_is_no_health(made, hole, bad):
     assert (found.outcome is Outcome.SAFE) is not (bad or newest)
 
 
+ALONE = r"\d+% of the canary's \w+ came while the baseline had none"
+
+
 @pytest.mark.parametrize("made", [of_ratio, of_gauge, of_raw])
-def test_a_third_of_the_baseline_is_missed_whatever_the_canary_was_like(made):
-    metric, one = made(MINUTE < 40, bad=False)
-    assert re.search(r"3[234]% of the canary.s \w+ came while the baseline had none", judged(metric, one)["m"].reason)
+@pytest.mark.parametrize(("since", "until", "told"), [(40, 80, True), (0, 40, False), (0, 65, True)])
+def test_much_of_the_baseline_is_missed_whatever_the_canary_was_like(made, since, until, told):
+    """A baseline that begins later, as one that was deployed for the comparison, may do so within the first half."""
+    metric, one = made((since <= MINUTE) & (until > MINUTE), bad=False)
+    assert (re.search(ALONE, judged(metric, one)["m"].reason) is not None) is told
+
+
+def test_a_baseline_that_was_read_and_had_no_traffic_is_not_missing():
+    """As when all of the traffic goes to the canary at its promotion; but what it does there counts."""
+    hole = MINUTE >= 40
+    for bad in (False, True):
+        metric, one = of_ratio(hole, bad=bad)
+        reason = judged(metric, replace(one, quality=replace(one.quality, coverage_baseline=1.0)))["m"].reason
+        assert ("compared with nothing" in reason) is bad
+
+
+@pytest.mark.parametrize("made", [of_gauge, of_raw])
+def test_a_restart_of_the_baseline_under_which_the_canary_has_all_the_load_is_let_pass(made):
+    metric, one = made((MINUTE >= 60) & (MINUTE < 62), bad=made is of_gauge)
+    assert judged(metric, one)["m"].outcome is Outcome.SAFE
+
+
+def test_batches_that_each_side_does_at_its_own_minute_are_no_missing_baseline():
+    at = MINUTE % 12
+    baseline, canary = (np.where((at >= begun) & (at < begun + 6), RNG.poisson(500, N), 0) for begun in (0, 3))
+    one = counted(RNG.binomial(baseline, 0.02), baseline, RNG.binomial(canary, 0.02), canary)
+    assert "compared with nothing" not in judged(RATIO, one)["m"].reason
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5])

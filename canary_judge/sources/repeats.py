@@ -1,0 +1,57 @@
+"""Rows of a table that are repeated, and rows of one moment that are none."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from canary_judge.arrays import Int
+from canary_judge.errors import DataError
+from canary_judge.results import Side
+from canary_judge.sources.tables import Table
+
+__all__ = ["refuse_numbers_that_tell_apart", "told", "without_repeats"]
+
+# Of rows that are repeated in a smaller share of the table nothing is asked.
+_FEW_REPEATED = 0.1
+
+
+def refuse_numbers_that_tell_apart(table: Table, rows: Int, name: str) -> None:
+    """Counts of one moment are one where they are repeated, and each its own where another column differs."""
+    same = np.flatnonzero(np.diff(table.times[rows]) == 0)
+    if same.size <= _FEW_REPEATED * rows.size:  # exports that overlap
+        return
+    for other, values in table.numbers.items():
+        if (
+            other != name
+            and not other.startswith("Unnamed")
+            and not np.array_equal(values[rows[same]], values[rows[same + 1]], equal_nan=True)
+        ):
+            raise DataError(
+                f"several rows of {name!r} have the time {told(table.times[rows[same[0]]])} and differ in {other!r}, "
+                "a number, which tells no series apart: add them up, or write it as text (r17 for 17)"
+            )
+
+
+def without_repeats(times: Any, values: Any, name: str, side: Side) -> tuple[Any, Any, int]:
+    """Values with the same time and value are one; two values at one time cannot both be right."""
+    same = np.diff(times) == 0
+    if not same.any():
+        return times, values, 0
+    differ = same & ~((values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1])))
+    if differ.any():
+        row = int(np.argmax(differ))
+        when = told(times[row])
+        raise DataError(
+            f"{name!r} of the {side} has two values at {when} ({values[row]:g} and {values[row + 1]:g}); "
+            "keep one, or add a label column (as pod) that tells the series apart"
+        )
+    keep = np.concatenate([[True], ~same])
+    return times[keep], values[keep], int(same.sum())
+
+
+def told(nanoseconds: int) -> str:
+    """A moment as it is told."""
+    return datetime.fromtimestamp(int(nanoseconds) / 1e9, UTC).isoformat()
