@@ -209,3 +209,13 @@ def test_deployments_are_enough_with_a_length(tmp_path):
     assert [(one.id, one.end - one.start) for one in history] == [(name, timedelta(hours=1)) for name in names]
     history.label(next(iter(history)), "bad", by="incident 7")
     assert [one.label.kind for one in history] == ["bad", "unknown"]
+
+
+def test_two_regions_with_one_gauge_in_common_are_two_canaries():
+    """Their own requests tell them apart, though a gauge of something that both share is the same."""
+    one, other = (case(number, PASS, data=("heap 1", f"errors {number}"), start=NOON) for number in (1, 2))
+    rows = [each.to_mapping() for each in (one, other)]
+    judges = [OurJudge(config=SHOP)]
+    assert len(Backtest.of_rows(judges, rows).cases) == 2
+    again = case(3, PASS, data=("heap 1", "errors 1"), start=NOON)
+    assert len(Backtest.of_rows(judges, [*rows, again.to_mapping()]).cases) == 2

@@ -150,3 +150,57 @@ def test_a_name_that_says_the_opposite_is_told(name, harm, told):
 def test_a_gauge_of_counts_is_told(name, told):
     found = judge_samples(config({**GAUGE, "name": name}), samples({name: gauged(BUSY, BUSY[::-1])}))
     assert any("a count grows with the traffic of its side" in text for text in found.warnings) is told
+
+
+@pytest.mark.parametrize("still", [1_037_959_168, 15838 * 65536, 1025])
+def test_pages_of_a_heap_and_a_pool_and_its_one_may_rest(still):
+    busy = np.rint(still * RNG.normal(1, 0.02, N))
+    assert "frozen" not in judged(GAUGE, gauged(busy, np.full(N, float(still))))["m"].reason
+
+
+def test_mirrored_requests_without_an_error_are_no_copy():
+    requests = RNG.poisson(300, N)
+    assert "copy" not in judged(RATIO, counted(0.0, requests, 0.0, requests))["m"].reason
+
+
+def test_one_value_below_zero_is_no_code():
+    baseline, canary = (np.abs(RNG.normal(2.2, 0.5, N)) for _ in range(2))
+    canary[7] = -0.1
+    assert "code" not in judged({**GAUGE, "margin": "+1"}, gauged(baseline, canary))["m"].reason
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        ("crash-free sessions", "decrease"),
+        ("non-5xx share", "decrease"),
+        ("unavailability", "increase"),
+        ("cancelled orders share", "increase"),
+        ("latency SLO compliance", "decrease"),
+    ],
+)
+def test_names_that_turn_the_word_round_are_let_pass(name, harm):
+    metric = {**RATIO, "name": name, "harm": harm, "margin": "10%"}
+    found = judge_samples(config(metric), samples({name: counted(5.0, 1e3, 5.0, 1e3)}))
+    assert not any("is it turned round?" in text for text in found.warnings)
+
+
+@pytest.mark.parametrize(
+    ("query", "refused"),
+    [
+        ('sum(rate(requests_total{version="${version}"}[1m]))', True),
+        ('sum by (version) (rate(requests_total{version="${version}"}[1m]))', True),
+        ('sum(rate(container_cpu_usage_seconds_total{version="${version}"}[1m]))', False),
+        ('max(sum by (pod) (rate(polls_total{version="${version}"}[1m])))', False),
+        ('sum(rate(e_total{version="${version}"}[1m])) > bool 0', False),
+    ],
+)
+def test_a_sum_over_the_requests_of_a_side_is_no_level(query, refused):
+    found = judged(
+        {**GAUGE, "query": query},
+        gauged(BUSY, RNG.normal(100, 3, N)),
+        traffic={"weight": 10},
+        baseline={"version": "1"},
+        canary={"version": "2"},
+    )["m"]
+    assert (found.outcome is Outcome.ERROR) is refused

@@ -71,3 +71,9 @@ def test_events_of_the_wrong_sign_are_refused():
     found = judged(rows.assign(clicks=-rows["clicks"]), CLICKS)
     assert found.outcome is Outcome.ERROR
     assert "`clicks` each, and a count is not negative" in found.reason
+
+
+def test_a_cap_of_one_asks_who_did_it_at_all():
+    """Most clicks are left out, and the share of users who clicked is what was asked for."""
+    found = judged(table(), {"kind": "mean", "numerator": "clicks", "cap": 1, "margin": "10%"})
+    assert found.outcome is Outcome.SAFE

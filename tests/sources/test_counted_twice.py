@@ -160,3 +160,31 @@ def test_a_column_that_says_failed_is_not_ok(turned):
     (error,) = errors_of(table.assign(ok=~table["ok"] if turned else table["ok"]))
     assert (error is not None) is turned
     assert not turned or "99% of the baseline's requests are not `ok`: does the column say that they failed?" in error
+
+
+@pytest.mark.parametrize("jitter", [0, 1])
+def test_a_load_test_without_an_error_is_no_counter(jitter):
+    requests = 500 * np.arange(1, 31) + np.random.default_rng(3).integers(-jitter, jitter + 1, 30)
+    zero = np.zeros(30, dtype=int)
+    assert errors_of(counted(30, {"requests": requests, "errors": zero})) == {None}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_users_with_several_rows_of_one_minute_are_no_file_that_was_appended(seed):
+    rng = np.random.default_rng(seed)
+    rows = []
+    for user in range(400):
+        for minute in rng.integers(0, 360, rng.poisson(1.5) + 1):
+            rows += [(int(minute), f"u{user}")] * int(rng.geometric(0.5))
+    table = pd.DataFrame(rows, columns=["minute", "user"]).sort_values("minute", kind="stable")
+    table["timestamp"] = pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(table["minute"], unit="min")
+    table = table.assign(side=np.where(table["user"].str[-1].isin(list("13579")), "canary", "baseline"), views=1)
+    assert FrameSource(table.drop(columns="minute"), user="user")._appended_twice() is None
+
+
+def test_exports_that_overlap_are_dropped_with_a_word():
+    columns = drawn(60, 600, 6)
+    table = counted(60, columns).reset_index(drop=True)
+    again = table[table["timestamp"] >= MINUTES[58]]
+    numbered = pd.concat([table, again], ignore_index=True).reset_index(names="row")
+    assert errors_of(numbered) == {None}
