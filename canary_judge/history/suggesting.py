@@ -125,7 +125,10 @@ def suggested(metric: Metric, design: Design, replays: Sequence[Replay], config:
     )
     rank, sure = tolerance_rank(worth, _SHOWN_IN, _LEVEL)
     at = uppers[min(math.ceil(rank / max(math.floor(worth), 1) * uppers.size), uppers.size) - 1]
-    power, fails = _powers(metric, replays, config, own)
+    # where no window has a standard error nothing is known
+    seen = _power(metric, replays, config, 0.0) if any(one.error for one in replays) else {}
+    beyond = 0.0 if metric.fail_when == "any_harm" else own
+    power, fails = _averaged(seen), _averaged(_power(metric, replays, config, beyond) if seen else {})
     never = not math.isfinite(at)
     wider = None if never else _margin_text(metric, scale, float(at))
     far = never or (math.isfinite(own) and at > _FAR * own)
@@ -142,7 +145,7 @@ def suggested(metric: Metric, design: Design, replays: Sequence[Replay], config:
         sure=sure,
         power=power,
         fails=fails,
-        seen_in=_seen_in(metric, replays, config) if power else {},
+        seen_in=_windows_seen(seen, replays),
         tau=_median([one.tau for one in replays]),
         dispersion=_median([one.dispersion for one in replays]),
         instances=_median([one.instances for one in replays]),
@@ -182,37 +185,33 @@ def _alpha(metric: Metric, config: JudgeConfig) -> float:
     return config.false_alarm_rate / 2 if scanned else config.false_alarm_rate
 
 
-def _seen_in(metric: Metric, replays: Sequence[Replay], config: JudgeConfig) -> dict[str, int]:
-    """Windows in which a regression of each size would be seen more likely than not, on average over their draws."""
-    alpha, found = _alpha(metric, config), {}
-    for times in EFFECTS:
-        powers: dict[float, list[float]] = {}
-        for one in replays:
-            known = one.error and planned_power([one.error_at(times)], one.size(times) - one.harmful(0.0), alpha=alpha)
-            powers.setdefault(one.window, []).append(float(known or 0.0))
-        found[f"x{times:g}"] = sum(sum(some) > len(some) / 2 for some in powers.values())
-    return found
-
-
-def _powers(
-    metric: Metric, replays: Sequence[Replay], config: JudgeConfig, own: float
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Power to see each regression, and to fail for it; empty where no window has a standard error."""
-    known = [one for one in replays if one.error]
-    if not known:
-        return {}, {}
+def _power(metric: Metric, replays: Sequence[Replay], config: JudgeConfig, beyond: float) -> dict[str, list[float]]:
+    """Of each replay the power to show harm beyond so much, for each regression; 0 without a standard error."""
     alpha = _alpha(metric, config)
-    seen: dict[str, float] = {}
-    failed: dict[str, float] = {}
-    for times in EFFECTS:
-        name = f"x{times:g}"
-        for told, beyond in ((seen, 0.0), (failed, 0.0 if metric.fail_when == "any_harm" else own)):
-            found = [
-                planned_power([one.error_at(times)], one.size(times) - one.harmful(beyond), alpha=alpha)
-                for one in known
-            ]
-            told[name] = float(np.sum(found)) / len(replays)
-    return seen, failed
+    return {
+        f"x{times:g}": [
+            planned_power([one.error_at(times)], one.size(times) - one.harmful(beyond), alpha=alpha)
+            if one.error
+            else 0.0
+            for one in replays
+        ]
+        for times in EFFECTS
+    }
+
+
+def _averaged(power: Mapping[str, list[float]]) -> dict[str, float]:
+    return {name: float(np.sum(some)) / len(some) for name, some in power.items()}
+
+
+def _windows_seen(power: Mapping[str, list[float]], replays: Sequence[Replay]) -> dict[str, int]:
+    """Windows in which a regression of each size would be seen more likely than not, on average over their draws."""
+    found = {}
+    for name, some in power.items():
+        draws: dict[float, list[float]] = {}
+        for one, known in zip(replays, some, strict=True):
+            draws.setdefault(one.window, []).append(known)
+        found[name] = sum(sum(each) > len(each) / 2 for each in draws.values())
+    return found
 
 
 def _median(values: Sequence[float | None]) -> float | None:

@@ -316,27 +316,30 @@ def _moved(data: UserData) -> str | None:
 
 
 def _hollow(data: UserData) -> str | None:
-    """A hole in the middle of one side's rows: the part of its totals that falls there is another than the other's."""
+    """A hole in the middle of one side's rows: its first and last third have another part of all that it did.
+
+    Under a cap each third is capped for itself, so that the parts add up to more than the whole, by no more than what
+    the cap leaves out of it: so far the sides may differ because one of them does more.
+    """
     parts, variance = [], 0.0
     for side in Side:
         moments = getattr(data, side.value)
-        if moments.early is None or moments.late is None or moments.capped:  # parts are capped each for itself
+        if moments.early is None or moments.late is None:
             return None
         whole, *ends = (float(one.users * one.mean[0]) for one in (moments.whole, moments.early, moments.late))
-        middle = whole - sum(ends)
-        if min(*ends, middle + sum(ends)) <= 0 or min(moments.early.users, moments.late.users) < FEWEST_USERS:
+        if min(whole, *ends) <= 0 or min(moments.early.users, moments.late.users) < FEWEST_USERS:
             return None
-        parts.append(middle / whole)
+        parts.append(sum(ends) / whole)
         # of a sum over users whose number is one of chance, as a share of it
         errors = [(1 + one.covariance[0, 0] / one.mean[0] ** 2) / one.users for one in (moments.early, moments.late)]
-        variance += max(errors) + sum(errors) / 4
-    # a third is as far from the other two as its error, and theirs, which is half as large
-    usual = sum(parts) / 2
-    off = (parts[1] - parts[0]) / (usual * (1 - usual)) if 0 < usual < 1 else math.inf
-    if abs(off) <= _MOVED * math.sqrt(variance):
+        variance += max(errors) + sum(errors) / 4  # of the middle, and of the ends, beside each other
+    middle = max(1 - sum(parts) / 2, 1 / 3)
+    off = abs(math.log(parts[1] / parts[0]))
+    by_the_cap = -math.log1p(-min(max(data.baseline.capped, data.canary.capped), _MOST_CAPPED))
+    if off - by_the_cap <= _MOVED * middle * math.sqrt(variance):
         return None
     return (
-        f"{parts[1]:.0%} of what the canary's users did, and {parts[0]:.0%} of the baseline's, fall in the second "
+        f"the canary did {parts[1]:.0%} of all that it did, and the baseline {parts[0]:.0%}, in the first and the last "
         "third of the time: are there holes in the rows, or did it break for a while?"
     )
 

@@ -94,6 +94,13 @@ def test_times_of_canaries_that_share_their_luck_are_worth_fewer(shared):
     assert missed <= 6
 
 
+def test_times_of_canaries_on_their_own_have_an_interval():
+    rng = np.random.default_rng(1)
+    cases = [case(n, *((Verdict.FAIL, float(one)) for one in rng.normal((25, 30), 3)), label="bad") for n in range(40)]
+    text = explained(Backtest(judges=("a", "b"), cases=tuple(cases)))
+    assert "sooner on average, those it does not fail counted to their end (-" in text
+
+
 def test_canaries_of_one_deployment_are_worth_one():
     cases = tuple(case(number, (Verdict.PASS, 30, {"score": 0.5}), deployment="blue") for number in range(12))
     found = rate(Backtest(judges=("a",), cases=cases), 0, "healthy")

@@ -43,12 +43,19 @@ def judged(rows, metric):
 @pytest.mark.parametrize(("minutes", "whole"), [(1.0, Outcome.SAFE), (0.8, Outcome.REGRESSED)])
 @pytest.mark.parametrize("side", ["baseline", "canary"])
 @pytest.mark.parametrize("hours", [(8, 12), (9, 14), (8, 10.5)])
-def test_a_hole_in_the_middle_of_one_side_is_seen(minutes, whole, side, hours):
-    rows = table(minutes)
-    assert judged(rows, MINUTES).outcome is whole
-    found = judged(rows[(rows["side"] != side) | ~rows["hour"].between(*hours)], MINUTES)
+@pytest.mark.parametrize("cap", [None, 60])
+def test_a_hole_in_the_middle_of_one_side_is_seen(minutes, whole, side, hours, cap):
+    rows, metric = table(minutes), {**MINUTES, **({} if cap is None else {"cap": cap})}
+    assert judged(rows, metric).outcome is whole
+    found = judged(rows[(rows["side"] != side) | ~rows["hour"].between(*hours)], metric)
     assert found.outcome is Outcome.INSUFFICIENT
-    assert "fall in the second third of the time: are there holes in the rows" in found.reason
+    assert "third of the time: are there holes in the rows" in found.reason
+
+
+@pytest.mark.parametrize("minutes", [0.6, 1.6])
+def test_what_an_effect_changes_of_a_cap_is_no_hole(minutes):
+    found = judged(table(minutes), {**MINUTES, "cap": 25, "harm": "either"})
+    assert found.outcome is Outcome.REGRESSED
 
 
 @pytest.mark.parametrize("seed", range(6))
