@@ -175,8 +175,8 @@ class CountTest:
         canary, baseline = some.events_canary, some.events_baseline
         if canary.size > 1:  # as the law of several strata does
             canary, baseline = np.rint(canary), np.rint(baseline)
-        mean = float(((canary + baseline) * odds / (1 + odds)).sum())
-        return float(canary.sum()) <= mean if upward else float(canary.sum()) >= mean
+        mean, events = float((canary + baseline) @ (odds / (1 + odds))), float(canary.sum())
+        return events <= mean if upward else events >= mean
 
     @property
     def rate(self) -> float:

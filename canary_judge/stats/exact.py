@@ -98,7 +98,7 @@ class SplitLaw:
             )
         estimate = _log_ratio(events, log_odds, value)
         share = special.expit(log_odds + estimate)
-        spread = math.sqrt(float((events * share * (1 - share)).sum()))
+        spread = math.sqrt(float(events @ (share * (1 - share))))
         if spread > _LISTED_SPREAD:
             return cls(events=events, log_odds=log_odds, value=value, estimate=estimate, mass=np.empty(0))
         width = int(min(math.ceil(_DEVIATIONS * spread + _EVENTS_AROUND), float(events.sum()) + 1))
@@ -121,20 +121,20 @@ class SplitLaw:
             return Tails(above=1.0, below=1.0)
         logit = self.log_odds + math.log(ratio)
         if self.value == 0:
-            return Tails(above=1.0, below=_positive(math.exp(float((self.events * special.log_expit(-logit)).sum()))))
+            return Tails(above=1.0, below=_positive(math.exp(float(self.events @ special.log_expit(-logit)))))
         if self.value == total:
-            return Tails(above=_positive(math.exp(float((self.events * special.log_expit(logit)).sum()))), below=1.0)
+            return Tails(above=_positive(math.exp(float(self.events @ special.log_expit(logit)))), below=1.0)
         tilt = math.log(ratio) - self.estimate
         width = self.mass.size // 2
         share = special.expit(self.log_odds + self.estimate)
-        log_norm = float((self.events * np.log1p(share * np.expm1(tilt))).sum()) - tilt * self.value
+        log_norm = float(self.events @ np.log1p(share * np.expm1(tilt))) - tilt * self.value
         if not self.mass.size:
             tail = float(special.ndtr(-math.sqrt(max(2 * log_norm, 0.0))))
             above, below = (tail, 1 - tail) if tilt <= 0 else (1 - tail, tail)
             return Tails(above=_positive(above), below=_positive(below))
         # the tail away from the estimate is small, and is summed; the other one is what is left
         away = self.mass[width:] if tilt <= 0 else self.mass[: width + 1][::-1]
-        small = float((away * np.exp(-abs(tilt) * np.arange(width + 1))).sum()) * math.exp(-log_norm)
+        small = float(away @ np.exp(-abs(tilt) * np.arange(width + 1))) * math.exp(-log_norm)
         rest = 1 - small + float(self.mass[width]) * math.exp(-log_norm)
         above, below = (small, rest) if tilt <= 0 else (rest, small)
         return Tails(above=_positive(above), below=_positive(below))
@@ -150,13 +150,12 @@ def _log_ratio(events: Float, log_odds: Float, value: float) -> float:
     total = float(events.sum())
     rest = total - value
     ratio = math.log(value / rest) if rest > 0 else math.inf  # of 1e17 events one is lost in rounding
-    at = min(max(ratio - float((events * log_odds).sum()) / total, low), high)
+    at = min(max(ratio - float(events @ log_odds) / total, low), high)
     for _ in range(100):
         share = special.expit(log_odds + at)
-        expected = events * share
-        excess = float(expected.sum()) - value
+        excess = float(events @ share) - value
         low, high = (low, at) if excess > 0 else (at, high)
-        slope = float((expected * (1 - share)).sum())
+        slope = float(events @ (share * (1 - share)))
         step = at - excess / slope if slope > 0 else math.nan
         by_newton = low < step < high
         following = step if by_newton else (low + high) / 2

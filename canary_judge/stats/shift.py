@@ -1,10 +1,11 @@
-"""The Hodges-Lehmann shift and its interval: order statistics of all differences, without listing them.
+"""The Hodges-Lehmann shift and its interval: order statistics of all differences, without listing many of them.
 
-The k-th smallest of the n * m differences x_i - y_j is found by merging: for a guess t, the place of each x_i - t
-among the sorted y splits all pairs into those above t and those below, and counts them. Two guesses usually bring
-the count next to k; then the differences nearest to t, a few per x_i, hold the answer. Whether they do is *checked*
-against the nearest differences left out, so every answer equals that of sorting all differences, to the last bit;
-what does not pass the check is guessed anew, and at last found by bracketing. Ties are merged into weights first.
+Of few pairs all differences are listed. Else the k-th smallest of the n * m differences x_i - y_j is found by merging:
+for a guess t, the place of each x_i - t among the sorted y splits all pairs into those above t and those below, and
+counts them. Two guesses usually bring the count next to k; then the differences nearest to t, a few per x_i, hold the
+answer. Whether they do is *checked* against the nearest differences left out, so every answer equals that of sorting
+all differences, to the last bit; what does not pass the check is guessed anew, and at last found by bracketing. Ties
+are merged into weights first.
 
 References:
     Hodges, J. L. & Lehmann, E. L. (1963), doi:10.1214/aoms/1177704172.
@@ -30,6 +31,7 @@ _Number = TypeVar("_Number", np.float64, np.int64)
 __all__ = ["ShiftInterval", "shift_interval", "shift_intervals"]
 
 _LISTED = 512  # so few differences are all listed
+_FEW_ROWS, _PARTED = 4, 1 << 14  # of so few rows with so few differences, too: parted one by one
 _MERGED = 1024  # values of a row up to which merging by one sort beats a search per row
 _WINDOWED = 8192  # values of a row beyond which the nearest differences are too many to look at
 _CHUNK = 1 << 16  # values of one chunk of rows
@@ -131,6 +133,10 @@ def _select(x: Float, y: Float, row: Int, rank: Int) -> tuple[Float, Float]:
         return listed[problem, rank], listed[problem, np.minimum(rank + 1, pairs - 1)]
     low, high = np.empty(len(row)), np.empty(len(row))
     left = np.arange(len(row))
+    if len(x) <= _FEW_ROWS and pairs <= _PARTED:
+        for one in range(len(x)):
+            _by_listing(x[one], y[one], rank, row == one, low, high)
+        return low, high
     if max(x.shape[1], y.shape[1]) <= _WINDOWED:
         left = _by_windows(x, y, row, rank, low, high)
     for one in left.tolist():
@@ -138,7 +144,16 @@ def _select(x: Float, y: Float, row: Int, rank: Int) -> tuple[Float, Float]:
     return low, high
 
 
-# --- a few rows at once: guess, count, look next to the guess ----------------------------------------------------
+def _by_listing(x: Float, y: Float, rank: Int, asked: Bool, low: Float, high: Float) -> None:
+    """Fill in what is asked of one row: all its differences are parted at the ranks in one go."""
+    listed = np.subtract.outer(x, y).ravel()
+    at = rank[asked]
+    after = np.minimum(at + 1, listed.size - 1)
+    listed.partition(np.concatenate([at, after]))
+    low[asked], high[asked] = listed[at], listed[after]
+
+
+# --- many rows at once: guess, count, look next to the guess ----------------------------------------------------
 
 
 def _by_windows(x: Float, y: Float, row: Int, rank: Int, low: Float, high: Float) -> Int:

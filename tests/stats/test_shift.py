@@ -21,14 +21,16 @@ KINDS = {
     "extreme": lambda rng, shape: rng.choice([0.0, 1e-300, 1e300], shape),
     "cancelling": lambda rng, shape: rng.normal(size=shape) * 1e-9 + 1e6,
 }
+UNLISTED = {"_LISTED": 0, "_FEW_ROWS": 0}
 ROUTES = {
     "as shipped": {},
-    "windows": {"_LISTED": 0},
-    "windows, searched": {"_LISTED": 0, "_MERGED": 0},
-    "windows, thinned": {"_LISTED": 0, "_THINNED": 8},
-    "brackets": {"_LISTED": 0, "_WINDOWED": 0},
-    "brackets, narrow": {"_LISTED": 0, "_WINDOWED": 0, "_LISTED_AT_ONCE": 1},
-    "small chunks": {"_LISTED": 0, "_CHUNK": 1},
+    "parted": {"_LISTED": 0},
+    "windows": UNLISTED,
+    "windows, searched": {**UNLISTED, "_MERGED": 0},
+    "windows, thinned": {**UNLISTED, "_THINNED": 8},
+    "brackets": {**UNLISTED, "_WINDOWED": 0},
+    "brackets, narrow": {**UNLISTED, "_WINDOWED": 0, "_LISTED_AT_ONCE": 1},
+    "small chunks": {**UNLISTED, "_CHUNK": 1},
 }
 
 
