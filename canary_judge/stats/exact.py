@@ -38,6 +38,8 @@ _LISTED_SPREAD = 5000.0
 _LOG_RATIO_BOUND = 40.0
 _LAST_STEP = 1e-8
 _PIECE = 2**14
+# Of 1, in a squared modulus.
+_MOST_LESS = 0.5
 
 
 def binomial_tails(events: float, trials: float, share: float) -> Tails:
@@ -105,11 +107,14 @@ class SplitLaw:
         length = smooth_length(2 * width + 2)
         angle = 2 * np.pi * np.arange(length // 2 + 1) / length
         # the characteristic function of (events of the canary - value), in pieces that fit the cache
-        exponent, turned = 1j * value * angle, np.expm1(-1j * angle)
+        modulus, phase = np.zeros(angle.size), value * angle
         step = max(1, _PIECE // angle.size)
         for first in range(0, events.size, step):
-            n, p = events[first : first + step, None], share[first : first + step, None]
-            exponent += (n * np.log1p(p * turned)).sum(axis=0)
+            n, p = events[first : first + step], share[first : first + step]
+            log_modulus, turn = _characteristic(p, angle)
+            modulus += n @ log_modulus
+            phase += n @ turn
+        exponent = modulus + 1j * phase
         around = np.fft.irfft(np.exp(exponent), length)
         mass = np.maximum(np.concatenate([around[length - width :], around[: width + 1]]), 0.0)
         return cls(events=events, log_odds=log_odds, value=value, estimate=estimate, mass=mass)
@@ -138,6 +143,20 @@ class SplitLaw:
         rest = 1 - small + float(self.mass[width]) * math.exp(-log_norm)
         above, below = (small, rest) if tilt <= 0 else (rest, small)
         return Tails(above=_positive(above), below=_positive(below))
+
+
+def _characteristic(share: Float, angle: Float) -> tuple[Float, Float]:
+    """Log modulus and phase of 1 + share (exp(-i angle) - 1), shape (shares, angles).
+
+    In real numbers: the complex logarithm costs three times as much.
+    """
+    falls, turns = 2 * np.sin(angle / 2) ** 2, np.sin(angle)  # 1 - cos, with its digits
+    real, imaginary = 1 - np.multiply.outer(share, falls), np.multiply.outer(share, -turns)
+    less = np.multiply.outer(-2 * share * (1 - share), falls)  # its squared modulus is 1 + this
+    log_modulus = np.log1p(np.maximum(less, -_MOST_LESS)) / 2
+    if less.min() < -_MOST_LESS:  # what little is left of 1 has lost its digits
+        log_modulus = np.where(less < -_MOST_LESS, np.log(np.hypot(real, imaginary)), log_modulus)
+    return log_modulus, np.arctan2(imaginary, real)
 
 
 def _positive(p: float) -> float:

@@ -124,6 +124,8 @@ def exact_tails(trials, share, value):
         ((30, 40), (Fraction(1, 20), Fraction(1, 10))),
         ((5, 3, 8), (Fraction(1, 20), Fraction(1, 2), Fraction(1, 100))),
         ((60, 30), (Fraction(1, 2), Fraction(1, 3))),
+        ((1, 1, 0), (Fraction(1, 2), Fraction(1, 2), Fraction(1, 2))),
+        ((2, 3), (Fraction(49, 100), Fraction(51, 100))),
         ((12, 9), (Fraction(1, 1000), Fraction(1, 500))),
         ((12, 9), (Fraction(1, 10**12), Fraction(1, 10**13))),
         ((5, 45), (1 - Fraction(1, 10**12), 1 - Fraction(1, 10**11))),
