@@ -32,7 +32,7 @@ from canary_judge.stats.margins import Margin
 from canary_judge.stats.means import compare_means, compare_raw_means, ties_outweigh
 from canary_judge.stats.paired import rank_scores, unsettled
 from canary_judge.stats.questions import AtMargin, Compared, MarginTest, Question, within
-from canary_judge.stats.rank import mid_ranks
+from canary_judge.stats.rank import ranks_of
 from canary_judge.stats.sample_sizes import by_student, margin_sample_size, sign_sample_size
 from canary_judge.stats.slow import FEWEST_SLOW, slow_limit_tail, slow_p_values
 from canary_judge.stats.stratified import stratified_ranks
@@ -239,7 +239,7 @@ def assess_raw(look: Look, metric: Metric, data: RawData, bare: Assessed) -> Ass
 def raw_tau(values: Float, interval: Int) -> float:
     """Tau of raw values in order of time, no less than what they share with the others of their interval."""
     tau = ranks_tau(values[None, :])
-    return max(tau, cluster_time(mid_ranks(values[None, :])[0][0], interval)) if interval.size else tau
+    return max(tau, cluster_time(ranks_of(values), interval)) if interval.size else tau
 
 
 def _assess_ranked(look: Look, metric: Metric, ranked: _Ranked, bare: Assessed) -> Assessed:

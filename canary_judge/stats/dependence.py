@@ -12,7 +12,6 @@ References:
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import numpy as np
 
@@ -152,17 +151,14 @@ def _time_of_one(correlation: Float, count: int) -> float:
     lag_1 = min(max(biased, -0.99), 1 - 1 / max(n, 2))
     first_order = (1 + lag_1) / (1 - lag_1)
     last = correlation.size // 2
-    running = 2 * np.cumsum(correlation[: last + 1]) - 1
-    enough = _lags(last) >= _SOKAL_WINDOW * running[1:]
-    enough[-1] = True
-    window = int(np.argmax(enough)) + 1
-    sokal = float(running[window]) * (1 + (2 * window + 1) / n)
+    window, running, summed = 0, 1.0, 0.0
+    for window, one in enumerate(correlation[: last + 1].tolist()):
+        summed += one
+        running = 2 * summed - 1
+        if 0 < window >= _SOKAL_WINDOW * running:
+            break
+    sokal = running * (1 + (2 * window + 1) / n)
     return max(first_order, sokal, 1.0)
-
-
-@lru_cache(maxsize=64)
-def _lags(last: int) -> Int:
-    return np.arange(1, last + 1)
 
 
 def ranks_tau(values: Float) -> float:

@@ -22,7 +22,7 @@ from canary_judge.stats.exact import binomial_tails
 from canary_judge.stats.margins import Margin, scale_of
 from canary_judge.stats.paired import combined_p_value, rank_scores, signed_rank
 from canary_judge.stats.questions import AtMargin, Compared, Interval, Question, Tails, ask
-from canary_judge.stats.rank import mann_whitney, mid_ranks
+from canary_judge.stats.rank import mann_whitney, ranks_of
 from canary_judge.stats.shift import shift_interval
 from canary_judge.stats.stratified import stratified_ranks
 
@@ -261,7 +261,7 @@ class RankTest:
             if within is not None:
                 return within.tails
         if not (np.isfinite(reference).all() and np.isfinite(canary).all()):
-            ranks = mid_ranks(np.concatenate([canary, reference])[None, :])[0][0]
+            ranks = ranks_of(np.concatenate([canary, reference]))
             canary, reference = ranks[: canary.size], ranks[canary.size :]
         return _rank_tails(
             reference=reference, canary=canary, tau=self.tau, df=self.df, spreads_differ=self.spreads_differ
@@ -309,10 +309,10 @@ def _exp(value: float | None) -> float | None:
 
 def _placement_deviation(*, baseline: Float, canary: Float) -> float:
     """Standard deviation of Mann-Whitney's u from the spread of each side's placements among the other."""
-    pooled = mid_ranks(np.concatenate([canary, baseline])[None, :])[0][0]
+    pooled = ranks_of(np.concatenate([canary, baseline]))
     placements = (
-        pooled[: canary.size] - mid_ranks(canary[None, :])[0][0],
-        pooled[canary.size :] - mid_ranks(baseline[None, :])[0][0],
+        pooled[: canary.size] - ranks_of(canary),
+        pooled[canary.size :] - ranks_of(baseline),
     )
     return float(np.sqrt(sum(side.size * side.var(ddof=1) for side in placements if side.size > 1)))
 

@@ -17,7 +17,7 @@ from scipy import special
 from canary_judge.arrays import Float, median, variance
 from canary_judge.stats.dependence import autocorrelation, autocorrelation_time
 from canary_judge.stats.questions import Tails
-from canary_judge.stats.rank import mid_ranks
+from canary_judge.stats.rank import ranks_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ def signed_rank(differences: Float, *, inflation: float = 1.0) -> tuple[float, f
     size = differences.size
     ranks = np.zeros(size)
     moved = differences != 0
-    ranks[moved] = mid_ranks(np.abs(differences[moved])[None, :])[0][0] * np.sign(differences[moved])
+    ranks[moved] = ranks_of(np.abs(differences[moved])) * np.sign(differences[moved])
     spread = math.sqrt(float((ranks * ranks).sum()))
     if spread == 0:
         return 0.0, float(size)
@@ -83,7 +83,7 @@ def rank_scores(
         (11.0, True)
     """
     size = canary.size
-    ranks = mid_ranks(np.concatenate([canary, baseline])[None, :])[0][0]
+    ranks = ranks_of(np.concatenate([canary, baseline]))
     scores = ranks[:size] - ranks[size:]
     spread = math.sqrt(variance(scores, less=1)) if size > 1 else 0.0
     if spread == 0:
@@ -144,7 +144,7 @@ def unsettled(differences: Float) -> float | None:
     n = differences.size
     if n < _FEWEST_FOR_A_TREND:
         return None
-    ranks, time = mid_ranks(differences[None, :])[0][0], np.arange(n, dtype=float)
+    ranks, time = ranks_of(differences), np.arange(n, dtype=float)
     ranks, time = ranks - ranks.mean(), time - time.mean()
     spread = float((ranks**2).sum())
     if spread == 0:

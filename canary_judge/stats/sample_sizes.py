@@ -17,7 +17,7 @@ from canary_judge.arrays import Float, variance
 from canary_judge.results import Harm
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.questions import directions
-from canary_judge.stats.rank import mid_ranks
+from canary_judge.stats.rank import ranks_of
 
 # Of a fixed point that is found at once.
 _ROUNDS = 8
@@ -54,9 +54,9 @@ def rank_sample_size(*, baseline: Float, shifted: Float, alpha: float, power: fl
     n, m = baseline.size, shifted.size
     if n < 2 or m < 2:
         return None
-    pooled = mid_ranks(np.concatenate([shifted, baseline])[None, :])[0][0]
-    place_shifted = pooled[:m] - mid_ranks(shifted[None, :])[0][0]
-    place_baseline = pooled[m:] - mid_ranks(baseline[None, :])[0][0]
+    pooled = ranks_of(np.concatenate([shifted, baseline]))
+    place_shifted = pooled[:m] - ranks_of(shifted)
+    place_baseline = pooled[m:] - ranks_of(baseline)
     effect = float(place_shifted.sum()) / m / n
     if abs(effect - 0.5) < 1e-9:
         return None

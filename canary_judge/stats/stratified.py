@@ -21,7 +21,7 @@ from scipy import special
 from canary_judge.arrays import Float, Int
 from canary_judge.stats.dependence import autocorrelation, autocorrelation_time
 from canary_judge.stats.questions import Tails
-from canary_judge.stats.rank import mid_ranks
+from canary_judge.stats.rank import ranks_of
 
 __all__ = ["FEWEST_STRATA", "StratifiedRanks", "stratified_ranks"]
 
@@ -71,7 +71,7 @@ def stratified_ranks(
     if label.max() > _SPARSE * pooled.size:
         _, label = np.unique(pooled, return_inverse=True)
     is_canary = np.arange(pooled.size) >= baseline.size
-    ranks = mid_ranks(np.concatenate([baseline, canary])[None, :])[0][0]
+    ranks = ranks_of(np.concatenate([baseline, canary]))
     # centred, so that squares keep their digits
     ranks = ranks - ranks.mean()
 

@@ -91,6 +91,16 @@ def test_rows_are_judged_by_themselves():
         assert together.tolist() == apart
 
 
+def test_a_row_with_gaps_changes_no_other():
+    rng = np.random.default_rng(4)
+    rows = rng.normal(size=(3, 40))
+    whole = autocorrelation(rows[[0, 2]])
+    rows[1, 5] = np.nan
+    found = autocorrelation(rows)
+    assert found[[0, 2]].tolist() == whole.tolist()
+    assert found[1] == pytest.approx(slow_autocorrelation(rows[1]), abs=1e-12)
+
+
 def test_a_constant_depends_on_nothing():
     assert ranks_tau(np.full((1, 30), 0.1)) == pytest.approx(
         1 + 11 / 30

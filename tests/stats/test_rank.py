@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from canary_judge.stats import rank
-from canary_judge.stats.rank import mann_whitney, mann_whitney_p_values, mid_ranks
+from canary_judge.stats.rank import mann_whitney, mann_whitney_p_values, mid_ranks, ranks_of
 
 ANY = st.floats(allow_nan=True, allow_infinity=True, width=64)
 TIED = st.sampled_from([0.0, -0.0, 0.1, 0.2, 0.3, 1.0, -1.0, np.inf, -np.inf, np.nan, -np.nan, 5e-324, 1e-300, 1e300])
@@ -98,6 +98,19 @@ def test_small_samples_with_ties_equal_listing_every_assignment():
         constant = np.unique(pooled).size == 1
         assert higher[0] == pytest.approx(1.0 if constant else np.mean(sums >= seen - 1e-9))
         assert lower[0] == pytest.approx(1.0 if constant else np.mean(sums <= seen + 1e-9))
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 60, 301])
+def test_ranks_of_one_sample_are_those_of_a_row_and_scipys(n):
+    rng = np.random.default_rng(n)
+    for values in (
+        rng.normal(size=n),
+        rng.integers(0, 9, n) - 4.0,
+        np.full(n, 0.1),
+        rng.choice([-np.inf, 0.0, np.inf], n),
+    ):
+        found = ranks_of(values).tolist()
+        assert found == mid_ranks(values[None, :])[0][0].tolist() == stats.rankdata(values).tolist()
 
 
 def test_an_empty_side_is_no_evidence():
