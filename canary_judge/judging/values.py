@@ -103,13 +103,13 @@ class _Ranked:
         return known and (largest == 0 or _SMALLEST < largest < _LARGEST)
 
     def since(self, first: int) -> _Ranked:
-        """The values from an interval on."""
+        """The values from an interval on, which becomes the first one."""
         kept = [interval >= first for interval in self.intervals]
         gapped = None
         if self.gapped is not None:
             later = self.gapped[2] >= first
-            gapped = self.gapped[0][later], self.gapped[1][later], self.gapped[2][later]
-        later_values = self.intervals[0][kept[0]], self.intervals[1][kept[1]]
+            gapped = self.gapped[0][later], self.gapped[1][later], self.gapped[2][later] - first
+        later_values = self.intervals[0][kept[0]] - first, self.intervals[1][kept[1]] - first
         return replace(
             self,
             baseline=self.baseline[kept[0]],

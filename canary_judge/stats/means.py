@@ -9,7 +9,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -22,12 +22,14 @@ from canary_judge.stats.margins import Margin, scale_of
 from canary_judge.stats.paired import ewc_error, ewc_t
 from canary_judge.stats.questions import AtMargin, Compared, Interval, Question, Tails, ask
 
-__all__ = ["bounded", "compare_means", "compare_raw_means", "ties_outweigh"]
+__all__ = ["bent", "bounded", "compare_means", "compare_raw_means", "ties_outweigh"]
 
 # From so many intervals on, what each adds to a difference of means tells its error.
 _FEWEST_SCORES = 10
 # An error below this share of the level is rounding.
 _ROUNDING = 1e-14
+# Of t, where the correction for skewness would turn it round.
+_SLOPE_BEYOND = 0.25
 
 
 def compare_means(*, baseline: Float, canary: Float, harm: Harm, margin: Margin | None) -> Compared:
@@ -54,13 +56,14 @@ def compare_means(*, baseline: Float, canary: Float, harm: Harm, margin: Margin 
         error, df = ewc_error(canary - ratio * baseline)
         return float(special.stdtrit(df, 1 - (1 - level) / 2)) * error
 
+    largest = float(max(np.abs(baseline).max(), np.abs(canary).max()))
     return _of_means(
         "EWC t test of paired means",
         baseline=baseline,
         canary=canary,
         harm=harm,
         margin=margin,
-        tails=lambda factor, amount: _mean_tails(canary - factor * baseline - amount),
+        tails=lambda factor, amount: _mean_tails(canary - factor * baseline - amount, level=largest),
         half_width=half_width,
         worth=float(ewc_error(canary - baseline)[1]),
     )
@@ -184,16 +187,14 @@ def compare_raw_means(
 
     def tails(factor: float, amount: float) -> Tails:
         gap = new - factor * usual - amount
-        above = below = 0.0
-        for error, df in _errors_of_means(centred, intervals, factor):
+        found, errors = [], _errors_of_means(centred, intervals, factor)
+        for error, df in errors:
             if error <= _ROUNDING * max(abs(usual), abs(new)):
-                t, bend = math.copysign(math.inf, gap) if gap else 0.0, 0.0
-            else:
-                t = gap / error
-                bend = (thirds[1] - factor**3 * thirds[0]) / error**3 / 6 * (1 + 2 * t**2)
-            above = max(above, float(special.stdtr(df, -min(t, t + bend))))
-            below = max(below, float(special.stdtr(df, max(t, t + bend))))
-        return Tails(above=above, below=below)
+                found.append((_without_error(gap), 0.0, df))
+            else:  # the first error is that of independent values, whose skewness this is
+                skewed = (thirds[1] - factor**3 * thirds[0]) / max(error, errors[0][0]) ** 3
+                found.append((gap / error, skewed, df))
+        return _all_agree(found)
 
     def half_width(ratio: float, level: float) -> float:
         errors = _errors_of_means(centred, intervals, ratio)
@@ -241,19 +242,62 @@ def _linear(margin: Margin, usual: float, *, upward: bool) -> tuple[float, float
     return 1.0, sign * margin.amount(usual)
 
 
-def _mean_tails(differences: Float) -> Tails:
-    """Of the mean of dependent differences against 0, corrected for their skewness (Johnson 1978)."""
-    centred = differences - differences.mean()
+def _mean_tails(differences: Float, *, level: float) -> Tails:
+    """Of the mean of dependent differences against 0, corrected for their skewness (Johnson 1978).
+
+    Args:
+        differences: Shape (n,).
+        level: Largest value that they are differences of, whose rounding is no spread.
+    """
+    mean = float(differences.mean())
+    centred = differences - mean
     n, spread = differences.size, float(np.sqrt((centred**2).mean()))
-    skewness = float((centred**3).mean()) / spread**3 if spread > 0 else 0.0
-    above = below = 0.0
+    if spread <= _ROUNDING * level:
+        t = _without_error(mean if abs(mean) > _ROUNDING * level else 0.0)
+        return _all_agree([(t, 0.0, float(n - 1))])
+    skewed = float((centred**3).mean()) / spread**3 / math.sqrt(n)
     # the long-run spread where points depend on each other, the plain one where they do not: both must agree
-    for t, df in (ewc_t(differences), (_plain_t(differences), n - 1)):
-        # a mean of skewed values strays further on the side away from the tail
-        bent = t + skewness / (6 * np.sqrt(n)) * (1 + 2 * t**2) if skewness and np.isfinite(t) else t
-        above = max(above, float(special.stdtr(df, -min(t, bent))))
-        below = max(below, float(special.stdtr(df, max(t, bent))))
+    t, df = ewc_t(differences)
+    return _all_agree([(t, skewed, float(df)), (_plain_t(differences), skewed, float(n - 1))])
+
+
+def _all_agree(found: Sequence[tuple[float, float, float]]) -> Tails:
+    """The larger tails of several t, each with the skewness of its mean and its degrees of freedom."""
+    above = below = 0.0
+    for t, skewed, df in found:
+        moved = bent(t, skewed)
+        above = max(above, float(special.stdtr(df, -min(t, moved))))
+        below = max(below, float(special.stdtr(df, max(t, moved))))
     return Tails(above=above, below=below)
+
+
+def bent(t: float, skewed: float) -> float:
+    """The t of a mean of skewed values, which strays further on the side away from the tail (Johnson 1978).
+
+    His parabola t + skewed (1 + 2 t^2) / 6 turns round at |t| = 1.5 / skewed: from there on the larger an effect, the
+    less it would say. So the line goes on with a quarter of its slope there. Simulated at 30 values and 5 %, what lies
+    at the margin seems to lie below it in 6 % of exponential samples and 9 % of lognormal ones (sigma 1), as with the
+    parabola, and in 10 and 15 % without a correction.
+
+    Args:
+        t: Mean over its error.
+        skewed: Skewness of the mean: that of the values over the square root of their number.
+
+    Examples:
+        >>> round(bent(-2.0, 0.3), 2), round(bent(-200.0, 0.3), 2), bent(-math.inf, 0.3)
+        (-1.55, -51.2, -inf)
+    """
+    if skewed == 0 or math.isinf(t):
+        return t
+    bend = skewed / 6
+    turn = 1 / (4 * abs(bend))
+    beyond = max(abs(t) - turn, 0.0) if t * bend < 0 else 0.0
+    on = t - math.copysign(beyond, t)
+    return on + bend * (1 + 2 * on**2) + math.copysign(beyond * _SLOPE_BEYOND, t)
+
+
+def _without_error(gap: float) -> float:
+    return math.copysign(math.inf, gap) if gap else 0.0
 
 
 def bounded(low: float, high: float) -> Interval:
@@ -264,4 +308,4 @@ def bounded(low: float, high: float) -> Interval:
 def _plain_t(differences: Float) -> float:
     error = float(differences.std(ddof=1)) / math.sqrt(differences.size)
     mean = float(differences.mean())
-    return mean / error if error > 0 else math.copysign(math.inf, mean) if mean else 0.0
+    return mean / error if error > 0 else _without_error(mean)
