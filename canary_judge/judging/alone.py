@@ -12,7 +12,7 @@ from canary_judge.judging.silence import heard
 from canary_judge.results import Harm, Quality, Side
 from canary_judge.samples import CountData, GaugeData, RawData
 from canary_judge.samples.levels import levels
-from canary_judge.stats.counts import Counts
+from canary_judge.stats.counts import Counts, within_exposure
 from canary_judge.stats.dispersion import dispersion
 from canary_judge.stats.events import compare_counts
 from canary_judge.stats.exact import binomial_tails
@@ -67,7 +67,8 @@ def compared_with_nothing(
     ):
         return f"{told}: is a part of the baseline missing?"
     if isinstance(data, CountData):
-        worse = _worse_counts(look.config, metric, data.counts, alone)
+        counts = within_exposure(data.counts) if metric.is_proportion else data.counts
+        worse = _worse_counts(look.config, metric, counts, alone)
     else:
         worse = _worse_levels(look.config, metric, data, alone)
     return None if worse is None else f"{told}, and look worse: {worse}"

@@ -12,8 +12,9 @@ from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.look import Look
 from canary_judge.judging.recent import with_recent_counts
 from canary_judge.judging.shortfalls import count_shortfall
-from canary_judge.results import Harm, Outcome
+from canary_judge.results import Harm, Outcome, Side
 from canary_judge.samples import CountData
+from canary_judge.stats.counts import Counts, within_exposure
 from canary_judge.stats.dispersion import instance_dispersion
 from canary_judge.stats.events import compare_counts, limit_counts
 
@@ -22,6 +23,8 @@ __all__ = ["assess_counts", "tolerates_all"]
 
 # Standard errors, and events, that the baseline's share may lie beside what was seen.
 _SURELY = 3.0
+# Standard errors of the difference of two numbers of requests under way.
+_UNDER_WAY = 4.0 * math.sqrt(2.0)
 
 
 def tolerates_all(metric: Metric, share: float, of: float) -> str | None:
@@ -36,9 +39,25 @@ def tolerates_all(metric: Metric, share: float, of: float) -> str | None:
     return f"the margin {metric.margin} tolerates everything: the baseline's share is {share:.1%}; give a narrower one"
 
 
+def _more_than_total(counts: Counts) -> str | None:
+    """Why events are no part of the total: more of them than began before the window and ended in it."""
+    for side in Side:
+        events, total = getattr(counts, f"events_{side}"), getattr(counts, f"exposure_{side}")
+        have, of = float(events.sum()), float(total.sum())
+        # as many are under way as begin in an interval, give or take chance
+        under_way = _UNDER_WAY * math.sqrt(float(total.max(initial=0.0))) + _SURELY
+        if have > of * (1 + 1e-9) and have - of > under_way:
+            return f"{side}: {have:g} events out of a total of {of:g}; `events` must be a part of `total`"
+    return None
+
+
 def assess_counts(look: Look, metric: Metric, data: CountData, bare: Assessed) -> Assessed:
     """Events of an exposure, against the baseline and against the limit."""
     limit, proportion = metric.parsed_limit(), metric.is_proportion
+    if proportion:
+        if (more := _more_than_total(data.counts)) is not None:
+            return replace(bare, settled=(Outcome.ERROR, more))
+        data = replace(data, counts=within_exposure(data.counts))
     events, exposure = np.array(list(data.instances.values()), dtype=float).reshape(-1, 2).T
     compared = compare_counts(
         data.counts,

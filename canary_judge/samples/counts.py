@@ -40,6 +40,8 @@ _FAR = 10.0
 _SOME, _PERCENT = 3, 100.0
 # Multiples of less may be rounded percentages; so far a multiple is off after rounding.
 _SMALLEST_UNIT, _ROUNDED = 0.1, 0.01
+# So many times the total, and so many events, are no part of it, even in one interval.
+_NO_PART, _SURELY_NO_PART = 2.0, 100.0
 # Larger sums of ones are rounded.
 _MOST_COUNTED = 1e15
 
@@ -94,7 +96,7 @@ def count_samples(metric: _Counted, parts: Parts, edges: Int) -> MetricSamples:
     if isinstance(metric, RatioMetric):
         _refuse_fractions(read)
         _refuse_more_events_than_total(read)
-    return MetricSamples(data=_data(metric, read), quality=quality, warnings=oddities)
+    return MetricSamples(data=_data(read), quality=quality, warnings=oddities)
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
@@ -154,23 +156,19 @@ def _leave_out_unobserved(events: CountedSide, exposure: CountedSide, *, zeros: 
         events.absent = events.absent & (exposure.increments > 0)
 
 
-def _data(metric: _Counted, read: _Read) -> CountData:
+def _data(read: _Read) -> CountData:
     def events(side: Side) -> Float:
         values = read.events[side].increments
         return values if side in read.sides else np.zeros_like(values)  # without any exposure they say nothing
 
-    def exposure(side: Side) -> Float:
-        values = read.exposure[side].increments
-        # never fewer requests than events: a dropped birth may have taken requests away
-        return np.maximum(values, events(side)) if metric.is_proportion else values
-
+    exposure = read.exposure.map(lambda side: side.increments)
     happened, chances = read.events.baseline.totals, read.exposure.baseline.totals
     return CountData(
         counts=Counts(
             events_baseline=events(Side.BASELINE),
-            exposure_baseline=exposure(Side.BASELINE),
+            exposure_baseline=exposure.baseline,
             events_canary=events(Side.CANARY),
-            exposure_canary=exposure(Side.CANARY),
+            exposure_canary=exposure.canary,
         ),
         instances={name: (happened.get(name, 0.0), amount) for name, amount in chances.items()},
     )
@@ -305,9 +303,10 @@ def _scaled(events: Float) -> bool:
 
 
 def _refuse_more_events_than_total(read: _Read) -> None:
+    """What is no part of the total; a little more may have begun before (`judging.counts`)."""
     for side in read.sides:
         have, total = read.happened[side], read.total[side]
-        if have > total * (1 + 1e-9) and have > 0:
+        if have > _NO_PART * total + _SURELY_NO_PART:
             raise Unusable(f"{side}: {have:g} events out of a total of {total:g}; `events` must be a part of `total`")
 
 

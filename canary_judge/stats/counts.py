@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from canary_judge.arrays import Bool, Float, Int
 
-__all__ = ["COLUMNS", "Counts", "kept", "strata", "stratum_of", "without_burst"]
+__all__ = ["COLUMNS", "Counts", "kept", "strata", "stratum_of", "within_exposure", "without_burst"]
 
 T = TypeVar("T")
 
@@ -137,6 +137,32 @@ def stratum_of(counts: Counts) -> Int:
     width = np.floor((odds - odds.min()) / _STRATUM_WIDTH + 0.5).astype(np.int64)
     numbers = np.cumsum(np.bincount(width) > 0) - 1  # those in use, counted
     return np.asarray(numbers[width])
+
+
+def within_exposure(counts: Counts) -> Counts:
+    """Counts in which no interval has more events than exposure: what is more is counted in the intervals after it.
+
+    A request is often counted when it begins and its event when it ends, so that events come an interval late. What
+    the last interval cannot hold is left out.
+
+    Examples:
+        >>> n = np.array([5.0, 5.0, 5.0])
+        >>> made = Counts(events_baseline=np.array([3.0, 7.0, 2.0]), exposure_baseline=n,
+        ...               events_canary=n, exposure_canary=n)
+        >>> within_exposure(made).events_baseline.tolist()
+        [3.0, 5.0, 4.0]
+    """
+    sides = (counts.events_baseline, counts.exposure_baseline), (counts.events_canary, counts.exposure_canary)
+    if not any((events > exposure).any() for events, exposure in sides):
+        return counts
+    return replace(counts, events_baseline=_carried(*sides[0]), events_canary=_carried(*sides[1]))
+
+
+def _carried(events: Float, exposure: Float) -> Float:
+    """What is too much waits as in a queue, whose length is how far the sum of it lies above its lowest value."""
+    more = np.cumsum(events - exposure)
+    waiting = more - np.minimum(np.minimum.accumulate(more), 0.0)
+    return np.clip(events - np.diff(waiting, prepend=0.0), 0.0, exposure)
 
 
 def without_burst(counts: Counts, *, fewest: int = _BURST_INTERVALS) -> Counts | None:

@@ -1,0 +1,123 @@
+"""Requests that begin in one interval and end in another: their events come late, and are part of the total."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from canary_judge import JudgeConfig, Monitor, Outcome, Verdict, judge
+from canary_judge.sources import FrameSource
+from canary_judge.stats.counts import Counts, within_exposure
+
+START = datetime(2026, 1, 5, tzinfo=UTC)
+SECONDS, N = 15, 960
+CONFIG = JudgeConfig.from_mapping(
+    {
+        "name": "calls",
+        "interval": "15s",
+        "metrics": [
+            {
+                "name": "handled",
+                "kind": "ratio",
+                "events": "ok_total",
+                "total": "started",
+                "harm": "decrease",
+                "margin": "+1pp",
+            }
+        ],
+    }
+)
+
+
+def calls(rng, *, a_minute, good, seconds=2.0):
+    """Counted where they begin, and those that went well where they end."""
+    begun = np.sort(rng.random(rng.poisson(a_minute * N * SECONDS / 60)) * N * SECONDS)
+    ended = (begun + rng.exponential(seconds, begun.size))[rng.random(begun.size) < good]
+    edges = np.arange(N + 1) * SECONDS
+    return {"started": np.histogram(begun, edges)[0], "ok_total": np.histogram(ended, edges)[0]}
+
+
+def source(rng, baseline, canary):
+    times = pd.to_datetime([START + (k + 1) * timedelta(seconds=SECONDS) for k in range(N)])
+    return FrameSource(
+        pd.concat(
+            pd.DataFrame({"timestamp": times, "side": side, **calls(rng, **one)})
+            for side, one in (("baseline", baseline), ("canary", canary))
+        )
+    )
+
+
+def by_looks(one):
+    monitor, verdicts = Monitor(CONFIG, start=START), []
+    for look in range(1, 25):
+        verdicts.append(monitor.look(one, START + look * N // 24 * timedelta(seconds=SECONDS)).verdict)
+    return verdicts
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_thin_canary_of_slow_calls_is_not_worse_for_them(seed):
+    one = source(np.random.default_rng(seed), {"a_minute": 300, "good": 0.995}, {"a_minute": 15, "good": 0.995})
+    judgement = judge(CONFIG, one, window=one.window(CONFIG.interval))
+    assert judgement.verdict is not Verdict.FAIL
+    assert judgement.metrics[0].comparison.canary == pytest.approx(0.995, abs=0.004)
+    assert Verdict.FAIL not in by_looks(one)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_thin_baseline_of_slow_calls_hides_no_harm(seed):
+    one = source(np.random.default_rng(seed), {"a_minute": 15, "good": 0.995}, {"a_minute": 300, "good": 0.975})
+    assert judge(CONFIG, one, window=one.window(CONFIG.interval)).verdict is Verdict.FAIL
+    looks = by_looks(one)
+    assert Verdict.PASS not in looks
+    assert looks[-1] is Verdict.FAIL
+
+
+def test_a_few_more_ends_than_beginnings_are_those_that_were_under_way():
+    rng = np.random.default_rng(4)
+    begun = rng.poisson(50, 60)
+    ended = np.concatenate([[rng.poisson(50)], begun[:-1]])  # everything went well, an interval late
+    ended[0] += max(0, 5 - int(ended.sum() - begun.sum()))
+    for extra, outcome in ((0, Outcome.SAFE), (400, Outcome.ERROR)):
+        one, config = table(begun, ended, extra), CONFIG.model_copy(update={"interval": timedelta(minutes=1)})
+        judgement = judge(config, one, window=one.window(config.interval))
+        (metric,) = judgement.metrics
+        assert metric.outcome is outcome
+        assert ("must be a part of `total`" in metric.reason) is (outcome is Outcome.ERROR)
+
+
+def table(begun, ended, extra):
+    times = pd.to_datetime([START + (k + 1) * timedelta(minutes=1) for k in range(begun.size)])
+    more = np.full(begun.size, extra // begun.size)
+    return FrameSource(
+        pd.concat(
+            pd.DataFrame({"timestamp": times, "side": side, "started": begun, "ok_total": ended + added})
+            for side, added in (("baseline", 0 * more), ("canary", more))
+        )
+    )
+
+
+whole = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30)
+
+
+@given(whole)
+def test_what_does_not_fit_is_counted_later_and_no_interval_knows_those_after_it(rows):
+    events, exposure = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+    zero = np.zeros(events.size)
+
+    def moved(n):
+        made = Counts(
+            events_baseline=zero[:n], exposure_baseline=zero[:n], events_canary=events[:n], exposure_canary=exposure[:n]
+        )
+        return within_exposure(made).events_canary
+
+    found, queue, expected = moved(events.size), 0.0, []
+    for come, room in rows:  # the definition
+        taken = min(queue + come, room)
+        queue += come - taken
+        expected.append(taken)
+    assert found.tolist() == expected
+    for n in range(events.size):
+        assert moved(n).tolist() == expected[:n]
