@@ -21,6 +21,7 @@ __all__ = [
     "leftovers",
     "lowered",
     "same_weight",
+    "tell_taken_up",
 ]
 
 # Weights are equal when no router could tell them apart: the finest steps in use are hundredths of a percent.
@@ -156,6 +157,13 @@ class RouterWithAhead(TrafficRouter, Protocol):
     def set_ahead(self, ahead: Ahead) -> bool:
         """Put it there, with a weight of 0; whether anything was written. Idempotent; errors as of `set_weight`."""
         ...
+
+
+def tell_taken_up(router: TrafficRouter) -> None:
+    """Tell a router that a rollout goes on that was begun with it; most need not know."""
+    known = getattr(router, "taken_up", None)
+    if known is not None:
+        known()
 
 
 def leftovers(router: TrafficRouter) -> tuple[Residual, ...]:

@@ -89,6 +89,7 @@ def add_control(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("journal", metavar="JOURNAL", help="of the running rollout")
     parser.add_argument("order", metavar="COMMAND", choices=COMMANDS)
     parser.add_argument("--reason", default="", metavar="TEXT")
+    parser.add_argument("--weight", type=float, metavar="PERCENT", help="of approve: which weight may be left")
     parser.set_defaults(run=_control)
 
 
@@ -280,6 +281,6 @@ class _Display:
 
 
 def _control(options: argparse.Namespace) -> int:
-    send_command(options.journal, options.order, options.reason)
+    send_command(options.journal, options.order, options.reason, weight=options.weight)
     print(f"{options.order} is left for the driver of {options.journal}; it obeys at its next look")
     return 0

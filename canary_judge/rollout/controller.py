@@ -47,6 +47,7 @@ from canary_judge.routing import (
     leftovers,
     lowered,
     same_weight,
+    tell_taken_up,
 )
 from canary_judge.series import MetricSource
 
@@ -55,6 +56,8 @@ __all__ = ["Controller"]
 _LONGEST_BACKOFF = 30.0
 # What a rollback leaves shows only after the interval of the change, the one after it, and late scrapes.
 _AFTERCARE_LOOKS = 6
+# Seconds for which a look waits for a weight to be in force.
+_SOON = 2.0
 _NOT_IN_FORCE = "{:g} % is written, but not in force where requests are routed"
 # The finest steps of routers are hundredths of a percent.
 _SAME = 0.005
@@ -116,6 +119,7 @@ class Controller:
         self._monotonic = self._clock.monotonic()
         self._inbox = Inbox(self._path)
         self._wake = threading.Event()
+        self._unsure = False  # whether whoever was to set a weight was stopped in between
         self._stopping = False
         self._journal: Journal | None = None
         self._state = begin(self._begun)
@@ -269,11 +273,15 @@ class Controller:
             return
         mine = identity(self.config, self.plan)
         found = take_up(records, mine, self._begun, self._path)
-        self._state, self._inbox.taken = found.state, found.commands
+        self._state, self._inbox.taken, self._inbox.sum = found.state, found.commands, found.commands_sum
         if self._state.phase.ended:
+            if self._state.phase is Phase.PROMOTED:
+                self._refuse_what_is_no_more()
             yield self._event(EventKind.RESUMED, f"the journal has ended: {self._state.phase}: {self._state.reason}")
             return
         self._begun = found.begun
+        tell_taken_up(self.router)
+        self._unsure = found.state.intended is not None
         self._revision.take_up(found.revision)
         text = f"taken up at {self._state.weight:g} %, after {found.away.total_seconds():.0f} s without a driver"
         if found.served is not None:
@@ -282,6 +290,15 @@ class Controller:
         if found.superseded:
             self._state = abort(self._state, found.superseded, Phase.SUPERSEDED)
         yield self._event(EventKind.RESUMED, text)
+
+    def _refuse_what_is_no_more(self) -> None:
+        """Who asks again whether it was promoted may delete the stable version next."""
+        reading = self.router.get_weight()
+        if not same_weight(reading.percent, self._state.weight):
+            raise RouterError(
+                f"the journal has ended with {self._state.weight:g} % (promoted), and {reading} is in force now: "
+                "somebody took it back; give another journal to roll out again"
+            )
 
     def _start(self) -> Event:
         reading = self.router.get_weight()
@@ -298,7 +315,13 @@ class Controller:
         self._state = begin(self._now())
         self._inbox.pass_over()
         noted = {"note": self.note} if self.note else {}
-        self._write("begin", **identity(self.config, self.plan), **noted, commands=self._inbox.taken)
+        self._write(
+            "begin",
+            **identity(self.config, self.plan),
+            **noted,
+            commands=self._inbox.taken,
+            commands_sum=self._inbox.sum,
+        )
         ahead = "".join(f"{stage.told()} -> " for stage in self.plan.stages if stage.ahead is not None)
         weights = ahead + " -> ".join(f"{stage.weight:g}" for stage in self.plan.stages if stage.ahead is None)
         after = "" if self.plan.after is None else f"; {told(self.config, self.plan.after)}"
@@ -324,7 +347,13 @@ class Controller:
         judgement, complaint = self._looks.look(self._state, self._clock.now())
         before = self._state
         self._state, todo = step(
-            self.plan, self._state, judgement, self._now(), reading=reading, unready=self._unready()
+            self.plan,
+            self._state,
+            judgement,
+            self._now(),
+            reading=reading,
+            in_force=self._comes_into_force(reading),
+            unready=self._unready(),
         )
         if before.stage != self._state.stage:
             yield from self._arrived()
@@ -390,6 +419,21 @@ class Controller:
         except Exception as error:  # noqa: BLE001  (as for a look; the weight is not raised, and can still be lowered)
             return None, f"the router cannot be read: {type(error).__name__}: {error}"
 
+    def _comes_into_force(self, reading: WeightReading | None) -> bool:
+        """Whether an intended weight that is written is in force; else it is written again, as after a lost reload."""
+        weight = self._state.intended
+        if weight is None or reading is None or not same_weight(reading.percent, weight):
+            return True
+        try:
+            if not self._unsure and self.router.verify(weight, timeout=_SOON):
+                return True
+            self._unsure = False
+            if self._ahead_of(self._state.stage + 1) is None:
+                self.router.set_weight(weight, expect=weight)
+            return self.router.verify(weight, timeout=_SOON)
+        except Exception:  # noqa: BLE001  (as for a look; it is tried again at the next one)
+            return False
+
     def _set(self, weight: float) -> Iterator[Event]:
         back = self._state.intended is None  # from whatever somebody else made of it
         ahead = self._ahead_of(self._state.stage + (not back))
@@ -401,6 +445,7 @@ class Controller:
             reading = self.router.get_weight()
             if same_weight(reading.percent, weight) and not self.router.verify(weight):
                 yield self._event(EventKind.TROUBLE, _NOT_IN_FORCE.format(weight))
+                return  # a look finds out whether it is by then
         except Exception as error:  # noqa: BLE001
             # whether it was written is not known; the next look reads it back, and judges before it tries again
             yield self._event(EventKind.TROUBLE, f"{weight:g} % could not be set: {type(error).__name__}: {error}")
@@ -486,7 +531,13 @@ class Controller:
         commands, complaint = self._inbox.take()
         if complaint:
             yield self._event(EventKind.TROUBLE, complaint)
-        for name, reason in commands:
+        for name, reason, weight in commands:
+            if name == "approve" and weight and weight != f"{self._state.weight:g}":
+                text = (
+                    f"approve was given at {weight} %, and the canary has {self._state.weight:g} % now: give it again"
+                )
+                yield self._event(EventKind.TROUBLE, text)
+                continue
             if name == "abort":
                 self._state = abort(self._state, reason or "aborted by a human")
             elif name in _COMMANDS:
@@ -497,4 +548,6 @@ class Controller:
                 yield self._event(EventKind.TROUBLE, f"command {name!r} is not known")
                 continue
             yield self._event(EventKind.COMMAND, f"{name}{f': {reason}' if reason else ''}")
-            yield from self._try_to_write("command", name=name, reason=reason, commands=self._inbox.taken)
+            yield from self._try_to_write(
+                "command", name=name, reason=reason, commands=self._inbox.taken, commands_sum=self._inbox.sum
+            )

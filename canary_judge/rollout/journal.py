@@ -31,6 +31,7 @@ class Record(TypedDict):
         sides: Labels of both sides.
         plan: The plan.
         commands: How many commands were taken so far.
+        commands_sum: Of those lines of the file of commands.
         revision: What is rolled out, as the plan's `revision` command names it.
         rule: Of the policy.
         verdict: Of the judgement; with score, reasons and window_end.
@@ -47,6 +48,7 @@ class Record(TypedDict):
     sides: NotRequired[dict[str, dict[str, str]]]
     plan: NotRequired[dict[str, Any]]
     commands: NotRequired[int]
+    commands_sum: NotRequired[str | None]
     revision: NotRequired[str]
     rule: NotRequired[str]
     verdict: NotRequired[str]

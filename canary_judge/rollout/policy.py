@@ -57,6 +57,7 @@ def step(
     now: datetime,
     *,
     reading: WeightReading | None,
+    in_force: bool = True,
     unready: str = "",
 ) -> tuple[RolloutState, Step]:
     """What to do at this look. The table in docs/rollout.md lists every rule, in this order.
@@ -66,7 +67,8 @@ def step(
         state: After the step before.
         judgement: Of all data so far; None when this look brought no new data.
         now: The moment of the look.
-        reading: The weight in force; None when the router could not be read.
+        reading: The weight that is written; None when the router could not be read.
+        in_force: Whether an intended weight that is written is in force as well (`verify` of the router).
         unready: Why the canary may not get its first traffic yet; empty when it may.
 
     Returns:
@@ -90,7 +92,7 @@ def step(
         if judgement.action is Action.ROLL_BACK:
             why = "; ".join(judgement.reasons) or "a regression is shown"
             return _roll_back(plan, state, "regressed", why)
-    state = read_back(plan, state, now, reading)
+    state = read_back(plan, state, now, reading, in_force=in_force)
     if state.phase is Phase.PROMOTED:
         return state, Step(order=Order.END, rule="promoted", reason=state.reason)
     # whoever took the canary's traffic away is the reason why it is not heard
@@ -101,12 +103,16 @@ def step(
             return _roll_back(plan, replace(state, source_failed=failed), "blind", silence)
         return _hold(state, "blind", silence)
     if reading is None:
-        return _hold(state, "router", "the router cannot be read; its weight is not raised before it can")
+        return _unread_router(plan, state, now)
     if state.drifted is not None:
         return _drifted(plan, state, reading, now - state.drifted)
     if state.phase is Phase.STARTING:
-        return _starting(plan, state, unready, now)
-    return _judged(plan, state, judgement, now)
+        following, todo = _starting(plan, state, unready, now)
+    else:
+        following, todo = _judged(plan, state, judgement, now)
+    if todo.order is Order.SET_WEIGHT and state.intended is not None:
+        return _hold(state, "router", f"{state.intended:g} % is written, but not in force where requests are routed")
+    return following, todo
 
 
 def _starting(plan: RolloutPlan, state: RolloutState, unready: str, now: datetime) -> tuple[RolloutState, Step]:
@@ -117,6 +123,14 @@ def _starting(plan: RolloutPlan, state: RolloutState, unready: str, now: datetim
         return _unready(plan, state, unready, now)
     first = plan.stages[0]
     return _set(state, first.weight, "start", f"the first stage: {first.told()}")
+
+
+def _unread_router(plan: RolloutPlan, state: RolloutState, now: datetime) -> tuple[RolloutState, Step]:
+    """No weight can be read back."""
+    if state.phase is Phase.STARTING and state.intended is not None and now - state.since >= plan.patience:
+        why = f"the router cannot be read, and {state.intended:g} % may be in force, which nobody judges"
+        return _roll_back(plan, state, "router", why)
+    return _hold(state, "router", "the router cannot be read; its weight is not raised before it can")
 
 
 def _unready(plan: RolloutPlan, state: RolloutState, why: str, now: datetime) -> tuple[RolloutState, Step]:
@@ -285,13 +299,20 @@ def only_old(judgement: Judgement, *, wanted: bool = True) -> str:
     return ""
 
 
-def read_back(plan: RolloutPlan, state: RolloutState, now: datetime, reading: WeightReading | None) -> RolloutState:
-    """The state in the light of the weight in force: the intended one, ours, or somebody else's (drifted)."""
+def read_back(
+    plan: RolloutPlan, state: RolloutState, now: datetime, reading: WeightReading | None, *, in_force: bool = True
+) -> RolloutState:
+    """The state in the light of the weight that is written: the intended one, ours, or somebody else's (drifted).
+
+    One that is written and not in force is still intended.
+    """
     if reading is None:
         return state
     arrived = state.intended
     following = plan.stages[state.stage + 1].ahead_key if state.stage + 1 < len(plan.stages) else ""
     if arrived is not None and same_weight(reading.percent, arrived) and reading.ahead == following:
+        if not in_force:
+            return replace(state, drifted=None)
         stage = state.stage + 1
         last = stage == len(plan.stages) - 1
         phase = Phase.PROMOTED if last and plan.after is None else Phase.RUNNING

@@ -49,6 +49,7 @@ class TakenUp:
         away: How long there was no driver.
         served: When the canary began to serve; None before.
         commands: How many commands were taken.
+        commands_sum: Of their lines; None where the journal does not say.
         revision: What was rolled out, where the plan asks for it.
         superseded: Why it is not the rollout that is meant now; empty when it is.
     """
@@ -58,6 +59,7 @@ class TakenUp:
     away: timedelta
     served: datetime | None
     commands: int
+    commands_sum: str | None
     revision: str | None = None
     superseded: str = ""
 
@@ -99,6 +101,7 @@ def take_up(records: Sequence[Record], mine: dict[str, Any], now: datetime, path
         away=begun - written,
         served=None if served is None else datetime.fromisoformat(served),
         commands=max(record.get("commands", 0) for record in records),
+        commands_sum=next((record["commands_sum"] for record in reversed(records) if "commands_sum" in record), None),
         revision=next((record["revision"] for record in reversed(records) if "revision" in record), None),
         superseded=superseded,
     )

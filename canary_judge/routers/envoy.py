@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field
 
+from canary_judge.bodies import TooMuchError, read_until
 from canary_judge.config.metrics import StrictModel
 from canary_judge.config.reading import read_options
 from canary_judge.errors import (
@@ -42,14 +44,19 @@ class _Admin:
 
     def call(self, method: str, path: str, **query: str) -> str:
         try:
-            answer = self._session.request(method, f"{self.url}{path}", params=query, timeout=self._timeout)
+            answer = self._session.request(
+                method, f"{self.url}{path}", params=query, timeout=self._timeout, stream=True
+            )
+            text = read_until(answer, time.monotonic() + self._timeout).decode("utf-8", "replace")
+        except (TimeoutError, TooMuchError) as error:
+            raise RouterUnavailable(f"envoy at {self.url}: no whole answer within {self._timeout:g} s") from error
         except self._requests.RequestException as error:
             raise RouterUnavailable(f"envoy at {self.url}: no answer: {type(error).__name__}: {error}") from error
         if answer.status_code >= 500:
-            raise RouterUnavailable(f"envoy at {self.url}{path}: {answer.status_code} {answer.text[:200].strip()}")
+            raise RouterUnavailable(f"envoy at {self.url}{path}: {answer.status_code} {text[:200].strip()}")
         if not answer.ok:
-            raise RouterError(f"envoy at {self.url}{path}: {answer.status_code} {answer.text[:200].strip()}")
-        return str(answer.text)
+            raise RouterError(f"envoy at {self.url}{path}: {answer.status_code} {text[:200].strip()}")
+        return text
 
     def json(self, path: str, **query: str) -> Any:
         text = self.call("GET", path, **query)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from canary_judge.errors import AmbiguousRoute, Conflict, DriftDetected, NotWeighted, RouterError
+from canary_judge.errors import AmbiguousRoute, Conflict, DriftDetected, NotWeighted, RouteNotFound, RouterError
 from canary_judge.routers.ahead import Affinity, kept
 from canary_judge.routers.ingress import PREFIX, ingress_changes, ingress_reading, ingress_residuals
 from canary_judge.routers.kinds import KINDS
@@ -227,14 +227,18 @@ class KubernetesRouter:
             except Forbidden:
                 raise Forbidden(f"{refused}; neither `patch` nor `update` is allowed: grant one of them") from refused
 
+    def taken_up(self) -> None:
+        """A rollout that was begun with it goes on: it was clear then which routes are meant."""
+        self._known = True
+
     def rollback(self) -> RollbackReport:
         """Write a weight of 0, and tell what still leads to the canary."""
         try:
             changed = self._write(0.0, None) is not None
-        except AmbiguousRoute:
+        except (AmbiguousRoute, RouteNotFound):
             if not self._known:
                 raise
-            # a route was added since the one was clear: all that split lose their canary
+            # one was added or has another name since it was clear: all that split between the two lose their canary
             self._target = replace(self._target, routes=("all",), owner=owner(self._target))
             changed = self._write(0.0, None) is not None
         return RollbackReport(changed=changed, residuals=leftovers(self))
@@ -274,7 +278,7 @@ def _accepted(obj: Mapping[str, Any]) -> bool:
     generation = metadata.get("generation") if isinstance(metadata, Mapping) else None
     if not isinstance(status, Mapping):
         return True
-    parents = _mappings(status.get("parents"))
+    parents = [one for one in _mappings(status.get("parents")) if _is_meant(one, obj)]
     # Gateway API has a status for each parent, Knative one
     told = [("Accepted", one) for parent in parents for one in _mappings(parent.get("conditions"))]
     told += [("RoutesReady", one) for one in _mappings(status.get("conditions"))]
@@ -284,6 +288,18 @@ def _accepted(obj: Mapping[str, Any]) -> bool:
     ]
     behind = any(isinstance(one, int) and isinstance(generation, int) and one < generation for one in seen)
     return not behind and all(one.get("status") == "True" for wanted, one in told if one.get("type") == wanted)
+
+
+def _is_meant(parent: Mapping[str, Any], obj: Mapping[str, Any]) -> bool:
+    """Whether a status is of a parent that the object has: one that was taken away leaves its status behind."""
+    spec = obj.get("spec")
+    wanted = _mappings(spec.get("parentRefs")) if isinstance(spec, Mapping) else []
+    of = parent.get("parentRef")
+    if not wanted or not isinstance(of, Mapping):
+        return True
+    keys = ("name", "namespace", "sectionName", "port")
+    known = {"namespace": (obj.get("metadata") or {}).get("namespace")}
+    return any(all(one.get(key, known.get(key)) == of.get(key, known.get(key)) for key in keys) for one in wanted)
 
 
 def _mappings(value: Any) -> list[Mapping[str, Any]]:

@@ -134,6 +134,8 @@ class NginxRouter:
         if expect is not None and not same_weight(now.percent, expect):
             raise DriftDetected(f"{self._path}: {now} is in force, {expect:g} % was expected")
         if same_weight(now.percent, percent):
+            if self._pid is None or not self._reloaded():  # whoever wrote it may have been stopped before
+                self._run("-s", "reload")
             return False
         if abs(100 * percent - round(100 * percent)) > 1e-9:
             raise NotEnoughWeight(f"{percent:g} % cannot be written; nginx has two decimals")

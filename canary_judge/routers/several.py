@@ -14,6 +14,7 @@ from canary_judge.routing import (
     check_percent,
     leftovers,
     same_weight,
+    tell_taken_up,
 )
 
 __all__ = ["SeveralRouters"]
@@ -96,6 +97,11 @@ class SeveralRouters:
                 self.routers[name].set_weight(0.0 if weight is None else min(weight, most))
             except Exception:  # noqa: BLE001, S112  (the first error is the one to tell)
                 continue
+
+    def taken_up(self) -> None:
+        """A rollout that was begun with them goes on."""
+        for router in self.routers.values():
+            tell_taken_up(router)
 
     def rollback(self) -> RollbackReport:
         """All of them to 0, whichever fails.

@@ -9,10 +9,12 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from canary_judge.bodies import TooMuchError, read_until
 from canary_judge.errors import ConfigError, Conflict, RouteNotFound, RouterError, RouterUnavailable
 from canary_judge.routers.kubernetes import Forbidden, Ref
 from canary_judge.routers.weighted import Operation
@@ -79,10 +81,13 @@ class HttpStore:
         )
 
     def _call(self, method: str, ref: Ref, body: Any = None, content: str = "application/json") -> dict[str, Any]:
-        token = self._token() if callable(self._token) else self._token
+        token = ((self._token() if callable(self._token) else self._token) or "").strip()
         headers = {"Accept": "application/json", "Content-Type": content}
+        if not token.isprintable():  # the error of the client would show it
+            raise RouterError(f"{ref}: the token has characters that cannot be sent; write it on one line")
         if token:
             headers["Authorization"] = f"Bearer {token}"
+        until = time.monotonic() + self._timeout
         try:
             answer = self._session.request(
                 method,
@@ -91,8 +96,14 @@ class HttpStore:
                 headers=headers,
                 timeout=self._timeout,
                 verify=self._verify,
+                stream=True,
             )
-            found: Any = answer.json() if answer.content else {}
+            given = read_until(answer, until)
+            found: Any = json.loads(given) if given else {}
+        except (TimeoutError, TooMuchError) as error:
+            raise RouterUnavailable(f"{ref}: no whole answer from {self._url} within {self._timeout:g} s") from error
+        except RecursionError as error:
+            raise RouterUnavailable(f"{ref}: {self._url} answered with something that is no object") from error
         except (self._requests.RequestException, ValueError) as error:
             raise RouterUnavailable(f"{ref}: no answer from {self._url}: {type(error).__name__}: {error}") from error
         if not answer.ok:

@@ -110,9 +110,10 @@ def _blind(run: Run, now: float, weight: float | None, *, of_silence: bool = Tru
         return "the last look was made at a time that has not come yet; is a clock wrong?"
     age, most = now - run.looked, _BLIND_AFTER * run.interval
     old = now - run.summary["watermark"]
-    if run.ended and (
-        old > most + run.interval + run.summary["delay"] or (weight is not None and weight != run.weight)
-    ):
+    if weight is not None and weight != run.weight and run.verdict == "pass":  # a regression stands at any weight
+        then = "no weight was told" if run.weight is None else f"it was {run.weight:g} %"
+        return f"nothing is judged yet at a weight of {weight:g} %: at the last look {then}"
+    if run.ended and old > most + run.interval + run.summary["delay"]:
         return f"the planned end was {_span(old)} ago, and nothing is known since; plan longer"
     if of_silence and run.summary["silent"] > _BLIND_AFTER:
         return f"neither version has had any data for {run.summary['silent']} intervals"

@@ -22,9 +22,10 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
+from canary_judge.bodies import read_until
 from canary_judge.errors import ConfigError, QueryError, SourceUnavailable
 from canary_judge.series import Query, Window
-from canary_judge.sources.session import read_until, short_cause
+from canary_judge.sources.session import short_cause
 from canary_judge.untrusted import printable
 
 __all__ = ["Request", "Sender"]

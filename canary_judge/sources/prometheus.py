@@ -22,6 +22,7 @@ from prometheus_api_client import PrometheusConnect
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from requests.auth import AuthBase, HTTPBasicAuth
 
+from canary_judge.bodies import TooMuchError
 from canary_judge.config.reading import read_options
 from canary_judge.errors import ConfigError, QueryError, SourceError, SourceUnavailable
 from canary_judge.series import (
@@ -48,7 +49,7 @@ from canary_judge.sources.promql import (
     without_shared,
     without_twins,
 )
-from canary_judge.sources.session import Session, TooMuchError, without_collection
+from canary_judge.sources.session import Session, without_collection
 from canary_judge.sources.users import NO_USERS
 
 __all__ = ["PrometheusSource"]

@@ -16,22 +16,17 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 
+from canary_judge.bodies import TooMuchError, read_until
 from canary_judge.errors import QueryError, SourceUnavailable
 from canary_judge.untrusted import printable
 
-__all__ = ["Session", "TooMuchError", "read_until", "short_cause", "without_collection"]
+__all__ = ["Session", "short_cause", "without_collection"]
 
 _ATTEMPTS = 3
 _LOCK, _parsing, _collects = threading.Lock(), 0, True
-# Of an answer, and of what a server says is wrong.
-_LARGEST, _LONGEST_TEXT = 1 << 30, 2000
-
-
+# Of what a server says is wrong.
+_LONGEST_TEXT = 2000
 _RETRIED = frozenset({429, 502, 504})
-
-
-class TooMuchError(QueryError):
-    """The server cannot answer so much at once: less may do."""
 
 
 class Session(requests.Session):
@@ -204,29 +199,6 @@ def without_collection() -> Iterator[None]:
             _parsing -= 1
             if _parsing == 0 and _collects:
                 gc.enable()
-
-
-def read_until(response: requests.Response, until: float) -> bytes:
-    """The body, read piece by piece, so that a server that drips bytes cannot outlast the deadline."""
-    raw = response.raw
-    read = getattr(raw, "read1", raw.read)
-    pieces, size = [], 0
-    with response:
-        try:
-            while piece := read(65536, decode_content=True):
-                pieces.append(piece)
-                size += len(piece)
-                if size > _LARGEST:
-                    raise TooMuchError(f"its answer is larger than {_LARGEST >> 20:,} MiB; ask for less at once")
-                if time.monotonic() > until:
-                    raise TimeoutError
-        except Exception as error:
-            if "timed out" in str(error).lower():
-                raise TimeoutError from error
-            if isinstance(error, TimeoutError | TooMuchError):
-                raise
-            raise requests.exceptions.ConnectionError(str(error)) from error
-    return b"".join(pieces)
 
 
 def short_cause(error: BaseException) -> str:

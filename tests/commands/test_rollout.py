@@ -11,7 +11,7 @@ import yaml
 from canary_judge.__main__ import main
 from canary_judge.commands import rollout as rollout_commands
 from canary_judge.history import History
-from canary_judge.rollout.inbox import Inbox
+from canary_judge.rollout.inbox import Command, Inbox
 from canary_judge.rollout.journal import Journal
 from canary_judge.testing import simulated_world
 from tests.routers.test_conformance import CASES
@@ -229,7 +229,7 @@ def test_control_leaves_a_command_beside_the_journal(run, tmp_path):
         code, out, _ = run("control", path, "abort", "--reason", "two\nlines")
     assert code == 0
     assert "obeys at its next look" in out
-    assert Inbox(path).take() == ([("abort", "two lines")], "")
+    assert Inbox(path).take() == ([Command("abort", "two lines")], "")
 
 
 def test_the_world_keeps_time():

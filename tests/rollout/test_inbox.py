@@ -2,7 +2,7 @@
 
 import pytest
 
-from canary_judge.rollout.inbox import COMMANDS, Inbox, send_command
+from canary_judge.rollout.inbox import COMMANDS, Command, Inbox, send_command
 from canary_judge.rollout.journal import Journal
 
 
@@ -26,7 +26,7 @@ def test_a_command_behind_rubbish_is_obeyed(journal, rubbish):
         file.write(rubbish)
     send_command(journal, "abort", "now")
     found, told = inbox.take()
-    assert ("abort", "now") in found
+    assert Command("abort", "now") in found
     assert told == ""
     assert inbox.take() == ([], "")
 
@@ -36,7 +36,7 @@ def test_a_command_behind_rubbish_is_obeyed(journal, rubbish):
 def test_a_line_without_an_end_is_obeyed_once(journal, name, end):
     inbox = Inbox(journal)
     commands(journal).write_bytes(name.encode() + end)
-    assert inbox.take()[0] == [(name, "")]
+    assert inbox.take()[0] == [Command(name)]
     assert inbox.take() == ([], "")
 
 
@@ -45,14 +45,14 @@ def test_half_a_line_is_waited_for(journal):
     commands(journal).write_bytes(b"abort\tthe rea")
     assert inbox.take() == ([], "")
     commands(journal).write_bytes(b"abort\tthe reason\n")
-    assert inbox.take()[0] == [("abort", "the reason")]
+    assert inbox.take()[0] == [Command("abort", "the reason")]
 
 
 def test_half_a_line_that_stays_so_is_obeyed(journal):
     inbox = Inbox(journal)
     commands(journal).write_bytes(b"abort\tnobody ended this line")
     assert inbox.take() == ([], "")
-    assert inbox.take()[0] == [("abort", "nobody ended this line")]
+    assert inbox.take()[0] == [Command("abort", "nobody ended this line")]
     with commands(journal).open("ab") as file:
         file.write(b"\n")
     assert inbox.take() == ([], "")
@@ -65,11 +65,11 @@ def test_a_file_that_is_written_anew_loses_no_abort_and_approves_nothing_twice(j
     assert len(inbox.take()[0]) == 3
     commands(journal).write_text("approve\nabort\tit burns\n")
     found, told = inbox.take()
-    assert found == [("abort", "it burns")]
+    assert found == [Command("abort", "it burns")]
     assert "written anew" in told
     assert "give them again" in told
     send_command(journal, "approve")
-    assert inbox.take() == ([("approve", "")], "")
+    assert inbox.take() == ([Command("approve")], "")
 
 
 def test_a_file_that_is_cut_short_between_drivers_loses_no_abort(journal):
@@ -80,7 +80,7 @@ def test_a_file_that_is_cut_short_between_drivers_loses_no_abort(journal):
     commands(journal).write_text("abort\n")
     second = Inbox(journal)
     second.taken = first.taken  # as the journal says
-    assert second.take()[0] == [("abort", "")]
+    assert second.take()[0] == [Command("abort")]
 
 
 def test_what_was_there_before_the_rollout_is_passed_over(journal):
@@ -89,4 +89,20 @@ def test_what_was_there_before_the_rollout_is_passed_over(journal):
     inbox.pass_over()
     assert inbox.take() == ([], "")
     send_command(journal, "pause")
-    assert inbox.take()[0] == [("pause", "")]
+    assert inbox.take()[0] == [Command("pause")]
+
+
+def test_an_abort_in_a_file_of_as_many_lines_is_not_lost(journal):
+    """The file was cleaned away while no driver ran, and has as many lines again."""
+    first = Inbox(journal)
+    send_command(journal, "pause")
+    first.take()
+    commands(journal).write_text("abort\n")
+    second = Inbox(journal)
+    second.taken, second.sum = first.taken, first.sum  # as the journal says
+    found, told = second.take()
+    assert found == [Command("abort")]
+    assert "written anew" in told
+    third = Inbox(journal)
+    third.taken, third.sum = second.taken, second.sum
+    assert third.take() == ([], "")

@@ -292,6 +292,17 @@ def passed(shop, name="shop", **more):
     raise AssertionError(summary)
 
 
+def test_a_pass_of_another_weight_is_no_pass_while_nothing_can_be_judged(shop):
+    passed(shop, weight=10)
+    shop.pass_time()
+    shop.sources["shop"].down = True
+    for weight in (25, 50):  # as the steps of a rollout
+        held = shop.look(weight=weight)
+        assert (held["verdict"], held["action"], held["stale"]) == ("marginal", "hold", True)
+        assert f"nothing is judged yet at a weight of {weight} %: at the last look it was 10 %" in held["reason"]
+    assert shop.look(weight=10)["verdict"] == "pass"
+
+
 def test_a_pass_of_another_weight_is_no_pass_until_this_one_is_judged(shop):
     passed(shop, weight=10)
     held = shop.look(weight=25)  # at once: not one interval at 25 %

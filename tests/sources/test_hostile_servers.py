@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 import pytest
 
 from canary_judge import JudgeConfig, Window, judge
+from canary_judge import bodies as module
 from canary_judge.__main__ import main
 from canary_judge.errors import CanaryJudgeError, SourceUnavailable
 from canary_judge.sources import PrometheusSource
-from canary_judge.sources import session as module
 
 CONFIG = """
 name: shop
