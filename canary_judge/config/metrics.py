@@ -200,6 +200,8 @@ class GaugeMetric(_MetricModel):
         text = self.query if isinstance(self.query, str) else self.query.canary
         if re.search(r"\b(histogram_quantile|quantile|quantile_over_time)\b|\bquantile\s*=", text):
             return "quantile"
+        if re.fullmatch(r"[\w:.]+", text.strip()) and _NAMED_QUANTILE.search(text):  # a column, or a recording rule
+            return "quantile"
         if re.search(r"\b(rate|increase|irate)\b.*/.*\b(rate|increase|irate)\b", text, re.DOTALL):
             if re.search(r"_sum\b.*/.*_count\b", text, re.DOTALL):
                 return "mean"
@@ -209,6 +211,10 @@ class GaugeMetric(_MetricModel):
         if not self.by and summed and not re.search(r"[/<>]|\b(and|or|unless)\b", text):
             return "level" if re.search(r"cpu|bytes|_seconds|restart|switches", text) else "sum"
         return "level"
+
+
+# p99, latency_p95_ms, request_latency:p99, quantile_90
+_NAMED_QUANTILE = re.compile(r"(?i)(^|[_:.])(p(50|75|9\d{1,2})|quantile\w*|percentile\w*|median)([_:.]|$)")
 
 
 def _checked_cap(value: float | None) -> float | None:
@@ -337,6 +343,15 @@ class SamplesMetric(_MetricModel):
         return {"value": (Reading.SAMPLES, self.query)}
 
 
+def _unit_of_histogram(text: str) -> str | None:
+    """By the name that the query begins with."""
+    name = re.match(r"[\w:]*", text.strip())
+    found = re.search(r"_(seconds|milliseconds|ms)(_bucket)?$", name[0] if name else "")
+    if not found:
+        return None
+    return "s" if found[1] == "seconds" else "ms"
+
+
 class LatencyMetric(_ShareModel):
     """The share of requests slower than a bound, read off a histogram (or raw latencies)."""
 
@@ -359,14 +374,19 @@ class LatencyMetric(_ShareModel):
 
     def bound(self) -> float:
         """The threshold in the histogram's unit."""
-        text = self.histogram if isinstance(self.histogram, str) else self.histogram.canary
         unit = self.unit
         if not unit:
-            name = re.match(r"[\w:]*", text.strip())
-            found = re.search(r"_(seconds|milliseconds|ms)(_bucket)?$", name[0] if name else "")
-            if not found:
+            both = self.histogram
+            texts = (both,) if isinstance(both, str) else (both.baseline, both.canary)
+            units = [_unit_of_histogram(text) for text in texts]
+            if None in units:
                 raise ValueError("`unit` is needed (s or ms): the histogram's name does not end in _seconds or _ms")
-            unit = "s" if found[1] == "seconds" else "ms"
+            if units[0] != units[-1]:
+                raise ValueError(
+                    f"histogram: the baseline's is in {units[0]} and the canary's in {units[-1]} by their names; one "
+                    "bound cannot be both: convert one of them in its query, and set `unit`"
+                )
+            unit = str(units[0])
         seconds = TIME.get(unit)
         if seconds is None:
             raise ValueError(f"unit {unit!r} of a histogram of latencies must be a unit of time, as s or ms")

@@ -124,7 +124,12 @@ def _absent(metric: Metric, counts: Counts, quality: Quality) -> Iterator[str]:
     if baseline and not canary:
         rate = counts.events_baseline.sum() / (counts.exposure_baseline.sum() or 1.0)
         expected = rate * counts.exposure_canary.sum()
-        if expected >= _TOO_MANY_TO_BE_ABSENT:
+        if quality.zeros_written:
+            yield (
+                "the canary has no event series at all, though the baseline has one also where it had no event: a "
+                "misspelt selector, or late? Set `absent_is_zero: true` if the selector is right"
+            )
+        elif expected >= _TOO_MANY_TO_BE_ABSENT:
             yield (
                 f"the canary has no event series at all where {expected:.0f} events were to be expected: a misspelt "
                 "selector? Set `absent_is_zero: true` if the selector is right"

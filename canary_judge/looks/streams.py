@@ -256,7 +256,8 @@ def _merged(stream: Stream, old: Quality, new: Quality, count: int) -> Quality:
 
 
 def _most(old: int | None, new: int | None) -> int | None:
-    return None if old is None or new is None else max(old, new)
+    """What a look could not read does not make unknown what others have read."""
+    return max((one for one in (old, new) if one is not None), default=None)
 
 
 # --- joining -----------------------------------------------------------------------------------------------------

@@ -332,7 +332,7 @@ class FrameSource:
             if form is not Form.SAMPLES:
                 if form is Form.COUNTS and not self._long:
                     refuse_numbers_that_tell_apart(self._table, own[present], name)
-                times, values, repeated = without_repeats(times, values, name, query.side)
+                times, values, repeated = without_repeats(times, values, name, query.side, counted=form is Form.COUNTS)
                 if repeated:
                     warnings.append(f"{repeated} repeated rows of {name!r} were dropped")
             if not times.size:
@@ -441,6 +441,9 @@ def compare(
     """
     import pandas as pd  # who passes frames has imported it
 
+    for side, frame in (("baseline", baseline), ("canary", canary)):
+        if "side" in frame.columns and (other := frame["side"][frame["side"] != side]).size:
+            raise DataError(f"{side}: its column 'side' has {other.iloc[0]!r}; give the rows of the {side} alone")
     table = pd.concat([baseline.assign(side="baseline"), canary.assign(side="canary")], ignore_index=True)
     source = FrameSource(table, align=align)
     data = {

@@ -35,8 +35,11 @@ def refuse_numbers_that_tell_apart(table: Table, rows: Int, name: str) -> None:
             )
 
 
-def without_repeats(times: Any, values: Any, name: str, side: Side) -> tuple[Any, Any, int]:
-    """Values with the same time and value are one; two values at one time cannot both be right."""
+def without_repeats(times: Any, values: Any, name: str, side: Side, *, counted: bool) -> tuple[Any, Any, int]:
+    """Values with the same time and value are one; two values at one time cannot both be right.
+
+    Of counts many repeated ones are events of their own.
+    """
     same = np.diff(times) == 0
     if not same.any():
         return times, values, 0
@@ -49,6 +52,13 @@ def without_repeats(times: Any, values: Any, name: str, side: Side) -> tuple[Any
             "keep one, or add a label column (as pod) that tells the series apart"
         )
     keep = np.concatenate([[True], ~same])
+    times_there = np.diff(np.append(np.flatnonzero(keep), times.size))
+    singles = values.max() <= 1 and np.unique(times_there).size > 1  # of a file that was appended all have as many
+    if counted and singles and same.sum() > _FEW_REPEATED * times.size:
+        raise DataError(
+            f"{int(same.sum())} of {times.size} rows of {name!r} of the {side} have the time and the value of the row "
+            "before: single events with coarse times? Add them up for each time, or give one row per request with `ok`"
+        )
     return times[keep], values[keep], int(same.sum())
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from numbers import Number
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import numpy as np
 
@@ -37,7 +39,15 @@ _AT_ONCE = 1 << 20
 _FEWEST_COMPARED, _MOST_COMPARED, _NEARLY_ALL = 20, 1 << 22, 0.98
 # Of fewer rows that stand there twice nothing is said.
 _FEWEST_SHARE, _BY_CHANCE = 0.01, 1e-6
+# As BigQuery and Snowflake write it: 2026-01-01 12:00:00 UTC, and 2026-01-01 12:00:00.000 Z.
+_UTC = re.compile(r"\s*(UTC|GMT|Z)$")
+# Times since 1970 in other units than seconds, by their size.
+_FINER = ((1e17, "nanoseconds", "1e9"), (1e14, "microseconds", "1e6"), (1e11, "milliseconds", "1000"))
+# Whole numbers below a thousand, and thousands with a dot, as they look side by side.
+_FEWEST_OF_BOTH, _A_THOUSAND, _MANY_TIMES, _MOSTLY = 5, 1000, 5.0, 0.7
 _MISSING = frozenset({"", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None", "<NA>"})
+# Columns of a table that has counts.
+_COUNTED = ("requests", "errors", "total", "count")
 _TRUTHS = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
 
 
@@ -80,10 +90,7 @@ class Table:
         Raises:
             DataError: It is malformed; the message names the column, the row and the remedy.
         """
-        if not isinstance(data, str | Path) and not hasattr(data, "columns"):
-            kind = type(data).__name__
-            raise DataError(f"the table is {kind}; give a DataFrame, or the path of a .csv or .parquet file")
-        columns = _read(Path(data)) if isinstance(data, str | Path) else _columns(data)
+        columns = _read(Path(data)) if isinstance(data, str | Path) else _columns(_as_pandas(data))
         if align not in ("time", "start"):
             raise ConfigError(f"align is {align!r}; it must be 'time' or 'start'")
         return _checked(columns, align)
@@ -259,6 +266,17 @@ def _typed(column: Sequence[str]) -> Raw:
     return np.array(known, dtype=object)
 
 
+def _as_pandas(data: Any) -> pd.DataFrame:
+    """A table of another library by its own way to pandas, as pyarrow and polars have one."""
+    convert = getattr(data, "to_pandas", None)
+    if convert is not None and hasattr(data, "columns"):
+        data = convert()
+    if not (hasattr(data, "columns") and hasattr(data, "iloc")):
+        kind = type(data).__name__
+        raise DataError(f"the table is {kind}; give a DataFrame, or the path of a .csv or .parquet file")
+    return cast("pd.DataFrame", data)
+
+
 def _columns(frame: pd.DataFrame) -> dict[str, Raw]:
     """Columns of a DataFrame; nothing here imports pandas, so that who has no frame pays nothing."""
     refuse_repeated([str(name) for name in frame.columns])
@@ -279,10 +297,20 @@ def _columns(frame: pd.DataFrame) -> dict[str, Raw]:
             missing = column.isna().to_numpy()
             values = column.to_numpy(dtype=object).copy()
             values[missing] = None
-            columns[str(name)] = values
+            columns[str(name)] = _numbers_if_all_are(values, missing)
     if "timestamp" in columns and frame["timestamp"].dtype.kind in "iu":
         columns["timestamp"] = columns["timestamp"].astype(float)
     return columns
+
+
+def _numbers_if_all_are(values: Raw, missing: Mask) -> Raw:
+    """Decimals of a database and categories that are numbers, as numbers."""
+    known = values[~missing]
+    if not known.size or not all(isinstance(value, Number) and not isinstance(value, bool) for value in known):
+        return values
+    found = np.full(values.size, np.nan)
+    found[~missing] = [float(value) for value in known]
+    return found
 
 
 def refuse_repeated(names: Sequence[str]) -> None:
@@ -297,7 +325,7 @@ def _checked(columns: dict[str, Raw], align: str) -> Table:
             raise DataError(f"the table has no column {name!r}; its columns are {', '.join(columns)}")
     canary = _sides(columns.pop("side"))
     times = _times(columns.pop("timestamp"))
-    ok = _truths(columns.pop("ok")) if "ok" in columns and "metric" not in columns else None
+    ok = _truths(columns.pop("ok")) if "metric" not in columns and _tells_requests_apart(columns) else None
     for name in ("value", "latency"):
         if name in columns:
             columns[name] = _numbers(columns[name], name)
@@ -305,6 +333,9 @@ def _checked(columns: dict[str, Raw], align: str) -> Table:
         columns["metric"] = columns["metric"].astype(object)
     if align == "start" and canary.any() and not canary.all():
         times = np.where(canary, times, times + times[canary].min() - times[~canary].min())
+    for name, values in columns.items():
+        if values.dtype.kind == "f":
+            _refuse_dots_of_thousands(values, name)
     order: Int | slice = slice(None)
     if not _in_order(times):
         order = np.argsort(times, kind="stable")
@@ -317,6 +348,39 @@ def _checked(columns: dict[str, Raw], align: str) -> Table:
         },
         texts={name: values[order] for name, values in columns.items() if values.dtype == object},
     )
+
+
+def _tells_requests_apart(columns: Mapping[str, Raw]) -> bool:
+    """Whether there is a column `ok`, by which each row is one request; a count of that name is a number."""
+    if "ok" not in columns:
+        return False
+    ok = columns["ok"]
+    if ok.dtype.kind == "f" and np.isfinite(ok).any() and not np.isin(ok[np.isfinite(ok)], (0.0, 1.0)).all():
+        return False
+    counted = [name for name in _COUNTED if name in columns and columns[name].dtype.kind == "f"]
+    if counted and any(np.nanmax(columns[name], initial=0.0) > 1 for name in counted):
+        raise DataError(
+            f"the table has a column 'ok', by which each row is one request, and a column {counted[0]!r} of more than "
+            "one: drop or rename one of them"
+        )
+    return True
+
+
+def _refuse_dots_of_thousands(values: Float, name: str) -> None:
+    """A column in which 1234 stands as 1.234 beside 873: whole numbers up to 999, and others of three decimals."""
+    known = values[np.isfinite(values)]
+    whole = known == np.rint(known)
+    small, large = known[whole], known[~whole]
+    if min(small.size, large.size) < _FEWEST_OF_BOTH or large.min() < 1 or np.abs(known).max() >= _A_THOUSAND:
+        return
+    thousandths = large * _A_THOUSAND
+    if (np.abs(thousandths - np.rint(thousandths)) > 1e-6).any() or np.median(small) < _MANY_TIMES * np.median(large):
+        return
+    tens = np.rint(thousandths) % 10 != 0  # of numbers with one or two decimals there is none
+    if tens.mean() >= _MOSTLY and np.unique(small).size >= _FEWEST_OF_BOTH:
+        raise DataError(
+            f"column {name!r} has {small[0]:g} beside {large[0]:.3f}: are the dots of thousands? Leave them out"
+        )
 
 
 def _in_order(times: Int) -> bool:
@@ -351,10 +415,9 @@ def _times(column: Raw) -> Int:
     if column.dtype != object:
         if not np.isfinite(column).all():
             raise DataError(f"timestamp in row {int(np.argmin(np.isfinite(column)))} is not a number; drop such rows")
-        if np.abs(column).max(initial=0.0) > 1e11:
-            raise DataError(
-                f"timestamp {column.max():g} is too large for seconds since 1970; divide milliseconds by 1000"
-            )
+        if (largest := float(np.abs(column).max(initial=0.0))) > 1e11:
+            unit, by = next((unit, by) for least, unit, by in _FINER if largest > least)
+            raise DataError(f"timestamp {largest:g} is too large for seconds since 1970; divide {unit} by {by}")
         return np.rint(column * 1e6).astype(np.int64) * 1000
     _refuse_missing_times(np.array([value is None for value in column], dtype=bool))
     return np.array([_time(value, row) for row, value in enumerate(column)], dtype=np.int64)
@@ -362,7 +425,7 @@ def _times(column: Raw) -> Int:
 
 def _time(value: Any, row: int) -> int:
     try:
-        moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        moment = value if isinstance(value, datetime) else datetime.fromisoformat(_UTC.sub("+00:00", value))
     except (ValueError, TypeError) as error:
         raise DataError(f"column 'timestamp' cannot be read as times: {error} (row {row})") from error
     if moment.tzinfo is None:

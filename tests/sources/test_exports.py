@@ -1,0 +1,164 @@
+"""Tables as programs export them: k6, BigQuery, a German spreadsheet, a driver's decimals, another library's frame."""
+
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from canary_judge import DataError, JudgeConfig, Verdict, compare, judge
+from canary_judge.errors import ConfigError
+from canary_judge.sources import FrameSource
+from canary_judge.sources.tables import Table
+
+N = 120
+ERRORS = {
+    "name": "errors",
+    "kind": "ratio",
+    "events": "errors",
+    "total": "requests",
+    "harm": "increase",
+    "margin": "1.5x",
+}
+
+
+def counts(seed=0, bad=1.0, **columns):
+    rng, times = np.random.default_rng(seed), pd.date_range("2026-01-05", periods=N, freq="1min", tz="UTC")
+    sides = []
+    for side, requests, share in (("baseline", 2000, 0.01), ("canary", 200, 0.01 * bad)):
+        n = rng.poisson(requests, N)
+        sides.append(pd.DataFrame({"timestamp": times, "side": side, "requests": n, "errors": rng.binomial(n, share)}))
+    return pd.concat(sides, ignore_index=True).assign(**columns)
+
+
+def judged(table, *metrics, **more):
+    config = JudgeConfig.from_mapping({"name": "t", "interval": "1m", "metrics": list(metrics or [ERRORS])})
+    source = FrameSource(table, **more)
+    return judge(config, source, source.window(config.interval))
+
+
+@pytest.mark.parametrize("bad", [1.0, 5.0])
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda table: table.map(lambda value: Decimal(int(value)) if isinstance(value, int) else value),
+        lambda table: table.astype({"errors": "category", "requests": "category"}),
+        lambda table: table.convert_dtypes(dtype_backend="pyarrow"),
+        lambda table: pytest.importorskip("pyarrow").table(table.to_dict("list")),
+    ],
+    ids=["decimals", "categories", "backed by arrow", "an arrow table"],
+)
+def test_numbers_in_other_clothes_are_numbers(form, bad):
+    table = counts(bad=bad)
+    found, plain = judged(form(table)), judged(table)
+    assert found.verdict is (Verdict.FAIL if bad > 1 else plain.verdict)
+    assert found["errors"].comparison == plain["errors"].comparison
+
+
+def test_missing_decimals_are_missing():
+    column = [None, Decimal("1.5"), Decimal(2)]
+    table = pd.DataFrame({"timestamp": [1.0, 2.0, 3.0], "side": "canary", "level": column})
+    assert Table.of(table, "time").numbers["level"].tolist()[1:] == [1.5, 2.0]
+    texts = pd.DataFrame({"timestamp": [1.0, 2.0], "side": "canary", "level": [True, "x"]})
+    assert "level" in Table.of(texts, "time").texts
+
+
+@pytest.mark.parametrize("text", ["2026-01-01 12:00:00 UTC", "2026-01-01 12:00:00.000 Z", "2026-01-01T12:00:00Z"])
+def test_times_as_warehouses_write_them(text):
+    table = pd.DataFrame({"timestamp": [text], "side": ["canary"], "level": [1.0]})
+    assert Table.of(table, "time").times.tolist() == [pd.Timestamp("2026-01-01 12:00", tz="UTC").value]
+
+
+@pytest.mark.parametrize(("by", "remedy"), [(1e3, "milliseconds by 1000"), (1e6, "microseconds by 1e6"), (1e9, "nan")])
+def test_times_in_finer_units_are_told_with_theirs(by, remedy):
+    table = pd.DataFrame({"timestamp": [1767268800.0 * by], "side": ["canary"], "level": [1.0]})
+    with pytest.raises(DataError, match=f"is too large for seconds since 1970; divide {remedy}"):
+        Table.of(table, "time")
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_dots_of_thousands_are_refused(share, tmp_path):
+    """1234 ms as 1.234, beside 873."""
+    rng = np.random.default_rng(3)
+    values = np.where(rng.random(400) < share, rng.integers(1001, 9000, 400), rng.integers(100, 1000, 400))
+    told = [f"{value // 1000}.{value % 1000:03}" if value >= 1000 else str(value) for value in values.tolist()]
+    times = pd.date_range("2026-01-05", periods=400, freq="1s", tz="UTC").astype(str)
+    path = tmp_path / "t.csv"
+    path.write_text("\n".join(["timestamp,side,ms", *(f"{t},canary,{v}" for t, v in zip(times, told, strict=True))]))
+    with pytest.raises(DataError, match=r"column 'ms' has \d+ beside \d\.\d+: are the dots of thousands\?"):
+        Table.of(path, "time")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.random.default_rng(1).lognormal(0, 2, 500).round(3),
+        np.random.default_rng(1).lognormal(3, 1, 500).round(3),
+        np.random.default_rng(1).integers(0, 1000, 500).astype(float),
+        np.random.default_rng(1).integers(0, 40000, 500) / 8,
+        np.random.default_rng(1).integers(1000, 9000, 500) / 1000,
+    ],
+    ids=["seconds", "milliseconds", "whole", "eighths", "seconds beyond one"],
+)
+def test_numbers_of_three_decimals_are_none_of_that(values):
+    table = pd.DataFrame({"timestamp": np.arange(500.0), "side": "canary", "value of it": values})
+    assert Table.of(table, "time").numbers["value of it"].tolist() == values.tolist()
+
+
+def test_single_events_at_coarse_times_are_no_repeated_rows():
+    """As k6 writes them: a row of 0 or 1 for each request, whole seconds, and labels that tell failures apart."""
+    rng = np.random.default_rng(5)
+    sides = []
+    for side, rate, share in (("baseline", 50, 0.01), ("canary", 10, 0.1)):
+        second = np.repeat(np.arange(600), rng.poisson(rate, 600))
+        failed = (rng.random(second.size) < share) * 1.0
+        base = {"timestamp": 1767268800.0 + second, "side": side, "status": np.where(failed > 0, "s500", "s200")}
+        sides += [pd.DataFrame({**base, "metric": "requests", "value": 1.0})]
+        sides += [pd.DataFrame({**base, "metric": "errors", "value": failed})]
+    with pytest.raises(DataError, match="have the time and the value of the row before: single events with coarse"):
+        judged(pd.concat(sides))
+
+
+def test_a_flag_beside_counts_is_refused_and_a_count_of_that_name_is_a_count():
+    with pytest.raises(DataError, match="a column 'ok', by which each row is one request, and a column 'requests'"):
+        judged(counts(bad=5.0, ok=True))
+    table = counts(bad=5.0)
+    table["ok"] = table["requests"] - table["errors"]
+    assert judged(table).verdict is Verdict.FAIL
+
+
+def test_a_side_that_says_the_opposite_is_refused():
+    table = counts(bad=5.0)
+    asked = {"metrics": [ERRORS], "interval": "1m"}
+    canary, baseline = table[table["side"] == "canary"], table[table["side"] == "baseline"]
+    assert compare(baseline=baseline, canary=canary, **asked).verdict is Verdict.FAIL
+    for frames in ({"baseline": table, "canary": canary}, {"baseline": canary, "canary": baseline}):
+        with pytest.raises(DataError, match="baseline: its column 'side' has 'canary'; give the rows of the baseline"):
+            compare(**frames, **asked)
+
+
+def test_histograms_of_two_units_are_refused():
+    slow = {"name": "slow", "kind": "latency", "slower_than": "5s", "margin": "+1pp"}
+    both = {"baseline": "http_milliseconds_bucket{v='1'}", "canary": "http_seconds_bucket{v='2'}"}
+    with pytest.raises(ConfigError, match="the baseline's is in ms and the canary's in s by their names"):
+        JudgeConfig.from_mapping({"name": "t", "interval": "1m", "metrics": [{**slow, "histogram": both}]})
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("p99", "quantile"),
+        ("latency_p95_ms", "quantile"),
+        ("job:request_latency_ms:p99", "quantile"),
+        ("latency_median", "quantile"),
+        ("app.p999", "quantile"),
+        ("heap", "level"),
+        ("p2p_connections", "level"),
+        ("step95", "level"),
+        ("p99_limit + 1", "level"),
+    ],
+)
+def test_a_quantile_is_told_by_its_name(query, found):
+    gauge = {"name": "g", "kind": "gauge", "query": query, "harm": "increase", "margin": "10%"}
+    config = JudgeConfig.from_mapping({"name": "t", "interval": "1m", "metrics": [gauge]})
+    assert config.metrics[0].request_statistic() == found
