@@ -193,8 +193,13 @@ def wait(seconds: float) -> str:
     """
     for unit, size in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
         if seconds >= 2 * size:
-            return f"{math.ceil(seconds / size)} {unit}"
-    return f"{math.ceil(seconds)} seconds"
+            return f"{_up(seconds / size)} {unit}"
+    return f"{_up(seconds)} seconds"
+
+
+def _up(value: float) -> int:
+    """Rounded up, but not for what rounding has added."""
+    return math.ceil(value - 1e-9)
 
 
 def span(seconds: float) -> str:
@@ -204,7 +209,7 @@ def span(seconds: float) -> str:
         >>> span(3905), span(125), span(7)
         ('1h05m', '2m05s', '7s')
     """
-    minutes, rest = divmod(math.ceil(seconds), 60)
+    minutes, rest = divmod(_up(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours}h{minutes:02d}m"

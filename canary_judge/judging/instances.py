@@ -23,6 +23,10 @@ from canary_judge.stats.sample_sizes import t_sample_size
 __all__ = ["assess_instances"]
 
 _FEWEST_INSTANCES = 5
+# Of all that the canary's instances lived, and of their number: what is left out beyond it could hide harm.
+_NOTABLE = 0.1
+# Fewer instances of the canary that end are those of a rollout; so many of the baseline's must go on.
+_SEVERAL, _STILL_THERE = 3, 0.8
 
 
 def assess_instances(look: Look, metric: Metric, data: GaugeData, bare: Assessed) -> Assessed:
@@ -54,8 +58,25 @@ def assess_instances(look: Look, metric: Metric, data: GaugeData, bare: Assessed
     found = replace(bare.with_comparison(compared), limit=check, shortfall=_shortfall(look, metric, baseline, compared))
     if left_out := len(data.canary) - len(canary):
         text = f"{left_out} of the canary's instances have fewer than {least} intervals with values"
-        found = found.unsafe(text)
+        lived = np.count_nonzero(~np.isnan(data.canary), axis=1)
+        notable = lived[~long_enough[1]].sum() > _NOTABLE * lived.sum() or left_out > _NOTABLE * len(data.canary)
+        found = found.unsafe(text) if notable else replace(found, warnings=(*found.warnings, text))
+    if (gone := _gone(data)) is not None:
+        found = found.unsafe(gone)
     return no_relative_margin(found, nothing=not np.nan_to_num(baseline).any())
+
+
+def _gone(data: GaugeData) -> str | None:
+    """Instances of the canary that were heard together and are not any more, while the baseline's still are."""
+    now, most = [], []
+    for side in (data.baseline, data.canary):
+        alive = np.count_nonzero(~np.isnan(side), axis=0)
+        newest = max(1, alive.size // 10)
+        now.append(int(alive[-newest:].max(initial=0)))
+        most.append(int(alive.max(initial=0)))
+    if most[1] < _SEVERAL or now[1] > most[1] / 2 or not now[1] or now[0] < _STILL_THERE * most[0]:
+        return None
+    return f"{most[1] - now[1]} of the canary's {most[1]} instances are not heard any more: have they died?"
 
 
 def _before(data: GaugeData, long_enough: list[Bool], least: int) -> tuple[Float, Float] | None:

@@ -29,6 +29,8 @@ _TOO_MANY_TO_BE_ABSENT = 10.0
 _MOST_LOST = 0.05
 # More undefined values than this may hide the worst ones; a level may be 0 / 0 in an interval without traffic.
 _MOST_UNDEFINED, _MOST_UNDEFINED_LEVELS = 0.01, 0.05
+# Beside the baseline's share of undefined values.
+_OFTENER = 1.5
 # So large a share of the points must be as far apart as they usually are.
 _REGULAR = 0.8
 # Of events in fewer intervals one cannot tell whether they come in clumps.
@@ -153,15 +155,19 @@ def _lost(counts: Counts, quality: Quality) -> Iterator[str]:
 def _undefined(metric: Metric, data: AnyData | None, quality: Quality) -> Iterator[str]:
     """Values of the canary that are no numbers, and may be its worst ones: time-outs have no latency."""
     bad, most = quality.non_finite_canary, _MOST_UNDEFINED
+    theirs = quality.non_finite - bad
     if isinstance(data, CountData):
         # of other counts it is the interval that is missing
-        good = float(data.counts.exposure_canary.sum()) if isinstance(metric, LatencyMetric) else np.inf
+        counts, known = data.counts, isinstance(metric, LatencyMetric)
+        goods = [float(side.sum()) if known else np.inf for side in (counts.exposure_baseline, counts.exposure_canary)]
     elif isinstance(data, GaugeData):
-        good, most = float(np.isfinite(data.canary).sum()), _MOST_UNDEFINED_LEVELS
+        goods, most = [float(np.isfinite(side).sum()) for side in (data.baseline, data.canary)], _MOST_UNDEFINED_LEVELS
     else:
-        good = data.canary.size if isinstance(data, RawData) else np.inf
-    if bad > max(most * (bad + good), 1):
-        share = bad / (bad + good)
+        goods = [data.baseline.size, data.canary.size] if isinstance(data, RawData) else [np.inf, np.inf]
+    # cells that are empty on both sides alike are those of a table with several rhythms
+    usual = theirs / max(theirs + goods[0], 1)
+    if bad > max(most * (bad + goods[1]), 1) and bad > _OFTENER * usual * (bad + goods[1]):
+        share = bad / (bad + goods[1])
         what = "NaN, infinite or negative" if isinstance(metric, LatencyMetric) else "NaN or infinite"
         yield f"{bad} values of the canary are {what}, {share:.1%} of its values: they may be the worst ones"
 

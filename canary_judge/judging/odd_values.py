@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from canary_judge.arrays import Float, Int
+from canary_judge.config.metrics import Metric
+from canary_judge.results import Harm
 from canary_judge.samples import AnyData, CountData, GaugeData, RawData
+from canary_judge.samples.raw import other_unit
+from canary_judge.stats.exact import binomial_tails
 from canary_judge.stats.margins import Margin
 
-__all__ = ["beyond_all", "copied", "frozen", "negative_alone", "one_sided"]
+__all__ = ["beyond_all", "copied", "far_better", "frozen", "implausible", "one_sided", "stuck"]
 
 # So many equal values in a row are no chance where others differ.
 _FEWEST_STILL = 8
 # Whole numbers below are round ones.
-_FEW_DIGITS, _A_MEGABYTE, _PAGES = 1000, 2.0**20, 2.0**16
+_FEW_DIGITS, _A_MEGABYTE, _PAGES = 1000, 2.0**20, 2.0**12
 # A larger share of negative values on one side alone is a code for something else.
 _MOST_NEGATIVE, _BY_CHANCE = 0.01, 1e-3
 # A margin that is so many times what was ever seen is one of another unit.
 _FAR, _FAR_LIMIT = 5.0, 100.0
+# So many different values are codes.
+_MOST_CODES = 3
+# Of the median, what the smallest values are beyond where zeros do not belong to them.
+_DETACHED = 0.2
+# A canary that is so many times better is no better one.
+_IMPLAUSIBLE = 10.0
+# Of the baseline's values, those of its tail; how many times as many of the canary's are a heavier one.
+_TAIL, _HEAVIER, _ENOUGH_FOR_A_TAIL = 0.01, 3.0, 100
+# What percentages may all be below.
+_A_PERMILLE = 1e-3
 
 
 def one_sided(sides: tuple[Float, Float]) -> tuple[tuple[Float, Float, Int] | None, float]:
@@ -50,10 +66,10 @@ def frozen(baseline: Float, canary: Float) -> bool:
 
 
 def _round(value: float) -> bool:
-    """Whether a whole number has few digits, in tens (250, 60000) or in twos (512 MiB)."""
+    """Whether a number has few digits, in tens (250, 60000, 37.5) or in twos (512 MiB)."""
     if value != np.rint(value):
-        return False
-    if abs(value) >= _A_MEGABYTE and not value % _PAGES:  # a heap is given out in pages
+        return float(f"{value:.3g}") == value
+    if abs(value) >= _A_MEGABYTE and not value % _PAGES:  # memory is given out in pages
         return True
     for base in (10, 2):
         rest = abs(int(value))
@@ -75,13 +91,108 @@ def beyond_all(baseline: Float, canary: Float, margin: Margin | None, limit: flo
     return None
 
 
-def negative_alone(baseline: Float, canary: Float) -> str | None:
+def implausible(metric: Metric, baseline: Float, canary: Float) -> Iterator[str]:
+    """What forbids to believe that the canary is safe, by the values alone."""
+    found = [
+        other_unit(baseline, canary) or _far_better(baseline, canary, metric.harm),
+        _negative_alone(baseline, canary),
+        _shares_for_percents(baseline, canary, metric.unit),
+        None if metric.harm is Harm.DECREASE else _zeros_alone(baseline, canary),
+        _heavy_tail(metric, baseline, canary),
+    ]
+    yield from (one for one in found if one is not None)
+
+
+def _negative_alone(baseline: Float, canary: Float) -> str | None:
     """Whether only the canary has negative values, as -1 for none: they would count as its smallest ones."""
     negative = int((canary < 0).sum())
     share, chance = negative / canary.size, (canary.size / (canary.size + baseline.size)) ** negative
     if share <= _MOST_NEGATIVE or chance > _BY_CHANCE or baseline.min() < 0:
         return None
+    if np.unique(canary[canary < 0]).size > _MOST_CODES:  # a level that goes below 0 takes many values there
+        return None
     return f"{share:.0%} of the canary's values are negative and none of the baseline's: a code for something else?"
+
+
+def _zeros_alone(baseline: Float, canary: Float) -> str | None:
+    """Whether only the canary has zeros, far from all other values: as time-outs that took no time."""
+    zeros = int((canary == 0).sum())
+    share, chance = zeros / canary.size, (canary.size / (canary.size + baseline.size)) ** zeros
+    if share <= _MOST_NEGATIVE or chance > _BY_CHANCE or baseline.min() <= 0:
+        return None
+    others = np.concatenate([baseline, canary[canary != 0]])
+    if others.min() < 0 or np.quantile(others, 0.01) < _DETACHED * np.median(others):
+        return None
+    return (
+        f"{share:.0%} of the canary's values are 0 and none of the baseline's is even near: a code for something else?"
+    )
+
+
+def _far_better(baseline: Float, canary: Float, harm: Harm) -> str | None:
+    return far_better(float(np.median(baseline)), float(np.median(canary)), harm)
+
+
+def far_better(baseline: float, canary: float, harm: Harm) -> str | None:
+    """Whether a level is so much better that it is no better one: another unit, or one that grows with traffic."""
+    if min(baseline, canary) <= 0 or harm is Harm.EITHER:  # either way it is harm then
+        return None
+    ratio = baseline / canary if harm is Harm.INCREASE else canary / baseline
+    if ratio < _IMPLAUSIBLE:
+        return None
+    which = "below" if harm is Harm.INCREASE else "above"
+    return (
+        f"the canary's values are {ratio:,.0f} times {which} the baseline's: are they in another unit, or of a level "
+        "that grows with traffic?"
+    )
+
+
+def _heavy_tail(metric: Metric, baseline: Float, canary: Float) -> str | None:
+    """Whether many of the canary's values are where few of the baseline's are, and take its mean beyond the margin.
+
+    Ranks ask whether most values are worse, and some may be a hundred times as large.
+    """
+    margin, upward = metric.parsed_margin(), metric.harm is Harm.INCREASE
+    if margin is None or metric.harm is Harm.EITHER or min(baseline.size, canary.size) < _ENOUGH_FOR_A_TAIL:
+        return None
+    sign = 1.0 if upward else -1.0
+    bound = float(np.quantile(sign * baseline, 1 - _TAIL))
+    theirs, ours = (int((sign * side > bound).sum()) for side in (baseline, canary))
+    usual, new = float(baseline.mean()), float(canary.mean())
+    beyond = sign * (new - usual) > margin.amount(usual)
+    if not beyond or ours / canary.size < _HEAVIER * max(theirs, 1) / baseline.size:
+        return None
+    if binomial_tails(ours, ours + theirs, canary.size / (canary.size + baseline.size)).above > _BY_CHANCE:
+        return None
+    return (
+        f"{ours / canary.size:.1%} of the canary's values are worse than all but {theirs / baseline.size:.1%} of the "
+        f"baseline's, and its mean is {new:.3g} beside {usual:.3g}: ranks do not see such a tail; judge it with "
+        "`kind: latency`"
+    )
+
+
+def _shares_for_percents(baseline: Float, canary: Float, unit: str) -> str | None:
+    """Whether values that should be percentages are all shares, so that margins and limits are 100 times too wide."""
+    largest = max(float(baseline.max()), float(canary.max()))
+    if unit != "%" or largest > 1 or min(float(baseline.min()), float(canary.min())) < 0 or largest <= _A_PERMILLE:
+        return None
+    return (
+        f"`unit` is %, and no value is above {largest:.3g}: are these shares? Multiply them by 100, or leave `unit` out"
+    )
+
+
+def stuck(baseline: Float, canary: Float) -> str | None:
+    """Whether the canary's newest values are one that is repeated, after it had moved as the baseline still does."""
+    if canary.size != baseline.size or canary.size < 2 * _FEWEST_STILL:
+        return None
+    moves = canary[1:] != canary[:-1]
+    last = int(canary.size - np.flatnonzero(moves)[-1] - 1) if moves.any() else 0
+    if last < _FEWEST_STILL or any(_round(float(canary[-1]) + off) for off in (-1, 0, 1)):
+        return None
+    before, beside = canary[:-last], baseline[-last:]
+    lively = np.unique(before).size > before.size / 2 and np.unique(beside).size > beside.size / 2
+    if not lively or before.size < _FEWEST_STILL:
+        return None
+    return f"the canary's value has not changed in its last {last} intervals while the baseline's did: has it died?"
 
 
 def copied(data: AnyData) -> str | None:

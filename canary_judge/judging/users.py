@@ -13,6 +13,7 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.counts import tolerates_all
 from canary_judge.judging.look import LONGEST_WAIT_SECONDS, Look
+from canary_judge.judging.odd_values import far_better
 from canary_judge.judging.shortfalls import users_shortfall
 from canary_judge.judging.silence import PATIENCE
 from canary_judge.moments import Moments, UserMoments
@@ -182,6 +183,9 @@ def _objections(
         yield f"only {users:.0f} users, fewer than the {FEWEST_FOR_SAFETY} that safety needs", False
     yield from ((text, False) for text in (*_giants(metric, data), *_rows_apart(metric, data), *_sessions(data)))
     yield from _timing(look, metric, data)
+    if not metric.is_proportion:
+        better = far_better(comparison.baseline or 0.0, comparison.canary or 0.0, metric.harm)
+        yield from () if better is None else ((better, False),)
     level, own = comparison.baseline or 0.0, data.baseline.whole
     margin = metric.parsed_margin()
     if margin is not None and margin.absolute is None:

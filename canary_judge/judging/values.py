@@ -12,13 +12,12 @@ from canary_judge.config.metrics import GaugeMetric, Metric, SamplesMetric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.look import Look
-from canary_judge.judging.odd_values import beyond_all, frozen, negative_alone, one_sided
+from canary_judge.judging.odd_values import beyond_all, frozen, implausible, one_sided, stuck
 from canary_judge.judging.recent import newest, widened, with_newest
 from canary_judge.judging.shortfalls import time_shortfall, would_do
 from canary_judge.judging.traffic import unequal
 from canary_judge.results import Harm, Outcome, Recent
 from canary_judge.samples import GaugeData, RawData
-from canary_judge.samples.raw import other_unit
 from canary_judge.stats.dependence import cluster_time, ranks_tau
 from canary_judge.stats.gauges import (
     Pairs,
@@ -190,6 +189,8 @@ def assess_gauge(look: Look, metric: Metric, data: GaugeData, bare: Assessed, sh
         bare = replace(bare, warnings=(*bare.warnings, text)).unsafe(text)
     if frozen(values_b, values_c):
         bare = bare.unsafe("the canary's value never changed while the baseline's did: a frozen exporter?")
+    if paired and (still := stuck(values_b, values_c)) is not None:
+        bare = bare.unsafe(still)
     gapped, lost = one_sided(whole) if paired else (None, 0.0)
     if lost > _MOST_ONE_SIDED:
         text = f"{lost:.0%} of the intervals have a value on one side only: scrapes are lost when things are slow"
@@ -254,8 +255,8 @@ def _assess_ranked(look: Look, metric: Metric, ranked: _Ranked, bare: Assessed) 
         warnings = (*warnings, text)
     if (far := beyond_all(ranked.baseline, ranked.canary, margin, limit)) is not None:
         warnings = (*warnings, far)
-    for odd in (other_unit(ranked.baseline, ranked.canary), negative_alone(ranked.baseline, ranked.canary)):
-        bare = bare if odd is None else bare.unsafe(odd)
+    for odd in implausible(metric, ranked.baseline, ranked.canary):
+        bare = bare.unsafe(odd)
     have, tau = compared.evidence.n_effective, compared.evidence.tau or ranked.tau
     shortfall = time_shortfall(
         look,

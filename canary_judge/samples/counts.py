@@ -22,7 +22,7 @@ from canary_judge.samples.grid import (
     refuse_huge,
     refuse_shared_series,
 )
-from canary_judge.samples.raw import other_unit
+from canary_judge.samples.raw import far_faster
 from canary_judge.series import Form, Result, Series, format_duration, selector
 from canary_judge.stats.counts import Counts
 
@@ -246,8 +246,15 @@ def _far_off(metric: LatencyMetric, parts: Parts) -> Iterator[str]:
         return
     sides = [np.concatenate([one.values for one in answer.series] or [np.empty(0)]) for answer in answers]
     known = [values[np.isfinite(values)] for values in sides]
-    if all(values.size >= _ENOUGH for values in known) and (odd := other_unit(*known)) and "below" in odd:
+    if all(values.size >= _ENOUGH for values in known) and (odd := far_faster(*known)):
         raise Unusable(odd)  # as slow as that it may be
+    if known[0].size >= _ENOUGH and known[1].size >= _ENOUGH:
+        shares = [float((values == metric.bound()).mean()) for values in known]
+        if shares[1] > max(_MOST_BEYOND_ALL, 2 * shares[0]):
+            raise Unusable(
+                f"{shares[1]:.0%} of the canary's latencies equal `slower_than` to the last digit, and {shares[0]:.0%} "
+                "of the baseline's: time-outs? Set `slower_than` a little below"
+            )
     bound = format_duration(metric.slower_than)
     told = f"`slower_than: {bound}` (they are read in {metric.unit or 's'}): is `unit` right?"
     if sum(values.size for values in known) < _ENOUGH:

@@ -12,9 +12,10 @@ from canary_judge.samples.data import MetricSamples, RawData
 from canary_judge.samples.grid import Parts, coverage, intervals, late, pause, refuse_huge
 from canary_judge.series import Result
 
-__all__ = ["other_unit", "raw_samples"]
+__all__ = ["far_faster", "other_unit", "raw_samples"]
 
 # Factors by which units differ, and how near a ratio comes to one by no chance.
+_MUCH_FASTER = 100.0
 _UNITS, _NEAR = (1e3, 2.0**10, 1e6, 2.0**20, 1e9), 1.3
 
 
@@ -71,6 +72,17 @@ def raw_samples(parts: Parts, edges: Int) -> MetricSamples:
         interval_canary=read.canary.interval,
     )
     return MetricSamples(data=data, quality=quality)
+
+
+def far_faster(baseline: Float, canary: Float) -> str | None:
+    """Whether latencies are in another unit, however much slower they have become."""
+    levels = [float(np.median(side)) for side in (baseline, canary)]
+    if min(levels) <= 0 or levels[0] < _MUCH_FASTER * levels[1]:
+        return None
+    return (
+        f"the canary's values are about {levels[0] / levels[1]:,.0f} times below the baseline's: are they in another "
+        "unit?"
+    )
 
 
 def other_unit(baseline: Float, canary: Float) -> str | None:

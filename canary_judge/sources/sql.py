@@ -27,16 +27,15 @@ from canary_judge.sources.daemons import in_daemons
 from canary_judge.sources.loading import Loading, time_of_day
 from canary_judge.sources.points import Labels, TimeIs, failed, provenance_of, to_result, twins
 from canary_judge.sources.sql_database import Database
+from canary_judge.sources.sql_sides import Names
 from canary_judge.sources.sql_users import (
     Activity,
     Assignments,
     Span,
     plain_columns,
-    sides_in,
     statement,
     table_of,
     to_moments,
-    unknown_sides,
 )
 from canary_judge.sources.users import span_of
 from canary_judge.untrusted import printable
@@ -96,6 +95,7 @@ class _Last(NamedTuple):
     until: int
     moments: dict[Side, UserMoments]
     told: tuple[str, ...]
+    wrong: str | None
 
 
 class SqlSource:
@@ -162,6 +162,10 @@ class SqlSource:
         self._lock = threading.Lock()
         self._counted: dict[_Count, dict[str, _Last]] = {}
         self.url = self._database.url
+        self._names = None
+        if activity is not None:
+            example = partial(self._time_of, activity.table, activity.timestamp, [])
+            self._names = Names(self._database, activity, example)
 
     def __repr__(self) -> str:
         return f"SqlSource({self.url!r})"
@@ -274,12 +278,7 @@ class SqlSource:
 
     def _called(self, side: Side, labels: Mapping[str, str]) -> str:
         """How a side is called in the table: as its label of the column's name says, or by its name here."""
-        return labels.get(self._side_column(), side.value)
-
-    def _side_column(self) -> str:
-        given = self._activity
-        column = None if given is None else given.assignments.side if given.assignments is not None else given.side
-        return column or "side"
+        return labels.get(self._names.column if self._names else "side", side.value)
 
     def _users(self, count: _Count, queries: Sequence[Query]) -> list[Result]:
         key = count._replace(until=0)
@@ -298,29 +297,20 @@ class SqlSource:
         if not fresh:
             select, moments_of = self._statement(count, list(metrics.values()))
             found = moments_of(self._database.rows(select, _MOST_ROWS)[1])
-            told = self._unknown_sides(count, found[0])
+            told = self._names.unknown(count.since, count.sides, found[0]) if self._names else ()
+            wrong = self._names.misspelt(count.since, count.sides, found[0]) if self._names else None
             for (metric, users), moments in zip(metrics.items(), found, strict=True):
-                known[metric] = _Last(_text(users), count.until, moments, told)
+                known[metric] = _Last(_text(users), count.until, moments, told, wrong)
         return [
             Result(
                 form=Form.MOMENTS,
                 moments=known[query.metric].moments[query.side],
                 warnings=known[query.metric].told,
+                error=known[query.metric].wrong,
                 provenance=f"users of {self._activity.table if self._activity else ''} at {self.url}",
             )
             for query in queries
         ]
-
-    def _unknown_sides(self, count: _Count, moments: Mapping[Side, UserMoments]) -> tuple[str, ...]:
-        """Of a side without a row: what else the table calls its sides."""
-        empty = [side for side, one in moments.items() if not one.rows and not one.anonymous]
-        activity = self._activity
-        if not empty or activity is None:
-            return ()
-        example = self._time_of(activity.table, activity.timestamp, [])
-        since = self._database.comparable(count.since, example, activity.timestamp)
-        rows = self._database.rows(sides_in(activity, since), _MOST_ROWS)[1]
-        return unknown_sides(rows, dict(zip(Side, count.sides, strict=True)), empty, self._side_column())
 
     def _statement(
         self, count: _Count, metrics: Sequence[PerUser | None]

@@ -23,18 +23,15 @@ from canary_judge.moments import Moments, UserMoments
 from canary_judge.results import Side
 from canary_judge.series import PerUser
 from canary_judge.sources.users import NOBODY
-from canary_judge.untrusted import printable
 
 __all__ = [
     "Activity",
     "Assignments",
     "Span",
     "plain_columns",
-    "sides_in",
     "statement",
     "table_of",
     "to_moments",
-    "unknown_sides",
 ]
 
 # Written out, so that what is bound are times, sides and caps.
@@ -44,8 +41,6 @@ _NOTHING: Any = sa.literal_column("0e0")
 _UNIT: Any = sa.literal_column("1e0")
 _NAME = re.compile(r"[^\W\d]\w*")
 _SIDE = "side"
-# So many sides are named where a side has no row.
-_MOST_SIDES = 6
 _PARTS = ("whole", "early", "late")
 _TOTALS = ("x", "y", "x0", "y0")
 _TIMES = ("earliest", "latest")
@@ -455,32 +450,6 @@ def plain_columns(metrics: Sequence[PerUser]) -> list[str]:
     """Columns that are added up as they are, without an expression."""
     texts = [text for one in metrics for text in (one.numerator, one.denominator) if text is not None]
     return list(dict.fromkeys(text for text in texts if _NAME.fullmatch(text)))
-
-
-def sides_in(activity: Activity, since: Any) -> Any:
-    """What asks how often each side's name stands in the table that tells sides; of what users did, since a time."""
-    given = activity.assignments
-    name, label = (activity.table, activity.side or _SIDE) if given is None else (given.table, given.side)
-    table = table_of(name, label, activity.timestamp)
-    column, rows = table.c[label], sa.func.count()
-    where = [column.is_not(None)] + ([table.c[activity.timestamp] > since] if given is None else [])
-    return sa.select(column, rows).where(*where).group_by(column).order_by(rows.desc()).limit(_MOST_SIDES)
-
-
-def unknown_sides(
-    rows: Sequence[Sequence[Any]], called: Mapping[Side, str], empty: Sequence[Side], column: str
-) -> tuple[str, ...]:
-    """What `sides_in` says of sides without a row; nothing where these have only not begun."""
-    there = {str(name): int(number) for name, number in rows}
-    if set(there) <= set(called.values()):
-        return ()
-    names = ", ".join(f"{printable(repr(name))} ({number:,} rows)" for name, number in there.items())
-    return tuple(
-        f"no row has {called[side]!r} for the {side}; the table's sides are {names}: name them with labels, as "
-        f"{side}: {{{column}: ...}}"
-        for side in empty
-        if called[side] not in there
-    )
 
 
 def table_of(name: str, *columns: str) -> sa.TableClause:

@@ -288,6 +288,18 @@ def test_a_side_that_is_called_otherwise_is_told(shop, frame):
     assert [one.warnings for one in early] == [()] * len(early)
 
 
+@pytest.mark.parametrize("other", ["Canary", "canary ", " CANARY"])
+def test_rows_of_a_side_that_is_spelt_otherwise_are_not_left_out_in_silence(tmp_path, frame, other):
+    moved = (frame["side"] == "canary") & (frame["user"].astype(str).str[-1] == "3")
+    with sqlite(tmp_path, frame.assign(side=frame["side"].mask(moved, other))) as (url, _):
+        found = SqlSource(url, activity=SIDE).fetch(queries(), SPAN)
+    assert all(f"the canary is 'canary', and rows that say {other!r} (" in one.error for one in found)
+    few = moved & (np.arange(len(frame)) < 2)
+    (tmp_path / "few").mkdir()
+    with sqlite(tmp_path / "few", frame.assign(side=frame["side"].mask(few, other))) as (url, _):
+        assert not any(one.error for one in SqlSource(url, activity=SIDE).fetch(queries(), SPAN))
+
+
 @pytest.mark.parametrize("value", ["1.5' or '1'='1", 'x"; drop table events; --', "${user}", "a\\'b", ":since"])
 def test_no_value_becomes_a_part_of_the_statement(shop, frame, value):
     activity = Activity(table="events", user="user", timestamp="timestamp", side="side")

@@ -1,0 +1,228 @@
+"""Values that look like an improvement and are none; and those that look odd and are ordinary."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from canary_judge import JudgeConfig, Monitor, Outcome, Verdict, judge
+from canary_judge.results import Harm
+from canary_judge.sources import FrameSource
+from tests.builders import GAUGE, gauged, raw
+from tests.judging.test_odd_values import SAMPLES, judged
+
+N = 240
+RNG = np.random.default_rng(7)
+START = datetime(2026, 1, 5, tzinfo=UTC)
+BUSY = RNG.normal(100, 4, N)
+
+
+def outcome(metric, one):
+    found = judged(metric, one)["m"]
+    return found.outcome, found.reason
+
+
+@pytest.mark.parametrize("slower", [1, 2, 5])
+@pytest.mark.parametrize("factor", [100, 1000, 3600])
+@pytest.mark.parametrize("metric", [GAUGE, SAMPLES], ids=["gauge", "samples"])
+def test_a_canary_in_another_unit_is_not_safe_however_much_worse_it_is(metric, factor, slower):
+    canary = RNG.normal(100, 4, N) * slower / factor
+    found, reason = outcome(metric, (gauged if metric is GAUGE else raw)(BUSY, canary))
+    assert found is Outcome.INSUFFICIENT
+    assert "in another unit" in reason
+
+
+@pytest.mark.parametrize("better", [0.2, 0.5])
+def test_a_canary_that_is_better_is_safe(better):
+    assert outcome(GAUGE, gauged(BUSY, RNG.normal(100, 4, N) * better))[0] is Outcome.SAFE
+
+
+@pytest.mark.parametrize("margin", ["+5", "20%"])
+def test_shares_where_percentages_are_said(margin):
+    cpu = {**GAUGE, "unit": "%", "margin": margin}
+    found, reason = outcome(cpu, gauged(RNG.uniform(0.2, 0.4, N), RNG.uniform(0.2, 0.4, N)))
+    assert found is Outcome.INSUFFICIENT
+    assert "`unit` is %, and no value is above 0." in reason
+    assert outcome(cpu, gauged(RNG.uniform(20, 40, N), RNG.uniform(20, 40, N)))[0] is Outcome.SAFE
+
+
+def test_zeros_far_from_all_else_are_a_code():
+    latencies = RNG.lognormal(4.6, 0.3, 2000)
+    failing = np.where(RNG.random(2000) < 0.1, 0.0, RNG.lognormal(4.6, 0.3, 2000))
+    found, reason = outcome(SAMPLES, raw(latencies, failing))
+    assert found is Outcome.INSUFFICIENT
+    assert "values are 0 and none of the baseline's is even near" in reason
+    small = np.floor(RNG.exponential(1, 2000))  # zeros belong to these
+    assert "is even near" not in outcome(SAMPLES, raw(small + 1e-9, np.floor(RNG.exponential(1, 2000))))[1]
+
+
+@pytest.mark.parametrize("alive", [30, 120, 200])
+def test_a_value_that_is_repeated_since_its_canary_died(alive):
+    canary = RNG.normal(100, 4, N)
+    canary[alive:] = canary[alive - 1]
+    found, reason = outcome(GAUGE, gauged(BUSY, canary))
+    assert found is not Outcome.SAFE
+    assert alive < 60 or f"has not changed in its last {N - alive + 1} intervals" in reason
+
+
+@pytest.mark.parametrize("last", [37.5, 512 * 2.0**20, 4096 * 45817.0, 0.00475, 250.0])
+def test_a_value_may_rest_at_a_round_number(last):
+    unit = last / 100
+    canary = RNG.normal(100, 4, N) * unit
+    canary[-40:] = last
+    assert "has it died" not in outcome(GAUGE, gauged(BUSY * unit, canary))[1]
+    assert "frozen" not in outcome(GAUGE, gauged(BUSY * unit, np.full(N, last)))[1]
+
+
+def test_a_level_that_goes_below_0_is_no_code():
+    lag = {**GAUGE, "margin": "+1"}
+    assert outcome(lag, gauged(np.abs(RNG.normal(4, 1, N)), RNG.normal(1, 1, N)))[0] is Outcome.SAFE
+    coded = np.where(RNG.random(N) < 0.1, -1.0, np.abs(RNG.normal(4, 1, N)))
+    assert "a code for something else" in outcome(lag, gauged(np.abs(RNG.normal(4, 1, N)), coded))[1]
+
+
+@pytest.mark.parametrize(("share", "seen"), [(0.04, True), (0.0, False)])
+def test_a_tail_that_ranks_do_not_see(share, seen):
+    """4 % of the requests take a hundred times as long, and the mean five times."""
+    canary = RNG.lognormal(4.6, 0.3, 3000) * np.where(RNG.random(3000) < share, 100, 1)
+    found, reason = outcome({**SAMPLES, "margin": "20%"}, raw(RNG.lognormal(4.6, 0.3, 3000), canary))
+    assert (found is Outcome.SAFE) is not seen
+    assert not seen or found is Outcome.DEGRADED or "ranks do not see such a tail" in reason
+
+
+def test_heavy_tails_on_both_sides_are_no_difference():
+    held = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        sides = (rng.lognormal(3, 1.5, 400) for _ in range(2))
+        held += "ranks do not see" in outcome({**SAMPLES, "margin": "20%"}, raw(*sides))[1]
+    assert held == 0
+
+
+def requests(slow, *, bound_at=None, scale=1.0):
+    rng = np.random.default_rng(3)
+    sides = []
+    for side, n, share in (("baseline", 20000, 0.01), ("canary", 4000, slow)):
+        latency = np.where(rng.random(n) < share, 2000.0, rng.lognormal(4.6, 0.3, n))
+        if side == "canary":
+            latency = latency * scale if bound_at is None else np.minimum(latency, bound_at)
+        times = pd.to_datetime(START) + pd.to_timedelta(np.sort(rng.uniform(0, 7200, n)), unit="s")
+        sides.append(pd.DataFrame({"timestamp": times, "side": side, "ok": True, "latency": latency}))
+    slow_ones = {"name": "slow", "kind": "latency", "histogram": "latency", "slower_than": "1s", "unit": "ms"}
+    config = JudgeConfig.from_mapping({"name": "t", "interval": "1m", "metrics": [{**slow_ones, "margin": "+1pp"}]})
+    source = FrameSource(pd.concat(sides))
+    return judge(config, source, source.window(config.interval))["slow"]
+
+
+def test_time_outs_that_equal_the_bound_are_not_below_it():
+    assert requests(0.15).outcome is Outcome.REGRESSED
+    found = requests(0.15, bound_at=1000.0)
+    assert found.outcome is Outcome.ERROR
+    assert "equal `slower_than` to the last digit, and 0% of the baseline's: time-outs?" in found.reason
+
+
+@pytest.mark.parametrize("slower", [1.0, 3.0])
+def test_latencies_in_another_unit_are_told_however_slow_they_are(slower):
+    found = requests(0.01, scale=slower / 1000)
+    assert found.outcome is Outcome.ERROR
+    assert "are they in another unit?" in found.reason
+
+
+def pods(spec):
+    times = pd.date_range(START, periods=N, freq="1min")
+    rng = np.random.default_rng(1)
+    rows = [
+        pd.DataFrame({"timestamp": times[first:last], "side": side, "pod": name, "m": rng.normal(100, 3, last - first)})
+        for side, name, first, last in spec
+    ]
+    config = JudgeConfig.from_mapping(
+        {"name": "t", "interval": "1m", "metrics": [{**GAUGE, "query": "m", "by": "pod"}]}
+    )
+    source = FrameSource(pd.concat(rows))
+    return judge(config, source, source.window(config.interval))["m"]
+
+
+BASELINE = [("baseline", f"b{number}", 0, N) for number in range(10)]
+
+
+def test_an_instance_that_lived_for_a_moment_blocks_no_pass():
+    canary = [("canary", f"c{number}", 0, N) for number in range(10)]
+    found = pods([*BASELINE, *canary, ("canary", "cx", 0, 4)])
+    assert found.outcome is Outcome.SAFE
+    assert any("1 of the canary's instances have fewer than 10 intervals" in text for text in found.warnings)
+    many = pods(
+        [*BASELINE, *canary[:6], *(("canary", f"x{number}", 9 * number, 9 * number + 9) for number in range(6))]
+    )
+    assert many.outcome is Outcome.INSUFFICIENT
+
+
+def test_instances_that_died_are_missed():
+    canary = [("canary", f"c{number}", 0, N if number < 2 else 60) for number in range(10)]
+    found = pods([*BASELINE, *canary])
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert "8 of the canary's 10 instances are not heard any more: have they died?" in found.reason
+    rolled = [("canary", f"c{number}", 0, 60) for number in range(10)]
+    again = [("canary", f"d{number}", 60, N) for number in range(10)]
+    assert pods([*BASELINE, *rolled, *again]).outcome is Outcome.SAFE
+
+
+@pytest.mark.parametrize(("share", "found"), [(0.3, Outcome.SAFE), (0.0, Outcome.INSUFFICIENT)])
+def test_values_that_are_undefined_on_both_sides_alike_hide_nothing(share, found):
+    one = gauged(BUSY, RNG.normal(100, 4, N))
+    undefined = round(0.3 * N)
+    quality = replace(one.quality, non_finite=undefined + round(share * N), non_finite_canary=undefined)
+    assert outcome(GAUGE, replace(one, quality=quality))[0] is found
+
+
+def test_a_mean_per_user_in_another_unit_is_not_safe():
+    rng, users = np.random.default_rng(2), 4000
+    canary = np.arange(users) % 4 == 0
+    revenue = np.where(rng.random(users) < 0.3, rng.lognormal(3, 0.5, users), 0) * np.where(canary, 50, 1)
+    times = pd.to_datetime(START) + pd.to_timedelta(np.sort(rng.uniform(0, 86400, users)), unit="s")
+    side = np.where(canary, "canary", "baseline")
+    table = pd.DataFrame({"timestamp": times, "side": side, "user": np.arange(users).astype(str), "revenue": revenue})
+    mean = {"name": "m", "kind": "mean", "numerator": "revenue", "harm": "decrease", "margin": "20%"}
+    config = JudgeConfig.from_mapping({"name": "t", "interval": "1h", "metrics": [mean]})
+    source = FrameSource(table)
+    found = judge(config, source, source.window(config.interval))["m"]
+    assert found.harm is Harm.DECREASE
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert "times above the baseline's: are they in another unit" in found.reason
+
+
+class Broken:
+    """A source that cannot be read for a while, and has no events at all."""
+
+    def __init__(self, source, until):
+        self.source, self.until = source, until
+
+    def fetch(self, queries, window):
+        found = self.source.fetch(queries, window)
+        if window.end > self.until:
+            return found
+        return [
+            replace(one, series=(), error="HTTP 503", temporary=True) if q.part == "events" else one
+            for q, one in zip(queries, found, strict=True)
+        ]
+
+
+@pytest.mark.parametrize("outage", [0, 4])
+def test_an_outage_hides_no_selector_that_finds_nothing(outage):
+    rng, times = np.random.default_rng(1), pd.date_range(START, periods=61, freq="1min")[1:]
+    rows = [
+        pd.DataFrame({"timestamp": times, "side": side, "metric": "requests", "value": rng.poisson(n, 60)})
+        for side, n in (("baseline", 2000), ("canary", 200))
+    ]
+    rows.append(
+        pd.DataFrame({"timestamp": times[:1] - pd.Timedelta("2h"), "side": "canary", "metric": "errors", "value": 0})
+    )
+    share = {"name": "m", "kind": "ratio", "events": "errors", "total": "requests", "harm": "increase"}
+    config = JudgeConfig.from_mapping(
+        {"name": "t", "interval": "1m", "metrics": [{**share, "margin": "1.5x or +0.5pp"}]}
+    )
+    source = Broken(FrameSource(pd.concat(rows)), START + outage * timedelta(minutes=1))
+    monitor = Monitor(config, start=START)
+    verdicts = [monitor.look(source, START + minute * timedelta(minutes=1)).verdict for minute in range(1, 61)]
+    assert Verdict.PASS not in verdicts
