@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["put_file"]
 
 
 def put_file(path: Path, text: str, *, check: Callable[[], None] | None = None) -> None:
-    """Write beside the file, force it to the disk, and rename it over the old one, whose mode it takes over.
+    """Write beside the file, force it to the disk, and rename it over the old one, whose mode and owner it takes over.
 
     A new file has the mode that any new file gets.
 
@@ -34,7 +35,10 @@ def put_file(path: Path, text: str, *, check: Callable[[], None] | None = None) 
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
-            name.chmod(path.stat().st_mode & 0o7777)
+            before = path.stat()
+            with suppress(OSError, AttributeError):  # only root may give a file away, and not on every system
+                os.chown(name, before.st_uid, before.st_gid)
+            name.chmod(before.st_mode & 0o7777)
         if check is not None:
             check()
         name.replace(path)

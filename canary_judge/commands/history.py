@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from concurrent.futures import Executor
 
-    from canary_judge.history import Backtest, History, PastJudge
+    from canary_judge.history import Backtest, History, PastJudge, Span
     from canary_judge.history.replaying import Looks
 
 __all__ = ["add_archive", "add_backtest", "add_history", "add_skip_corrupt", "opened", "tell_skipped"]
@@ -39,6 +39,13 @@ def add_archive(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--why", metavar="TEXT", default="", help="why it was ended")
     parser.add_argument("--did", metavar="TEXT", default="", help="what the controller did, as promoted")
     parser.add_argument("--deployment", metavar="NAME", default="", help="the baseline's deployment or set of pods")
+    parser.add_argument(
+        "--span",
+        metavar="WHAT,START,END",
+        action="append",
+        default=[],
+        help="deploy or incident and its times, of which no baseline is drawn; may be given several times",
+    )
     _add_label(parser)
     add_sides(parser)
     parser.set_defaults(run=_archive)
@@ -48,6 +55,20 @@ def _add_label(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label", choices=_LABELS, help="what it was found to have been")
     parser.add_argument("--by", metavar="WHO", default="", help="who says so, or what shows it; a rollback is no truth")
     parser.add_argument("--note", metavar="TEXT", default="")
+
+
+def _span(text: str) -> Span:
+    """`deploy,2026-01-01T12:00Z,2026-01-01T12:10Z`."""
+    from canary_judge.history import Span
+    from canary_judge.series import moment_from
+
+    what, *times = [part.strip() for part in text.split(",")]
+    if len(times) != 2 or what not in ("deploy", "incident"):
+        raise ConfigError(f"--span: {text!r} is no deploy,START,END or incident,START,END")
+    start, end = (moment_from(one, "--span") for one in times)
+    if end <= start:
+        raise ConfigError(f"--span: {text!r} ends before it begins")
+    return Span(what=what, start=start, end=end)
 
 
 def _archive(options: argparse.Namespace) -> int:
@@ -61,6 +82,7 @@ def _archive(options: argparse.Namespace) -> int:
         "ended_why": options.why,
         "did": options.did,
         "deployment": options.deployment,
+        "spans": tuple(_span(text) for text in options.span),
     }
     if options.label is None and (options.by or options.note):
         raise ConfigError("--by and --note go with --label; give it, too")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from datetime import timedelta
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -54,12 +56,18 @@ def _judge(options: argparse.Namespace) -> int:
         sources = sources_of(options, config)
         window = _window(options, config, sources)
         judgement = judge(config, sources, window)
-        if options.format == "json":
-            print(judgement.to_json(indent=2))
-        else:
-            print(judgement.explain(color=colored(options), width=width_out()))
         found.append(judgement)
+        plain = options.format == "json"
+        _tell(judgement.to_json(indent=2) if plain else judgement.explain(color=colored(options), width=width_out()))
     return exit_code(options, judgement)
+
+
+def _tell(text: str) -> None:
+    """Print it; where the reader has gone (`| head`), the exit code still tells the verdict."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _window(options: argparse.Namespace, config: JudgeConfig, sources: dict[str, MetricSource]) -> Window:

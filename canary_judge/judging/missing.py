@@ -103,7 +103,7 @@ def _of_quality(look: Look, metric: Metric, samples: MetricSamples, quality: Qua
                 f"than {_FEWEST_TOGETHER}; wait, or set a shorter `interval`"
             )
             yield text, False
-        for text in (*_absent(metric, counts, quality), *_lost(counts, quality), *_unseen(counts, quality)):
+        for text in (*_absent(metric, counts, quality), *_lost(counts, quality), *_unseen(metric, counts, quality)):
             yield text, False
     for text in _undefined(metric, samples.data, quality):
         yield text, False
@@ -172,8 +172,10 @@ def _undefined(metric: Metric, data: AnyData | None, quality: Quality) -> Iterat
         yield f"{bad} values of the canary are {what}, {share:.1%} of its values: they may be the worst ones"
 
 
-def _unseen(counts: Counts, quality: Quality) -> Iterator[str]:
+def _unseen(metric: Metric, counts: Counts, quality: Quality) -> Iterator[str]:
     """Rows of events that are missing, and not because nothing happened."""
+    if isinstance(metric, RatioMetric | RateMetric) and metric.absent_is_zero and not quality.zeros_written:
+        return
     for side in Side:
         if not (absent := getattr(quality, f"absent_events_{side}")):
             continue
@@ -188,7 +190,7 @@ def _unseen(counts: Counts, quality: Quality) -> Iterator[str]:
             continue
         longest = longest_run(~some)
         others = some.size - longest
-        if improbable_run(~some).any():
+        if have.size >= _SOME and improbable_run(~some).any():
             yield (
                 f"the {side} has no value of the events in {longest} intervals in a row with traffic, where "
                 f"{have.size} of {others} others have one: have they stopped coming? Write zeros if there were none"

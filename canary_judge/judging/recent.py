@@ -277,7 +277,8 @@ def _held(some: Counts) -> tuple[Float, Float, Float]:
 def _shortest(have: Float, required: Float, what: str) -> _Suffix:
     """The fewest of the newest intervals that hold what is needed; all of them where that is not enough."""
     number = np.arange(1, have.size + 1)
-    enough = np.flatnonzero((have >= required) & (number >= _FEWEST_INTERVALS))
+    # where one side has nothing nothing is required, and nothing can be told
+    enough = np.flatnonzero((have > 0) & (have >= required) & (number >= _FEWEST_INTERVALS))
     at = int(enough[0]) if enough.size else have.size - 1
     if at < 0:
         return _Suffix(intervals=0, have=0.0, required=math.inf, what=what)

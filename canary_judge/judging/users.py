@@ -48,6 +48,8 @@ _MANY_USERS, _FEW_KNOWN = 1000, 0.02
 _MOST_BEFORE = 0.01
 # A pause of so many usual distances is none of chance; of both sides, it may be a night of this share of the time.
 _PAUSE, _LONGEST_PAUSE = 10.0, 0.1
+# Of a shorter part of the time nothing is asked.
+_SHORT = 0.05
 # Standard errors by which the canary's share of the users changed between the thirds.
 _MOVED = 5.0
 # A part that a cap leaves out from which on it is told.
@@ -273,11 +275,13 @@ def _timing(look: Look, metric: Metric, data: UserData) -> Iterator[tuple[str, b
     per_user = metric.per_user()
     alone = per_user is not None and per_user.denominator is None
     step = round(look.config.interval.total_seconds() * 1e9)
-    starts = {side: _silent_at_first(getattr(data, side.value)) for side in Side}
+    missed = {side: _missed_at_first(getattr(data, side.value)) for side in Side}
     for side, other in ((Side.CANARY, Side.BASELINE), (Side.BASELINE, Side.CANARY)):
-        moments, pause = getattr(data, side.value), starts[side]
+        moments = getattr(data, side.value)
         begun = None if moments.earliest is None else moments.earliest - moments.since
-        if begun is not None and pause and begun >= step / 4 and not starts[other]:
+        # at night both have pauses, and in a short part of the time little is missed
+        alone_late = missed[side] > _PAUSE * max(missed[other], 1.0)
+        if begun is not None and alone_late and begun >= max(step / 4, _SHORT * (moments.until - moments.since)):
             yield (
                 f"the {side}'s first row comes {span(begun / 1e9)} after the {other}'s could: was it not counted yet?",
                 alone,
@@ -289,12 +293,19 @@ def _timing(look: Look, metric: Metric, data: UserData) -> Iterator[tuple[str, b
         yield hollow, True
 
 
-def _silent_at_first(moments: UserMoments) -> bool:
-    """Whether the pause before the first row is too long for chance."""
+def _missed_at_first(moments: UserMoments) -> float:
+    """Rows that would have come in the pause before the first one, at the pace of the others."""
     if moments.earliest is None or moments.latest is None:
-        return False
+        return 0.0
     pause, length = moments.earliest - moments.since, moments.latest - moments.earliest
-    return moments.rows * pause > _PAUSE * length
+    return moments.rows * pause / length if length else math.inf if pause else 0.0
+
+
+def _missed_at_last(moments: UserMoments) -> float:
+    """The same of the pause after the newest one."""
+    if moments.latest is None or moments.latest <= moments.since:
+        return 0.0
+    return moments.rows * (moments.until - moments.latest) / (moments.latest - moments.since)
 
 
 def _moved(data: UserData) -> str | None:
@@ -356,9 +367,10 @@ def _late(look: Look, data: UserData) -> Iterator[str]:
         age = min(getattr(data, side.value).until - (getattr(data, side.value).latest or 0) for side in Side)
         if age > max(PATIENCE * step, _LONGEST_PAUSE * (data.canary.until - data.canary.since)):
             yield f"neither side has a row of the last {span(age / 1e9)}"
-    for side in Side:
-        if late[side] and not all(late.values()):
-            moments = getattr(data, side.value)
+    for side, other in ((Side.BASELINE, Side.CANARY), (Side.CANARY, Side.BASELINE)):
+        # where the other one is quiet, too, it is night
+        moments, quiet = getattr(data, side.value), _missed_at_last(getattr(data, other.value))
+        if late[side] and not late[other] and _missed_at_last(moments) > _PAUSE * max(quiet, 1.0):
             yield f"the {side}'s rows are late: the newest is {span((moments.until - moments.latest) / 1e9)} old"
 
 

@@ -15,29 +15,20 @@ from pathlib import Path
 from typing import Any, cast
 
 from canary_judge.config.model import JudgeConfig
-from canary_judge.errors import RouterError
+from canary_judge.errors import ConfigError, RouterError
 from canary_judge.results import Judgement, TrafficSplit
 from canary_judge.rollout.after import told
 from canary_judge.rollout.asking import Revision, check_plan, why_not_ready
 from canary_judge.rollout.clock import Clock, SystemClock
 from canary_judge.rollout.events import Event, EventKind, RolloutResult
+from canary_judge.rollout.in_force import NOT_IN_FORCE, InForce
 from canary_judge.rollout.inbox import Inbox
 from canary_judge.rollout.journal import Journal, judged
 from canary_judge.rollout.looking import Looks, said
 from canary_judge.rollout.plan import RolloutPlan
 from canary_judge.rollout.policy import Order, Step, read_back, step, take_back
 from canary_judge.rollout.resuming import identity, take_up
-from canary_judge.rollout.state import (
-    Phase,
-    RolloutState,
-    abort,
-    approve,
-    begin,
-    pause,
-    resume,
-    rolled_back,
-    state_to_json,
-)
+from canary_judge.rollout.state import Phase, RolloutState, abort, begin, obey, rolled_back, state_to_json
 from canary_judge.routing import (
     Ahead,
     RollbackReport,
@@ -47,7 +38,6 @@ from canary_judge.routing import (
     leftovers,
     lowered,
     same_weight,
-    tell_taken_up,
 )
 from canary_judge.series import MetricSource
 
@@ -56,12 +46,8 @@ __all__ = ["Controller"]
 _LONGEST_BACKOFF = 30.0
 # What a rollback leaves shows only after the interval of the change, the one after it, and late scrapes.
 _AFTERCARE_LOOKS = 6
-# Seconds for which a look waits for a weight to be in force.
-_SOON = 2.0
-_NOT_IN_FORCE = "{:g} % is written, but not in force where requests are routed"
 # The finest steps of routers are hundredths of a percent.
 _SAME = 0.005
-_COMMANDS: dict[str, Callable[[RolloutState], RolloutState]] = {"approve": approve, "pause": pause, "resume": resume}
 
 
 class Controller:
@@ -114,12 +100,14 @@ class Controller:
         self.note = ""  # written into the journal's first record
         self._every = (every or config.interval).total_seconds()
         self._path = None if journal is None else Path(journal)
+        if self._path is not None and (self._path.is_dir() or not self._path.name):
+            raise ConfigError(f"journal: {self._path} is a folder; give a file")
         self._clock = clock or SystemClock()
         self._begun = self._clock.now()
         self._monotonic = self._clock.monotonic()
         self._inbox = Inbox(self._path)
         self._wake = threading.Event()
-        self._unsure = False  # whether whoever was to set a weight was stopped in between
+        self._in_force = InForce(router)
         self._stopping = False
         self._journal: Journal | None = None
         self._state = begin(self._begun)
@@ -275,13 +263,11 @@ class Controller:
         found = take_up(records, mine, self._begun, self._path)
         self._state, self._inbox.taken, self._inbox.sum = found.state, found.commands, found.commands_sum
         if self._state.phase.ended:
-            if self._state.phase is Phase.PROMOTED:
-                self._refuse_what_is_no_more()
+            self._in_force.refuse_what_is_no_more(self._state)
             yield self._event(EventKind.RESUMED, f"the journal has ended: {self._state.phase}: {self._state.reason}")
             return
         self._begun = found.begun
-        tell_taken_up(self.router)
-        self._unsure = found.state.intended is not None
+        self._in_force.take_up(found.state)
         self._revision.take_up(found.revision)
         text = f"taken up at {self._state.weight:g} %, after {found.away.total_seconds():.0f} s without a driver"
         if found.served is not None:
@@ -291,27 +277,8 @@ class Controller:
             self._state = abort(self._state, found.superseded, Phase.SUPERSEDED)
         yield self._event(EventKind.RESUMED, text)
 
-    def _refuse_what_is_no_more(self) -> None:
-        """Who asks again whether it was promoted may delete the stable version next."""
-        reading = self.router.get_weight()
-        if not same_weight(reading.percent, self._state.weight):
-            raise RouterError(
-                f"the journal has ended with {self._state.weight:g} % (promoted), and {reading} is in force now: "
-                "somebody took it back; give another journal to roll out again"
-            )
-
     def _start(self) -> Event:
-        reading = self.router.get_weight()
-        if reading.ahead:
-            raise RouterError(
-                "a match or a mirror of another rollout stands before the weights; take it away with "
-                "`canary-judge router rollback ...`, or give the journal of that rollout"
-            )
-        if not same_weight(reading.percent, 0.0):
-            raise RouterError(
-                f"the canary already gets {reading}; a rollout starts from 0: set the weight to 0 "
-                "(`canary-judge router rollback ...`), or give the journal of the rollout that set it"
-            )
+        self._in_force.refuse_what_has_begun()
         self._state = begin(self._now())
         self._inbox.pass_over()
         noted = {"note": self.note} if self.note else {}
@@ -352,7 +319,7 @@ class Controller:
             judgement,
             self._now(),
             reading=reading,
-            in_force=self._comes_into_force(reading),
+            in_force=self._in_force.comes(reading, self._state.intended, ahead=self._ahead_of(self._state.stage + 1)),
             unready=self._unready(),
         )
         if before.stage != self._state.stage:
@@ -419,21 +386,6 @@ class Controller:
         except Exception as error:  # noqa: BLE001  (as for a look; the weight is not raised, and can still be lowered)
             return None, f"the router cannot be read: {type(error).__name__}: {error}"
 
-    def _comes_into_force(self, reading: WeightReading | None) -> bool:
-        """Whether an intended weight that is written is in force; else it is written again, as after a lost reload."""
-        weight = self._state.intended
-        if weight is None or reading is None or not same_weight(reading.percent, weight):
-            return True
-        try:
-            if not self._unsure and self.router.verify(weight, timeout=_SOON):
-                return True
-            self._unsure = False
-            if self._ahead_of(self._state.stage + 1) is None:
-                self.router.set_weight(weight, expect=weight)
-            return self.router.verify(weight, timeout=_SOON)
-        except Exception:  # noqa: BLE001  (as for a look; it is tried again at the next one)
-            return False
-
     def _set(self, weight: float) -> Iterator[Event]:
         back = self._state.intended is None  # from whatever somebody else made of it
         ahead = self._ahead_of(self._state.stage + (not back))
@@ -444,7 +396,7 @@ class Controller:
                 self.router.set_weight(weight, expect=None if back else self._state.weight)
             reading = self.router.get_weight()
             if same_weight(reading.percent, weight) and not self.router.verify(weight):
-                yield self._event(EventKind.TROUBLE, _NOT_IN_FORCE.format(weight))
+                yield self._event(EventKind.TROUBLE, NOT_IN_FORCE.format(weight))
                 return  # a look finds out whether it is by then
         except Exception as error:  # noqa: BLE001
             # whether it was written is not known; the next look reads it back, and judges before it tries again
@@ -488,7 +440,7 @@ class Controller:
                 written = reading.percent is not None and reading.percent < weight + _SAME and not reading.ahead
                 if reading.percent is not None and written and self.router.verify(reading.percent):
                     break
-                trouble = _NOT_IN_FORCE.format(weight) if written else f"{reading} is still in force"
+                trouble = NOT_IN_FORCE.format(weight) if written else f"{reading} is still in force"
             except Exception as error:  # noqa: BLE001  (whatever it is, the canary must lose its traffic)
                 trouble = f"{type(error).__name__}: {error}"
             yield self._event(EventKind.TROUBLE, f"rollback, attempt {attempt}: {trouble}; trying again")
@@ -532,20 +484,10 @@ class Controller:
         if complaint:
             yield self._event(EventKind.TROUBLE, complaint)
         for name, reason, weight in commands:
-            if name == "approve" and weight and weight != f"{self._state.weight:g}":
-                text = (
-                    f"approve was given at {weight} %, and the canary has {self._state.weight:g} % now: give it again"
-                )
-                yield self._event(EventKind.TROUBLE, text)
-                continue
-            if name == "abort":
-                self._state = abort(self._state, reason or "aborted by a human")
-            elif name in _COMMANDS:
-                self._state = _COMMANDS[name](self._state)
-            elif name == "stop":
-                self._stopping = True
-            else:
-                yield self._event(EventKind.TROUBLE, f"command {name!r} is not known")
+            self._stopping = self._stopping or name == "stop"
+            self._state, wrong = obey(self._state, name, reason, weight)
+            if wrong:
+                yield self._event(EventKind.TROUBLE, wrong)
                 continue
             yield self._event(EventKind.COMMAND, f"{name}{f': {reason}' if reason else ''}")
             yield from self._try_to_write(

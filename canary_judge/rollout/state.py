@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -20,6 +20,7 @@ __all__ = [
     "abort",
     "approve",
     "begin",
+    "obey",
     "pause",
     "resume",
     "rolled_back",
@@ -136,3 +137,24 @@ def state_from_json(plain: Mapping[str, Any]) -> RolloutState:
     except (TypeError, ValidationError) as error:
         said = " ".join(str(error).split())[:200]
         raise DataError(f"this is no rollout state: {said}: {json.dumps(plain)[:200]}") from None
+
+
+def obey(state: RolloutState, name: str, reason: str = "", weight: str = "") -> tuple[RolloutState, str]:
+    """The state after a command of a human, and why it is not taken; `stop` changes none.
+
+    Args:
+        state: Before it.
+        name: The command.
+        reason: Theirs.
+        weight: Of an approval: at which weight it was given; empty where that is not known.
+    """
+    if name == "approve" and weight and weight != f"{state.weight:g}":
+        return state, f"approve was given at {weight} %, and the canary has {state.weight:g} % now: give it again"
+    if name == "abort":
+        return abort(state, reason or "aborted by a human"), ""
+    if name in _COMMANDS:
+        return _COMMANDS[name](state), ""
+    return state, "" if name == "stop" else f"command {name!r} is not known"
+
+
+_COMMANDS: dict[str, Callable[[RolloutState], RolloutState]] = {"approve": approve, "pause": pause, "resume": resume}

@@ -75,6 +75,7 @@ class Table:
         ok: Of a table of requests, which of them were answered well; else None.
         numbers: Columns of numbers by name, NaN for what is missing.
         texts: Other columns by name, None for what is missing.
+        sorted_sides: Those of which the rows came in order of time, so that no file was appended to another.
     """
 
     times: Int
@@ -82,6 +83,7 @@ class Table:
     ok: Mask | None
     numbers: Mapping[str, Float]
     texts: Mapping[str, NDArray[np.object_]]
+    sorted_sides: frozenset[Side] = frozenset()
 
     @classmethod
     def of(cls, data: pd.DataFrame | str | Path, align: Align) -> Table:
@@ -106,6 +108,7 @@ class Table:
             ok=None if self.ok is None else self.ok[kept],
             numbers={name: values[kept] for name, values in self.numbers.items()},
             texts={name: values[kept] for name, values in self.texts.items()},
+            sorted_sides=self.sorted_sides,
         )
 
     def side(self, side: Side) -> Mask:
@@ -115,8 +118,11 @@ class Table:
     def appended(self, side: Side) -> Appended | None:
         """Where each row of a side stands in the table twice, or three times: nearly all, or those of a stretch.
 
-        Rows that are alike by chance are so in odd numbers as well as in even ones.
+        Rows that are alike by chance are so in odd numbers as well as in even ones. Those that came in order of time
+        were not appended: a page shows several items at once, and a script sends two requests.
         """
+        if side in self.sorted_sides:
+            return None
         rows = np.flatnonzero(self.side(side))
         if not _FEWEST_COMPARED <= rows.size <= _MOST_COMPARED:
             return None
@@ -309,7 +315,10 @@ def _numbers_if_all_are(values: Raw, missing: Mask) -> Raw:
     if not known.size or not all(isinstance(value, Number) and not isinstance(value, bool) for value in known):
         return values
     found = np.full(values.size, np.nan)
-    found[~missing] = [float(value) for value in known]
+    try:
+        found[~missing] = [float(value) for value in known]
+    except OverflowError:
+        return values
     return found
 
 
@@ -337,7 +346,11 @@ def _checked(columns: dict[str, Raw], align: str) -> Table:
         if values.dtype.kind == "f":
             _refuse_dots_of_thousands(values, name)
     order: Int | slice = slice(None)
+    sorted_sides = frozenset(Side)
     if not _in_order(times):
+        sorted_sides = frozenset(
+            side for side, mine in zip(Side, (~canary, canary), strict=True) if _in_order(times[mine])
+        )
         order = np.argsort(times, kind="stable")
     return Table(
         times=times[order],
@@ -347,6 +360,7 @@ def _checked(columns: dict[str, Raw], align: str) -> Table:
             name: values[order].astype(float, copy=False) for name, values in columns.items() if values.dtype != object
         },
         texts={name: values[order] for name, values in columns.items() if values.dtype == object},
+        sorted_sides=sorted_sides,
     )
 
 

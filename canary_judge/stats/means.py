@@ -29,7 +29,7 @@ _FEWEST_SCORES = 10
 # An error below this share of the level is rounding.
 _ROUNDING = 1e-14
 # Of t, where the correction for skewness would turn it round.
-_SLOPE_BEYOND = 0.25
+_SLOPE_BEYOND, _NO_BEND = 0.25, 1e-300
 
 
 def compare_means(*, baseline: Float, canary: Float, harm: Harm, margin: Margin | None) -> Compared:
@@ -287,9 +287,9 @@ def bent(t: float, skewed: float) -> float:
         >>> round(bent(-2.0, 0.3), 2), round(bent(-200.0, 0.3), 2), bent(-math.inf, 0.3)
         (-1.55, -51.2, -inf)
     """
-    if skewed == 0 or math.isinf(t):
-        return t
     bend = skewed / 6
+    if abs(bend) < _NO_BEND or math.isinf(t):
+        return t
     turn = 1 / (4 * abs(bend))
     beyond = max(abs(t) - turn, 0.0) if t * bend < 0 else 0.0
     on = t - math.copysign(beyond, t)

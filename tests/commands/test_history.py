@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,23 @@ def test_a_watch_takes_nothing_from_a_canary_that_is_archived_already(recorded, 
     assert "the canary is not archived: " in capsys.readouterr().err
     (one,) = History(recorded / "a")
     assert (one.did, one.label.kind, one.tape.last().consumed) == ("rolled back", "bad", 120)
+
+
+def test_deploys_and_incidents_meanwhile_are_kept(recorded, capsys):
+    times = "2026-01-01T12:10:00Z, 2026-01-01T12:15:00+00:00"
+    assert archived(recorded, "--span", f"deploy,{times}", "--span", f"incident,{times}") == 0
+    (one,) = History(recorded / "a")
+    assert [span.what for span in one.spans] == ["deploy", "incident"]
+    assert one.spans[0].end - one.spans[0].start == timedelta(minutes=5)
+    capsys.readouterr()
+    for text, told in (
+        ("deploy", "is no deploy,START,END"),
+        (f"lunch,{times}", "is no deploy,START,END"),
+        ("deploy,2026-01-01T12:15:00Z,2026-01-01T12:10:00Z", "ends before it begins"),
+        ("deploy,now,later", "--span"),
+    ):
+        assert archived(recorded, "--span", text, to="b") == 1
+        assert told in capsys.readouterr().err
 
 
 def test_ends_that_contradict_what_was_read_are_told(recorded, capsys):

@@ -3,14 +3,17 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import canary_judge
 from canary_judge.__main__ import main
 from canary_judge.results import Judgement
 
+DEMO = Path(canary_judge.__file__).parent / "data"
 CONFIG = """
 name: shop
 interval: 1m
@@ -160,6 +163,15 @@ def test_demo_needs_nothing_and_shows_all_three_verdicts(capsys):
     out = capsys.readouterr().out
     for word in ("PASS", "MARGINAL", "FAIL", "more or", "% of the traffic", "What next"):
         assert word in out
+
+
+def test_a_closed_pipe_takes_no_verdict_back(tmp_path):
+    """Whoever reads no more gets the exit code all the same."""
+    (tmp_path / "demo.yaml").write_text((DEMO / "demo.yaml").read_text())
+    judging = f"{sys.executable} -m canary_judge judge {tmp_path}/demo.yaml --data {DEMO}/healthy.csv.gz"
+    command = f"({judging} 2>&1; echo $? > {tmp_path}/code) | true"
+    subprocess.run(["bash", "-c", command], timeout=120, check=True)
+    assert (tmp_path / "code").read_text().strip() == "0"
 
 
 def test_a_closed_pipe_is_no_traceback():

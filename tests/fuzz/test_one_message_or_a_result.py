@@ -12,7 +12,7 @@ from canary_judge import JudgeConfig, RolloutPlan
 from canary_judge.errors import CanaryJudgeError
 from canary_judge.looks.observing import observe
 from canary_judge.looks.state import MonitorState
-from canary_judge.rollout.inbox import Inbox
+from canary_judge.rollout.inbox import Command, Inbox
 from canary_judge.rollout.journal import Journal
 from canary_judge.routers import from_config
 from canary_judge.sources import FrameSource
@@ -200,7 +200,7 @@ def test_commands(tmp_path, pieces):
         inbox.take()
     with file.open("ab") as out:
         out.write(b"\nabort\n")
-    assert ("abort", "") in inbox.take()[0]
+    assert Command("abort") in inbox.take()[0]
 
 
 def test_a_journal(tmp_path):

@@ -1,5 +1,6 @@
 """Hours of health are no proof for the last minutes: a late fault is not passed, and is found."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -37,6 +38,21 @@ def test_a_fault_in_the_last_tenth_of_the_window_does_not_pass(times, most):
     assert np.mean([one in (Outcome.SAFE, Outcome.TOLERABLE) for one in found]) <= most
     if times == 5:
         assert np.mean([one is Outcome.REGRESSED for one in found]) > 0.9
+
+
+@pytest.mark.parametrize("alone", [2, 6])
+def test_the_newest_data_are_those_of_both_sides(alone):
+    """At the end of a ramp the canary has all of the traffic: what nothing is beside asks for nothing."""
+    passed = 0
+    for seed in range(20):
+        one = drawn(seed, n=120, rate=0.05)
+        made = one.data.counts
+        gone = np.arange(120) < 120 - alone
+        baseline = {name: np.where(gone, getattr(made, name), 0.0) for name in ("events_baseline", "exposure_baseline")}
+        found = judged(RATIO, replace(one, data=replace(one.data, counts=replace(made, **baseline))), n=120)
+        assert "by themselves do not rule out" not in found.reason or "(p = 1)" not in found.reason
+        passed += found.outcome is Outcome.SAFE
+    assert passed >= 15
 
 
 def test_a_healthy_canary_still_passes():

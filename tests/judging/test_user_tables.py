@@ -1,10 +1,12 @@
 """Tables of what users did, as they are when something went wrong: holes, caps, signs."""
 
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from canary_judge import JudgeConfig, Outcome, judge
+from canary_judge import JudgeConfig, Outcome, Window, judge
 from canary_judge.sources import FrameSource
 
 MINUTES = {"kind": "mean", "numerator": "minutes", "margin": "15%"}
@@ -84,3 +86,44 @@ def test_a_cap_of_one_asks_who_did_it_at_all():
     """Most clicks are left out, and the share of users who clicked is what was asked for."""
     found = judged(table(), {"kind": "mean", "numerator": "clicks", "cap": 1, "margin": "10%"})
     assert found.outcome is Outcome.SAFE
+
+
+def visits(seed, *, effect, hours, night=0.005):
+    """Users by day and hardly any at night, from an hour after midnight on."""
+    rng, users = np.random.default_rng(seed), 6000
+    user = np.repeat(np.arange(users), rng.poisson(4, users) + 1)
+    hour = rng.uniform(1, 1 + hours, user.size)
+    awake = rng.random(user.size) < np.where((hour % 24 >= 7) & (hour % 24 < 23), 1.0, night)
+    user, hour = user[awake], hour[awake]
+    side = np.where(user % 5 == 0, "canary", "baseline")
+    minutes = rng.lognormal(1, 0.6, user.size) * np.where(side == "canary", effect, 1)
+    times = pd.Timestamp("2026-01-05", tz="UTC") + pd.to_timedelta(hour, unit="h")
+    return pd.DataFrame({"timestamp": times, "hour": hour, "side": side, "user": user.astype(str), "minutes": minutes})
+
+
+@pytest.mark.parametrize("effect", [1.0, 0.6])
+def test_a_run_that_begins_or_ends_at_night_is_not_late(effect):
+    told = []
+    for seed in range(8):
+        for hours in (46, 27.5):  # to the evening, and to before dawn
+            rows = visits(seed, effect=effect, hours=hours)
+            settings = {"name": "x", "interval": "1h", "metrics": [{"name": "m", "harm": "decrease", **MINUTES}]}
+            source = FrameSource(rows.drop(columns="hour"))
+            start = datetime(2026, 1, 5, 1, tzinfo=UTC)
+            found = judge(JudgeConfig.from_mapping(settings), source, Window(start, start + timedelta(hours=hours)))[
+                "m"
+            ]
+            told += [found.reason] if "first row comes" in found.reason or "rows are late" in found.reason else []
+            assert (found.outcome is Outcome.REGRESSED) is (effect < 1), found.reason
+    assert len(told) <= 1
+
+
+def test_a_canary_that_has_died_at_noon_is_late():
+    rows = visits(1, effect=1.0, hours=36)
+    died = rows[(rows["side"] == "baseline") | (rows["hour"] < 34)]
+    start = datetime(2026, 1, 5, 1, tzinfo=UTC)
+    settings = {"name": "x", "interval": "1h", "metrics": [{"name": "m", "harm": "decrease", **MINUTES}]}
+    source = FrameSource(died.drop(columns="hour"))
+    found = judge(JudgeConfig.from_mapping(settings), source, Window(start, start + timedelta(hours=36)))["m"]
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert "the canary's rows are late" in found.reason or "are there holes in its rows?" in found.reason

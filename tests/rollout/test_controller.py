@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from canary_judge.errors import Conflict, DataError, RouterError, RouterUnavailable, SourceUnavailable
+from canary_judge.errors import ConfigError, Conflict, DataError, RouterError, RouterUnavailable, SourceUnavailable
 from canary_judge.results import Side
 from canary_judge.rollout import Phase, RolloutPlan
 from canary_judge.rollout.controller import Controller
@@ -376,6 +376,12 @@ def test_a_driver_that_was_killed_between_writing_and_reloading_writes_again(tmp
     again.written = 25.0
     drive(world, router=again, journal=tmp_path / "j")
     assert weights(world) == [5, 25, 50, 75, 100]
+
+
+def test_a_journal_is_a_file(tmp_path):
+    world = simulated_world(**HEALTHY)
+    with pytest.raises(ConfigError, match="is a folder; give a file"):
+        Controller(world.config, world.source, world.router, PLAN, journal=tmp_path)
 
 
 def test_a_journal_that_ended_is_no_proof_of_what_is_in_force(tmp_path):

@@ -182,6 +182,26 @@ def test_users_with_several_rows_of_one_minute_are_no_file_that_was_appended(see
     assert FrameSource(table.drop(columns="minute"), user="user")._appended_twice() is None
 
 
+@pytest.mark.parametrize("items", [2, 4])
+def test_items_of_one_page_are_no_file_that_was_appended(items):
+    """Several impressions of one page: at the same moment, of the same user, alike but for rare clicks."""
+    rng, pages = np.random.default_rng(items), 2000
+    seconds = np.sort(rng.uniform(0, 86_400, pages)).round(3)
+    user = rng.integers(0, 1500, pages)
+    table = pd.DataFrame(
+        {
+            "timestamp": np.repeat(pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(seconds, unit="s"), items),
+            "side": np.repeat(np.where(user % 10 < 3, "canary", "baseline"), items),
+            "user": np.repeat(user, items).astype(str),
+            "impressions": 1,
+            "clicks": (rng.random(pages * items) < 0.004) * 1,
+        }
+    )
+    assert FrameSource(table, user="user")._appended_twice() is None
+    again = pd.concat([table, table], ignore_index=True)
+    assert "was a file appended again?" in FrameSource(again, user="user")._appended_twice()
+
+
 def test_exports_that_overlap_are_dropped_with_a_word():
     columns = drawn(60, 600, 6)
     table = counted(60, columns).reset_index(drop=True)

@@ -1,0 +1,69 @@
+"""Which weight is in force, and not only written: before a rollout, while a weight is to arrive, and after its end."""
+
+from __future__ import annotations
+
+from canary_judge.errors import RouterError
+from canary_judge.rollout.state import Phase, RolloutState
+from canary_judge.routing import Ahead, TrafficRouter, WeightReading, same_weight, tell_taken_up
+
+__all__ = ["NOT_IN_FORCE", "InForce"]
+
+# Seconds for which a look waits for a weight to be in force.
+_SOON = 2.0
+NOT_IN_FORCE = "{:g} % is written, but not in force where requests are routed"
+
+
+class InForce:
+    """What a router has in force.
+
+    Args:
+        router: It.
+    """
+
+    def __init__(self, router: TrafficRouter) -> None:
+        self._router = router
+        self._unsure = False  # whether whoever was to set a weight was stopped in between
+
+    def take_up(self, state: RolloutState) -> None:
+        """Go on with a rollout that another driver began."""
+        tell_taken_up(self._router)
+        self._unsure = state.intended is not None
+
+    def comes(self, reading: WeightReading | None, intended: float | None, *, ahead: Ahead | None) -> bool:
+        """Whether an intended weight that is written is in force; else it is written again, as after a lost reload."""
+        if intended is None or reading is None or not same_weight(reading.percent, intended):
+            return True
+        try:
+            if not self._unsure and self._router.verify(intended, timeout=_SOON):
+                return True
+            self._unsure = False
+            if ahead is None:
+                self._router.set_weight(intended, expect=intended)
+            return self._router.verify(intended, timeout=_SOON)
+        except Exception:  # noqa: BLE001  (whatever a router raises, the next look tries again)
+            return False
+
+    def refuse_what_has_begun(self) -> None:
+        """A rollout starts from nothing."""
+        reading = self._router.get_weight()
+        if reading.ahead:
+            raise RouterError(
+                "a match or a mirror of another rollout stands before the weights; take it away with "
+                "`canary-judge router rollback ...`, or give the journal of that rollout"
+            )
+        if not same_weight(reading.percent, 0.0):
+            raise RouterError(
+                f"the canary already gets {reading}; a rollout starts from 0: set the weight to 0 "
+                "(`canary-judge router rollback ...`), or give the journal of the rollout that set it"
+            )
+
+    def refuse_what_is_no_more(self, state: RolloutState) -> None:
+        """Who asks again whether it was promoted may delete the stable version next."""
+        if state.phase is not Phase.PROMOTED:
+            return
+        reading = self._router.get_weight()
+        if not same_weight(reading.percent, state.weight):
+            raise RouterError(
+                f"the journal has ended with {state.weight:g} % (promoted), and {reading} is in force now: somebody "
+                "took it back; give another journal to roll out again"
+            )
