@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -25,6 +26,7 @@ _LEAST_COVERAGE = 0.5
 _WORST_ASYMMETRY = 0.2
 # Where so many events are expected, none at all is less likely than a wrong selector.
 _TOO_MANY_TO_BE_ABSENT = 10.0
+_VECTOR = re.compile(r"\bor\s+(on\s*\(\s*\)\s*)?vector\s*\(\s*0\s*\)")
 # Where a larger share of a side's events may have been left out, they could hide harm.
 _MOST_LOST = 0.05
 # More undefined values than this may hide the worst ones; a level may be 0 / 0 in an interval without traffic.
@@ -115,6 +117,15 @@ def _absent(metric: Metric, counts: Counts, quality: Quality) -> Iterator[str]:
     """Event series that are not there: no events, or a misspelt selector?"""
     if not isinstance(metric, RatioMetric | RateMetric) or metric.absent_is_zero:
         return
+    rate = counts.events_baseline.sum() / (counts.exposure_baseline.sum() or 1.0)
+    expected = rate * counts.exposure_canary.sum()
+    text = metric.events if isinstance(metric.events, str) else metric.events.canary
+    if _VECTOR.search(text) and expected >= _TOO_MANY_TO_BE_ABSENT and not counts.events_canary.any():
+        yield (
+            f"the canary has no event where {expected:.0f} were to be expected, and `or vector(0)` hides a selector "
+            "that finds nothing: leave it out, or set `absent_is_zero: true` if the selector is right"
+        )
+        return
     baseline, canary = quality.event_series_baseline, quality.event_series_canary
     if baseline is None or canary is None:
         return
@@ -124,8 +135,6 @@ def _absent(metric: Metric, counts: Counts, quality: Quality) -> Iterator[str]:
             "or set `absent_is_zero: true` if the selector is right"
         )
     if baseline and not canary:
-        rate = counts.events_baseline.sum() / (counts.exposure_baseline.sum() or 1.0)
-        expected = rate * counts.exposure_canary.sum()
         if quality.zeros_written:
             yield (
                 "the canary has no event series at all, though the baseline has one also where it had no event: a "

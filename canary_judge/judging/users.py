@@ -32,6 +32,8 @@ FEWEST_USERS, FEWEST_FOR_SAFETY = 100, 200
 # One user's part of a side beyond which the side speaks for him (a bot?): this, and so many average users. Of few
 # users the busiest one has more than 5 % by chance.
 _MOST_OF_ONE, _AVERAGE_USERS = 0.05, 25
+# Beside the baseline's largest user, by chance.
+_AS_LARGE = 1.5
 # The part of the canary's users (of its rows, for those without a user) that may be left out.
 _MOST_LEFT_OUT, _TOO_MANY_LEFT_OUT = 0.05, 0.2
 # Standard errors beyond which the sides' users differed before the run by more than chance.
@@ -49,7 +51,7 @@ _MOST_BEFORE = 0.01
 # A pause of so many usual distances is none of chance; of both sides, it may be a night of this share of the time.
 _PAUSE, _LONGEST_PAUSE = 10.0, 0.1
 # Of a shorter part of the time nothing is asked.
-_SHORT = 0.05
+_SHORT = 0.04
 # Standard errors by which the canary's share of the users changed between the thirds.
 _MOVED = 5.0
 # A part that a cap leaves out from which on it is told.
@@ -204,13 +206,15 @@ def _objections(
 
 def _giants(metric: Metric, data: UserData) -> Iterator[str]:
     """A user who is a large part of a side."""
-    per_user = metric.per_user()
-    for side in Side:
+    per_user, usual = metric.per_user(), 0.0
+    for side in (Side.BASELINE, Side.CANARY):
         moments = getattr(data, side.value)
         largest = moments.whole.largest_share
-        if largest > max(_MOST_OF_ONE, _AVERAGE_USERS / moments.whole.users):
+        if largest > max(_MOST_OF_ONE, _AVERAGE_USERS / moments.whole.users, usual / moments.whole.users):
             remedy = "" if per_user is None or per_user.cap is not None else " `cap` counts no user for more"
             yield f"one user makes {largest:.0%} of the {side}: a bot?{remedy}"
+        else:  # where few users do anything, the largest of them is as large on a side of its size
+            usual = _AS_LARGE * largest * moments.whole.users
 
 
 def _rows_apart(metric: Metric, data: UserData) -> Iterator[str]:

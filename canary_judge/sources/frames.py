@@ -46,6 +46,10 @@ __all__ = ["FrameSource", "compare"]
 _FEWEST_REQUESTS, _NEARLY_ALL_FAIL = 100, 0.9
 # Of fewer rows nobody can tell whether they are cumulative.
 _FEWEST_OF_A_SERIES = 7
+# Of so few rows one cannot tell that a column numbers them.
+_FEWEST_NUMBERED = 20
+# Columns that say for how many requests a row stands.
+_WEIGHTS = ("sample_rate", "sampling_rate", "samplerate", "sample_weight")
 _OPTIONS = {"path", "align", "counters", "user"}
 
 
@@ -228,6 +232,14 @@ class FrameSource:
             f"{failed:.0%} of the baseline's requests are not `ok`: does the column say that they failed? Turn it round"
         )
 
+    def _weighted(self) -> str | None:
+        """Why a row may stand for several requests: slow or failed ones are often kept more of."""
+        for name in _WEIGHTS:
+            values = self._table.numbers.get(name)
+            if values is not None and values.size and (values != values[0]).any():
+                return f"column {name!r} says that rows stand for different numbers of requests: weigh them before"
+        return None
+
     def _columns(self) -> tuple[list[str], list[str]]:
         table = self._table
         texts = [name for name in table.texts if name not in ("metric", "value", "latency", self._user)]
@@ -236,7 +248,7 @@ class FrameSource:
         if self._long:
             return sorted({str(name) for name in table.texts["metric"]}), [
                 *texts,
-                *(name for name in table.numbers if name != "value"),
+                *(name for name, values in table.numbers.items() if name != "value" and not _numbers_rows(values)),
             ]
         return [name for name in table.numbers if name != self._user], texts
 
@@ -306,14 +318,10 @@ class FrameSource:
     def _answer(self, query: Query, rows_of: Callable[[Side], Int], window: Window, beside: Sequence[Query]) -> Result:
         name = query.expression
         provenance = f"column {name!r} of the {query.side} in a table of {len(self._table)} rows"
-        if name in self._labels and not self._long:
-            what = next((repr(value) for value in self._table.texts[name] if not _is_number(value)), "numbers as text")
-            return Result(error=f"column {name!r} is no numbers: it has {what}", provenance=provenance)
-        if name not in self._names:
-            shown = ", ".join(self._names[:20]) or "no numbers in it"
-            text = f"the table has no {name!r}{nearest(name, self._names)}; there are {shown}"
-            # of a long table, rows of that name may still be written
-            return Result(error=text, temporary=self._long, provenance=provenance)
+        if (wrong := self._unanswerable(query)) is not None:
+            # of a long table, rows of a name that is not there may still be written
+            unknown = name not in self._names and name not in self._labels
+            return Result(error=wrong, temporary=self._long and unknown, provenance=provenance)
         if self._requests:
             return self._from_requests(query, rows_of, window, provenance)
         rows = rows_of(query.side)
@@ -342,6 +350,19 @@ class FrameSource:
                 values = np.concatenate([values_of[[row]], values])
             series.append(Series(timestamps=times, values=values, labels=labels))
         return Result(series=tuple(series), form=form, warnings=tuple(warnings), provenance=provenance)
+
+    def _unanswerable(self, query: Query) -> str | None:
+        """Why no row of this table answers."""
+        name = query.expression
+        if name in self._labels and not self._long:
+            what = next((repr(value) for value in self._table.texts[name] if not _is_number(value)), "numbers as text")
+            return f"column {name!r} is no numbers: it has {what}"
+        if name not in self._names:
+            shown = ", ".join(self._names[:20]) or "no numbers in it"
+            return f"the table has no {name!r}{nearest(name, self._names)}; there are {shown}"
+        if query.reading is Reading.HISTOGRAM and "le" in {*self._table.numbers, *self._table.texts}:
+            return "a table cannot give buckets (`le`); give raw latencies, or kind: ratio of slow requests and all"
+        return self._weighted() if self._requests else None
 
     def _cumulative(self, query: Query, window: Window, beside: Sequence[Query]) -> bool:
         """Whether the rows so far say so; a single look may have too few of them."""
@@ -461,6 +482,11 @@ def _on_grid(first: int, last: int, interval: timedelta) -> Window:
     step = interval // timedelta(microseconds=1) * 1000
     start, end = (first - 1) // step * step, -(-last // step) * step
     return Window(*(datetime.fromtimestamp(moment // 1000 / 1e6, UTC) for moment in (start, max(end, start + step))))
+
+
+def _numbers_rows(values: Float) -> bool:
+    """Whether each row has its own number, which is no label of a series."""
+    return values.size > _FEWEST_NUMBERED and np.unique(values).size == values.size
 
 
 def _is_number(value: object) -> bool:

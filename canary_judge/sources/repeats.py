@@ -23,16 +23,19 @@ def refuse_numbers_that_tell_apart(table: Table, rows: Int, name: str) -> None:
     same = np.flatnonzero(np.diff(table.times[rows]) == 0)
     if same.size <= _FEW_REPEATED * rows.size:  # exports that overlap
         return
-    for other, values in table.numbers.items():
-        if (
-            other != name
-            and not other.startswith("Unnamed")
-            and not np.array_equal(values[rows[same]], values[rows[same + 1]], equal_nan=True)
-        ):
-            raise DataError(
-                f"several rows of {name!r} have the time {told(table.times[rows[same[0]]])} and differ in {other!r}, "
-                "a number, which tells no series apart: add them up, or write it as text (r17 for 17)"
-            )
+    telling = [
+        (np.unique(values[rows]).size, other)
+        for other, values in table.numbers.items()
+        if other != name
+        and not other.startswith("Unnamed")
+        and not np.array_equal(values[rows[same]], values[rows[same + 1]], equal_nan=True)
+    ]
+    if telling:  # the fewest values are those of a label
+        raise DataError(
+            f"several rows of {name!r} have the time {told(table.times[rows[same[0]]])} and differ in "
+            f"{min(telling)[1]!r}, a number, which tells no series apart: add them up, or write it as text (r17 for "
+            "17); drop it if it only numbers the rows of exports that overlap"
+        )
 
 
 def without_repeats(times: Any, values: Any, name: str, side: Side, *, counted: bool) -> tuple[Any, Any, int]:

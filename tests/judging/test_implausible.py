@@ -10,7 +10,7 @@ import pytest
 from canary_judge import JudgeConfig, Monitor, Outcome, Verdict, judge
 from canary_judge.results import Harm
 from canary_judge.sources import FrameSource
-from tests.builders import GAUGE, gauged, raw
+from tests.builders import GAUGE, counted, gauged, raw
 from tests.judging.test_odd_values import SAMPLES, judged
 
 N = 240
@@ -226,3 +226,21 @@ def test_an_outage_hides_no_selector_that_finds_nothing(outage):
     monitor = Monitor(config, start=START)
     verdicts = [monitor.look(source, START + minute * timedelta(minutes=1)).verdict for minute in range(1, 61)]
     assert Verdict.PASS not in verdicts
+
+
+@pytest.mark.parametrize(
+    ("events", "absent_is_zero", "safe"),
+    [
+        ("sum(increase(errors[1m])) or vector(0)", False, False),
+        ("sum(increase(errors[1m])) or on() vector(0)", False, False),
+        ("sum(increase(errors[1m])) or vector(0)", True, True),
+        ("sum(increase(errors[1m]))", False, True),
+    ],
+)
+def test_a_zero_that_the_query_makes_is_not_one_that_was_counted(events, absent_is_zero, safe):
+    """The canary calls its label otherwise: its selector finds nothing, and `or vector(0)` says that this is none."""
+    share = {"name": "m", "kind": "ratio", "events": events, "total": "t", "harm": "increase", "margin": "1.5x"}
+    one = counted(np.full(60, 20.0), 2000.0, np.zeros(60), 200.0)
+    found = judged({**share, "absent_is_zero": absent_is_zero}, one)["m"]
+    assert (found.outcome is Outcome.SAFE) is safe
+    assert ("hides a selector that finds nothing" in found.reason) is not safe

@@ -127,3 +127,30 @@ def test_a_canary_that_has_died_at_noon_is_late():
     found = judge(JudgeConfig.from_mapping(settings), source, Window(start, start + timedelta(hours=36)))["m"]
     assert found.outcome is Outcome.INSUFFICIENT
     assert "the canary's rows are late" in found.reason or "are there holes in its rows?" in found.reason
+
+
+def bought(seed, *, buying, bot=0.0):
+    """Revenue of 16,000 and 4,000 users of whom a part buy; a bot of the canary has a share of all of it."""
+    rng, users = np.random.default_rng(seed), 20_000
+    side = np.where(np.arange(users) % 5 == 0, "canary", "baseline")
+    revenue = np.where(rng.random(users) < buying, rng.lognormal(3.5, 0.8, users), 0)
+    if bot:
+        revenue[0] = revenue[side == "canary"].sum() * bot / (1 - bot)
+    hour = np.sort(rng.uniform(0, 24, users))
+    times = pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(hour, unit="h")
+    user = rng.permutation(users).astype(str)
+    return pd.DataFrame({"timestamp": times, "hour": hour, "side": side, "user": user, "revenue": revenue})
+
+
+def giant(rows):
+    return "one user makes" in judged(rows, {"kind": "mean", "numerator": "revenue", "margin": "60%"}).reason
+
+
+def test_one_of_few_buyers_is_hardly_ever_taken_for_a_bot():
+    """Of 40 buyers the largest makes more than 5 %: all were held; now one in four or five."""
+    assert sum(giant(bought(seed, buying=0.01)) for seed in range(20)) <= 6
+
+
+@pytest.mark.parametrize(("buying", "bot"), [(0.3, 0.08), (0.01, 0.3)])
+def test_a_bot_is_one_also_among_few_buyers(buying, bot):
+    assert all(giant(bought(seed, buying=buying, bot=bot)) for seed in range(10))

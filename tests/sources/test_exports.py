@@ -162,3 +162,58 @@ def test_a_quantile_is_told_by_its_name(query, found):
     gauge = {"name": "g", "kind": "gauge", "query": query, "harm": "increase", "margin": "10%"}
     config = JudgeConfig.from_mapping({"name": "t", "interval": "1m", "metrics": [gauge]})
     assert config.metrics[0].request_statistic() == found
+
+
+def test_buckets_of_a_table_are_no_latencies():
+    times = pd.date_range("2026-01-05", periods=N, freq="1min", tz="UTC")
+    rows = [
+        pd.DataFrame({"timestamp": times, "side": side, "le": le, "latency": np.arange(N) * 1.0})
+        for side in ("baseline", "canary")
+        for le in ("0.1", "1", "+Inf")
+    ]
+    slow = {
+        "name": "slow",
+        "kind": "latency",
+        "histogram": "latency",
+        "slower_than": "1s",
+        "unit": "s",
+        "margin": "+1pp",
+    }
+    found = judged(pd.concat(rows), slow)["slow"]
+    assert found.outcome.value == "error"
+    assert "a table cannot give buckets (`le`)" in found.reason
+
+
+def test_rows_that_stand_for_different_numbers_of_requests_are_refused():
+    rng, rows = np.random.default_rng(1), 4000
+    ok = rng.random(rows) < 0.9
+    table = pd.DataFrame(
+        {
+            "timestamp": pd.Timestamp("2026-01-05", tz="UTC")
+            + pd.to_timedelta(np.sort(rng.uniform(0, 7200, rows)), unit="s"),
+            "side": np.where(np.arange(rows) % 5, "baseline", "canary"),
+            "ok": ok,
+            "sample_rate": np.where(ok, 20, 1),
+        }
+    )
+    assert "rows stand for different numbers of requests" in judged(table)["errors"].reason
+    assert judged(table.assign(sample_rate=20))["errors"].outcome.value != "error"
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_a_number_of_the_row_tells_no_series_apart(numbered):
+    """Rows that were exported three times, each with a number of its own."""
+    long = counts().melt(id_vars=["timestamp", "side"], var_name="metric")
+    again = long[(long["side"] == "canary") & (long["metric"] == "requests")]
+    table = pd.concat([long, again, again], ignore_index=True)
+    table = table.assign(id=np.arange(len(table))) if numbered else table
+    found = judged(table)["errors"].comparison
+    assert found.n_canary == counts()[lambda t: t["side"] == "canary"]["requests"].sum()
+
+
+def test_what_tells_series_apart_is_named_and_not_a_quantity():
+    table = pd.concat(
+        [counts(seed, shard=seed, cpu=np.random.default_rng(seed).normal(50, 5, 2 * N)) for seed in range(4)]
+    )
+    with pytest.raises(DataError, match="differ in 'shard', a number, which tells no series apart"):
+        judged(table)
