@@ -96,7 +96,7 @@ def implausible(metric: Metric, baseline: Float, canary: Float) -> Iterator[str]
     found = [
         other_unit(baseline, canary) or _far_better(baseline, canary, metric.harm),
         _negative_alone(baseline, canary),
-        _shares_for_percents(baseline, canary, metric.unit),
+        _shares_for_percents(metric, baseline, canary),
         None if metric.harm is Harm.DECREASE else _zeros_alone(baseline, canary),
         _heavy_tail(metric, baseline, canary),
     ]
@@ -170,10 +170,19 @@ def _heavy_tail(metric: Metric, baseline: Float, canary: Float) -> str | None:
     )
 
 
-def _shares_for_percents(baseline: Float, canary: Float, unit: str) -> str | None:
-    """Whether values that should be percentages are all shares, so that margins and limits are 100 times too wide."""
+def _shares_for_percents(metric: Metric, baseline: Float, canary: Float) -> str | None:
+    """Whether values that should be percentages are all shares, so that a margin or a limit is 100 times too wide."""
     largest = max(float(baseline.max()), float(canary.max()))
-    if unit != "%" or largest > 1 or min(float(baseline.min()), float(canary.min())) < 0 or largest <= _A_PERMILLE:
+    if (
+        metric.unit != "%"
+        or largest > 1
+        or min(float(baseline.min()), float(canary.min())) < 0
+        or largest <= _A_PERMILLE
+    ):
+        return None
+    margin, limit = metric.parsed_margin(), metric.parsed_limit()
+    absolute = None if margin is None or margin.relative is not None else margin.absolute
+    if not ((absolute or 0.0) > largest or (limit or 0.0) > _FAR * largest):  # a rate may be below 1 %
         return None
     return (
         f"`unit` is %, and no value is above {largest:.3g}: are these shares? Multiply them by 100, or leave `unit` out"

@@ -486,7 +486,8 @@ def _on_grid(first: int, last: int, interval: timedelta) -> Window:
 
 def _numbers_rows(values: Float) -> bool:
     """Whether each row has its own number, which is no label of a series."""
-    return values.size > _FEWEST_NUMBERED and np.unique(values).size == values.size
+    first = values[:_FEWEST_NUMBERED]
+    return np.unique(first).size == _FEWEST_NUMBERED and np.unique(values).size == values.size
 
 
 def _is_number(value: object) -> bool:

@@ -39,13 +39,19 @@ def test_a_canary_that_is_better_is_safe(better):
     assert outcome(GAUGE, gauged(BUSY, RNG.normal(100, 4, N) * better))[0] is Outcome.SAFE
 
 
-@pytest.mark.parametrize("margin", ["+5", "20%"])
-def test_shares_where_percentages_are_said(margin):
-    cpu = {**GAUGE, "unit": "%", "margin": margin}
+@pytest.mark.parametrize("bound", [{"margin": "+5"}, {"margin": "20%", "limit": "90"}])
+def test_shares_where_percentages_are_said(bound):
+    cpu = {**GAUGE, "unit": "%", **bound}
     found, reason = outcome(cpu, gauged(RNG.uniform(0.2, 0.4, N), RNG.uniform(0.2, 0.4, N)))
     assert found is Outcome.INSUFFICIENT
     assert "`unit` is %, and no value is above 0." in reason
     assert outcome(cpu, gauged(RNG.uniform(20, 40, N), RNG.uniform(20, 40, N)))[0] is Outcome.SAFE
+
+
+@pytest.mark.parametrize("margin", ["+0.2", "20%"])
+def test_a_rate_may_be_below_one_percent(margin):
+    few = {**GAUGE, "unit": "%", "margin": margin}
+    assert outcome(few, gauged(RNG.uniform(0.2, 0.4, N), RNG.uniform(0.2, 0.4, N)))[0] is Outcome.SAFE
 
 
 def test_zeros_far_from_all_else_are_a_code():
