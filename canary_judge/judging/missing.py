@@ -39,6 +39,8 @@ _REGULAR = 0.8
 _FEWEST_TOGETHER = 3
 # From so many on one can tell what the values are like.
 _SOME = 3
+# Of the mean exposure: with less of it an interval says nothing of events that are missing.
+_BUSY = 0.1
 
 
 def objections(look: Look, metric: Metric, samples: MetricSamples) -> Iterator[tuple[str, bool]]:
@@ -188,8 +190,10 @@ def _unseen(metric: Metric, counts: Counts, quality: Quality) -> Iterator[str]:
     for side in Side:
         if not (absent := getattr(quality, f"absent_events_{side}")):
             continue
-        events = getattr(counts, f"events_{side}")[getattr(counts, f"exposure_{side}") > 0]
+        exposed = getattr(counts, f"exposure_{side}") > 0
+        events, exposure = (getattr(counts, f"{what}_{side}")[exposed] for what in ("events", "exposure"))
         some, have = events > 0, events[events > 0]
+        busy = some[exposure >= _BUSY * exposure.mean()]  # at night there is little to miss
         # seen in a later look than the hole
         if quality.zeros_written and absent > _MOST_LOST * some.size:
             yield (
@@ -197,9 +201,9 @@ def _unseen(metric: Metric, counts: Counts, quality: Quality) -> Iterator[str]:
                 "in others, so these are holes"
             )
             continue
-        longest = longest_run(~some)
-        others = some.size - longest
-        if have.size >= _SOME and improbable_run(~some).any():
+        longest = longest_run(~busy)
+        others = busy.size - longest
+        if have.size >= _SOME and improbable_run(~busy).any():
             yield (
                 f"the {side} has no value of the events in {longest} intervals in a row with traffic, where "
                 f"{have.size} of {others} others have one: have they stopped coming? Write zeros if there were none"

@@ -265,3 +265,27 @@ def test_a_wait_is_told_by_the_pace_of_the_younger_side():
     # three minutes gave 6 expected canary events
     needed, have = young.shortfall.required, young.shortfall.have
     assert young.shortfall.seconds == pytest.approx(180 * (needed / have - 1), rel=0.05)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_night_without_errors_is_no_stop_of_their_rows(broken):
+    """Hardly any traffic at night, and rows of errors only where there were some."""
+    held = 0
+    for seed in range(10):
+        rng, n = np.random.default_rng(seed), 288
+        hour = np.arange(n) / 12
+        day = np.where((hour > 7) & (hour < 22), 1, 0.02)
+        sides = []
+        for side, mean in (("baseline", 3000), ("canary", 600)):
+            total = rng.poisson(mean * day)
+            errors = rng.binomial(total, 0.005) * ~(broken & (side == "canary") & (hour > 12) & (hour < 15))
+            times = pd.date_range(START + 5 * MINUTE, periods=n, freq="5min")
+            sides.append(
+                pd.DataFrame({"timestamp": times, "side": side, "requests": total * 1.0, "errors": errors * 1.0})
+            )
+        rows = long(pd.concat(sides))
+        rows = rows[(rows["metric"] == "requests") | (rows["value"] > 0)]
+        settings = {"name": "t", "interval": "5m", "metrics": [{**RATIO, "margin": "2x or +1pp"}]}
+        found = judge(JudgeConfig.from_mapping(settings), FrameSource(rows), Window(START, START + n * 5 * MINUTE))
+        held += "have they stopped coming?" in found.metrics[0].reason
+    assert held == (10 if broken else 0)
