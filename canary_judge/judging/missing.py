@@ -31,8 +31,6 @@ _VECTOR = re.compile(r"\bor\s+(on\s*\(\s*\)\s*)?vector\s*\(\s*0\s*\)")
 _MOST_LOST = 0.05
 # More undefined values than this may hide the worst ones; a level may be 0 / 0 in an interval without traffic.
 _MOST_UNDEFINED, _MOST_UNDEFINED_LEVELS = 0.01, 0.05
-# Beside the baseline's share of undefined values.
-_OFTENER = 1.5
 # So large a share of the points must be as far apart as they usually are.
 _REGULAR = 0.8
 # Of events in fewer intervals one cannot tell whether they come in clumps.
@@ -166,19 +164,18 @@ def _lost(counts: Counts, quality: Quality) -> Iterator[str]:
 def _undefined(metric: Metric, data: AnyData | None, quality: Quality) -> Iterator[str]:
     """Values of the canary that are no numbers, and may be its worst ones: time-outs have no latency."""
     bad, most = quality.non_finite_canary, _MOST_UNDEFINED
-    theirs = quality.non_finite - bad
     if isinstance(data, CountData):
         # of other counts it is the interval that is missing
-        counts, known = data.counts, isinstance(metric, LatencyMetric)
-        goods = [float(side.sum()) if known else np.inf for side in (counts.exposure_baseline, counts.exposure_canary)]
+        good = float(data.counts.exposure_canary.sum()) if isinstance(metric, LatencyMetric) else np.inf
     elif isinstance(data, GaugeData):
-        goods, most = [float(np.isfinite(side).sum()) for side in (data.baseline, data.canary)], _MOST_UNDEFINED_LEVELS
+        good = float(np.isfinite(data.canary).sum())
+        # cells that are empty on both sides alike are those of a table with several rhythms
+        theirs, theirs_good = quality.non_finite - bad, float(np.isfinite(data.baseline).sum())
+        most = _MOST_UNDEFINED_LEVELS + theirs / max(theirs + theirs_good, 1.0)
     else:
-        goods = [data.baseline.size, data.canary.size] if isinstance(data, RawData) else [np.inf, np.inf]
-    # cells that are empty on both sides alike are those of a table with several rhythms
-    usual = theirs / max(theirs + goods[0], 1)
-    if bad > max(most * (bad + goods[1]), 1) and bad > _OFTENER * usual * (bad + goods[1]):
-        share = bad / (bad + goods[1])
+        good = data.canary.size if isinstance(data, RawData) else np.inf
+    if bad > max(most * (bad + good), 1):
+        share = bad / (bad + good)
         what = "NaN, infinite or negative" if isinstance(metric, LatencyMetric) else "NaN or infinite"
         yield f"{bad} values of the canary are {what}, {share:.1%} of its values: they may be the worst ones"
 
@@ -203,7 +200,7 @@ def _unseen(metric: Metric, counts: Counts, quality: Quality) -> Iterator[str]:
             continue
         longest = longest_run(~busy)
         others = busy.size - longest
-        if have.size >= _SOME and improbable_run(~busy).any():
+        if have.size > 1 and improbable_run(~busy).any():  # one alone tells no rate
             yield (
                 f"the {side} has no value of the events in {longest} intervals in a row with traffic, where "
                 f"{have.size} of {others} others have one: have they stopped coming? Write zeros if there were none"

@@ -19,7 +19,7 @@ __all__ = ["beyond_all", "copied", "far_better", "frozen", "implausible", "one_s
 # So many equal values in a row are no chance where others differ.
 _FEWEST_STILL = 8
 # Whole numbers below are round ones.
-_FEW_DIGITS, _A_MEGABYTE, _PAGES = 1000, 2.0**20, 2.0**12
+_FEW_DIGITS, _A_MEGABYTE, _PAGES = 1000, 2.0**20, 2.0**16
 # A larger share of negative values on one side alone is a code for something else.
 _MOST_NEGATIVE, _BY_CHANCE = 0.01, 1e-3
 # A margin that is so many times what was ever seen is one of another unit.
@@ -69,7 +69,7 @@ def _round(value: float) -> bool:
     """Whether a number has few digits, in tens (250, 60000, 37.5) or in twos (512 MiB)."""
     if value != np.rint(value):
         return float(f"{value:.3g}") == value
-    if abs(value) >= _A_MEGABYTE and not value % _PAGES:  # memory is given out in pages
+    if abs(value) >= _A_MEGABYTE and not value % _PAGES:  # a heap is given out in pages
         return True
     for base in (10, 2):
         rest = abs(int(value))

@@ -21,12 +21,12 @@ from canary_judge.rollout.after import told
 from canary_judge.rollout.asking import Revision, check_plan, why_not_ready
 from canary_judge.rollout.clock import Clock, SystemClock
 from canary_judge.rollout.events import Event, EventKind, RolloutResult
-from canary_judge.rollout.in_force import NOT_IN_FORCE, InForce
+from canary_judge.rollout.in_force import InForce
 from canary_judge.rollout.inbox import Inbox
 from canary_judge.rollout.journal import Journal, judged
 from canary_judge.rollout.looking import Looks, said
 from canary_judge.rollout.plan import RolloutPlan
-from canary_judge.rollout.policy import Order, Step, read_back, step, take_back
+from canary_judge.rollout.policy import NOT_IN_FORCE, Order, Step, read_back, step, take_back
 from canary_judge.rollout.resuming import identity, take_up
 from canary_judge.rollout.state import Phase, RolloutState, abort, begin, obey, rolled_back, state_to_json
 from canary_judge.routing import (

@@ -6,11 +6,10 @@ from canary_judge.errors import RouterError
 from canary_judge.rollout.state import Phase, RolloutState
 from canary_judge.routing import Ahead, TrafficRouter, WeightReading, same_weight, tell_taken_up
 
-__all__ = ["NOT_IN_FORCE", "InForce"]
+__all__ = ["InForce"]
 
 # Seconds for which a look waits for a weight to be in force.
 _SOON = 2.0
-NOT_IN_FORCE = "{:g} % is written, but not in force where requests are routed"
 
 
 class InForce:
@@ -62,8 +61,8 @@ class InForce:
         if state.phase is not Phase.PROMOTED:
             return
         reading = self._router.get_weight()
-        if not same_weight(reading.percent, state.weight):
+        if not (same_weight(reading.percent, state.weight) and self._router.verify(state.weight, timeout=_SOON)):
             raise RouterError(
-                f"the journal has ended with {state.weight:g} % (promoted), and {reading} is in force now: somebody "
-                "took it back; give another journal to roll out again"
+                f"the journal has ended with {state.weight:g} % (promoted), and that is not in force now, {reading} "
+                "is written: did somebody take it back? Give another journal to roll out again"
             )

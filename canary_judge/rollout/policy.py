@@ -17,9 +17,10 @@ from canary_judge.rollout.state import Phase, RolloutState
 from canary_judge.routing import WeightReading, same_weight
 from canary_judge.series import format_duration
 
-__all__ = ["Order", "Step", "only_old", "read_back", "step", "take_back"]
+__all__ = ["NOT_IN_FORCE", "Order", "Step", "only_old", "read_back", "step", "take_back"]
 
 
+NOT_IN_FORCE = "{:g} % is written, but not in force where requests are routed"
 # Without a `ready` of the plan: the revision cannot be told.
 _LONGEST_UNREADY = timedelta(minutes=30)
 
@@ -111,7 +112,7 @@ def step(
     else:
         following, todo = _judged(plan, state, judgement, now)
     if todo.order is Order.SET_WEIGHT and state.intended is not None:
-        return _hold(state, "router", f"{state.intended:g} % is written, but not in force where requests are routed")
+        return _hold(state, "router", NOT_IN_FORCE.format(state.intended))
     return following, todo
 
 

@@ -33,7 +33,7 @@ from canary_judge.series import (
     nanoseconds,
 )
 from canary_judge.sources.points import FORMS
-from canary_judge.sources.repeats import refuse_numbers_that_tell_apart, told, without_repeats
+from canary_judge.sources.repeats import appended_again, refuse_numbers_that_tell_apart, without_repeats
 from canary_judge.sources.tables import Align, Table
 from canary_judge.sources.users import Rows, codes_of, moments_by_side, span_of, totals_before
 
@@ -186,7 +186,8 @@ class FrameSource:
         rows = cache(lambda side: first + np.flatnonzero(self._table.side(side)[first:last]))
         compared = any(query.side is Side.CANARY for query in queries)
         single = self._requests or any(query.users is not None for query in queries)
-        if single and (error := self._appended()) is not None:
+        error, word = self._appended() if single else (None, None)
+        if error is not None:
             return [Result(error=error) for _ in queries]
         answers = [
             self._of_users(query, window, compared=compared)
@@ -194,7 +195,10 @@ class FrameSource:
             else self._answer(query, rows, window, self._counted_beside(query, queries))
             for query in queries
         ]
-        return [replace(answer, simultaneous=not self._shifted) for answer in answers]
+        words = () if word is None else (word,)
+        return [
+            replace(answer, simultaneous=not self._shifted, warnings=(*answer.warnings, *words)) for answer in answers
+        ]
 
     def _counted_beside(self, query: Query, queries: Sequence[Query]) -> list[Query]:
         """What else the metric counts on the same side."""
@@ -206,19 +210,17 @@ class FrameSource:
             and one.expression not in self._counters
         ]
 
-    def _appended_twice(self) -> str | None:
-        """Why rows count several times."""
+    def _appended_twice(self) -> tuple[str | None, str | None]:
+        """Why rows count several times: an error, or a word where they came in order of time, as items of one page."""
+        word = None
         for side in Side:
             if (found := self._table.appended(side)) is None:
                 continue
-            stretch = ""
-            if found.since is not None and found.until is not None:
-                stretch = f" from {told(found.since)} to {told(found.until)}"
-            return (
-                f"each row of the {side}{stretch} stands in the table {found.times} times: was a file appended again? "
-                "Drop these"
-            )
-        return None
+            text = appended_again(found, side)
+            if side not in self._table.sorted_sides:
+                return f"{text} Drop these", None
+            word = text
+        return None, word
 
     def _fails_always(self) -> str | None:
         """Why `ok` may say the opposite: hardly any request of the stable version went well."""

@@ -10,9 +10,9 @@ import numpy as np
 from canary_judge.arrays import Int
 from canary_judge.errors import DataError
 from canary_judge.results import Side
-from canary_judge.sources.tables import Table
+from canary_judge.sources.tables import Appended, Table
 
-__all__ = ["refuse_numbers_that_tell_apart", "told", "without_repeats"]
+__all__ = ["appended_again", "refuse_numbers_that_tell_apart", "told", "without_repeats"]
 
 # Of rows that are repeated in a smaller share of the table nothing is asked.
 _FEW_REPEATED = 0.1
@@ -63,6 +63,14 @@ def without_repeats(times: Any, values: Any, name: str, side: Side, *, counted: 
             "before: single events with coarse times? Add them up for each time, or give one row per request with `ok`"
         )
     return times[keep], values[keep], int(same.sum())
+
+
+def appended_again(found: Appended, side: Side) -> str:
+    """What stands in a table several times, and where."""
+    stretch = ""
+    if found.since is not None and found.until is not None:
+        stretch = f" from {told(found.since)} to {told(found.until)}"
+    return f"each row of the {side}{stretch} stands in the table {found.times} times: was a file appended again?"
 
 
 def told(nanoseconds: int) -> str:

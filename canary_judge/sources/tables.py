@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     # with None for what is missing
     Raw = NDArray[Any]
 
-__all__ = ["Align", "Table", "refuse_repeated", "strange_side"]
+__all__ = ["Align", "Appended", "Table", "refuse_repeated", "strange_side"]
 
 Align = Literal["time", "start"]
 # Bytes up to which a CSV file is read here; about what is parsed in the time that pandas takes to be imported.
@@ -119,11 +119,8 @@ class Table:
     def appended(self, side: Side) -> Appended | None:
         """Where each row of a side stands in the table twice, or three times: nearly all, or those of a stretch.
 
-        Rows that are alike by chance are so in odd numbers as well as in even ones. Those that came in order of time
-        were not appended: a page shows several items at once, and a script sends two requests.
+        Rows that are alike by chance are so in odd numbers as well as in even ones.
         """
-        if side in self.sorted_sides:
-            return None
         rows = np.flatnonzero(self.side(side))
         if not _FEWEST_COMPARED <= rows.size <= _MOST_COMPARED:
             return None

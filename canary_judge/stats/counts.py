@@ -143,7 +143,7 @@ def within_exposure(counts: Counts) -> Counts:
     """Counts in which no interval has more events than exposure: what is more is counted in the intervals after it.
 
     A request is often counted when it begins and its event when it ends, so that events come an interval late. What
-    the last interval cannot hold is left out.
+    none of those after it can hold is of the newest ones before: no event is lost that the whole exposure can hold.
 
     Examples:
         >>> n = np.array([5.0, 5.0, 5.0])
@@ -162,7 +162,10 @@ def _carried(events: Float, exposure: Float) -> Float:
     """What is too much waits as in a queue, whose length is how far the sum of it lies above its lowest value."""
     more = np.cumsum(events - exposure)
     waiting = more - np.minimum(np.minimum.accumulate(more), 0.0)
-    return np.clip(events - np.diff(waiting, prepend=0.0), 0.0, exposure)
+    taken = np.clip(events - np.diff(waiting, prepend=0.0), 0.0, exposure)
+    room = exposure - taken
+    after = np.cumsum(room[::-1])[::-1] - room
+    return taken + np.clip(waiting[-1:] - after, 0.0, room)
 
 
 def without_burst(counts: Counts, *, fewest: int = _BURST_INTERVALS) -> Counts | None:

@@ -78,7 +78,7 @@ def test_a_value_that_is_repeated_since_its_canary_died(alive):
     assert alive < 60 or f"has not changed in its last {N - alive + 1} intervals" in reason
 
 
-@pytest.mark.parametrize("last", [37.5, 512 * 2.0**20, 4096 * 45817.0, 0.00475, 250.0])
+@pytest.mark.parametrize("last", [37.5, 512 * 2.0**20, 65536 * 4581.0, 0.00475, 250.0])
 def test_a_value_may_rest_at_a_round_number(last):
     unit = last / 100
     canary = RNG.normal(100, 4, N) * unit

@@ -102,22 +102,44 @@ def table(begun, ended, extra):
 whole = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=30)
 
 
-@given(whole)
-def test_what_does_not_fit_is_counted_later_and_no_interval_knows_those_after_it(rows):
-    events, exposure = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
-    zero = np.zeros(events.size)
+def by_definition(rows):
+    """A queue for the room that comes, and at its end back into what room there was, the newest first."""
+    queue, taken = 0.0, []
+    for come, room in rows:
+        taken.append(min(queue + come, room))
+        queue += come - taken[-1]
+    for place in range(len(rows) - 1, -1, -1):
+        back = min(queue, rows[place][1] - taken[place])
+        taken[place] += back
+        queue -= back
+    return taken
 
-    def moved(n):
+
+@given(whole)
+def test_what_does_not_fit_is_counted_later_and_nothing_is_lost(rows):
+    zero = np.zeros(len(rows))
+    events, exposure = (np.array(column, dtype=float) for column in zip(*rows, strict=True))
+    for n in range(1, len(rows) + 1):
         made = Counts(
             events_baseline=zero[:n], exposure_baseline=zero[:n], events_canary=events[:n], exposure_canary=exposure[:n]
         )
-        return within_exposure(made).events_canary
+        found = within_exposure(made).events_canary
+        assert found.tolist() == by_definition(rows[:n])
+        assert found.sum() == min(events[:n].sum(), exposure[:n].sum())
 
-    found, queue, expected = moved(events.size), 0.0, []
-    for come, room in rows:  # the definition
-        taken = min(queue + come, room)
-        queue += come - taken
-        expected.append(taken)
-    assert found.tolist() == expected
-    for n in range(events.size):
-        assert moved(n).tolist() == expected[:n]
+
+def test_errors_that_come_when_the_requests_have_stopped_are_counted():
+    """Time-outs of a canary that nobody asks any more."""
+    rng, n = np.random.default_rng(5), 40
+    requests = {"baseline": rng.poisson(2000, n), "canary": np.where(np.arange(n) < 30, rng.poisson(200, n), 0)}
+    times = pd.to_datetime([START + (k + 1) * timedelta(minutes=1) for k in range(n)])
+    rows = []
+    for side, total in requests.items():
+        failed = rng.binomial(total, 0.01) + (100 if side == "canary" else 0) * (np.arange(n) >= 30)
+        rows.append(pd.DataFrame({"timestamp": times, "side": side, "requests": total, "errors": failed}))
+    share = {"name": "errors", "kind": "ratio", "events": "errors", "total": "requests", "harm": "increase"}
+    config = JudgeConfig.from_mapping({"name": "t", "interval": "1m", "metrics": [{**share, "margin": "1.5x or +1pp"}]})
+    one = FrameSource(pd.concat(rows))
+    found = judge(config, one, window=one.window(config.interval))
+    assert found.verdict is Verdict.FAIL
+    assert found["errors"].comparison.events_canary > 1000
