@@ -282,3 +282,9 @@ def test_users_of_a_table_are_counted_before_its_canary_began():
     (run,) = plan(config, FrameSource(frame[frame["timestamp"] > NOON]), window, weights=[2]).metrics
     assert " users in 24h00m" in run.measured
     assert 0.3 < run.seconds[0] / whole.seconds[0] < 3
+
+
+def test_the_power_is_that_of_the_config_where_it_names_one():
+    assert plan(config(ERRORS), Traffic(), WINDOW).power == 0.9
+    assert plan(config(ERRORS, power=0.95), Traffic(), WINDOW).power == 0.95
+    assert plan(config(ERRORS, power=0.95), Traffic(), WINDOW, power=0.7).power == 0.7

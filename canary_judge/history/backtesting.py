@@ -299,7 +299,7 @@ def backtest(
     total = sum(len(piece.rows) for piece in pieces)
     if not total:
         raise DataError(f"{history.url} has no canary to judge" + (" in that time" if since or until else ""))
-    with _Kept(resume, _told(chosen, every)) as kept:
+    with _Kept(resume, _told(chosen)) as kept:
         done = {key: kept.found[key] for key in map(_key, pieces) if key in kept.found}
         seen = sum(len(piece.rows) for piece in pieces if _key(piece) in done)
         for piece, rows in _worked([piece for piece in pieces if _key(piece) not in done], chosen, executor):
@@ -335,9 +335,9 @@ def _named(
     return found
 
 
-def _told(judges: Sequence[PastJudge], every: str | timedelta | None) -> str:
+def _told(judges: Sequence[PastJudge]) -> str:
     """By which a backtest is known again."""
-    told = [__version__, repr(every)] + [
+    told = [__version__] + [
         f"{one.name} {one.config.model_dump_json()} {one.looks}" if isinstance(one, OurJudge) else repr(one)
         for one in judges
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -424,22 +425,19 @@ def _day(start: datetime) -> str:
 
 
 def _date(day: date | str) -> date:
+    if isinstance(day, datetime):
+        return moment_from(day, "day").astimezone(UTC).date()
     try:
-        if isinstance(day, datetime):
-            return day.astimezone(UTC).date()
         return date.fromisoformat(day) if isinstance(day, str) else day
     except ValueError as error:
         raise DataError(f"day is {day!r}; give a date, as 2026-01-31") from error
 
 
 def _moment(value: datetime | date | str) -> datetime:
+    """A moment; of a date its beginning, in UTC."""
     if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError as error:
-            raise DataError(f"the moment is {value!r}; give a date, as 2026-01-31") from error
-    if not isinstance(value, date):
-        raise DataError(f"the moment is {value!r}; give a date, or a datetime")
-    if not isinstance(value, datetime):
-        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
-    return value if value.tzinfo is not None else value.replace(tzinfo=UTC)
+        with suppress(ValueError):
+            value = date.fromisoformat(value)
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    return moment_from(value, "the moment")

@@ -30,7 +30,7 @@ from canary_judge.stats.events import compare_counts, limit_counts
 from canary_judge.stats.margins import Margin, wider_share
 from canary_judge.stats.questions import directions
 from canary_judge.stats.residuals import residual_time
-from canary_judge.stats.sample_sizes import limit_sample_size, proportions_sample_size
+from canary_judge.stats.sample_sizes import limit_sample_size, proportions_sample_size, well_within
 from canary_judge.stats.starts import NOT_WORSE_LATELY, StartEvidence, harm_since, recent_dispersion
 from canary_judge.wording import count, wait
 
@@ -240,7 +240,7 @@ def _for_limit(look: Look, metric: Metric, some: Counts, comparison: Comparison,
         return None
     size = limit_sample_size(
         limit=_bound(metric, limit, look.newest.factor or 0.0),
-        rate=limit / 2 if metric.harm is Harm.INCREASE else (1 + limit) / 2 if metric.is_proportion else 2 * limit,
+        rate=well_within(limit, harm=metric.harm, proportion=metric.is_proportion),
         proportion=metric.is_proportion,
         alpha=look.config.false_pass_rate,
         power=look.newest.power,

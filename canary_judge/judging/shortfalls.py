@@ -14,7 +14,7 @@ from canary_judge.judging.look import Look
 from canary_judge.results import Comparison, Harm, Scale, Shortfall
 from canary_judge.stats.dispersion import clump_size
 from canary_judge.stats.margins import Margin
-from canary_judge.stats.sample_sizes import limit_sample_size, proportions_sample_size, rate_ratio_events
+from canary_judge.stats.sample_sizes import limit_sample_size, proportions_sample_size, rate_ratio_events, well_within
 from canary_judge.wording import count, wait
 
 __all__ = ["count_shortfall", "instance_shortfall", "time_shortfall", "users_shortfall", "would_do"]
@@ -22,6 +22,8 @@ __all__ = ["count_shortfall", "instance_shortfall", "time_shortfall", "users_sho
 _NO_TIME = "; no realistic time would do: widen the margin"
 # A margin that is so many times as wide is another promise.
 _WIDEST = 16.0
+# A share of the traffic beyond which the baseline has too little.
+_EVEN = 0.5
 # So many margins are tried, and the narrowest is found to this factor.
 _STEPS, _NEAR = 8, 1.02
 
@@ -201,6 +203,10 @@ class _Need:
     expected: float
     product: float | None = None
 
+    def times(self, look: Look) -> float:
+        """How many times as much is needed; infinitely many of nothing."""
+        return self.required * look.cost / self.have if self.have > 0 else math.inf
+
 
 def count_shortfall(look: Look, metric: Metric, comparison: Comparison) -> tuple[Shortfall | None, str | None]:
     """What an undecided count needs, and why it cannot be found safe yet (too few expected events)."""
@@ -215,39 +221,49 @@ def count_shortfall(look: Look, metric: Metric, comparison: Comparison) -> tuple
             needs="canary requests", have=trials, required=None, seconds=None, weight_percent=None, text=text
         )
         return never, text
-    need = _with_limit(config, metric, comparison, need)
-    required = need.required * look.cost
+    limit = None if metric.limit is None else _of_limit(config, metric, comparison)
+    if limit is not None and metric.margin is None:
+        need, limit = limit, None
     blocked = None
     if need.expected < config.min_events:
         blocked = (
             f"only {need.expected:.1f} canary events are expected {'at the margin' if absolute else 'at this rate'}, "
             f"fewer than the {config.min_events:g} that safety needs"
         )
-    if need.have >= required and blocked is None:
-        return None, None
-    factor = required / need.have if need.have > 0 else None
-    if blocked is not None and factor is not None and need.expected > 0:
+    factor = need.times(look)
+    if blocked is not None and need.have > 0 and need.expected > 0:
         factor = max(factor, config.min_events / need.expected)
+    of_limit = None if limit is None or limit.times(look) <= 1 else limit
+    if factor <= 1 and blocked is None:
+        return None if of_limit is None else _lacking(look, of_limit, of_limit.times(look), share), None
     enough = blocked is None and metric.limit is None
     margin = _margin_now(look, metric, comparison, share) if enough else None
-    seconds = None if factor is None else look.more_time(factor)
+    lacking = _lacking(look, need, factor, share)
+    lacking = replace(lacking, text=lacking.text + _decided_at(margin), margin=margin)
+    if of_limit is not None and of_limit.times(look) > factor:
+        slower = _lacking(look, of_limit, of_limit.times(look), share)
+        lacking = replace(lacking, seconds=slower.seconds, text=f"{lacking.text}; its limit {slower.text}")
+    return lacking, blocked
+
+
+def _lacking(look: Look, need: _Need, factor: float, share: float) -> Shortfall:
+    """What is lacking of one thing, and until when, at this share of the traffic."""
+    seconds = look.more_time(factor)
     weight = None if need.product is None else _weight(need.product * look.cost)
     if weight is not None and weight <= 100 * share:
         weight = None
     ways = [_more(look, seconds)] if seconds is not None else []
     ways += [f"{weight:.0f} % of the traffic"] if weight is not None else []
+    required = need.required * look.cost
     text = f"needs {count(required)} {need.what}, has {count(need.have)}"
-    text += f": {' or '.join(ways)}" if ways else "" if factor is None else _NO_TIME
-    shortfall = Shortfall(
+    return Shortfall(
         needs=need.what,
         have=need.have,
         required=required,
         seconds=seconds,
         weight_percent=weight,
-        text=text + _decided_at(margin),
-        margin=margin,
+        text=text + (f": {' or '.join(ways)}" if ways else "" if math.isinf(factor) else _NO_TIME),
     )
-    return shortfall, blocked
 
 
 def _margin_now(look: Look, metric: Metric, comparison: Comparison, share: float) -> str | None:
@@ -314,25 +330,24 @@ def _of_margin(config: JudgeConfig, metric: Metric, comparison: Comparison, shar
     )
 
 
-def _with_limit(config: JudgeConfig, metric: Metric, comparison: Comparison, need: _Need) -> _Need:
-    """The same with what shows that the canary, at half of its limit, keeps it."""
-    limit = metric.parsed_limit()
-    if limit is None:
-        return need
+def _of_limit(config: JudgeConfig, metric: Metric, comparison: Comparison) -> _Need:
+    """What shows that a canary well within its limit keeps it."""
+    limit, phi = metric.parsed_limit() or 0.0, comparison.dispersion or 1.0
     trials = limit_sample_size(
         limit=limit,
-        rate=limit / 2,
+        rate=well_within(limit, harm=metric.harm, proportion=metric.is_proportion),
         proportion=metric.is_proportion,
         alpha=config.false_pass_rate,
         power=config.power,
     )
-    phi = comparison.dispersion or 1.0
-    have, expected = comparison.n_canary / phi, limit * comparison.n_canary / clump_size(phi)
-    if metric.margin is None:
-        return _Need(what="canary requests", have=have, required=trials, expected=expected, product=need.product)
-    if need.what == "canary requests":
-        return replace(need, required=max(need.required, trials))
-    return need
+    share = trials * phi / (comparison.n_canary + comparison.n_baseline)
+    return _Need(
+        what="canary requests",
+        have=comparison.n_canary / phi,
+        required=trials,
+        expected=limit * comparison.n_canary / clump_size(phi),
+        product=share * (1 - share) if share <= _EVEN else None,
+    )
 
 
 def _weight(product: float) -> float | None:

@@ -51,6 +51,7 @@ from canary_judge.wording import span
 __all__ = ["WEIGHTS", "plan"]
 
 WEIGHTS = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0)
+_USUAL_POWER = 0.9
 # With less nothing is seen in a life; with more there is no baseline to compare with.
 _LEAST_WEIGHT, _MOST_WEIGHT = 0.001, 99.9
 
@@ -61,7 +62,7 @@ def plan(
     window: Window,
     *,
     weights: Sequence[float] = WEIGHTS,
-    power: float = 0.9,
+    power: float | None = None,
 ) -> Plan:
     """How long each weight takes, from the baseline's measured traffic, dispersion and autocorrelation time.
 
@@ -72,7 +73,8 @@ def plan(
         source: As for `judge`.
         window: The span to measure, long enough to be typical.
         weights: Percent of the traffic, between 0 and 100.
-        power: Probability to show that a harmless canary is harmless.
+        power: Probability to show that a harmless canary is harmless; by default the config's `power` where it names
+            one, else 0.9.
 
     Raises:
         ConfigError: A `${label}` is undefined, or a metric names a source that is not given.
@@ -83,6 +85,8 @@ def plan(
     if not weights:
         raise DataError("weights is empty; give percentages of the traffic, as [5, 25]")
     aligned = window.aligned(config.interval)
+    if power is None:
+        power = config.power if "power" in config.model_fields_set else _USUAL_POWER
     alone = config.with_sides(canary=config.baseline)
     asked = [query for query in alone.queries() if query.side is Side.BASELINE and query.users is None]
     both, halved = _two_sides(fetch(config, source, asked, aligned))

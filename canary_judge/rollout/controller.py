@@ -313,19 +313,21 @@ class Controller:
         reading, trouble = self._read()
         judgement, complaint = self._looks.look(self._state, self._clock.now())
         before = self._state
+        ahead = self._ahead_of(self._state.stage + 1)
+        in_force, refused = self._in_force.comes(reading, self._state.intended, ahead=ahead)
         self._state, todo = step(
             self.plan,
             self._state,
             judgement,
             self._now(),
             reading=reading,
-            in_force=self._in_force.comes(reading, self._state.intended, ahead=self._ahead_of(self._state.stage + 1)),
+            in_force=in_force,
             unready=self._unready(),
         )
         if before.stage != self._state.stage:
             yield from self._arrived()
-        if trouble:
-            yield self._event(EventKind.TROUBLE, trouble)
+        if trouble or refused:
+            yield self._event(EventKind.TROUBLE, trouble or refused)
         if todo.order is Order.ROLL_BACK:
             if judgement is not None:
                 yield self._event(

@@ -13,11 +13,7 @@ _SOON = 2.0
 
 
 class InForce:
-    """What a router has in force.
-
-    Args:
-        router: It.
-    """
+    """What the router of a rollout has in force."""
 
     def __init__(self, router: TrafficRouter) -> None:
         self._router = router
@@ -28,19 +24,23 @@ class InForce:
         tell_taken_up(self._router)
         self._unsure = state.intended is not None
 
-    def comes(self, reading: WeightReading | None, intended: float | None, *, ahead: Ahead | None) -> bool:
-        """Whether an intended weight that is written is in force; else it is written again, as after a lost reload."""
+    def comes(self, reading: WeightReading | None, intended: float | None, *, ahead: Ahead | None) -> tuple[bool, str]:
+        """Whether an intended weight that is written is in force; else it is written again, as after a lost reload.
+
+        Returns:
+            And what went wrong, or nothing.
+        """
         if intended is None or reading is None or not same_weight(reading.percent, intended):
-            return True
+            return True, ""
         try:
             if not self._unsure and self._router.verify(intended, timeout=_SOON):
-                return True
+                return True, ""
             self._unsure = False
             if ahead is None:
                 self._router.set_weight(intended, expect=intended)
-            return self._router.verify(intended, timeout=_SOON)
-        except Exception:  # noqa: BLE001  (whatever a router raises, the next look tries again)
-            return False
+            return self._router.verify(intended, timeout=_SOON), ""
+        except Exception as error:  # noqa: BLE001  (whatever a router raises, the next look tries again)
+            return False, f"{intended:g} % cannot be seen in force: {type(error).__name__}: {error}"
 
     def refuse_what_has_begun(self) -> None:
         """A rollout starts from nothing."""

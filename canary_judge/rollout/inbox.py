@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from queue import SimpleQueue
 from typing import NamedTuple
 
 from canary_judge.errors import ConfigError, DataError
@@ -117,15 +118,15 @@ class Inbox:
 
     def __init__(self, journal: Path | None) -> None:
         self._journal = journal
-        self._own: list[Command] = []
+        self._own: SimpleQueue[Command] = SimpleQueue()  # of any thread
         self._seen: list[bytes] = []  # the lines that this driver took, to tell a file that was written anew
         self._half = b""
         self.taken = 0
         self.sum: str | None = None
 
     def put(self, name: str, reason: str = "") -> None:
-        """Tell the driver from its own process."""
-        self._own.append(Command(name, reason))
+        """Tell the driver from any thread of its own process."""
+        self._own.put(Command(name, reason))
 
     def pass_over(self) -> None:
         """Take none of the commands that are there: they were for an earlier rollout.
@@ -146,7 +147,9 @@ class Inbox:
         A file that was written anew is read from its beginning: an `abort` in it must not be lost, while `approve`
         and `resume` might be old ones, and have to be given again.
         """
-        found, self._own = self._own, []
+        found = []
+        while not self._own.empty():  # nobody else takes
+            found.append(self._own.get())
         if self._journal is None:
             return found, ""
         path = _commands_file(self._journal)

@@ -15,6 +15,7 @@ from pydantic import Field
 from canary_judge.config.metrics import StrictModel
 from canary_judge.config.reading import read_options
 from canary_judge.errors import (
+    Conflict,
     DestinationNotFound,
     DriftDetected,
     NotEnoughWeight,
@@ -108,7 +109,9 @@ class NginxRouter:
 
     def get_weight(self) -> WeightReading:
         """The percentage in the file."""
-        text = self._read()
+        return self._weight(self._read())
+
+    def _weight(self, text: str) -> WeightReading:
         line = self._line(text)
         percent = (
             0.0 if line["off"] else 100.0 - self._others(text) if line["share"] == "*" else float(line["share"][:-1])
@@ -130,7 +133,7 @@ class NginxRouter:
         """Edit, test, reload."""
         check_percent(percent)
         text = self._read()
-        now = self.get_weight()
+        now = self._weight(text)
         if expect is not None and not same_weight(now.percent, expect):
             raise DriftDetected(f"{self._path}: {now} is in force, {expect:g} % was expected")
         if same_weight(now.percent, percent):
@@ -163,7 +166,7 @@ class NginxRouter:
         changed = text
         for (start, end), written in sorted(edits, reverse=True):
             changed = changed[:start] + written + changed[end:]
-        self._put(changed)
+        self._put(changed, over=text)
         try:
             self._run("-t")
             self._run("-s", "reload")
@@ -178,9 +181,15 @@ class NginxRouter:
         others = self._parts(text)
         return others[-1] if others and not any(one["share"] == "*" for one in others) else None
 
-    def _put(self, text: str) -> None:
+    def _put(self, text: str, *, over: str | None = None) -> None:
+        """Write the file; only over this text, where it is given."""
+
+        def unchanged() -> None:
+            if over is not None and self._read() != over:
+                raise Conflict(f"{self._path}: somebody else wrote it meanwhile; nothing was changed")
+
         try:
-            put_file(self._path, text)
+            put_file(self._path, text, check=unchanged)
         except OSError as error:
             raise RouterUnavailable(f"{self._path}: cannot be written: {error}") from error
 
@@ -204,9 +213,9 @@ class NginxRouter:
 
     def leftovers(self) -> tuple[Residual, ...]:
         """Locations that lead to the canary whatever the split says."""
-        text = _without_comments(self._read())
-        block = self._block(self._read())
-        elsewhere = text.replace(_without_comments(block[0]), "")
+        text = self._read()
+        block = self._block(text)
+        elsewhere = _without_comments(text).replace(_without_comments(block[0]), "")
         found = []
         if re.search(rf"proxy_pass\s+\w+://{re.escape(self._canary)}\b", elsewhere):
             found.append(

@@ -97,7 +97,7 @@ class FrameSource:
         self._user = user
         self._counters = frozenset(counters)
         self._table = data if isinstance(data, Table) else Table.of(data, align)
-        self._shifted = align == "start"
+        self._align: Align = align
         columns = {*self._table.numbers, *self._table.texts}
         self._requests = self._table.ok is not None
         self._long = {"metric", "value"} <= columns
@@ -154,7 +154,7 @@ class FrameSource:
 
     def with_rows(self, table: Table) -> FrameSource:
         """The same source of other rows with the same columns."""
-        return FrameSource(table, counters=self._counters, user=self._user)
+        return FrameSource(table, align=self._align, counters=self._counters, user=self._user)
 
     def window(self, interval: str | timedelta) -> Window:
         """From the canary's first row to the last row of either side, on the grid of the interval."""
@@ -197,7 +197,8 @@ class FrameSource:
         ]
         words = () if word is None else (word,)
         return [
-            replace(answer, simultaneous=not self._shifted, warnings=(*answer.warnings, *words)) for answer in answers
+            replace(answer, simultaneous=self._align == "time", warnings=(*answer.warnings, *words))
+            for answer in answers
         ]
 
     def _counted_beside(self, query: Query, queries: Sequence[Query]) -> list[Query]:
@@ -275,7 +276,7 @@ class FrameSource:
             )
         if self._long:
             return "users are counted in tables with a column for each quantity; this one has rows of metric and value"
-        if self._shifted:
+        if self._align == "start":
             return "align: start compares two periods, in which the same users are on both sides"
         for name in (asked.numerator, asked.denominator):
             if name is not None and name in self._table.texts:

@@ -245,7 +245,7 @@ class PrometheusSource:
         try:
             return asked[0].result(timeout=max(until - time.monotonic(), 0.0))
         except TimeoutError:
-            raise SourceUnavailable(f"{self.url}: no answer within the deadline of {self._deadline:g} s") from None
+            return _unsure_of_origins(answers, f"no answer within the deadline of {self._deadline:g} s")
 
     def _heard_origins(self, answers: list[Result], window: Window, until: float) -> list[Result]:
         with self._session.listening(until):
@@ -428,8 +428,7 @@ class PrometheusSource:
             up = self._instant(f'up{{instance=~"{pattern}"}}[{span}]', window.end)
             begun = self._instant(f'process_start_time_seconds{{instance=~"{pattern}"}}[{span}]', window.end)
         except SourceError as error:
-            note = f"it could not be told when new counters began: {error}"
-            return [replace(answer, warnings=(*answer.warnings, note)) for answer in answers]
+            return _unsure_of_origins(answers, error)
         scraped = [(one.labels.items(), one.timestamps[one.values == 1]) for one in map(series_of, up)]
         started = [(one.labels.items(), np.rint(one.values * 1e9)) for one in map(series_of, begun)]
 
@@ -454,6 +453,11 @@ class PrometheusSource:
             else answer
             for answer in answers
         ]
+
+
+def _unsure_of_origins(answers: list[Result], why: object) -> list[Result]:
+    note = f"it could not be told when new counters began: {why}"
+    return [replace(answer, warnings=(*answer.warnings, note)) for answer in answers]
 
 
 @contextmanager

@@ -31,6 +31,7 @@ __all__ = [
     "rate_ratio_events",
     "sign_sample_size",
     "t_sample_size",
+    "well_within",
 ]
 
 
@@ -111,6 +112,20 @@ def sign_sample_size(*, alpha: float, power: float) -> float:
         14.9
     """
     return float(((0.5 * special.ndtri(1 - alpha) + 0.4 * special.ndtri(power)) / 0.3) ** 2)
+
+
+def well_within(limit: float, *, harm: Harm, proportion: bool) -> float:
+    """The rate of a canary that keeps its limit with ease: half of an upper one, half as much lacking of a lower one.
+
+    Examples:
+        >>> well_within(0.05, harm=Harm.INCREASE, proportion=True)
+        0.025
+        >>> round(well_within(0.95, harm=Harm.DECREASE, proportion=True), 3)
+        0.975
+    """
+    if harm is Harm.INCREASE:
+        return limit / 2
+    return (1 + limit) / 2 if proportion else 2 * limit
 
 
 def limit_sample_size(*, limit: float, rate: float, proportion: bool, alpha: float, power: float) -> float:

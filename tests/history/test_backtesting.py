@@ -187,6 +187,14 @@ def test_a_backtest_that_was_killed_goes_on(history, found, tmp_path, monkeypatc
         backtest([SHOP], history, resume=file)
 
 
+@pytest.mark.parametrize("every", ["60m", timedelta(hours=1)])
+def test_a_backtest_is_known_again_however_its_time_is_written(every, tmp_path):
+    history, file = History(tmp_path / "a"), tmp_path / "done"
+    history.append(shop(0, n=12))
+    backtest(SHOP, history, every="1h", resume=file)
+    assert backtest(SHOP, history, every=every, resume=file).cases
+
+
 def test_a_label_that_changes_is_seen_when_it_goes_on(tmp_path):
     history, file = History(tmp_path / "a"), tmp_path / "done"
     name = history.append(shop(0, n=12))

@@ -156,6 +156,14 @@ def test_retention_removes_what_ended_before_also_out_of_a_compacted_object(hist
     assert len(history) == 4
 
 
+def test_a_moment_without_a_time_zone_is_refused(history):
+    for wanted in (NOON.replace(tzinfo=None), "2026-03-01T12:00:00"):
+        with pytest.raises(DataError, match="no time zone"):
+            history.drop(before=wanted)
+    with pytest.raises(DataError, match="no time zone"):
+        history.compact(NOON.replace(tzinfo=None))
+
+
 def test_retention_brings_no_older_version_back(history):
     history.append(shop(0, n=40, did="first"))
     history.append(shop(1, n=12))

@@ -49,6 +49,23 @@ def test_no_margin_is_told_where_the_limit_or_the_least_amount_is_what_lacks():
     assert judged(GAUGE, gauged(*np.random.default_rng(4).normal(100, 8, (2, 8))), 8).shortfall.margin is None
 
 
+@pytest.mark.parametrize("margin", [None, "2.5x", "+10pp"])
+def test_what_a_limit_lacks_is_told_beside_a_margin_that_is_shown(margin):
+    # 12 % are allowed, 10 % are seen: 120 requests show the margin, and not the limit
+    samples = counted(*np.array([[95.0], [950.0], [3.0], [30.0]]).repeat(4, axis=1))
+    metric = {**{key: RATIO[key] for key in RATIO if key != "margin"}, "limit": "12%"}
+    found = judged(metric if margin is None else {**metric, "margin": margin}, samples, 4)
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert "needs 150 canary requests, has 120" in found.reason
+
+
+def test_a_lower_limit_is_planned_for_a_canary_that_keeps_it():
+    good = {**{key: RATIO[key] for key in RATIO if key != "margin"}, "harm": "decrease", "limit": "95%"}
+    found = judged(good, counted(*np.array([[980.0], [1000.0], [10.0], [10.0]]).repeat(4, axis=1)), 4)
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert found.shortfall.required == pytest.approx(384, abs=1)
+
+
 def test_a_wait_beyond_the_planned_end_says_so():
     one = JudgeConfig.from_mapping({"name": "t", "interval": "1m", "metrics": [{**RATIO, "margin": "1.05x"}]})
     monitor = Monitor(one, start=NOON, horizon="1h")

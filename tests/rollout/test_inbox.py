@@ -1,5 +1,8 @@
 """Commands to a running driver: none is lost, whatever else is in the file."""
 
+import sys
+from threading import Thread
+
 import pytest
 
 from canary_judge.rollout.inbox import COMMANDS, Command, Inbox, send_command
@@ -106,3 +109,18 @@ def test_an_abort_in_a_file_of_as_many_lines_is_not_lost(journal):
     third = Inbox(journal)
     third.taken, third.sum = second.taken, second.sum
     assert third.take() == ([], "")
+
+
+def test_a_command_that_another_thread_gives_while_they_are_taken_is_not_lost():
+    inbox, given, taken = Inbox(None), 20_000, []
+    threads = [Thread(target=lambda: [inbox.put("pause") for _ in range(given)]) for _ in range(2)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for one in threads:
+            one.start()
+        while any(one.is_alive() for one in threads):
+            taken += inbox.take()[0]
+    finally:
+        sys.setswitchinterval(before)
+    assert len(taken + inbox.take()[0]) == 2 * given

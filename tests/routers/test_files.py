@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from canary_judge.errors import Conflict
+from canary_judge.files import put_file
 from canary_judge.routers import from_config
 
 BLOCK = 'split_clients "$request_id" $variant {{\n    {}\n}}\n'
@@ -73,3 +75,17 @@ def test_nested_keys_stay_nested(tmp_path):
     router = from_config({"type": "envoy-file", "path": str(path), "kind": "rtds", "prefix": "split.rt"})
     router.set_weight(25.0)
     assert json.loads(path.read_text())["resources"][0]["layer"] == {"split": {"rt": {"stable": 75, "canary": 25}}}
+
+
+def test_what_somebody_else_writes_between_reading_and_writing_is_kept(tmp_path, monkeypatch):
+    path, router = nginx(tmp_path, "20% v2;", "* v1;")
+    theirs = BLOCK.format("20% v2;\n    30% v3;\n    * v1;")
+
+    def slow(target, text, *, check):
+        target.write_text(theirs)
+        put_file(target, text, check=check)
+
+    monkeypatch.setattr("canary_judge.routers.nginx.put_file", slow)
+    with pytest.raises(Conflict, match="somebody else wrote it meanwhile"):
+        router.set_weight(25, expect=20)
+    assert path.read_text() == theirs

@@ -143,6 +143,9 @@ def test_two_periods_are_compared_when_shifted_onto_each_other():
     apart = judged(table)
     assert apart.metrics[0].outcome is Outcome.NO_DATA
     assert judged(table, align="start").verdict is Verdict.PASS
+    source = FrameSource(table, align="start").with_rows(FrameSource(table, align="start").table)
+    answers = source.fetch(list(CONFIG.queries()), source.span("1m"))
+    assert not any(one.simultaneous for one in answers)
 
 
 def test_repeated_rows_are_dropped_and_said():

@@ -371,3 +371,21 @@ def test_tokens_lose_their_newline_and_broken_ones_are_not_shown():
 def test_options_that_would_be_lost_or_fail_later_are_refused(options, message):
     with pytest.raises(ConfigError, match=message):
         from_config({"type": "prometheus", **options})
+
+
+def test_answers_stand_where_only_the_question_when_counters_began_takes_too_long():
+    def respond(request):
+        if request.params["query"].startswith("up{"):
+            return Answer("{}", delay=5.0)
+        if not request.params["query"].endswith("]"):
+            return success([{"metric": {}, "value": [WINDOW.end.timestamp(), "10"]}], kind="vector")
+        middle = WINDOW.start.timestamp() + 300
+        values = [[middle + 15.0 * k, str(10.0 * k)] for k in range(10)]
+        return success([{"metric": {"__name__": "hits", "instance": "a"}, "values": values}])
+
+    with serving(respond) as (url, _):
+        source = PrometheusSource(url, timeout=5.0, deadline=1.0)
+        found = source.fetch([query("hits", Reading.COUNTS)], WINDOW)[0]
+    assert found.error is None
+    assert found.series[0].timestamps.size == 10
+    assert any("it could not be told when new counters began: no answer within" in text for text in found.warnings)
