@@ -115,17 +115,19 @@ def sign_sample_size(*, alpha: float, power: float) -> float:
 
 
 def well_within(limit: float, *, harm: Harm, proportion: bool) -> float:
-    """The rate of a canary that keeps its limit with ease: half of an upper one, half as much lacking of a lower one.
+    """The rate of a canary that keeps its limit with ease: half of an upper one, twice a lower one.
+
+    Where twice a share is nearly all, or more, half as much is lacking.
 
     Examples:
         >>> well_within(0.05, harm=Harm.INCREASE, proportion=True)
         0.025
-        >>> round(well_within(0.95, harm=Harm.DECREASE, proportion=True), 3)
-        0.975
+        >>> [round(well_within(limit, harm=Harm.DECREASE, proportion=True), 3) for limit in (0.005, 0.95)]
+        [0.01, 0.975]
     """
     if harm is Harm.INCREASE:
         return limit / 2
-    return (1 + limit) / 2 if proportion else 2 * limit
+    return min(2 * limit, (1 + limit) / 2) if proportion else 2 * limit
 
 
 def limit_sample_size(*, limit: float, rate: float, proportion: bool, alpha: float, power: float) -> float:
