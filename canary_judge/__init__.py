@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from canary_judge._version import __version__
+    from canary_judge.comparing import compare
     from canary_judge.config import JudgeConfig
     from canary_judge.config.advice import advise
     from canary_judge.errors import (
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from canary_judge.rollout.controller import Controller
     from canary_judge.routing import TrafficRouter
     from canary_judge.series import MetricSource, Window
-    from canary_judge.sources import compare
 
 __all__ = [
     "Action",
@@ -69,7 +69,7 @@ _HOME = {
     "TrafficRouter": "routing",
     "plan": "planning",
     "preflight": "readiness",
-    "compare": "sources",
+    "compare": "comparing",
     "judge": "judging",
     "judge_samples": "judging",
     **dict.fromkeys(("MetricSource", "Window"), "series"),

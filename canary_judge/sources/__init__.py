@@ -1,6 +1,6 @@
 """Where metrics come from: frames and files, Prometheus, and whatever is installed as an entry point.
 
-`PrometheusSource`, `FrameSource`, `SqlSource`, `HttpSource` and `compare` are imported when first used.
+`PrometheusSource`, `FrameSource`, `SqlSource` and `HttpSource` are imported when first used.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from canary_judge.errors import ConfigError
 if TYPE_CHECKING:
     from canary_judge.config.model import JudgeConfig
     from canary_judge.series import MetricSource
-    from canary_judge.sources.frames import FrameSource, compare
+    from canary_judge.sources.frames import FrameSource
     from canary_judge.sources.http import HttpSource
     from canary_judge.sources.prometheus import PrometheusSource
     from canary_judge.sources.sql import SqlSource
@@ -26,7 +26,6 @@ __all__ = [
     "PrometheusSource",
     "SqlSource",
     "available",
-    "compare",
     "from_config",
     "refuse_without_users",
 ]
@@ -34,7 +33,6 @@ __all__ = [
 GROUP = "canary_judge.sources"
 _HOME = {
     "FrameSource": "frames",
-    "compare": "frames",
     "HttpSource": "http",
     "PrometheusSource": "prometheus",
     "SqlSource": "sql",

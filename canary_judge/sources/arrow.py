@@ -12,7 +12,7 @@ from pyarrow import csv, parquet
 
 from canary_judge.errors import DataError
 from canary_judge.results import Side
-from canary_judge.sources.tables import refuse_repeated, strange_side
+from canary_judge.sources.tables import NO_TIME_OF_A_RUN, refuse_repeated, strange_side
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -136,7 +136,10 @@ def _piece(name: str, column: pa.Array) -> NDArray[Any]:
             raise DataError(f"timestamp {first!r} has no time zone; write it as {first}+00:00")
         if column.null_count:
             raise DataError("a timestamp is missing; drop such rows")
-        return np.asarray(column.cast(pa.timestamp("ns", kind.tz)).cast(pa.int64()))
+        try:
+            return np.asarray(column.cast(pa.timestamp("ns", kind.tz)).cast(pa.int64()))
+        except pa.ArrowInvalid as error:
+            raise DataError(NO_TIME_OF_A_RUN.format("a timestamp", max(column.to_pylist()))) from error
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     if name == "side" and (text or pa.types.is_dictionary(kind)):
         return _sides(column)

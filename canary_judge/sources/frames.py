@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from canary_judge.arrays import Float, Int
-from canary_judge.config.model import JudgeConfig
 from canary_judge.config.reading import nearest
 from canary_judge.errors import ConfigError, DataError
-from canary_judge.judging import judge
 from canary_judge.moments import UserMoments
-from canary_judge.results import Judgement, Side
+from canary_judge.results import Side
 from canary_judge.samples.pace import CUMULATIVE, climbs_evenly, climbs_with, looks_cumulative
 from canary_judge.series import (
     Form,
@@ -29,18 +27,24 @@ from canary_judge.series import (
     Series,
     Window,
     duration_from,
-    format_duration,
     nanoseconds,
 )
 from canary_judge.sources.points import FORMS
-from canary_judge.sources.repeats import appended_again, refuse_numbers_that_tell_apart, without_repeats
+from canary_judge.sources.repeats import (
+    appended,
+    appended_again,
+    refuse_aggregated,
+    refuse_numbers_that_tell_apart,
+    without_repeats,
+)
 from canary_judge.sources.tables import Align, Table
 from canary_judge.sources.users import Rows, codes_of, moments_by_side, span_of, totals_before
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
-__all__ = ["FrameSource", "compare"]
+__all__ = ["FrameSource"]
 
 # A version of which so many of so many requests fail is not stable.
 _FEWEST_REQUESTS, _NEARLY_ALL_FAIL = 100, 0.9
@@ -48,6 +52,8 @@ _FEWEST_REQUESTS, _NEARLY_ALL_FAIL = 100, 0.9
 _FEWEST_OF_A_SERIES = 7
 # Of so few rows one cannot tell that a column numbers them.
 _FEWEST_NUMBERED = 20
+# A text of so few rows is a remark, and no label.
+_A_REMARK = 0.1
 # Columns that say for how many requests a row stands.
 _WEIGHTS = ("sample_rate", "sampling_rate", "samplerate", "sample_weight")
 _OPTIONS = {"path", "align", "counters", "user"}
@@ -100,6 +106,7 @@ class FrameSource:
         self._align: Align = align
         columns = {*self._table.numbers, *self._table.texts}
         self._requests = self._table.ok is not None
+        refuse_aggregated(self._table)
         self._long = {"metric", "value"} <= columns
         self._names, self._labels = self._columns()
         self._codes = cache(self._users)
@@ -215,10 +222,10 @@ class FrameSource:
         """Why rows count several times: an error, or a word where they came in order of time, as items of one page."""
         word = None
         for side in Side:
-            if (found := self._table.appended(side)) is None:
+            if (found := appended(self._table, side)) is None:
                 continue
             text = appended_again(found, side)
-            if side not in self._table.sorted_sides:
+            if side not in self._table.sorted_sides and not found.near:
                 return f"{text} Drop these", None
             word = text
         return None, word
@@ -245,15 +252,37 @@ class FrameSource:
 
     def _columns(self) -> tuple[list[str], list[str]]:
         table = self._table
-        texts = [name for name in table.texts if name not in ("metric", "value", "latency", self._user)]
+        named = [name for name in table.texts if name not in ("metric", "value", "latency", self._user)]
+        texts = [name for name in named if not self._is_a_remark(table.texts[name])]
         if self._requests:
             return ["requests", "errors", *(["latency"] if "latency" in table.numbers else [])], []
         if self._long:
             return sorted({str(name) for name in table.texts["metric"]}), [
                 *texts,
-                *(name for name, values in table.numbers.items() if name != "value" and not _numbers_rows(values)),
+                *(
+                    name
+                    for name, values in table.numbers.items()
+                    if name != "value"
+                    and not name.startswith("Unnamed")
+                    and not all(_numbers_rows(values[table.side(side)]) for side in Side)
+                ),
             ]
         return [name for name in table.numbers if name != self._user], texts
+
+    def _is_a_remark(self, texts: NDArray[np.object_]) -> bool:
+        """Whether a text tells no series apart: one of a few rows, or another one in each row, where times differ."""
+        table = self._table
+        if self._long or self._requests or not texts.size:
+            return False
+        for side in Side:
+            rows = table.side(side)
+            if (np.diff(table.times[rows]) == 0).any():
+                return False
+            known = [text for text in texts[rows] if text is not None]
+            own = _FEWEST_NUMBERED <= len(known) == len(set(known)) == np.count_nonzero(rows)
+            if len(known) > _A_REMARK * np.count_nonzero(rows) and not own:
+                return False
+        return True
 
     def _of_users(self, query: Query, window: Window, *, compared: bool) -> Result:
         asked, since, until = span_of(query, window)
@@ -357,7 +386,7 @@ class FrameSource:
     def _unanswerable(self, query: Query) -> str | None:
         """Why no row of this table answers."""
         name = query.expression
-        if name in self._labels and not self._long:
+        if name in self._table.texts and name != self._user and not (self._long or self._requests):
             what = next((repr(value) for value in self._table.texts[name] if not _is_number(value)), "numbers as text")
             return f"column {name!r} is no numbers: it has {what}"
         if name not in self._names:
@@ -433,51 +462,6 @@ class FrameSource:
             if failed and table.ok is not None:
                 counts[place] = np.count_nonzero(mine & ~table.ok[first:last])
         return requests, counts if failed else requests
-
-
-def compare(
-    *,
-    baseline: pd.DataFrame,
-    canary: pd.DataFrame,
-    metrics: Sequence[Mapping[str, Any]],
-    interval: str | None = None,
-    align: Align = "time",
-    **settings: Any,
-) -> Judgement:
-    """Judge two DataFrames, one per side, without a config file.
-
-    Args:
-        baseline: A table as `FrameSource` reads it, without the column `side`.
-        canary: The same for the canary.
-        metrics: As in a config.
-        interval: Length of one interval; the usual spacing of the rows when left out.
-        align: "start" compares two periods.
-        settings: Any other key of a config, such as `false_alarm_rate`.
-
-    Examples:
-        >>> import pandas as pd
-        >>> times = pd.date_range("2026-01-01", periods=60, freq="1min", tz="UTC")
-        >>> rng = np.random.default_rng(1)
-        >>> before, after = (pd.DataFrame({"timestamp": times, "heap": rng.normal(100, 5, 60)}) for _ in range(2))
-        >>> gauge = {"name": "heap", "kind": "gauge", "query": "heap", "harm": "increase", "margin": "10%"}
-        >>> compare(baseline=before, canary=after, metrics=[gauge]).verdict
-        <Verdict.PASS: 'pass'>
-    """
-    import pandas as pd  # who passes frames has imported it
-
-    for side, frame in (("baseline", baseline), ("canary", canary)):
-        if "side" in frame.columns and (other := frame["side"][frame["side"] != side]).size:
-            raise DataError(f"{side}: its column 'side' has {other.iloc[0]!r}; give the rows of the {side} alone")
-    table = pd.concat([baseline.assign(side="baseline"), canary.assign(side="canary")], ignore_index=True)
-    source = FrameSource(table, align=align)
-    data = {
-        "name": "comparison",
-        **settings,
-        "interval": interval or format_duration(source.usual_spacing()),
-        "metrics": [dict(metric) for metric in metrics],
-    }
-    config = JudgeConfig.from_mapping(data, name="compare")
-    return judge(config, source, source.window(config.interval))
 
 
 def _on_grid(first: int, last: int, interval: timedelta) -> Window:

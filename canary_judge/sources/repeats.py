@@ -2,20 +2,151 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from canary_judge.arrays import Int
+from canary_judge.arrays import Bool, Float, Int
 from canary_judge.errors import DataError
 from canary_judge.results import Side
-from canary_judge.sources.tables import Appended, Table
+from canary_judge.sources.tables import Table
 
-__all__ = ["appended_again", "refuse_numbers_that_tell_apart", "told", "without_repeats"]
+__all__ = [
+    "appended",
+    "appended_again",
+    "refuse_aggregated",
+    "refuse_numbers_that_tell_apart",
+    "told",
+    "without_repeats",
+]
 
 # Of rows that are repeated in a smaller share of the table nothing is asked.
 _FEW_REPEATED = 0.1
+# So many rows are compared with each other, and this share of them is nearly all.
+_FEWEST_COMPARED, _MOST_COMPARED, _NEARLY_ALL = 20, 1 << 22, 0.98
+# Of fewer rows that stand there twice nothing is said.
+_FEWEST_SHARE, _BY_CHANCE = 0.01, 1e-6
+# Rows of a file in between two items of one page.
+_OF_A_PAGE = 50
+# Of the rows of a table of counts by `ok`, how many stand beside one of the other outcome; and names of such counts.
+_IN_PAIRS, _A_COARSE_TIME = 0.2, 10_000_000_000
+_A_COUNT = re.compile(r"n|cnt|num|number|hits|calls|rows|.*count.*|.*requests.*|.*total.*", re.IGNORECASE)
+
+
+class Appended(NamedTuple):
+    """Rows that stand in a table several times.
+
+    Attributes:
+        times: How often.
+        since: Nanoseconds of the first of them; None where it is nearly every row.
+        until: Those of the last one.
+        near: They stand beside each other in the file, as the items of a page do; who appends sets them far apart.
+    """
+
+    times: int
+    since: int | None
+    until: int | None
+    near: bool
+
+
+def appended(table: Table, side: Side) -> Appended | None:
+    """Where each row of a side stands in the table twice, or three times: nearly all, or those of a stretch.
+
+    Rows that are alike by chance are so in odd numbers as well as in even ones.
+    """
+    rows = np.flatnonzero(table.side(side))
+    if not _FEWEST_COMPARED <= rows.size <= _MOST_COMPARED:
+        return None
+    times = table.times[rows]
+    if not _multiples(times[1:] != times[:-1]):  # which is told without sorting
+        return None
+    columns: list[Float | Int] = [np.nan_to_num(values[rows]) for values in table.numbers.values()]
+    columns += [] if table.ok is None else [table.ok[rows].astype(float)]
+    columns += [np.unique(texts[rows].astype(str), return_inverse=True)[1] for texts in table.texts.values()]
+    # probes of one second are alike in all but what tells single rows apart
+    apart = (times % 1_000_000_000).any() or any(np.unique(one).size > rows.size / 8 for one in columns)
+    if not apart:
+        return None
+    columns.append(times)  # the first one to sort by
+    order = np.lexsort(columns)
+    changes = np.logical_or.reduce([column[order][1:] != column[order][:-1] for column in columns])
+    alike = _multiples(changes)
+    if not alike:
+        return None
+    many, first, last = max(alike, key=lambda found: found[2] - found[1])
+    stretch = order[first : last + 1]
+    since, until = int(times[stretch[0]]), int(times[stretch[-1]])
+    whole = stretch.size >= _NEARLY_ALL * rows.size
+    near = False
+    if table.places is not None:
+        apart_by = np.abs(np.diff(table.places[rows][stretch]))
+        near = bool(np.mean(apart_by[~changes[first:last]] <= _OF_A_PAGE) >= _NEARLY_ALL)
+    return Appended(many, None if whole else since, None if whole else until, near)
+
+
+def _multiples(changes: Bool) -> list[tuple[int, int, int]]:
+    """Stretches in which 2, or 3, divides the lengths of nearly all runs between changes, with their first and last.
+
+    The longest one of each, where it has more than a few elements.
+    """
+    ends = np.concatenate([np.flatnonzero(changes), [changes.size]])
+    lengths = np.diff(ends, prepend=-1)
+    found = []
+    for many in (2, 3):
+        # one run that does not fit costs what so many elements that do fit bring in
+        gain = np.cumsum(np.where(lengths % many, -lengths * _NEARLY_ALL / (1 - _NEARLY_ALL), lengths))
+        before = np.minimum.accumulate(np.concatenate([[0.0], gain[:-1]]))
+        last = int(np.argmax(gain - before))
+        first = int(np.flatnonzero(np.concatenate([[0.0], gain[:-1]]) == before[last])[0])
+        start = int(ends[first] - lengths[first]) + 1
+        outside = np.concatenate([lengths[:first], lengths[last + 1 :]])
+        usual = (np.count_nonzero(outside % many == 0) + 1) / (outside.size + 2)
+        # of as many stretches as there are one such may come by chance
+        if outside.size and lengths.size * usual ** (last - first + 1) > _BY_CHANCE:
+            continue
+        if ends[last] - start + 1 >= max(_FEWEST_COMPARED, _FEWEST_SHARE * (changes.size + 1)):
+            found.append((many, start, int(ends[last])))
+    return found
+
+
+def refuse_aggregated(table: Table) -> None:
+    """Refuse requests that were counted by their outcome: each time has one row that is `ok`, and one that is not.
+
+    Raises:
+        DataError: A column says how many requests a row stands for.
+    """
+    if table.ok is None or not _FEWEST_COMPARED <= len(table) <= _MOST_COMPARED:
+        return
+    counts = [
+        name
+        for name, values in table.numbers.items()
+        if name != "latency" and _are_counts(values[:_FEWEST_COMPARED]) and _are_counts(values)
+    ]
+    if not counts:
+        return
+    groups = [table.times, table.canary.astype(np.int64)]
+    groups += [np.unique(texts.astype(str), return_inverse=True)[1] for texts in table.texts.values()]
+    order = np.lexsort([table.ok, *groups])
+    same = np.logical_and.reduce([one[order][1:] == one[order][:-1] for one in groups])
+    if (same & (table.ok[order][1:] == table.ok[order][:-1])).any():  # single requests share a moment
+        return
+    pairs = 2 * np.count_nonzero(same) / len(table)
+    named = [name for name in counts if _A_COUNT.fullmatch(name.removesuffix("()"))]
+    if pairs < _IN_PAIRS and not (named and not (table.times % _A_COARSE_TIME).any()):
+        return
+    name = (named or counts)[0]
+    raise DataError(
+        f"no two rows of a side have the same time and the same `ok`, and {name!r} is a number above 1: are they "
+        "counts of requests? Each row counts as one; give columns `requests` and `errors` in place of `ok`, or drop "
+        f"{name!r} if it is something else"
+    )
+
+
+def _are_counts(values: Float) -> bool:
+    known = values[~np.isnan(values)]
+    return bool((known == np.rint(known)).all() and known.max(initial=0.0) > 1 and known.min(initial=0.0) >= 0)
 
 
 def refuse_numbers_that_tell_apart(table: Table, rows: Int, name: str) -> None:

@@ -6,12 +6,12 @@ import csv
 import gzip
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from numbers import Number
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -29,20 +29,19 @@ if TYPE_CHECKING:
     # with None for what is missing
     Raw = NDArray[Any]
 
-__all__ = ["Align", "Appended", "Table", "refuse_repeated", "strange_side"]
+__all__ = ["NO_TIME_OF_A_RUN", "Align", "Table", "refuse_repeated", "strange_side"]
 
 Align = Literal["time", "start"]
 # Bytes up to which a CSV file is read here; about what is parsed in the time that pandas takes to be imported.
 _SMALL_FILE = 8_000_000
 _AT_ONCE = 1 << 20
-# So many rows are compared with each other, and this share of them is nearly all.
-_FEWEST_COMPARED, _MOST_COMPARED, _NEARLY_ALL = 20, 1 << 22, 0.98
-# Of fewer rows that stand there twice nothing is said.
-_FEWEST_SHARE, _BY_CHANCE = 0.01, 1e-6
 # As BigQuery and Snowflake write it: 2026-01-01 12:00:00 UTC, and 2026-01-01 12:00:00.000 Z.
 _UTC = re.compile(r"\s*(UTC|GMT|Z)$")
 # Times since 1970 in other units than seconds, by their size.
 _FINER = ((1e17, "nanoseconds", "1e9"), (1e14, "microseconds", "1e6"), (1e11, "milliseconds", "1000"))
+NO_TIME_OF_A_RUN = "{} is {}, which is no time of a run; drop such rows"
+# Years that nanoseconds since 1970 can hold.
+_FIRST_YEAR, _LAST_YEAR = 1677, 2262
 # Whole numbers below a thousand, and thousands with a dot, as they look side by side.
 _LOOKED_AT = 100_000
 _FEWEST_OF_BOTH, _A_THOUSAND, _MANY_TIMES, _MOSTLY = 5, 1000, 5.0, 0.7
@@ -50,20 +49,6 @@ _MISSING = frozenset({"", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "-Na
 # Columns of a table that has counts.
 _COUNTED = ("requests", "errors", "total", "count")
 _TRUTHS = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
-
-
-class Appended(NamedTuple):
-    """Rows that stand in a table several times.
-
-    Attributes:
-        times: How often.
-        since: Nanoseconds of the first of them; None where it is nearly every row.
-        until: Those of the last one.
-    """
-
-    times: int
-    since: int | None
-    until: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -77,6 +62,7 @@ class Table:
         numbers: Columns of numbers by name, NaN for what is missing.
         texts: Other columns by name, None for what is missing.
         sorted_sides: Those of which the rows came in order of time, so that no file was appended to another.
+        places: Where each row stood in the file; None where all came in order of time.
     """
 
     times: Int
@@ -85,6 +71,7 @@ class Table:
     numbers: Mapping[str, Float]
     texts: Mapping[str, NDArray[np.object_]]
     sorted_sides: frozenset[Side] = frozenset()
+    places: Int | None = None
 
     @classmethod
     def of(cls, data: pd.DataFrame | str | Path, align: Align) -> Table:
@@ -110,38 +97,12 @@ class Table:
             numbers={name: values[kept] for name, values in self.numbers.items()},
             texts={name: values[kept] for name, values in self.texts.items()},
             sorted_sides=self.sorted_sides,
+            places=None if self.places is None else self.places[kept],
         )
 
     def side(self, side: Side) -> Mask:
         """Which rows belong to a side."""
         return self.canary if side is Side.CANARY else ~self.canary
-
-    def appended(self, side: Side) -> Appended | None:
-        """Where each row of a side stands in the table twice, or three times: nearly all, or those of a stretch.
-
-        Rows that are alike by chance are so in odd numbers as well as in even ones.
-        """
-        rows = np.flatnonzero(self.side(side))
-        if not _FEWEST_COMPARED <= rows.size <= _MOST_COMPARED:
-            return None
-        times = self.times[rows]
-        if not _multiples(times[1:] != times[:-1]):  # which is told without sorting
-            return None
-        columns: list[Float | Int] = [np.nan_to_num(values[rows]) for values in self.numbers.values()]
-        columns += [] if self.ok is None else [self.ok[rows].astype(float)]
-        columns += [np.unique(texts[rows].astype(str), return_inverse=True)[1] for texts in self.texts.values()]
-        # probes of one second are alike in all but what tells single rows apart
-        apart = (times % 1_000_000_000).any() or any(np.unique(one).size > rows.size / 8 for one in columns)
-        if not apart:
-            return None
-        columns.append(times)  # the first one to sort by
-        order = np.lexsort(columns)
-        alike = _multiples(np.logical_or.reduce([column[order][1:] != column[order][:-1] for column in columns]))
-        if not alike:
-            return None
-        many, first, last = max(alike, key=lambda found: found[2] - found[1])
-        whole = last - first + 1 >= _NEARLY_ALL * rows.size
-        return Appended(many, *((None, None) if whole else (int(times[order][at]) for at in (first, last))))
 
     def groups(self, names: Sequence[str], rows: Int) -> list[tuple[dict[str, str], Int]]:
         """The rows with equal values in the named columns, as texts and in their order."""
@@ -154,31 +115,6 @@ class Table:
         for row, *key in zip(rows.tolist(), *columns, strict=True):
             found.setdefault(tuple("nan" if part is None else str(part) for part in key), []).append(row)
         return [(dict(zip(names, key, strict=True)), np.array(found[key], dtype=np.int64)) for key in sorted(found)]
-
-
-def _multiples(changes: Mask) -> list[tuple[int, int, int]]:
-    """Stretches in which 2, or 3, divides the lengths of nearly all runs between changes, with their first and last.
-
-    The longest one of each, where it has more than a few elements.
-    """
-    ends = np.concatenate([np.flatnonzero(changes), [changes.size]])
-    lengths = np.diff(ends, prepend=-1)
-    found = []
-    for many in (2, 3):
-        # one run that does not fit costs what so many elements that do fit bring in
-        gain = np.cumsum(np.where(lengths % many, -lengths * _NEARLY_ALL / (1 - _NEARLY_ALL), lengths))
-        before = np.minimum.accumulate(np.concatenate([[0.0], gain[:-1]]))
-        last = int(np.argmax(gain - before))
-        first = int(np.flatnonzero(np.concatenate([[0.0], gain[:-1]]) == before[last])[0])
-        start = int(ends[first] - lengths[first]) + 1
-        outside = np.concatenate([lengths[:first], lengths[last + 1 :]])
-        usual = (np.count_nonzero(outside % many == 0) + 1) / (outside.size + 2)
-        # of as many stretches as there are one such may come by chance
-        if outside.size and lengths.size * usual ** (last - first + 1) > _BY_CHANCE:
-            continue
-        if ends[last] - start + 1 >= max(_FEWEST_COMPARED, _FEWEST_SHARE * (changes.size + 1)):
-            found.append((many, start, int(ends[last])))
-    return found
 
 
 def _as_texts(numbers: Float) -> list[str | None]:
@@ -292,7 +228,10 @@ def _columns(frame: pd.DataFrame) -> dict[str, Raw]:
             if getattr(column.dt, "tz", None) is None:
                 raise DataError("column 'timestamp' has no time zone; use .dt.tz_localize('UTC')")
             _refuse_missing_times(column.isna().to_numpy())
-            columns[str(name)] = column.dt.tz_convert("UTC").dt.as_unit("ns").astype("int64").to_numpy()
+            try:
+                columns[str(name)] = column.dt.tz_convert("UTC").dt.as_unit("ns").astype("int64").to_numpy()
+            except (OverflowError, ValueError) as error:  # pandas' own error is a ValueError
+                raise DataError(NO_TIME_OF_A_RUN.format("a timestamp", column.max())) from error
         elif kind == "b" and not column.isna().any():
             columns[str(name)] = column.to_numpy(dtype=bool)
         elif kind in "fiub":
@@ -342,14 +281,15 @@ def _checked(columns: dict[str, Raw], align: str) -> Table:
         times = np.where(canary, times, times + times[canary].min() - times[~canary].min())
     for name, values in columns.items():
         if values.dtype.kind == "f":
-            _refuse_dots_of_thousands(values, name)
+            for own in _by_metric(values, columns.get("metric") if name == "value" else None):
+                _refuse_dots_of_thousands(own, name)
     order: Int | slice = slice(None)
-    sorted_sides = frozenset(Side)
+    sorted_sides, places = frozenset(Side), None
     if not _in_order(times):
         sorted_sides = frozenset(
             side for side, mine in zip(Side, (~canary, canary), strict=True) if _in_order(times[mine])
         )
-        order = np.argsort(times, kind="stable")
+        order = places = np.argsort(times, kind="stable")
     return Table(
         times=times[order],
         canary=canary[order],
@@ -359,6 +299,7 @@ def _checked(columns: dict[str, Raw], align: str) -> Table:
         },
         texts={name: values[order] for name, values in columns.items() if values.dtype == object},
         sorted_sides=sorted_sides,
+        places=places,
     )
 
 
@@ -378,10 +319,21 @@ def _tells_requests_apart(columns: Mapping[str, Raw]) -> bool:
     return True
 
 
+def _by_metric(values: Float, metric: Raw | None) -> Iterator[Float]:
+    """Some of the values, those of each metric of a long table by themselves."""
+    step = max(1, values.size // _LOOKED_AT)
+    some = values[::step]
+    if metric is None:
+        yield some
+        return
+    names = metric[::step]
+    for name in dict.fromkeys(names.tolist()):
+        yield some[names == name]
+
+
 def _refuse_dots_of_thousands(values: Float, name: str) -> None:
     """A column in which 1234 stands as 1.234 beside 873: whole numbers up to 999, and others of three decimals."""
-    some = values[:: max(1, values.size // _LOOKED_AT)]
-    known = some[np.isfinite(some)]
+    known = values[np.isfinite(values)]
     whole = known == np.rint(known)
     small, large = known[whole], known[~whole]
     if min(small.size, large.size) < _FEWEST_OF_BOTH or large.min() < 1 or np.abs(known).max() >= _A_THOUSAND:
@@ -437,12 +389,18 @@ def _times(column: Raw) -> Int:
 
 
 def _time(value: Any, row: int) -> int:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        raise DataError(
+            f"timestamp in row {row} is the date {value}, without a time and a zone; write it as {value}T00:00:00+00:00"
+        )
     try:
         moment = value if isinstance(value, datetime) else datetime.fromisoformat(_UTC.sub("+00:00", value))
     except (ValueError, TypeError) as error:
         raise DataError(f"column 'timestamp' cannot be read as times: {error} (row {row})") from error
     if moment.tzinfo is None:
         raise DataError(f"timestamp {str(value)!r} has no time zone; write it as {moment.isoformat()}+00:00")
+    if not _FIRST_YEAR < moment.year < _LAST_YEAR:  # as "never" is written in databases
+        raise DataError(NO_TIME_OF_A_RUN.format(f"timestamp in row {row}", value))
     return nanoseconds(moment.astimezone(UTC))
 
 

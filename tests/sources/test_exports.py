@@ -1,5 +1,6 @@
 """Tables as programs export them: k6, BigQuery, a German spreadsheet, a driver's decimals, another library's frame."""
 
+from datetime import date
 from decimal import Decimal
 
 import numpy as np
@@ -217,3 +218,109 @@ def test_what_tells_series_apart_is_named_and_not_a_quantity():
     )
     with pytest.raises(DataError, match="differ in 'shard', a number, which tells no series apart"):
         judged(table)
+
+
+@pytest.mark.parametrize("name", ["n", "hits", "count_star()", "anything"])
+def test_requests_counted_by_their_outcome_are_no_single_requests(name):
+    rng, times = np.random.default_rng(1), pd.date_range("2026-01-05", periods=60, freq="1min", tz="UTC")
+    parts = []
+    for side, mean, share in (("baseline", 900, 0.01), ("canary", 100, 0.05)):
+        total = rng.poisson(mean, 60)
+        bad = rng.binomial(total, share)
+        for ok, number in ((True, total - bad), (False, bad)):
+            parts.append(pd.DataFrame({"timestamp": times, "side": side, "ok": ok, name: number})[number > 0])
+    with pytest.raises(DataError, match="are they counts of requests"):
+        FrameSource(pd.concat(parts))
+
+
+def test_a_number_of_single_requests_is_no_count_of_them():
+    rng, n = np.random.default_rng(2), 2000
+    seconds = {"random": rng.uniform(0, 7200, n).round(3), "probes": np.repeat(np.arange(n // 2) * 10.0, 2)}
+    for times in seconds.values():
+        FrameSource(
+            pd.DataFrame(
+                {
+                    "timestamp": pd.Timestamp("2026-01-05", tz="UTC") + pd.to_timedelta(times, unit="s"),
+                    "side": np.tile(["baseline", "canary"], n // 2),
+                    "ok": rng.random(n) > 0.02,
+                    "status": rng.choice([200, 204], n),
+                    **({"retry_count": rng.poisson(0.3, n)} if times is seconds["random"] else {}),
+                }
+            )
+        )
+
+
+def test_thousands_are_looked_for_in_each_metric_of_a_long_table():
+    rng, times = np.random.default_rng(3), pd.date_range("2026-01-05", periods=60, freq="1min", tz="UTC")
+    wide = pd.concat(
+        pd.DataFrame({"timestamp": times, "side": side, "requests": rng.poisson(600, 60), "ms": rng.normal(12, 1, 60)})
+        for side in ("baseline", "canary")
+    ).round({"ms": 3})
+    assert FrameSource(wide.melt(["timestamp", "side"], var_name="metric")).names == ("ms", "requests")
+    dotted = wide.assign(requests=np.where(wide["requests"] > 620, wide["requests"] / 1000 + 0.5, wide["requests"]))
+    with pytest.raises(DataError, match="dots of thousands"):
+        FrameSource(dotted.round({"requests": 3}).melt(["timestamp", "side"], var_name="metric"))
+
+
+@pytest.mark.parametrize("order", [["user", "timestamp"], ["timestamp"]])
+def test_items_of_one_page_stand_beside_each_other_in_any_order_of_the_file(order):
+    rng = np.random.default_rng(4)
+    user = np.repeat(np.arange(1000), 1 + rng.poisson(3, 1000))
+    one = pd.DataFrame(
+        {
+            "timestamp": pd.Timestamp("2026-01-05", tz="UTC")
+            + pd.to_timedelta(rng.uniform(1, 86400, user.size).round(3), unit="s"),
+            "side": np.where(user % 3 == 0, "canary", "baseline"),
+            "user": user.astype(str),
+            "impressions": 1,
+        }
+    )
+    pages = one.loc[one.index.repeat(3)].sort_values(order)
+    assert FrameSource(pages)._appended_twice()[0] is None
+    assert "was a file appended again" in FrameSource(pd.concat([pages, pages]))._appended_twice()[0]
+
+
+def test_remarks_and_numbers_of_rows_are_no_labels():
+    times = pd.date_range("2026-01-05", periods=60, freq="1min", tz="UTC")
+    table = pd.concat(
+        pd.DataFrame({"timestamp": times, "side": side, "heap": np.arange(60.0) + 100, "pod": "a"})
+        for side in ("baseline", "canary")
+    )
+    table["note"] = [None] * 30 + ["deploy of search"] + [None] * 89
+    table["ingested"] = [f"2026-01-05T00:{k:04}" for k in range(120)]
+    assert FrameSource(table)._labels == ["pod"]
+    long = table[["timestamp", "side", "heap"]].melt(["timestamp", "side"], var_name="metric")
+    assert FrameSource(long.reset_index(names="Unnamed: 0"))._labels == []
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T00:00:00Z", "0001-01-01T00:00:00Z", "1500-01-01T00:00:00+00:00"])
+def test_a_time_that_means_never_is_named(text, tmp_path):
+    (tmp_path / "t.csv").write_text(f"timestamp,side,v\n2026-01-05T00:00:00Z,baseline,1\n{text},canary,2\n")
+    with pytest.raises(DataError, match="in row 1 is .* no time of a run; drop such rows"):
+        FrameSource(tmp_path / "t.csv")
+    frame = pd.DataFrame({"timestamp": [pd.Timestamp(text)], "side": "canary", "v": 1.0})
+    frame.to_parquet(tmp_path / "t.parquet")
+    for table in (frame, tmp_path / "t.parquet"):
+        with pytest.raises(DataError, match="no time of a run; drop such rows"):
+            FrameSource(table)
+
+
+def test_a_date_is_no_time(tmp_path):
+    frame = pd.DataFrame({"timestamp": [date(2026, 1, 5)], "side": "canary", "v": 1.0})
+    frame.to_parquet(tmp_path / "t.parquet")
+    for table in (frame, tmp_path / "t.parquet"):
+        with pytest.raises(DataError, match=r"is the date 2026-01-05.*write it as 2026-01-05T00:00:00\+00:00"):
+            FrameSource(table)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"baseline": {}}, "baseline is dict; give a DataFrame"),
+        ({"metrics": {"name": "m"}}, "metrics is dict; give a list"),
+    ],
+)
+def test_compare_names_what_is_no_table_and_no_list(wrong, told):
+    frame = pd.DataFrame({"timestamp": pd.date_range("2026-01-05", periods=9, freq="1min", tz="UTC"), "v": 1.0})
+    with pytest.raises(DataError, match=told):
+        compare(**{"baseline": frame, "canary": frame, "metrics": [], **wrong})
