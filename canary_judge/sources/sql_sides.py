@@ -59,13 +59,24 @@ class Names:
 
 
 def _sides_in(activity: Activity, since: Any) -> Any:
-    """What asks how often each side's name stands in the table that tells sides; of what users did, since a time."""
+    """What asks how often each side's name stands in the table that tells sides, of users who did something since."""
     given = activity.assignments
-    name, label = (activity.table, activity.side or "side") if given is None else (given.table, given.side)
-    table = table_of(name, label, activity.timestamp)
-    column, rows = table.c[label], sa.func.count()
-    where = [column.is_not(None)] + ([table.c[activity.timestamp] > since] if given is None else [])
-    return sa.select(column, rows).where(*where).group_by(column).order_by(rows.desc()).limit(_MOST_NAMES)
+    did = table_of(activity.table, activity.side or "side", activity.timestamp, activity.user)
+    lately = did.c[activity.timestamp] > since
+    if given is None:
+        column, where = did.c[activity.side or "side"], lately
+    else:  # other experiments, too, assign users there
+        table = table_of(given.table, given.side, given.user)
+        column = table.c[given.side]
+        where = table.c[given.user].in_(sa.select(did.c[activity.user]).where(lately))
+    rows = sa.func.count()
+    return (
+        sa.select(column, rows)
+        .where(column.is_not(None), where)
+        .group_by(column)
+        .order_by(rows.desc())
+        .limit(_MOST_NAMES)
+    )
 
 
 def _unknown(
