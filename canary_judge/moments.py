@@ -59,6 +59,20 @@ class Moments:
             largest_share=float(sizes.max() / (sizes.sum() or 1.0)),
         )
 
+    def bearing(self, total: int) -> float:
+        """How many users, each with as much of a total as the others, would bear it: of few who have any, few.
+
+        References:
+            Kish, L. (1965), *Survey Sampling*, section 11.7 (effective sample size under unequal weights).
+
+        Examples:
+            >>> Moments.of(np.array([[0.0, 1.0, 0.0, 0.0]] * 2 + [[0.0, 0.0, 0.0, 0.0]] * 8)).bearing(1)
+            2.0
+        """
+        square = float(self.mean[total]) ** 2
+        variance = float(self.covariance[total, total]) * (self.users - 1) / max(self.users, 1)
+        return float(round(self.users * square / (square + variance), 6)) if square + variance > 0 else 0.0
+
     def fits(self) -> bool:
         """Whether they are moments of users at all: numbers of these shapes, no variance below 0, a share."""
         if self.mean.shape != (_TOTALS,) or self.covariance.shape != (_TOTALS, _TOTALS):

@@ -29,11 +29,16 @@ __all__ = ["FEWEST_FOR_SAFETY", "FEWEST_USERS", "assess_users", "information_nee
 
 # With fewer skewed users on a side an alarm is false more often than promised; and a pass, with fewer than so many.
 FEWEST_USERS, FEWEST_FOR_SAFETY = 100, 200
+# So many of the canary's users must have anything that the numerator is divided by; and so many an event, if the
+# canary is as bad as the margin allows, where events are harm.
+_FEWEST_BEARING, _FEWEST_WITH_EVENTS = 100, 20
+# A denominator that fell to so much, by so many standard errors, may have taken what went wrong along.
+_FELL, _SURELY_FELL = 0.75, 5.0
 # One user's part of a side beyond which the side speaks for him (a bot?): this, and so many average users. Of few
 # users the busiest one has more than 5 % by chance.
 _MOST_OF_ONE, _AVERAGE_USERS = 0.05, 25
-# Beside the baseline's largest user, by chance.
-_AS_LARGE = 1.5
+# Beside the baseline's largest user, by chance; and what is a bot beside any other.
+_AS_LARGE, _SURELY_A_BOT = 1.5, 0.2
 # The part of the canary's users (of its rows, for those without a user) that may be left out.
 _MOST_LEFT_OUT, _TOO_MANY_LEFT_OUT = 0.05, 0.2
 # Standard errors beyond which the sides' users differed before the run by more than chance.
@@ -185,7 +190,8 @@ def _objections(
         yield f"the last {quality.unread} intervals could not be read", False
     if users < FEWEST_FOR_SAFETY:
         yield f"only {users:.0f} users, fewer than the {FEWEST_FOR_SAFETY} that safety needs", False
-    yield from ((text, False) for text in (*_giants(metric, data), *_rows_apart(metric, data), *_sessions(data)))
+    told = (*_few_bear(metric, comparison, data), *_giants(metric, data), *_rows_apart(metric, data), *_sessions(data))
+    yield from ((text, False) for text in told)
     yield from _timing(look, metric, data)
     if not metric.is_proportion:
         better = far_better(comparison.baseline or 0.0, comparison.canary or 0.0, metric.harm)
@@ -204,13 +210,42 @@ def _objections(
             yield f"the effect fades: {_thirds(data, early, late)}", False
 
 
+def _few_bear(metric: Metric, comparison: Comparison, data: UserData) -> Iterator[str]:
+    """Few of many users have what is divided by, or what is counted; or fewer than on the baseline."""
+    per_user, margin = metric.per_user(), metric.parsed_margin()
+    if per_user is None or per_user.denominator is None:
+        return
+    baseline, canary = data.baseline.whole, data.canary.whole
+    if (bearing := canary.bearing(1)) < min(_FEWEST_BEARING, canary.users):
+        yield (
+            f"about {bearing:.0f} of the canary's {canary.users:,} users have (nearly all) `{per_user.denominator}`, "
+            f"fewer than the {_FEWEST_BEARING} that safety needs"
+        )
+    level = comparison.baseline or 0.0
+    if metric.is_proportion and metric.harm is Harm.INCREASE and margin is not None and level > 0:
+        expected = baseline.bearing(0) * canary.users / baseline.users * (1 + margin.amount(level) / level)
+        if expected < _FEWEST_WITH_EVENTS:
+            yield (
+                f"about {expected:.0f} of the canary's users would have `{per_user.numerator}` at the margin, fewer "
+                f"than the {_FEWEST_WITH_EVENTS} that safety needs"
+            )
+    usual, new = float(baseline.mean[1]), float(canary.mean[1])
+    error = math.sqrt(sum(float(one.covariance[1, 1]) / one.users for one in (baseline, canary)))
+    if new < _FELL * usual and usual - new > _SURELY_FELL * error:
+        yield (
+            f"the canary's users have {new / usual:.2g}x as many `{per_user.denominator}` as the baseline's: what "
+            "is no more there may be what went wrong; judge it, too, as a mean by user"
+        )
+
+
 def _giants(metric: Metric, data: UserData) -> Iterator[str]:
     """A user who is a large part of a side."""
     per_user, usual = metric.per_user(), 0.0
     for side in (Side.BASELINE, Side.CANARY):
         moments = getattr(data, side.value)
         largest = moments.whole.largest_share
-        if largest > max(_MOST_OF_ONE, _AVERAGE_USERS / moments.whole.users, usual / moments.whole.users):
+        as_large = min(usual / moments.whole.users, _SURELY_A_BOT)
+        if largest > max(_MOST_OF_ONE, _AVERAGE_USERS / moments.whole.users, as_large):
             remedy = "" if per_user is None or per_user.cap is not None else " `cap` counts no user for more"
             yield f"one user makes {largest:.0%} of the {side}: a bot?{remedy}"
         else:  # where few users do anything, the largest of them is as large on a side of its size
@@ -234,7 +269,13 @@ def _rows_apart(metric: Metric, data: UserData) -> Iterator[str]:
         ("capped", cap, 1.0),
     ):
         shares = [_share(getattr(data, side.value), name) for side in Side]
-        users = min(data.baseline.whole.users, data.canary.whole.users)
+        wholes = data.baseline.whole, data.canary.whole
+        users: float = min(one.users for one in wholes)
+        if name == "capped":  # of which those who have anything to be capped decide
+            if all(_yes_or_no(data, side) for side in Side):
+                continue
+            bearing = 0 if per_user is None or per_user.denominator is None else 1
+            users = max(min(one.bearing(bearing) for one in wholes), 1.0)
         pooled = min(max(shares), 0.5)
         # so many users' shares stray so far by chance
         chance = 4 * math.sqrt(pooled * (1 - pooled) / users)

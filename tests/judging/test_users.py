@@ -426,3 +426,62 @@ def test_what_is_not_set_does_not_change_what_a_config_is():
     assert (
         config(plain).hash() == "c06158808251ee88e37c2354087fefcf6784c8c09d68bb363c8961aafbab8f80"
     )  # of the version before metrics by user
+
+
+def raters(seed: int, users: int, rated: float, stars: float = 4.0) -> np.ndarray:
+    """Stars of one rating each, of those who rate; what users did before is not asked."""
+    rng = np.random.default_rng(seed)
+    own = rng.random(users) < rated
+    given = np.clip(np.round(rng.normal(stars, 1.0, users)), 1, 5) * own
+    return np.column_stack([given, own, np.zeros((users, 2))])
+
+
+STARS = {
+    "name": "stars",
+    "kind": "mean",
+    "numerator": "stars",
+    "denominator": "ratings",
+    "margin": "+0.3",
+    "harm": "decrease",
+    "unit_of_replication": "user",
+}
+
+
+@pytest.mark.parametrize(("rated", "safe"), [(0.03, False), (0.5, True)])
+def test_few_who_rate_among_many_users_tell_nothing(rated, safe):
+    found = of(raters(1, 12_000, rated), raters(2, 600, rated), STARS)
+    assert (found.outcome is Outcome.SAFE) is safe
+    assert safe or "users have (nearly all) `ratings`, fewer than the 100 that safety needs" in found.reason
+
+
+def test_a_pass_by_few_raters_is_no_more_often_false_than_promised():
+    """Half a star is lost, and a third tolerated: of 100 canaries with some 15 raters none passes."""
+    passed = [
+        of(raters(seed, 12_000, 0.025), raters(1000 + seed, 600, 0.025, stars=3.5), STARS).outcome is Outcome.SAFE
+        for seed in range(100)
+    ]
+    assert not any(passed)
+
+
+def test_those_who_do_not_rate_any_more_may_be_the_unhappy_ones():
+    usual = raters(1, 20_000, 0.5)
+    unhappy = raters(2, 4_000, 0.5)
+    unhappy[unhappy[:, 0] <= 3, :2] = 0
+    found = of(usual, unhappy, STARS)
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert "x as many `ratings` as the baseline's: what is no more there may be what went wrong" in found.reason
+    assert of(usual, raters(3, 4_000, 0.45), STARS).outcome is Outcome.SAFE
+
+
+@pytest.mark.parametrize(("users", "safe"), [(800, False), (40_000, True)])
+def test_a_few_users_with_an_event_at_the_margin_tell_nothing(users, safe):
+    rng = np.random.default_rng(4)
+    crashes = {"name": "c", "kind": "ratio", "events": "crashes", "total": "sessions", "harm": "increase"}
+    metric = {**crashes, "margin": "+0.5pp", "unit_of_replication": "user"}
+
+    def sessions(number):
+        return np.column_stack([rng.random(number) < 0.002, np.ones(number), np.zeros((number, 2))]).astype(float)
+
+    found = of(sessions(60_000), sessions(users), metric)
+    assert (found.outcome is Outcome.SAFE) is safe
+    assert safe or "of the canary's users would have `crashes` at the margin, fewer than the 20" in found.reason
