@@ -15,7 +15,7 @@ from canary_judge.judging.shortfalls import count_shortfall
 from canary_judge.results import Harm, Outcome, Side
 from canary_judge.samples import CountData
 from canary_judge.stats.counts import Counts, within_exposure
-from canary_judge.stats.dispersion import instance_dispersion
+from canary_judge.stats.dispersion import instance_dispersion, late_dispersion
 from canary_judge.stats.events import compare_counts, limit_counts
 
 __all__ = ["assess_counts", "tolerates_all"]
@@ -25,6 +25,8 @@ __all__ = ["assess_counts", "tolerates_all"]
 _SURELY = 3.0
 # Standard errors of the difference of two numbers of requests under way.
 _UNDER_WAY = 4.0 * math.sqrt(2.0)
+# What is more in so many intervals and fewer in none is so by no chance.
+_NEVER_FEWER = 10
 
 
 def tolerates_all(metric: Metric, share: float, of: float) -> str | None:
@@ -48,7 +50,19 @@ def _more_than_total(counts: Counts) -> str | None:
         under_way = _UNDER_WAY * math.sqrt(float(total.max(initial=0.0))) + _SURELY
         if have > of * (1 + 1e-9) and have - of > under_way:
             return f"{side}: {have:g} events out of a total of {of:g}; `events` must be a part of `total`"
+        # events that end later are now more and now fewer
+        more, fewer = np.count_nonzero(events > total), np.count_nonzero(events < total)
+        if more >= _NEVER_FEWER and not fewer:
+            return f"{side}: `events` are never fewer than `total`, and more in {more} intervals: are they swapped?"
     return None
+
+
+def _tolerated(metric: Metric, counts: Counts) -> float:
+    """The margin as a change of the share; 0 without one."""
+    margin, total = metric.parsed_margin(), float(counts.exposure_baseline.sum())
+    if margin is None or not total:
+        return 0.0
+    return min(margin.amount(float(counts.events_baseline.sum()) / total), 0.5)
 
 
 def assess_counts(look: Look, metric: Metric, data: CountData, bare: Assessed) -> Assessed:
@@ -57,14 +71,18 @@ def assess_counts(look: Look, metric: Metric, data: CountData, bare: Assessed) -
     if proportion:
         if (more := _more_than_total(data.counts)) is not None:
             return replace(bare, settled=(Outcome.ERROR, more))
+        late = late_dispersion(data.counts, tolerated=_tolerated(metric, data.counts))
         data = replace(data, counts=within_exposure(data.counts))
+    else:
+        late = 1.0
     events, exposure = np.array(list(data.instances.values()), dtype=float).reshape(-1, 2).T
+    between = instance_dispersion(events, exposure)
     compared = compare_counts(
         data.counts,
         harm=metric.harm,
         margin=metric.parsed_margin(),
         proportion=proportion,
-        between=instance_dispersion(events, exposure),
+        between=max(between, late),
     )
     check = None
     if limit is not None:
@@ -77,4 +95,4 @@ def assess_counts(look: Look, metric: Metric, data: CountData, bare: Assessed) -
     shortfall, blocked = count_shortfall(look, metric, compared.evidence)
     blocked = tolerates_all(metric, compared.evidence.baseline or 0.0, compared.evidence.n_baseline) or blocked
     found = replace(bare.with_comparison(compared), limit=check, shortfall=shortfall, no_safety=blocked)
-    return with_recent_counts(look, metric, data, found)
+    return with_recent_counts(look, metric, data, found, between=between, late=late)

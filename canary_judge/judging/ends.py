@@ -13,10 +13,11 @@ from canary_judge.stats.events import CountTest
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.questions import AtMargin, Compared, Once, Question, beyond, directions
 
-__all__ = ["scanned"]
+__all__ = ["SHORTEST_PART", "scanned"]
 
 # One look also asks the last half, quarter, ... of the window; half of the error is theirs, in equal parts.
 _PARTS = (2, 4, 8, 16)
+SHORTEST_PART = _PARTS[-1]
 _WHOLE, _OF_PART = 2.0, 2.0 * len(_PARTS)
 # So few intervals may be a burst, or its absence.
 _FEWEST_INTERVALS = 2

@@ -6,14 +6,16 @@ import math
 from dataclasses import replace
 
 import numpy as np
+from scipy import special
 
 from canary_judge.arrays import Bool, Float
 from canary_judge.config.metrics import Metric
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.look import Look
+from canary_judge.judging.odd_values import frozen, implausible
 from canary_judge.judging.shortfalls import instance_shortfall
 from canary_judge.judging.values import no_relative_margin
-from canary_judge.results import Outcome, Shortfall
+from canary_judge.results import Harm, Outcome, Shortfall
 from canary_judge.samples import GaugeData
 from canary_judge.stats.gauges import limit_values
 from canary_judge.stats.instances import compare_instances
@@ -27,6 +29,10 @@ _FEWEST_INSTANCES = 5
 _NOTABLE = 0.1
 # Fewer instances of the canary that end are those of a rollout; so many of the baseline's must go on.
 _SEVERAL, _STILL_THERE = 3, 0.8
+# So many are there for this share of the time or more.
+_MOST_OF_THE_TIME = 0.8
+# An instance is so far from the baseline's by no chance.
+_NO_CHANCE = 1e-3
 
 
 def assess_instances(look: Look, metric: Metric, data: GaugeData, bare: Assessed) -> Assessed:
@@ -61,8 +67,10 @@ def assess_instances(look: Look, metric: Metric, data: GaugeData, bare: Assessed
         lived = np.count_nonzero(~np.isnan(data.canary), axis=1)
         notable = lived[~long_enough[1]].sum() > _NOTABLE * lived.sum() or left_out > _NOTABLE * len(data.canary)
         found = found.unsafe(text) if notable else replace(found, warnings=(*found.warnings, text))
-    if (gone := _gone(data)) is not None:
-        found = found.unsafe(gone)
+    odd = (_gone(data), _still(baseline, canary), _far_off(metric, baseline, canary))
+    every = [side[~np.isnan(side)] for side in (baseline, canary)]
+    for one in (*(one for one in odd if one is not None), *implausible(metric, *every)):
+        found = found.unsafe(one)
     return no_relative_margin(found, nothing=not np.nan_to_num(baseline).any())
 
 
@@ -73,10 +81,54 @@ def _gone(data: GaugeData) -> str | None:
         alive = np.count_nonzero(~np.isnan(side), axis=0)
         newest = max(1, alive.size // 10)
         now.append(int(alive[-newest:].max(initial=0)))
-        most.append(int(alive.max(initial=0)))
+        # while pods are replaced both the old and the new ones are there
+        most.append(int(np.quantile(alive, _MOST_OF_THE_TIME)))
     if most[1] < _SEVERAL or now[1] > most[1] / 2 or not now[1] or now[0] < _STILL_THERE * most[0]:
         return None
     return f"{most[1] - now[1]} of the canary's {most[1]} instances are not heard any more: have they died?"
+
+
+def _still(baseline: Float, canary: Float) -> str | None:
+    """Instances of the canary that do not move, where the baseline's do."""
+    moving = baseline[0][~np.isnan(baseline[0])]
+    rows = [row[~np.isnan(row)] for row in canary]
+    still = sum(frozen(moving, row) is not None for row in rows)
+    if still:
+        return f"the value of {still} of the canary's {len(canary)} instances never changed: a frozen exporter?"
+    return None
+
+
+def _far_off(metric: Metric, baseline: Float, canary: Float) -> str | None:
+    """An instance of the canary that is beyond the margin and far from all of the baseline's, whatever the others do.
+
+    Each one against the baseline's instances (Crawford & Howell 1998, see `canary_judge.stats.instances`), at a level
+    that all of them share.
+    """
+    margin = metric.parsed_margin()
+    if len(canary) == 1:  # the comparison itself is with this one
+        return None
+    levels = [np.nanmean(side, axis=1) for side in (baseline, canary)]
+    usual = float(levels[0].mean())
+    if margin is None or (amount := margin.amount(usual)) <= 0:
+        return None
+    if min(float(one.min()) for one in levels) > 0:
+        away = np.log(levels[1]) - np.log(levels[0]).mean()
+        spread = float(np.log(levels[0]).std(ddof=1))
+    else:
+        away, spread = levels[1] - usual, float(levels[0].std(ddof=1))
+    size = len(baseline)
+    t = away / (spread * math.sqrt(1 + 1 / size)) if spread > 0 else np.sign(away) * math.inf
+    beyond = levels[1] - usual
+    if metric.harm is Harm.DECREASE:
+        t, beyond = -t, -beyond
+    elif metric.harm is Harm.EITHER:
+        t, beyond = np.abs(t), np.abs(beyond)
+    far = (special.stdtr(size - 1, -t) * len(canary) < _NO_CHANCE) & (beyond > amount)
+    if not far.any():
+        return None
+    worst = float(levels[1][int(np.argmax(np.where(far, beyond, -math.inf)))])
+    usually = f"{float(levels[0].min()):.3g} to {float(levels[0].max()):.3g}"
+    return f"far from all instances of the baseline: {int(far.sum())} of {len(canary)}, at {worst:.3g} beside {usually}"
 
 
 def _before(data: GaugeData, long_enough: list[Bool], least: int) -> tuple[Float, Float] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,7 +15,7 @@ from canary_judge.samples.raw import other_unit
 from canary_judge.stats.exact import binomial_tails
 from canary_judge.stats.margins import Margin
 
-__all__ = ["beyond_all", "copied", "far_better", "frozen", "implausible", "one_sided", "stuck"]
+__all__ = ["beyond_all", "copied", "far_better", "filled", "frozen", "heavy_tail", "implausible", "one_sided", "stuck"]
 
 # So many equal values in a row are no chance where others differ.
 _FEWEST_STILL = 8
@@ -31,9 +32,19 @@ _DETACHED = 0.2
 # A canary that is so many times better is no better one.
 _IMPLAUSIBLE = 10.0
 # Of the baseline's values, those of its tail; how many times as many of the canary's are a heavier one.
-_TAIL, _HEAVIER, _ENOUGH_FOR_A_TAIL = 0.01, 3.0, 100
-# What percentages may all be below.
-_A_PERMILLE = 1e-3
+_TAILS, _HEAVIER, _ENOUGH_FOR_A_TAIL = (0.01, 0.001, 0.0), 3.0, 30
+# Of a mean that is so many margins away less is asked of chance.
+_MANY_MARGINS, _FAR_BY_CHANCE = 5.0, 1e-2
+# What most values are like is no tail, and ranks see it.
+_NO_TAIL = 0.3
+# So far beyond all of the baseline's a value is one of another unit.
+_FAR_BEYOND = 100.0
+# A run of equal values that is so improbable (logarithm) is none of chance.
+_NO_CHANCE = -13.8
+# Values of the other side that tell how many digits are usual; and what is a multiple, to the last digits.
+_LOOKED_AT, _ROUNDED = 1000, 1e-9
+# What percentages may all be below; and a limit of shares is so many times what is seen.
+_A_PERMILLE, _FAR_PERCENT = 1e-3, 20.0
 
 
 def one_sided(sides: tuple[Float, Float]) -> tuple[tuple[Float, Float, Int] | None, float]:
@@ -51,18 +62,38 @@ def one_sided(sides: tuple[Float, Float]) -> tuple[tuple[Float, Float, Int] | No
     return (sides[0][some], sides[1][some], index[some]), float(lost.sum() / some.sum())
 
 
-def frozen(baseline: Float, canary: Float) -> bool:
-    """Whether the canary stands still where the baseline hardly takes a value twice.
+def frozen(baseline: Float, canary: Float) -> str | None:
+    """Why a side that stands still beside one that moves is no evidence.
 
     Not at a round number: 0, a limit, the size of a pool is where something may rest.
     """
-    if (
-        canary.size < _FEWEST_STILL
-        or (canary != canary[0]).any()
-        or any(_round(float(canary[0]) + off) for off in (-1, 0, 1))
+    for side, beside, which, what in (
+        (canary, baseline, ("canary", "baseline"), "a frozen exporter"),
+        (baseline, canary, ("baseline", "canary"), "a stale export"),
     ):
+        still = side.size >= _FEWEST_STILL and bool((side == side[0]).all())
+        if still and _never_so_still(beside, side.size) and not _may_rest(float(side[0]), beside):
+            return f"the {which[0]}'s value never changed while the {which[1]}'s did: {what}?"
+    return None
+
+
+def _never_so_still(values: Float, length: int) -> bool:
+    """Whether values that repeat as these do repeat so many times in a row by no chance."""
+    if values.size < _FEWEST_STILL:
         return False
-    return np.unique(baseline).size > baseline.size / 2
+    repeats = (np.count_nonzero(values[1:] == values[:-1]) + 1) / values.size
+    return (length - 1) * math.log(min(repeats, 1.0)) < _NO_CHANCE
+
+
+def _may_rest(value: float, beside: Float) -> bool:
+    """Whether a value is a round one, for which the digits of the other side tell what is round."""
+    if value == np.rint(value):
+        return any(_round(value + off) for off in (-1, 0, 1))
+    return _round(value) and _decimals(value) < np.median([_decimals(one) for one in beside[:_LOOKED_AT].tolist()])
+
+
+def _decimals(value: float) -> int:
+    return len(f"{value:.9f}".rstrip("0").partition(".")[2])
 
 
 def _round(value: float) -> bool:
@@ -80,10 +111,14 @@ def _round(value: float) -> bool:
     return False
 
 
-def beyond_all(baseline: Float, canary: Float, margin: Margin | None, limit: float | None) -> str | None:
+def beyond_all(
+    baseline: Float, canary: Float, margin: Margin | None, limit: float | None, *, unit: str = ""
+) -> str | None:
     """What is odd about an absolute margin, or a limit, that is many times what was ever seen."""
     largest = float(max(np.abs(baseline).max(), np.abs(canary).max()))
     absolute = None if margin is None or margin.relative is not None else margin.absolute
+    if absolute is not None and unit == "%" and largest < min(absolute, 1.0):
+        return "the margin is larger than the largest level that was seen: are these shares, and no percentages?"
     if absolute is not None and 0 < largest < absolute / _FAR:
         return "the margin is more than five times the largest level that was seen: is its unit right?"
     if limit is not None and 0 < largest < abs(limit) / _FAR_LIMIT:
@@ -95,10 +130,10 @@ def implausible(metric: Metric, baseline: Float, canary: Float) -> Iterator[str]
     """What forbids to believe that the canary is safe, by the values alone."""
     found = [
         other_unit(baseline, canary) or _far_better(baseline, canary, metric.harm),
+        _far_beyond(baseline, canary, metric.harm),
         _negative_alone(baseline, canary),
         _shares_for_percents(metric, baseline, canary),
         None if metric.harm is Harm.DECREASE else _zeros_alone(baseline, canary),
-        _heavy_tail(metric, baseline, canary),
     ]
     yield from (one for one in found if one is not None)
 
@@ -128,8 +163,27 @@ def _zeros_alone(baseline: Float, canary: Float) -> str | None:
     )
 
 
+def _far_beyond(baseline: Float, canary: Float, harm: Harm) -> str | None:
+    """Whether some of the canary's values are far on the better side of all of the baseline's: of another unit."""
+    if harm is Harm.EITHER or baseline.min() <= 0:
+        return None
+    lower = harm is Harm.INCREASE
+    some = (canary > 0) & (canary < baseline.min() / _FAR_BEYOND) if lower else canary > baseline.max() * _FAR_BEYOND
+    beyond = int(some.sum())
+    share, chance = beyond / canary.size, (canary.size / (canary.size + baseline.size)) ** beyond
+    if share <= _MOST_NEGATIVE or chance > _BY_CHANCE:
+        return None
+    which = "below a hundredth of the smallest" if lower else "beyond a hundred times the largest"
+    return f"{share:.0%} of the canary's values are {which} of the baseline's: are they in another unit" + (
+        ", or of requests that fail at once?" if lower else "?"
+    )
+
+
 def _far_better(baseline: Float, canary: Float, harm: Harm) -> str | None:
-    return far_better(float(np.median(baseline)), float(np.median(canary)), harm)
+    """By the quartiles, of which all must say it: of what is now this and now that, the median alone jumps."""
+    quartiles = [np.quantile(side, (0.5, 0.25, 0.75)).tolist() for side in (baseline, canary)]
+    found = [far_better(one, other, harm) for one, other in zip(*quartiles, strict=True)]
+    return found[0] if all(found) else None
 
 
 def far_better(baseline: float, canary: float, harm: Harm) -> str | None:
@@ -146,7 +200,7 @@ def far_better(baseline: float, canary: float, harm: Harm) -> str | None:
     )
 
 
-def _heavy_tail(metric: Metric, baseline: Float, canary: Float) -> str | None:
+def heavy_tail(metric: Metric, baseline: Float, canary: Float) -> str | None:
     """Whether many of the canary's values are where few of the baseline's are, and take its mean beyond the margin.
 
     Ranks ask whether most values are worse, and some may be a hundred times as large.
@@ -155,19 +209,24 @@ def _heavy_tail(metric: Metric, baseline: Float, canary: Float) -> str | None:
     if margin is None or metric.harm is Harm.EITHER or min(baseline.size, canary.size) < _ENOUGH_FOR_A_TAIL:
         return None
     sign = 1.0 if upward else -1.0
-    bound = float(np.quantile(sign * baseline, 1 - _TAIL))
-    theirs, ours = (int((sign * side > bound).sum()) for side in (baseline, canary))
-    usual, new = float(baseline.mean()), float(canary.mean())
-    beyond = sign * (new - usual) > margin.amount(usual)
-    if not beyond or ours / canary.size < _HEAVIER * max(theirs, 1) / baseline.size:
+    largest = float(max(np.abs(baseline).max(), np.abs(canary).max())) or 1.0
+    usual, new = (float((side / largest).mean()) * largest for side in (baseline, canary))
+    beyond, amount = sign * (new - usual), margin.amount(usual)
+    if beyond <= amount:
         return None
-    if binomial_tails(ours, ours + theirs, canary.size / (canary.size + baseline.size)).above > _BY_CHANCE:
-        return None
-    return (
-        f"{ours / canary.size:.1%} of the canary's values are worse than all but {theirs / baseline.size:.1%} of the "
-        f"baseline's, and its mean is {new:.3g} beside {usual:.3g}: ranks do not see such a tail; judge it with "
-        "`kind: latency`"
-    )
+    by_chance = _BY_CHANCE if beyond < _MANY_MARGINS * amount else _FAR_BY_CHANCE
+    for tail in _TAILS:
+        bound = float(np.quantile(sign * baseline, 1 - tail))
+        theirs, ours = (int((sign * side > bound).sum()) for side in (baseline, canary))
+        if not _HEAVIER * max(theirs, 1) / baseline.size <= ours / canary.size <= _NO_TAIL:
+            continue
+        if binomial_tails(ours, ours + theirs, canary.size / (canary.size + baseline.size)).above <= by_chance:
+            return (
+                f"{ours / canary.size:.1%} of the canary's values are worse than all but {theirs / baseline.size:.1%} "
+                f"of the baseline's, and its mean is {new:.3g} beside {usual:.3g}: ranks do not see such a tail"
+                + ("; judge it with `kind: latency`" if metric.kind == "samples" else "")
+            )
+    return None
 
 
 def _shares_for_percents(metric: Metric, baseline: Float, canary: Float) -> str | None:
@@ -182,30 +241,38 @@ def _shares_for_percents(metric: Metric, baseline: Float, canary: Float) -> str 
         return None
     margin, limit = metric.parsed_margin(), metric.parsed_limit()
     absolute = None if margin is None or margin.relative is not None else margin.absolute
-    if not ((absolute or 0.0) > largest or (limit or 0.0) > _FAR * largest):  # a rate may be below 1 %
+    if not ((absolute or 0.0) > _FAR * largest or (limit or 0.0) > _FAR_PERCENT * largest):  # a rate may be below 1 %
         return None
     return (
         f"`unit` is %, and no value is above {largest:.3g}: are these shares? Multiply them by 100, or leave `unit` out"
     )
 
 
-def stuck(baseline: Float, canary: Float) -> str | None:
-    """Whether the canary's newest values are one that is repeated, after it had moved as the baseline still does."""
+def stuck(baseline: Float, canary: Float, *, what: str = "value") -> str | None:
+    """Whether one side's newest values are one that is repeated, after it had moved as the other still does."""
     if canary.size != baseline.size or canary.size < 2 * _FEWEST_STILL:
         return None
-    moves = canary[1:] != canary[:-1]
-    last = int(canary.size - np.flatnonzero(moves)[-1] - 1) if moves.any() else 0
-    if last < _FEWEST_STILL or any(_round(float(canary[-1]) + off) for off in (-1, 0, 1)):
-        return None
-    before, beside = canary[:-last], baseline[-last:]
-    lively = np.unique(before).size > before.size / 2 and np.unique(beside).size > beside.size / 2
-    if not lively or before.size < _FEWEST_STILL:
-        return None
-    return f"the canary's value has not changed in its last {last} intervals while the baseline's did: has it died?"
+    for side, beside, which in ((canary, baseline, ("canary", "baseline")), (baseline, canary, ("baseline", "canary"))):
+        moves = side[1:] != side[:-1]
+        last = int(side.size - np.flatnonzero(moves)[-1] - 1) if moves.any() else 0
+        if last < _FEWEST_STILL or side.size - last < _FEWEST_STILL:
+            continue
+        value, before = float(side[-1]), side[:-last]
+        # a number as the others are no round one, but where it is the largest or the smallest
+        as_others = (
+            before.min() < value < before.max() and abs(value) < _FEW_DIGITS and (before == np.rint(before)).all()
+        )
+        rests = value == 0 or (_may_rest(value, before) and not as_others)
+        if not rests and _never_so_still(before, last) and _never_so_still(beside[-last:], last):
+            return (
+                f"the {which[0]}'s {what} has not changed in its last {last} intervals while the {which[1]}'s did: has "
+                "it died?"
+            )
+    return None
 
 
 def copied(data: AnyData) -> str | None:
-    """Whether both sides have the same numbers, which vary: one of them is a copy."""
+    """Whether both sides have the same numbers, or one a multiple of the other's, which vary: one is made of it."""
     if isinstance(data, CountData):
         counts = data.counts
         if not counts.events_baseline.any():  # mirrored requests are the same ones
@@ -215,9 +282,23 @@ def copied(data: AnyData) -> str | None:
         pairs = [(data.baseline, data.canary)]
     else:
         return None
-    if not all(np.array_equal(one, other, equal_nan=True) for one, other in pairs):
+    if any(one.shape != other.shape for one, other in pairs):
         return None
+    largest = [float(np.nanmax(np.abs(side), initial=0.0)) for side in pairs[0]]
+    times = largest[1] / largest[0] if largest[0] else 1.0
+    same = all(np.allclose(one * times, other, rtol=_ROUNDED, atol=0.0, equal_nan=True) for one, other in pairs)
     values = pairs[0][0][~np.isnan(pairs[0][0])]
-    if values.size < _FEWEST_STILL or np.unique(values).size <= values.size / 2:
+    if not same or values.size < _FEWEST_STILL or np.unique(values).size <= values.size / 2:
         return None
-    return "both sides have the same values in every interval: is one a copy of the other?"
+    if abs(times - 1) <= _ROUNDED:
+        return "both sides have the same values in every interval: is one a copy of the other?"
+    return f"the canary's values are {times:.4g} times the baseline's in every interval: are they made of them?"
+
+
+def filled(data: AnyData) -> str | None:
+    """Whether the requests of a side are one number that is repeated since it died: filled forward."""
+    if not isinstance(data, CountData):
+        return None
+    counts = data.counts
+    both = (counts.exposure_baseline > 0) & (counts.exposure_canary > 0)
+    return stuck(counts.exposure_baseline[both], counts.exposure_canary[both], what="number of requests")

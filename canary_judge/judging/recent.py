@@ -18,14 +18,14 @@ from scipy import special
 from canary_judge.arrays import Float
 from canary_judge.config.metrics import Metric
 from canary_judge.judging.assessed import Assessed, Lately
-from canary_judge.judging.ends import scanned
+from canary_judge.judging.ends import SHORTEST_PART, scanned
 from canary_judge.judging.look import Look
 from canary_judge.judging.silence import improbable_run
 from canary_judge.results import Comparison, Harm, Quality, Recent, Scale, Side
 from canary_judge.samples import CountData
 from canary_judge.series import format_duration
 from canary_judge.stats.counts import Counts
-from canary_judge.stats.dispersion import dispersion, instance_dispersion
+from canary_judge.stats.dispersion import dispersion
 from canary_judge.stats.events import compare_counts, limit_counts
 from canary_judge.stats.margins import Margin, wider_share
 from canary_judge.stats.questions import directions
@@ -103,27 +103,38 @@ def with_newest(look: Look, found: Assessed) -> Assessed:
     return found.unsafe(why) if p_within is not None and p_within <= look.config.false_pass_rate else found
 
 
-def _lately_dispersion(data: CountData) -> float:
+def _lately_dispersion(data: CountData, between: float) -> float:
     """The dispersion of counts that takes no late change for clumps: those of the first half tell how they follow."""
-    events, exposure = np.array(list(data.instances.values()), dtype=float).reshape(-1, 2).T
-    between = instance_dispersion(events, exposure)
     size = data.counts.events_canary.size
     clumps = residual_time(data.counts.select(np.arange(size) < size // 2))
     within = recent_dispersion(data.counts, whole=lambda: dispersion(data.counts))
     return max(within * clumps, between)
 
 
-def with_recent_counts(look: Look, metric: Metric, data: CountData, found: Assessed) -> Assessed:
-    """The evidence with what the newest intervals say; of one look, also with that of the ends of its window."""
+def with_recent_counts(
+    look: Look, metric: Metric, data: CountData, found: Assessed, *, between: float = 1.0, late: float = 1.0
+) -> Assessed:
+    """The evidence with what the newest intervals say; of one look, also with that of the ends of its window.
+
+    Args:
+        look: What is asked.
+        metric: Of counts.
+        data: Its counts.
+        found: The evidence of all of them.
+        between: Dispersion between instances.
+        late: Of events that come late (`late_dispersion`), over the whole window. What is under way at its ends is as
+            much for a part of it, and so many times as large a part of its variance.
+    """
     comparison = found.comparison
     if comparison is None:
         return found
-    phi, trusted = _lately_dispersion(data), _for_harm(metric, data.counts, found.quality)
+    phi, trusted = _lately_dispersion(data, max(between, late)), _for_harm(metric, data.counts, found.quality)
+    of_parts = max(phi, 1 + SHORTEST_PART * (late - 1))
     starts = tuple(
-        harm_since(trusted, null=null, upward=up, phi=phi, acts=look.newest.acts)
+        harm_since(trusted, null=null, upward=up, phi=of_parts, acts=look.newest.acts)
         for null, up in tolerated(metric.parsed_margin(), comparison, metric.harm)
     )
-    found = replace(found, lately=Lately(phi=phi, counts=trusted, starts=starts))
+    found = replace(found, lately=Lately(phi=of_parts, counts=trusted, starts=starts))
     if metric.margin is None and metric.limit is None:
         return found
     recent = _recent(look, metric, data.counts, found, phi)
@@ -132,7 +143,7 @@ def with_recent_counts(look: Look, metric: Metric, data: CountData, found: Asses
     found = with_newest(look, replace(found, recent=recent))
     if not look.newest.scan or found.compared is None or found.comparison is None:
         return found
-    return found.with_comparison(scanned(metric, trusted, found.compared, phi))
+    return found.with_comparison(scanned(metric, trusted, found.compared, of_parts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from canary_judge.config.metrics import GaugeMetric, Metric, SamplesMetric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.look import Look
-from canary_judge.judging.odd_values import beyond_all, frozen, implausible, one_sided, stuck
+from canary_judge.judging.odd_values import beyond_all, frozen, heavy_tail, implausible, one_sided, stuck
 from canary_judge.judging.recent import newest, widened, with_newest
 from canary_judge.judging.shortfalls import time_shortfall, would_do
 from canary_judge.judging.traffic import unequal
@@ -187,8 +187,8 @@ def assess_gauge(look: Look, metric: Metric, data: GaugeData, bare: Assessed, sh
             + " an hour; a leak, or a warm-up (set `warmup`)?"
         )
         bare = replace(bare, warnings=(*bare.warnings, text)).unsafe(text)
-    if frozen(values_b, values_c):
-        bare = bare.unsafe("the canary's value never changed while the baseline's did: a frozen exporter?")
+    if (still := frozen(values_b, values_c)) is not None:
+        bare = bare.unsafe(still)
     if paired and (still := stuck(values_b, values_c)) is not None:
         bare = bare.unsafe(still)
     gapped, lost = one_sided(whole) if paired else (None, 0.0)
@@ -253,10 +253,12 @@ def _assess_ranked(look: Look, metric: Metric, ranked: _Ranked, bare: Assessed) 
     if margin is not None and margin.relative is not None and ranked.baseline.min() < 0 < ranked.baseline.max():
         text = "the baseline has values of both signs, so a relative margin means little; give an absolute one"
         warnings = (*warnings, text)
-    if (far := beyond_all(ranked.baseline, ranked.canary, margin, limit)) is not None:
+    if (far := beyond_all(ranked.baseline, ranked.canary, margin, limit, unit=metric.unit)) is not None:
         warnings = (*warnings, far)
     for odd in implausible(metric, ranked.baseline, ranked.canary):
         bare = bare.unsafe(odd)
+    if (tail := heavy_tail(metric, ranked.baseline, ranked.canary)) is not None:
+        bare = bare.unsafe(tail)
     have, tau = compared.evidence.n_effective, compared.evidence.tau or ranked.tau
     shortfall = time_shortfall(
         look,

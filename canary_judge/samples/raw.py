@@ -16,7 +16,7 @@ __all__ = ["far_faster", "other_unit", "raw_samples"]
 
 # Factors by which units differ, and how near a ratio comes to one by no chance.
 _MUCH_FASTER = 100.0
-_UNITS, _NEAR = (1e3, 2.0**10, 1e6, 2.0**20, 1e9), 1.3
+_UNITS, _NEAR, _ALIKE = (1e3, 2.0**10, 1e6, 2.0**20, 1e9), 1.3, 4.0
 
 
 class _Values(NamedTuple):
@@ -87,12 +87,16 @@ def far_faster(baseline: Float, canary: Float) -> str | None:
 
 def other_unit(baseline: Float, canary: Float) -> str | None:
     """Whether the sides are so far apart as units are: seconds and milliseconds, bytes and megabytes."""
-    levels = [float(np.median(side)) for side in (baseline, canary)]
-    if min(levels) <= 0:
+    quartiles = [np.quantile(side, (0.25, 0.5, 0.75)) for side in (baseline, canary)]
+    if min(float(one.min()) for one in quartiles) <= 0:
         return None
-    ratio = max(levels) / min(levels)
-    for unit in _UNITS:
-        if 1 / _NEAR < ratio / unit < _NEAR:
+    levels = [float(one[1]) for one in quartiles]
+    ratios = quartiles[0] / quartiles[1] if levels[0] > levels[1] else quartiles[1] / quartiles[0]
+    for unit in _UNITS:  # of what is now this and now that, the median alone may jump so far
+        if (
+            1 / _NEAR < ratios[1] / unit < _NEAR
+            and 1 / _ALIKE < (ratios / unit).min() <= (ratios / unit).max() < _ALIKE
+        ):
             which = "below" if levels[1] < levels[0] else "above"
             return f"the canary's values are about {unit:,.0f} times {which} the baseline's: are they in another unit?"
     return None

@@ -16,12 +16,22 @@ from canary_judge.arrays import Float
 from canary_judge.stats.counts import Counts, kept
 from canary_judge.stats.exact import rate_ratio_estimate
 
-__all__ = ["clump_size", "dispersion", "instance_dispersion", "needs_null", "own_dispersion", "split_dispersion"]
+__all__ = [
+    "clump_size",
+    "dispersion",
+    "instance_dispersion",
+    "late_dispersion",
+    "needs_null",
+    "own_dispersion",
+    "split_dispersion",
+]
 
 # A dispersion is used only where it is significantly above 1, at this level: else its noise costs power on calm data.
 _LEVEL = 0.05
 _STANDARD_ERRORS = 1.645  # normal quantile of the same level
 _FEWEST_INSTANCES = 3
+# Standard deviations that some dozens of independent values reach over.
+_RANGE = 4.5
 
 
 def dispersion(counts: Counts, *, null: float = 0.0, between: float = 1.0) -> float:
@@ -94,6 +104,52 @@ def instance_dispersion(events: Float, exposure: Float) -> float:
     expected = events.sum() * exposure / exposure.sum()
     statistic, df = float(((events - expected) ** 2 / expected).sum()), events.size - 1
     return max(statistic / df, 1.0) if special.chdtrc(df, statistic) < _LEVEL else 1.0
+
+
+def late_dispersion(counts: Counts, *, tolerated: float = 0.0) -> float:
+    """Variance of a sum of events that come some time after what they are a share of, over that of the share alone.
+
+    A request is counted when it begins and its event when it ends. What is under way at the beginning and at the end
+    of the window makes the sums differ, with a variance of twice that of the number under way. The sum of what came
+    less its share, over time, strays from 0 by that number as well: its range over the window is about 4.5 of the
+    number's standard deviations (Tippett 1925, of 40 to 60 independent values), and 1.25 of those of the share where
+    nothing comes late. Of the baseline, for a canary that breaks strays, too.
+
+    Args:
+        counts: One entry per interval, as they came.
+        tolerated: Change of the share that is tested: where the share is nearly all, or nothing, it is one of this
+            size whose variance counts.
+
+    Returns:
+        At least 1; 1 where no interval has more events than exposure, so that nothing is seen to come late.
+
+    References:
+        Tippett, L. H. C. (1925), doi:10.1093/biomet/17.3-4.364 (range of normal samples).
+
+    Examples:
+        >>> n, under_way = np.full(40, 100.0), np.random.default_rng(1).poisson(9, 41)
+        >>> swing = 97.0 + np.diff(under_way)
+        >>> one = Counts(events_baseline=swing, exposure_baseline=n, events_canary=swing, exposure_canary=n)
+        >>> round(late_dispersion(one), 2)  # 1 + 2 * 9 / (4000 * 0.97 * 0.03) is 1.15
+        1.08
+    """
+    sides = (counts.events_baseline, counts.exposure_baseline), (counts.events_canary, counts.exposure_canary)
+    events, exposure = sides[0]
+    half = events.size // 2
+    if not exposure[half:].any() or not any((one > of).any() for one, of in sides):
+        return 1.0
+    # where all began in the window nothing had come at first, on either side
+    reach = min(_reach(events, exposure), _reach(events[half:], exposure[half:]))
+    total = float(exposure.sum())
+    share = min(float(events.sum()) / total, 1.0)
+    variance = total * max(share * (1 - share), tolerated * (1 - tolerated))
+    return 1 + 2 * (reach / _RANGE) ** 2 / max(variance, 1.0)
+
+
+def _reach(events: Float, exposure: Float) -> float:
+    """How far the sum of events strays from its share of the exposure."""
+    strayed = np.cumsum(events - events.sum() / exposure.sum() * exposure)
+    return max(float(strayed.max()), 0.0) - min(float(strayed.min()), 0.0)
 
 
 def split_dispersion(counts: Counts, *, null: float = 0.0) -> float:

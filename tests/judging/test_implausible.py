@@ -255,3 +255,120 @@ def test_a_zero_that_the_query_makes_is_not_one_that_was_counted(events, absent_
     found = judged({**share, "absent_is_zero": absent_is_zero}, one)["m"]
     assert (found.outcome is Outcome.SAFE) is safe
     assert ("hides a selector that finds nothing" in found.reason) is not safe
+
+
+def each_pod(change):
+    """Eight instances of the baseline and six of the canary, whose values are changed."""
+    times, rng, rows = pd.date_range(START, periods=90, freq="1min"), np.random.default_rng(2), []
+    for side, number in (("baseline", 8), ("canary", 6)):
+        for pod in range(number):
+            values = rng.normal(300, 8) + rng.normal(0, 10, 90)
+            values = change(values, pod, rng) if side == "canary" else values
+            rows.append(pd.DataFrame({"timestamp": times, "side": side, "pod": f"{side[0]}{pod}", "m": values}))
+    config = JudgeConfig.from_mapping(
+        {"name": "t", "interval": "1m", "metrics": [{**GAUGE, "query": "m", "by": "pod"}]}
+    )
+    source = FrameSource(pd.concat(rows))
+    return judge(config, source, source.window(config.interval))["m"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda values, _, __: values / 1000, "are they in another unit"),
+        (lambda values, _, rng: np.where(rng.random(90) < 0.5, -1, 1.5 * values), "a code for something else"),
+        (lambda values, _, rng: np.where(rng.random(90) < 0.4, 0, 1.4 * values), "a code for something else"),
+        (lambda values, pod, _: 0 * values + 287.1357 + pod, "6 of the canary's 6 instances never changed"),
+        (lambda values, pod, _: values * (1.5 if pod == 3 else 1), "far from all instances of the baseline: 1 of 6"),
+        (lambda values, pod, _: values * (20 if pod == 3 else 1), "far from all instances of the baseline: 1 of 6"),
+        (lambda values, _, __: values, None),
+    ],
+)
+def test_instances_are_looked_at_as_single_series_are(change, told):
+    found = each_pod(change)
+    assert (found.outcome is Outcome.SAFE) is (told is None)
+    assert told is None or told in found.reason
+
+
+def test_pods_that_are_replaced_with_a_moment_of_both_have_not_died():
+    old = [("canary", f"c{number}", 0, 125) for number in range(4)]
+    new = [("canary", f"d{number}", 120, N) for number in range(4)]
+    assert pods([*BASELINE, *old, *new]).outcome is Outcome.SAFE
+
+
+@pytest.mark.parametrize(
+    ("decimals", "level", "spread", "last"), [(0, 100, 5, 103), (2, 5.4, 0.3, 5.37), (1, 47, 3, 47.3)]
+)
+@pytest.mark.parametrize("side", ["baseline", "canary"])
+def test_a_value_with_as_many_digits_as_the_others_is_no_round_one(decimals, level, spread, last, side):
+    values = {one: RNG.normal(level, spread, 90).round(decimals) for one in ("baseline", "canary")}
+    values[side][20:] = last
+    other = {"baseline": "canary", "canary": "baseline"}[side]
+    found, reason = outcome(GAUGE, gauged(**values))
+    assert found is not Outcome.SAFE
+    assert found is not Outcome.INSUFFICIENT or f"the {side}'s value has not changed in its last" in reason
+    values[side][:] = last
+    found, reason = outcome({**GAUGE, "margin": "20%"}, gauged(**values))
+    if decimals:  # whole numbers below a thousand may be those of threads
+        assert found is Outcome.DEGRADED or f"the {side}'s value never changed while the {other}'s did" in reason
+
+
+def test_requests_that_are_filled_forward_are_no_requests():
+    requests, canary = RNG.poisson(600, 120), RNG.poisson(60, 120)
+    errors = RNG.binomial(requests, 0.01), RNG.binomial(canary, 0.01)
+    metric = {"name": "m", "kind": "ratio", "events": "e", "total": "t", "harm": "increase", "margin": "2x or +2pp"}
+    assert outcome(metric, counted(errors[0], requests, errors[1], canary))[0] is Outcome.SAFE
+    dead = np.where(np.arange(120) < 40, canary, canary[39])
+    found, reason = outcome(metric, counted(errors[0], requests, np.minimum(errors[1], dead), dead))
+    assert found is Outcome.INSUFFICIENT
+    assert "the canary's number of requests has not changed in its last 81 intervals" in reason
+
+
+@pytest.mark.parametrize("times", [0.1, 2.0])
+def test_a_multiple_of_the_baseline_is_no_canary(times):
+    requests, values = RNG.poisson(600, 60), RNG.normal(100, 4, 60)
+    errors = RNG.binomial(requests, 0.01)
+    metric = {"name": "m", "kind": "ratio", "events": "e", "total": "t", "harm": "increase", "margin": "2x or +2pp"}
+    found, reason = outcome(metric, counted(errors, requests, times * errors, times * requests))
+    assert found is Outcome.INSUFFICIENT
+    assert f"the canary's values are {times:g} times the baseline's in every interval" in reason
+    assert "are they made of them" in outcome({**GAUGE, "harm": "decrease"}, gauged(values, 2 * values))[1]
+
+
+@pytest.mark.parametrize(("n", "share"), [(90, 0.2), (3000, 0.015)])
+def test_tails_of_few_and_of_rare_values(n, share):
+    metric = {**SAMPLES, "margin": "20%"} if n > 1000 else {**GAUGE, "margin": "20%"}
+    one = raw if n > 1000 else gauged
+    usual, canary = RNG.lognormal(0.02, 0.1, n), RNG.lognormal(0, 0.1, n)
+    found, reason = outcome(metric, one(usual, np.where(RNG.random(n) < share, 100 * canary, canary)))
+    assert found is Outcome.INSUFFICIENT
+    assert "ranks do not see such a tail" in reason
+    assert ("kind: latency" in reason) is (metric["kind"] == "samples")
+
+
+def test_what_is_now_this_and_now_that_is_in_no_other_unit():
+    def halves(rng, size):
+        return np.where(rng.random(size) < 0.5, rng.lognormal(-6, 0.3, size), rng.lognormal(-1, 0.5, size))
+
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        assert "unit" not in outcome({**SAMPLES, "margin": "50%"}, raw(halves(rng, 3000), halves(rng, 300)))[1]
+
+
+def test_some_values_in_another_unit_are_no_better_ones():
+    canary = RNG.lognormal(np.log(140), 0.3, 1000)
+    canary[RNG.permutation(1000)[:400]] /= 1000
+    found, reason = outcome({**SAMPLES, "margin": "20%"}, raw(RNG.lognormal(np.log(100), 0.3, 3000), canary))
+    assert found is Outcome.INSUFFICIENT
+    assert "40% of the canary's values are below a hundredth of the smallest of the baseline's" in reason
+
+
+@pytest.mark.parametrize(
+    ("metric", "held"), [({"margin": "+1"}, False), ({"margin": "20%", "limit": 5.0}, False), ({"margin": "+5"}, True)]
+)
+def test_percentages_below_one_are_told_and_only_far_ones_held(metric, held):
+    one = gauged(RNG.normal(0.6, 0.05, 90), RNG.normal(0.6, 0.05, 90))
+    found = judged({**GAUGE, "unit": "%", **metric}, one)["m"]
+    assert (found.outcome is Outcome.SAFE) is not held
+    told = any("are these shares, and no percentages?" in text for text in found.warnings)
+    assert told is ("+" in metric["margin"])

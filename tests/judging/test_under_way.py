@@ -143,3 +143,46 @@ def test_errors_that_come_when_the_requests_have_stopped_are_counted():
     found = judge(config, one, window=one.window(config.interval))
     assert found.verdict is Verdict.FAIL
     assert found["errors"].comparison.events_canary > 1000
+
+
+def ends(rng, a_minute, minutes, delay):
+    """Counted where they begin, and those that went well some minutes later, where they end."""
+    begun = rng.uniform(0, minutes, rng.poisson(a_minute * minutes))
+    well = rng.random(begun.size) < 0.97
+    edges = np.arange(minutes + 1)
+    ended = np.histogram((begun + rng.exponential(delay, begun.size))[well], edges)[0]
+    return {"started": np.histogram(begun, edges)[0], "ok_total": ended}
+
+
+@pytest.mark.parametrize(("minutes", "delay"), [(40, 5), (40, 10), (120, 10), (120, 2)])
+def test_ends_that_come_minutes_late_are_no_harm(minutes, delay):
+    """Of 20 healthy canaries at a level of 1 %: more than one is no chance."""
+    config = JudgeConfig.from_mapping(
+        {"name": "jobs", "interval": "1m", "metrics": [{**CONFIG.metrics[0].model_dump(mode="json"), "margin": "2%"}]}
+    )
+    times, found = [START + (k + 1) * timedelta(minutes=1) for k in range(minutes)], []
+    for seed in range(20):
+        rng = np.random.default_rng([seed, delay])
+        rows = [
+            pd.DataFrame({"timestamp": times, "side": side, **ends(rng, rate, minutes, delay)})
+            for side, rate in (("baseline", 600), ("canary", 60))
+        ]
+        source = FrameSource(pd.concat(rows))
+        found.append(judge(config, source, source.window(config.interval)).verdict)
+    assert found.count(Verdict.FAIL) <= 1
+    assert delay > 2 or found.count(Verdict.PASS) >= 16
+
+
+def test_events_and_total_that_are_swapped_are_seen():
+    rng = np.random.default_rng(5)
+    requests = rng.poisson(300, 60), rng.poisson(30, 60)
+    good = [rng.binomial(one, share) for one, share in zip(requests, (0.999, 0.98), strict=True)]
+    times = [START + (k + 1) * timedelta(minutes=1) for k in range(60)]
+    table = pd.concat(
+        pd.DataFrame({"timestamp": times, "side": side, "ok_total": every, "started": well})
+        for side, every, well in zip(("baseline", "canary"), requests, good, strict=True)
+    )
+    config = CONFIG.model_copy(update={"interval": timedelta(minutes=1)})
+    (metric,) = judge(config, FrameSource(table), FrameSource(table).window("1m")).metrics
+    assert metric.outcome is Outcome.ERROR
+    assert "are never fewer than `total`" in metric.reason
