@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +103,10 @@ def _archive(options: argparse.Namespace) -> int:
                 f"{format_duration(window.end - canary.end)} of the table lie behind the planned end, and are left out"
             )
             print(f"canary-judge: --horizon: {text}", file=sys.stderr)
+        short = canary.start + horizon - canary.end if horizon is not None else timedelta(0)
+        if timedelta(0) < short and options.ended_by != "the planned end":
+            text = f"the table ends {format_duration(short)} before the planned end, so that no judge passes the canary"
+            print(f'canary-judge: --horizon: {text}; `--ended-by "the planned end"` says otherwise', file=sys.stderr)
     if options.state is None and options.horizon is None and options.ended_by != "the planned end":
         text = "without --horizon its planned end is not known, so that no judge passes it in a backtest"
         print(f"canary-judge: {text}", file=sys.stderr)

@@ -62,6 +62,8 @@ def _judge(options: argparse.Namespace) -> int:
 
     def answer(text: str) -> tuple[dict[str, Any], int]:
         try:
+            if any("\udc80" <= letter <= "\udcff" for letter in text):
+                raise DataError(f"{options.request}: is not UTF-8")
             request = kayenta.Request.from_mapping(kayenta.parse_json(text, options.request))
             result = kayenta.judge(request.config, request.pairs, request.thresholds)
         except DataError as error:
@@ -69,7 +71,7 @@ def _judge(options: argparse.Namespace) -> int:
         return result.to_mapping(), {"Pass": PASS, "Marginal": MARGINAL, "Fail": FAIL}[result.classification]
 
     if options.lines:
-        with _opened(options.request) as lines:
+        with _opened(options.request, errors="surrogateescape") as lines:
             for line in lines:
                 if line.strip():
                     print(kayenta.to_json(answer(line)[0]), flush=True)
@@ -99,12 +101,13 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _opened(name: str) -> Iterator[TextIO]:
+def _opened(name: str, *, errors: str = "strict") -> Iterator[TextIO]:
+    """Text; with `surrogateescape` what is no UTF-8 costs its own line alone."""
     if name == "-":
         yield sys.stdin
         return
     try:
-        with Path(name).open(encoding="utf-8") as file:
+        with Path(name).open(encoding="utf-8", errors=errors) as file:
             yield file
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{name}: cannot be read: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from canary_judge.errors import DataError
@@ -40,6 +41,8 @@ def ask(objects: Objects, places: Sequence[Place], given: Given, sql: str) -> pd
         except duckdb.IOException as error:
             raise FileNotFoundError(str(error)) from error
         except duckdb.Error as error:
+            if objects.local and not all(Path(objects.address(one.path)).exists() for one in places):
+                raise FileNotFoundError(str(error)) from error  # which it tells as one that must not be read
             text = " ".join(str(error).split())
             raise DataError(f"the query cannot be answered: {printable(text)}") from error
 

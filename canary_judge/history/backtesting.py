@@ -16,31 +16,22 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
 from canary_judge._version import __version__
-from canary_judge.arrays import Float
 from canary_judge.config.model import JudgeConfig
-from canary_judge.errors import DataError
+from canary_judge.errors import ConfigError, DataError
 from canary_judge.files import put_file
-from canary_judge.history.canary import EndedBy, LabelKind, PastCanary
+from canary_judge.history.canary import EndedBy, LabelKind, PastCanary, digests
 from canary_judge.history.judges import Decision, OurJudge, PastJudge
 from canary_judge.history.pieces import Piece, Unreadable, told
 from canary_judge.history.store import History
-from canary_judge.looks.streams import Data
 from canary_judge.results import Verdict
-from canary_judge.samples import CountData, GaugeData, RawData
 from canary_judge.series import duration_from
-from canary_judge.stats.counts import COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 __all__ = ["Backtest", "Case", "Skipped", "backtest", "judge_piece"]
-
-# By so many of the newest intervals canaries are known again, where they hold more than so many different numbers.
-_COMPARED, _VARIED = 20, 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -387,6 +378,10 @@ def judge_piece(piece: Piece, judges: Sequence[PastJudge]) -> list[dict[str, Any
 
 def _row(canary: PastCanary, judges: Iterable[PastJudge]) -> dict[str, Any]:
     try:
+        canary.settings()
+    except ConfigError as error:
+        return {"id": canary.id, "reason": f"its config is refused by this version, as it was archived: {error}"}
+    try:
         decisions = tuple(judge.decide(canary) for judge in judges)
     except DataError as error:
         return {"id": canary.id, "reason": str(error)}
@@ -400,31 +395,10 @@ def _row(canary: PastCanary, judges: Iterable[PastJudge]) -> dict[str, Any]:
         cut=not canary.ran_out,
         reconstructed=canary.reconstructed,
         deployment=canary.deployment,
-        data=_digests(canary),
+        data=digests(canary),
         decisions=decisions,
     )
     return case.to_mapping()
-
-
-def _digests(canary: PastCanary) -> tuple[str, ...]:
-    """Of each metric, of its newest intervals; nothing of those that did not vary."""
-    found = []
-    for name, data in sorted(canary.tape.data.items()):
-        newest = [values[..., -_COMPARED:] for values in _numbers(data)]
-        if any(np.unique(values).size > _VARIED for values in newest):
-            digest = hashlib.sha256(b"".join(values.tobytes() for values in newest)).hexdigest()[:16]
-            found.append(f"{name} {digest}")
-    return tuple(found)
-
-
-def _numbers(data: Data) -> list[Float]:
-    """What was read of both sides."""
-    match data:
-        case CountData(counts=counts):
-            return [getattr(counts, name) for name in COLUMNS]
-        case GaugeData(baseline=baseline, canary=canary) | RawData(baseline=baseline, canary=canary):
-            return [baseline, canary]
-    return []
 
 
 class _Kept:

@@ -10,15 +10,25 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Literal, cast, get_args
 
+import numpy as np
+
 from canary_judge._version import __version__
+from canary_judge.arrays import Float
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
 from canary_judge.history.tape import Tape
+from canary_judge.looks.streams import Data
 from canary_judge.results import Judgement
+from canary_judge.samples import CountData, GaugeData, RawData, UserData
+from canary_judge.stats.counts import COLUMNS
 from canary_judge.untrusted import printable
 
-__all__ = ["EndedBy", "Label", "LabelKind", "PastCanary", "Span"]
+__all__ = ["EndedBy", "Label", "LabelKind", "PastCanary", "Span", "digests"]
 
+# By so many of the newest intervals canaries are known again, where they hold more than so many different numbers.
+_COMPARED, _VARIED = 20, 5
+# Of series that take two values each, so many places are the same by no chance.
+_FEW_BITS = 40
 EndedBy = Literal["this judge", "another judge", "a person", "the planned end", "unknown"]
 LabelKind = Literal["healthy", "bad", "unknown"]
 # What the driver did is the judge's own opinion, and no truth to judge it by.
@@ -214,3 +224,36 @@ def _weights(tape: Tape, start: datetime, interval: timedelta) -> tuple[tuple[da
             found.append((since, weight))
         since = moment
     return tuple(found)
+
+
+def digests(canary: PastCanary) -> tuple[str, ...]:
+    """By which a canary that was archived twice is known again: one of each metric, nothing of what did not vary."""
+    found = []
+    for name, data in sorted(canary.tape.data.items()):
+        newest = [values[..., -_COMPARED:] for values in _numbers(data)]
+        # many numbers, or few that come in no order of their own
+        bits = _COMPARED * sum(np.unique(values).size > 1 for values in newest)
+        if bits > _FEW_BITS or any(np.unique(values).size > _VARIED for values in newest):
+            found.append(f"{name} {_digest(newest)}")
+    if len(found) < len(canary.settings().metrics):
+        for name, stream in sorted(canary.tape.last().streams.items()):
+            if isinstance(stream.data, UserData):  # of which few totals say it all
+                sides = stream.data.baseline.whole, stream.data.canary.whole
+                found += [f"{name} {_digest([one.mean for one in sides])}"] * all(
+                    one.users > _COMPARED for one in sides
+                )
+    return tuple(found)
+
+
+def _digest(values: list[Float]) -> str:
+    return hashlib.sha256(b"".join(one.tobytes() for one in values)).hexdigest()[:16]
+
+
+def _numbers(data: Data) -> list[Float]:
+    """What was read of both sides."""
+    match data:
+        case CountData(counts=counts):
+            return [getattr(counts, name) for name in COLUMNS]
+        case GaugeData(baseline=baseline, canary=canary) | RawData(baseline=baseline, canary=canary):
+            return [baseline, canary]
+    return []

@@ -42,8 +42,9 @@ class Decision:
         metric: Which decided; "" where none stands out.
         reason: In the judge's words: why, or what was missing.
         requests: Canary requests in the judged intervals until the decision, or the end; None where none were counted.
-        excess: Requests of the canary until then that went wrong, less those that the baseline's share would have
-            brought, of the first gate that counts requests; it may be negative. None where none does.
+        excess: Requests of the canary until then, and to its end where it is not failed, that went wrong, less those
+            that the baseline's share would have brought, of the first gate that counts requests; it may be negative.
+            None where none does.
         score: Normal score of the strongest evidence of harm; None where the judge has no evidence. It tells how alike
             canaries of one week are.
     """
@@ -128,6 +129,8 @@ def _decision(canary: PastCanary, config: JudgeConfig, judgement: Judgement, loo
     elif not decided and open_gates:
         metric = open_gates[0].name
     requests, excess = _harmed(config, look.state, None)
+    if not (decided and judgement.verdict is Verdict.FAIL):  # who is not failed does harm to its end
+        excess = _harmed(config, canary.tape.last(), None)[1]
     return Decision(
         verdict=judgement.verdict if decided else Verdict.MARGINAL,
         seconds=(look.moment - canary.start) / timedelta(seconds=1) if decided else None,
@@ -175,7 +178,8 @@ class KayentaJudge:
     """Kayenta's judge, label for label, on the level of each interval, as it would have read it.
 
     Attributes:
-        config: Its canary config, as JSON; None: all metrics of the canary in one group, each critical as our gates.
+        config: Its canary config, as JSON; None: all metrics of the canary in one group, critical where they
+            are gates, and muted where they are watched.
         thresholds: From which score a canary passes, and is marginal.
         every: How often it judges all data so far; None: once, at the end.
         name: How it is called in the comparison.
@@ -244,7 +248,8 @@ def _kayenta_config(canary: PastCanary) -> str:
             "analysisConfigurations": {
                 "canary": {
                     "direction": {Harm.INCREASE: "increase", Harm.DECREASE: "decrease"}.get(kinds[name].harm, "either"),
-                    "critical": kinds[name].role.value == "gate",
+                    "critical": kinds[name].role is Role.GATE,
+                    "muted": kinds[name].role is Role.WATCH,
                 }
             },
         }
@@ -376,6 +381,8 @@ def _after(
     canary: PastCanary, state: MonitorState, count: int, verdict: Verdict, *, metric: str = "", reason: str
 ) -> Decision:
     requests, excess = _harmed(canary.settings(), state, count)
+    if verdict is not Verdict.FAIL:  # who is not failed does harm to its end
+        excess = _harmed(canary.settings(), state, None)[1]
     decided = verdict is not Verdict.MARGINAL
     return Decision(
         verdict=verdict,

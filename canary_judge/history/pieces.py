@@ -105,6 +105,24 @@ def _read(objects: Objects, path: str, wanted: list[tuple[int, str]]) -> Iterato
         raise _unreadable(objects, path, error) from error
 
 
+def check_whole(objects: Objects, path: str) -> None:
+    """Read an object to its end, for its check sums.
+
+    Raises:
+        Unreadable: It is damaged.
+        FileNotFoundError: It is gone.
+    """
+    import pyarrow as pa
+
+    try:
+        for _ in _tables(objects, path):
+            pass
+    except (FileNotFoundError, DataError):
+        raise
+    except (pa.ArrowException, OSError, LookupError, ValueError, TypeError) as error:
+        raise _unreadable(objects, path, error) from error
+
+
 def _tables(objects: Objects, path: str) -> Iterator[pa.Table]:
     """The rows of an object, a few at a time."""
     import pyarrow.parquet as pq

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -21,7 +20,7 @@ from canary_judge.history.canary import Label, LabelKind, PastCanary
 from canary_judge.history.labels import given_labels, keep_labels, labels_of_csv
 from canary_judge.history.objects import Objects
 from canary_judge.history.parquet import Place, table_of
-from canary_judge.history.pieces import AT_ONCE, Piece, Unreadable, newest, pieces_of, places_of
+from canary_judge.history.pieces import AT_ONCE, Piece, Unreadable, check_whole, newest, pieces_of, places_of
 from canary_judge.moments import UserMoments
 from canary_judge.samples import UserData
 from canary_judge.series import MetricSource, Window, duration_from, format_duration, moment_from
@@ -282,11 +281,24 @@ class History:
             raise DataError("the query is empty; ask for something, as SELECT * FROM canaries")
         for attempt in range(_RETRIES):
             try:
-                return ask(self._objects, self._places(), given_labels(self._objects), sql)
+                return ask(self._objects, self._whole(self._places()), given_labels(self._objects), sql)
             except FileNotFoundError as error:  # put into another object meanwhile
                 if attempt == _RETRIES - 1:
                     raise DataError(f"the objects of {self.url} change all the time; ask again") from error
         raise AssertionError("unreachable")
+
+    def _whole(self, places: list[Place]) -> list[Place]:
+        """Those that stand in objects without damage; DuckDB looks at no check sum."""
+        damaged = set()
+        for path in dict.fromkeys(one.path for one in places):
+            try:
+                check_whole(self._objects, path)
+            except Unreadable as error:
+                if not self.skip_corrupt:
+                    raise
+                self._skip(str(error))
+                damaged.add(path)
+        return [one for one in places if one.path not in damaged]
 
     # --- where they stand ---------------------------------------------------------------------------------------
 
@@ -436,8 +448,10 @@ def _date(day: date | str) -> date:
 def _moment(value: datetime | date | str) -> datetime:
     """A moment; of a date its beginning, in UTC."""
     if isinstance(value, str):
-        with suppress(ValueError):
-            value = date.fromisoformat(value)
+        try:
+            value = date.fromisoformat(value) if len(value) == len("2026-01-31") else datetime.fromisoformat(value)
+        except ValueError as error:
+            raise DataError(f"the moment is {value!r}; give a date, as 2026-01-31") from error
     if isinstance(value, date) and not isinstance(value, datetime):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     return moment_from(value, "the moment")

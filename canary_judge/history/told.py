@@ -39,10 +39,10 @@ _CANNOT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """How often a judge failed canaries of a class: as bounds, because some were ended before it had decided.
+    """How often a judge failed (or passed) canaries of a class: as bounds, for some were ended before it had decided.
 
     Attributes:
-        found: Canaries that it failed.
+        found: Canaries that it failed; or passed.
         cut: Canaries that somebody ended before it had decided.
         unsure: Canaries that ran out without a decision.
         total: All of them.
@@ -73,8 +73,8 @@ class Pair:
     """Two judges on the same canaries of a class.
 
     Attributes:
-        only_first: Canaries that the first alone failed.
-        only_second: Canaries that the second alone failed.
+        only_first: Canaries that the first alone failed; or passed.
+        only_second: The same of the second.
         total: All that both could be compared on: neither was cut.
         p: Exact p-value (McNemar) of "both fail as many", of as many canaries as they are worth; None where they differ
             on too few to tell.
@@ -88,16 +88,17 @@ class Pair:
     interval: tuple[float, float] | None
 
 
-def rate(found: Backtest, judge: int, label: str) -> Rate:
-    """How often a judge failed the canaries of a label.
+def rate(found: Backtest, judge: int, label: str, *, verdict: Verdict = Verdict.FAIL) -> Rate:
+    """How often a judge failed, or passed, the canaries of a label.
 
     Args:
         found: The backtest.
         judge: Its number.
         label: healthy or bad.
+        verdict: What is counted.
     """
     cases = [case for case in found.cases if case.label == label]
-    failed = [case.decisions[judge].verdict is Verdict.FAIL for case in cases]
+    failed = [case.decisions[judge].verdict is verdict for case in cases]
     undecided = [case.decisions[judge].verdict is Verdict.MARGINAL for case in cases]
     cut = [one and case.cut for one, case in zip(undecided, cases, strict=True)]
     if not cases:
@@ -134,16 +135,16 @@ def _scores(found: Backtest, judge: int, cases: Sequence[Case]) -> list[float]:
     return []
 
 
-def compared(found: Backtest, first: int, second: int, label: str) -> Pair:
-    """Two judges on the canaries of a label on which neither was cut."""
+def compared(found: Backtest, first: int, second: int, label: str, *, verdict: Verdict = Verdict.FAIL) -> Pair:
+    """Two judges on the canaries of a label on which neither was cut: how many each failed, or passed."""
     cases = [case for case in found.cases if case.label == label]
     both = [case for case in cases if not (_cut(case, first) or _cut(case, second))]
-    fails = [(_fails(case, first), _fails(case, second)) for case in both]
+    fails = [tuple(case.decisions[judge].verdict is verdict for judge in (first, second)) for case in both]
     one, other = sum(a and not b for a, b in fails), sum(b and not a for a, b in fails)
     # canaries that share their luck count for as many as they are worth
     shares = [
         found_rate.worth / found_rate.total
-        for found_rate in (rate(found, j, label) for j in (first, second))
+        for found_rate in (rate(found, j, label, verdict=verdict) for j in (first, second))
         if found_rate.total
     ]
     share = min(shares, default=1.0)
@@ -158,14 +159,27 @@ def compared(found: Backtest, first: int, second: int, label: str) -> Pair:
     )
 
 
+# What judges are compared on: the label, the verdict, and whether more of it is better.
+_COMPARISONS = (("healthy", Verdict.FAIL, False), ("bad", Verdict.FAIL, True), ("bad", Verdict.PASS, False))
+
+
 def is_worse(found: Backtest) -> bool:
-    """Whether the first judge is shown (5 %, exact) to fail more of the healthy or fewer of the bad than the second."""
-    for label, sign in (("healthy", 1), ("bad", -1)):
-        pair = compared(found, 0, 1, label)
-        more = sign * (pair.only_first - pair.only_second) > 0
-        if pair.p is not None and _adjusted(found, 1, label) < _LEVEL and more:
-            return True
-    return False
+    """Whether the first judge is shown to be worse than the second: at 5 % in all, exact.
+
+    It fails more of the healthy, or fewer of the bad, or passes more of the bad.
+    """
+    return any(sign < 0 for _, _, sign in _shown(found, 1))
+
+
+def _shown(found: Backtest, other: int) -> list[tuple[str, Verdict, int]]:
+    """In what the first judge is shown to be better (1) or worse (-1) than another."""
+    shown = []
+    for label, verdict, good in _COMPARISONS:
+        pair = compared(found, 0, other, label, verdict=verdict)
+        differ = pair.only_first - pair.only_second
+        if pair.p is not None and differ and _adjusted(found, other, label, verdict) < _LEVEL:
+            shown.append((label, verdict, 1 if (differ > 0) is good else -1))
+    return shown
 
 
 def _fails(case: Case, judge: int) -> bool:
@@ -257,7 +271,10 @@ def _beside(found: Backtest, judge: int) -> str:
                 f"{count[Verdict.MARGINAL]} undecided"
             )
         elif label == "healthy":
-            waits = [case.seconds if decision.seconds is None else decision.seconds for case, decision in decisions]
+            waits = [
+                decision.seconds if decision.verdict is Verdict.PASS and decision.seconds is not None else case.seconds
+                for case, decision in decisions
+            ]
             passed = f", a pass takes {_typical(waits, wait)} on average (the others to their end)"
             said.append(f"{left} healthy undecided{passed if count[Verdict.PASS] else ''}")
         else:
@@ -298,10 +315,11 @@ def _pair(found: Backtest, other: int) -> list[str]:
     """The first judge against another one; with several others the p-values are adjusted (Holm)."""
     names = printable(found.judges[0]), printable(found.judges[other])
     lines = ["", f"{names[0]} against {names[1]}: {_conclusion(found, other)}"]
-    for label, what in (("healthy", "failed of the healthy"), ("bad", "failed of the bad")):
-        pair = compared(found, 0, other, label)
-        if not pair.total:
+    for label, verdict, _ in _COMPARISONS:
+        pair = compared(found, 0, other, label, verdict=verdict)
+        if not pair.total or (verdict is Verdict.PASS and not pair.only_first + pair.only_second):
             continue
+        what = f"{'failed' if verdict is Verdict.FAIL else 'passed'} of the {label}"
         differ = f"only {names[0]} {pair.only_first}, only {names[1]} {pair.only_second}, of {pair.total}"
         if pair.p is None or pair.interval is None:
             few = pair.only_first + pair.only_second
@@ -309,7 +327,7 @@ def _pair(found: Backtest, other: int) -> list[str]:
             text = f"they differ on {few}{worth}, and fewer than {FEWEST_DISCORDANT} can show nothing"
         else:
             low, high = (100 * end for end in pair.interval)
-            p = _adjusted(found, other, label)
+            p = _adjusted(found, other, label, verdict)
             text = f"p = {p:.2g}, the difference is {low:+.1f} to {high:+.1f} percentage points"
         lines.append(f"  {what}: {differ}; {text}")
     cases = [case for case in found.cases if case.label == "bad"]
@@ -329,23 +347,26 @@ def _pair(found: Backtest, other: int) -> list[str]:
 
 def _conclusion(found: Backtest, other: int) -> str:
     """What is shown at 5 % (exact), in one sentence."""
-    said = []
-    for label, more, fewer in (
-        ("healthy", "fails more of the healthy", "fails fewer of the healthy"),
-        ("bad", "fails more of the bad", "fails fewer of the bad"),
-    ):
-        pair = compared(found, 0, other, label)
-        if pair.p is not None and _adjusted(found, other, label) < _LEVEL and pair.only_first != pair.only_second:
-            said.append(more if pair.only_first > pair.only_second else fewer)
+    good = {(label, verdict): more for label, verdict, more in _COMPARISONS}
+    said = [
+        f"{'fails' if verdict is Verdict.FAIL else 'passes'} "
+        f"{'more' if (sign > 0) is good[label, verdict] else 'fewer'} of the {label}"
+        for label, verdict, sign in _shown(found, other)
+    ]
     return f"it {' and '.join(said)}" if said else "neither is shown to be better"
 
 
-def _adjusted(found: Backtest, other: int, label: str) -> float:
-    known = [
-        one.p for number in range(1, len(found.judges)) if (one := compared(found, 0, number, label)).p is not None
+def _adjusted(found: Backtest, other: int, label: str, verdict: Verdict) -> float:
+    """Over all judges that the first is compared with; of the bad also over the two ways to compare them."""
+    ways = [one for named, one, _ in _COMPARISONS if named == label]
+    pairs = [
+        (number, way, one.p)
+        for number in range(1, len(found.judges))
+        for way in ways
+        if (one := compared(found, 0, number, label, verdict=way)).p is not None
     ]
-    mine = compared(found, 0, other, label).p or 0.0
-    return holm(known)[known.index(mine)]
+    adjusted = holm([p for _, _, p in pairs])
+    return next(p for (number, way, _), p in zip(pairs, adjusted, strict=True) if (number, way) == (other, verdict))
 
 
 def _signed(seconds: float) -> str:

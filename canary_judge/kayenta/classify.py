@@ -29,6 +29,9 @@ __all__ = ["Settings", "classify"]
 _TOLERANCE = 0.25
 _NOISE = 1e-5
 
+# Integers that are written as they are, and those that a float can hold.
+_MOST_DIGITS, _AS_FLOAT = 40, 10**300
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -238,6 +241,12 @@ def _boolean(fields: Mapping[str, Any], key: str, what: str) -> bool:
     return bool(value)
 
 
+def _shown(value: int) -> str:
+    """A number of as many digits as one can read."""
+    digits = value.bit_length() // 3
+    return str(value) if digits <= _MOST_DIGITS else f"a number of some {digits} digits"
+
+
 def _number(fields: Mapping[str, Any], key: str, default: float, what: str) -> float:
     value = fields.get(key)
     if value is None:
@@ -245,5 +254,6 @@ def _number(fields: Mapping[str, Any], key: str, default: float, what: str) -> f
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise DataError(f"{what}: {key} is {value!r}, which Kayenta cannot judge; write a number")
     if isinstance(value, int) and not -(2**31) <= value < 2**31:
-        raise DataError(f"{what}: {key} is {value}, an integer beyond 32 bits; write it as {float(value)}")
+        remedy = f"write it as {float(value)}" if abs(value) < _AS_FLOAT else "write a smaller one"
+        raise DataError(f"{what}: {key} is {_shown(value)}, an integer beyond 32 bits; {remedy}")
     return float(value)

@@ -15,9 +15,10 @@ from typing import Any
 from canary_judge.config.advice import PLACEHOLDER
 from canary_judge.config.metrics import GaugeMetric
 from canary_judge.config.model import JudgeConfig
-from canary_judge.errors import ConfigError
+from canary_judge.errors import ConfigError, DataError
 from canary_judge.kayenta.classify import Settings
 from canary_judge.kayenta.documents import CanaryConfig, MetricConfig
+from canary_judge.untrusted import printable
 
 __all__ = ["Conversion", "to_config"]
 
@@ -47,7 +48,8 @@ class Conversion:
         """The new config as YAML, with the notes as comments in front."""
         import yaml  # a conversion in Python needs none
 
-        head = "".join(f"# - {note}\n" for note in self.notes)
+        notes = (printable(" ".join(note.split())) for note in self.notes)  # no name may end a comment
+        head = "".join(f"# - {note}\n" for note in notes)
         body = yaml.safe_dump(dict(self.data), sort_keys=False, allow_unicode=True, width=110)
         return f"# Converted from a Kayenta canary config. Read before use:\n{head}{body}" if head else str(body)
 
@@ -238,6 +240,8 @@ def _query(metric: MetricConfig, templates: Mapping[str, str], notes: list[str])
         return PLACEHOLDER + re.sub(r"\W+", "_", metric.name)
     template = query.get("customInlineTemplate")
     named = query.get("customFilterTemplate")
+    if named is not None and not isinstance(named, str):
+        raise DataError(f"metric {metric.name!r}: customFilterTemplate is {named!r}; give the name of a template")
     if not template and named:
         if named not in templates:
             notes.append(f"metric {metric.name!r} is left out: its template {named!r} is not in `templates`")
@@ -253,15 +257,21 @@ def _query(metric: MetricConfig, templates: Mapping[str, str], notes: list[str])
             notes.append(f"metric {metric.name!r} is left out: its query has no metricName")
         return None
     # what Kayenta puts first: the template's filters before the bindings, the bindings before the instance's
-    bindings = [str(binding) for binding in query.get("labelBindings") or []]
+    bindings = _texts(query, "labelBindings", metric.name)
     filters = filters + bindings if template else bindings + filters
-    if query.get("groupByFields"):
-        fields = ", ".join(map(str, query["groupByFields"]))
+    if fields := ", ".join(_texts(query, "groupByFields", metric.name)):
         notes.append(
             f"metric {metric.name!r}: Kayenta judged every {fields} apart; here their average is judged. Write one "
             f"metric for each that matters, or `by: [{fields}]` if they are instances"
         )
     return f"avg({query['metricName']}{{{','.join(filters)}}})"
+
+
+def _texts(query: Mapping[str, Any], key: str, name: str) -> list[str]:
+    given = query.get(key) or []
+    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+        raise DataError(f"metric {name!r}: {key} is {given!r}; give a list of texts")
+    return given
 
 
 def _instance_filters(metric: MetricConfig, notes: list[str]) -> list[str] | None:

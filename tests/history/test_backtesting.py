@@ -2,11 +2,14 @@
 
 import json
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from multiprocessing import get_context
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from canary_judge import JudgeConfig, Window, judge_samples
@@ -24,8 +27,9 @@ from canary_judge.history import (
     record,
     replay,
 )
+from canary_judge.history.judges import _kayenta_config
 from canary_judge.history.told import compared, is_worse, rate
-from canary_judge.results import Harm, Verdict
+from canary_judge.results import Harm, Role, Verdict
 from canary_judge.sources import FrameSource
 from canary_judge.stats.trials import clopper_pearson
 from tests.history.canaries import ERRORS, HEAP, NOON, SHOP, labelled, shop
@@ -58,6 +62,8 @@ def test_ours_decides_at_the_look_at_which_the_replay_first_does(history, found)
             assert decision.seconds == (look.moment - canary.start).total_seconds()
         counts = look.state.streams["errors"].data.counts
         assert decision.requests == counts.exposure_canary.sum()
+        if judgement.verdict is not Verdict.FAIL:  # who is not failed does harm to its end
+            counts = looks[-1][0].state.streams["errors"].data.counts
         expected = (
             counts.events_canary - counts.exposure_canary * counts.events_baseline / counts.exposure_baseline
         ).sum()
@@ -384,3 +390,80 @@ def test_it_is_drawn(found):
 def test_what_is_passed_in_the_wrong_place_is_named(tmp_path, wrong, told):
     with pytest.raises(CanaryJudgeError, match=told):
         wrong(History(tmp_path))
+
+
+def test_bad_canaries_that_one_judge_alone_passes_are_compared(tmp_path):
+    history = History(tmp_path)
+    for number in range(20):
+        label = labelled("bad" if number % 2 else "healthy")
+        history.append(shop(number, n=30, ratio=1.7 if number % 2 else 1.0, label=label))
+    lenient = SHOP.model_copy(update={"metrics": tuple(_with_margin(one, "6x") for one in SHOP.metrics)})
+    found = backtest([OurJudge(config=lenient, name="lenient"), OurJudge(config=SHOP, name="strict")], history)
+    assert all(rate(found, judge, "bad").found == 0 for judge in (0, 1))
+    pair = compared(found, 0, 1, "bad", verdict=Verdict.PASS)
+    assert (pair.only_first, pair.only_second) == (10, 0)
+    assert is_worse(found)
+    told = found.explain()
+    assert "lenient against strict: it passes more of the bad" in told
+    assert "passed of the bad: only lenient 10, only strict 0, of 10; p = 0.002" in told
+    harm = [case.decisions[judge].excess for case in found.cases for judge in (0, 1) if case.label == "bad"]
+    assert harm[::2] == harm[1::2]  # counted to the end of each, however soon it was passed
+
+
+def _with_margin(metric, margin):
+    return metric.model_copy(update={"margin": margin}) if metric.name == "errors" else metric
+
+
+def test_a_failure_is_no_pass_that_came_early(tmp_path):
+    history = History(tmp_path)
+    for number in range(3):
+        history.append(shop(number, n=60, rate=0.2 if number else 0.01, label=labelled("healthy")))
+    limit = LimitRule(limits=(Limit("errors", most=0.15),), failures=0)
+    found = backtest([limit], history)
+    assert [case.decisions[0].verdict for case in found.cases].count(Verdict.PASS) == 1
+    assert "a pass takes 60 minutes on average" in found.explain()
+
+
+def test_kayenta_fails_nobody_for_what_is_only_watched(tmp_path):
+    watched = SHOP.model_copy(
+        update={
+            "metrics": tuple(
+                one.model_copy(update={"role": Role.WATCH}) if one.name == "heap" else one for one in SHOP.metrics
+            )
+        }
+    )
+    canary = shop(0, n=60)
+    config = watched.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    canary = replace(canary, config=json.dumps(config))
+    (metric,) = [one for one in json.loads(_kayenta_config(canary))["metrics"] if one["name"] == "heap"]
+    assert metric["analysisConfigurations"]["canary"]["muted"] is True
+
+
+def test_a_config_of_another_version_costs_its_own_canary_alone(tmp_path):
+    history = History(tmp_path)
+    names = [history.append(shop(number, n=12)) for number in range(3)]
+    (path,) = tmp_path.glob(f"*/{names[1]}.parquet")
+    table = pq.read_table(path)
+    config = json.loads(table["config"][0].as_py())
+    config["metrics"][0]["new_key"] = 1
+    at = table.schema.get_field_index("config")
+    table = table.set_column(at, table.schema.field("config"), pa.array([json.dumps(config)]))
+    pq.write_table(table, path, write_page_checksum=True)
+    found = backtest(SHOP, history)
+    assert len(found.cases) == 2
+    assert "its config is refused by this version, as it was archived" in found.skipped[0].reason
+
+
+def test_small_counts_that_are_archived_under_two_configs_are_one_canary(tmp_path):
+    history, rng = History(tmp_path), np.random.default_rng(1)
+    times = [NOON + (k + 1) * timedelta(minutes=1) for k in range(60)]
+    requests = rng.integers(1, 5, (2, 60))
+    errors = rng.binomial(requests, 0.2)
+    table = pd.concat(
+        pd.DataFrame({"timestamp": times, "side": side, "t": requests[row], "e": errors[row]})
+        for row, side in enumerate(("baseline", "canary"))
+    )
+    for margin in ("1.5x", "2x"):
+        config = JudgeConfig.from_mapping({"name": "shop", "interval": "1m", "metrics": [{**ERRORS, "margin": margin}]})
+        history.add(table, config, horizon="1h")
+    assert len(backtest(config, history).cases) == 1

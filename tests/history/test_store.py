@@ -428,3 +428,27 @@ def test_no_append_is_lost_or_halved_when_writers_are_killed(tmp_path):
     assert len(found) == 1000
     assert kills == 50
     assert same(found[finished[7]], shop(7, n=12))
+
+
+def test_a_question_of_a_damaged_object_is_an_error_that_names_it(tmp_path):
+    history = History(tmp_path / "a")
+    names = [history.append(shop(number, n=12)) for number in range(2)]
+    path = next((tmp_path / "a").glob(f"*/{names[0]}.parquet"))
+    asked, found = "SELECT count(*) AS n, sum(total) AS t FROM consumed", 0
+    whole = path.read_bytes()
+    for at in range(4, len(whole) - 8, 97):  # beside the magic numbers and the length of the footer
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+        answer, told = None, names[0]
+        try:
+            answer = history.query(asked)
+        except DataError as error:
+            told, found = str(error), found + 1
+        assert names[0] in told or "the query cannot be answered" in told
+        if answer is not None:  # the byte is no part of any number
+            path.write_bytes(whole)
+            pd.testing.assert_frame_equal(answer, history.query(asked))
+    assert found > 20
+    path.write_bytes(whole[:500] + bytes([whole[500] ^ 0x55]) + whole[501:])
+    lenient = History(tmp_path / "a", skip_corrupt=True)
+    assert lenient.query("SELECT count(*) AS n FROM canaries")["n"][0] == 1
+    assert names[0] in lenient.skipped[0]
