@@ -216,12 +216,14 @@ def _line(name: str, design: Design, replays: Sequence[Replay], config: JudgeCon
     unsure = sum(one.outcome in (*UNUSABLE, Outcome.INSUFFICIENT) for one in replays)
     scores = [0.0 if one.score is None else one.score for one in replays]
     clusters = [one.cluster for one in replays]
+    pods = {pod for one in clusters for pod in one.split(", ")} if "pod" in design.name else set()
+    if pods:
+        clusters = _deployments(clusters)
     worth = effective_number(alarms, scores, clusters, declared=declared)
     low, high, finding, text = _told(sum(alarms), len(replays), worth, declared)
     if 2 * unsure > len(replays) and finding != "refuted":  # silence is no calm
         finding = "too little"
         text = f"{unsure} of {len(replays)} replays had too little to decide, so that no alarm says nothing"
-    pods = {pod for one in clusters for pod in one.split(", ")} if "pod" in design.name else set()
     shared = f"{_number(len(set(clusters)), 'stretch', 'es')} of time"
     if pods:
         shared = f"{_number(len(set(clusters)), 'deployment')} of {_number(len(pods), 'pod')}"
@@ -249,13 +251,34 @@ def _line(name: str, design: Design, replays: Sequence[Replay], config: JudgeCon
     )
 
 
+def _deployments(sets: Sequence[str]) -> list[str]:
+    """The deployment of each set of pods: one that has half of the pods of another is no other deployment.
+
+    A pod that is restarted has a new name; and in a window that holds a deploy the pods of both are there.
+
+    Examples:
+        >>> _deployments(["a, b, c", "a, b, d", "e, f", "a, b, d, e, f"])
+        ['a, b, c', 'a, b, c', 'e, f', 'e, f']
+    """
+    found: dict[str, str] = {}
+    first: list[tuple[frozenset[str], str]] = []
+    for one in sorted(dict.fromkeys(sets), key=lambda names: (names.count(", "), names)):
+        pods = frozenset(one.split(", "))
+        same = next((name for known, name in first if 2 * len(pods & known) >= len(known)), None)
+        if same is None:
+            first.append((pods, one))
+        found[one] = same or one
+    return [found[one] for one in sets]
+
+
 def _number(count: int, one: str, more: str = "s") -> str:
     return f"{count} {one}{more if count != 1 else ''}"
 
 
 def _told(alarms: int, total: int, worth: float, declared: float) -> tuple[float, float, Finding, str]:
     low, high = clopper_pearson(alarms / total * worth, worth)
-    own = "" if worth > 0.95 * total else f", worth {worth:.0f} independent ones"
+    few = "one independent one" if round(worth) == 1 else f"{worth:.0f} independent ones"
+    own = "" if worth > 0.95 * total else f", worth {few}"
     seen = f"{alarms} of {total} replays raised an alarm{own}"
     span = f"the rate lies between {percent(low)} and {percent(high)} %"
     if low > declared:

@@ -77,13 +77,16 @@ def _powers(found: Calibration) -> list[str]:
         return []
     names = [f"x{times:g}" for times in EFFECTS]
     width = max(len(printable(one.metric)) for one in known)
-    rows = [f"  {'':{width}}            " + "".join(f"{name:>7}" for name in names)]
+    counts = {one.metric: [f"{one.seen_in[name]}/{one.windows}" for name in names] for one in known if one.seen_in}
+    each = max([5, *(len(text) for row in counts.values() for text in row)]) + 2
+    rows = [f"  {'':{width}}            " + "".join(f"{name:>{each}}" for name in names)]
     for one in known:
         for metric, what, told in ((printable(one.metric), "seen", one.power), ("", "failed", one.fails)):
-            rows.append(f"  {metric:{width}}  {what:10}" + "".join(f"{100 * told[name]:6.0f}%" for name in names))
+            rows.append(
+                f"  {metric:{width}}  {what:10}" + "".join(f"{100 * told[name]:{each - 1}.0f}%" for name in names)
+            )
         if one.seen_in:  # windows differ: where power is found in seven of ten, it is in three at no size
-            counts = "".join(f"{f'{one.seen_in[name]}/{one.windows}':>7}" for name in names)
-            rows.append(f"  {'':{width}}  {'windows':10}{counts}")
+            rows.append(f"  {'':{width}}  {'windows':10}" + "".join(f"{text:>{each}}" for text in counts[one.metric]))
     return [
         "",
         "a regression of so many times would be seen to be worse at all, and fail the canary because it is shown to be",

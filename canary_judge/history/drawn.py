@@ -78,8 +78,8 @@ class Replay:
         return cls(
             outcome=result.outcome,
             score=None if p is None else -float(special.ndtri(min(max(p, 1e-300), _LARGEST))),
-            error=_error(result) if usable else None,
-            distance=_distance(result) if usable else None,
+            error=(error := _error(result, config.false_pass_rate) if usable else None),
+            distance=_distance(result, error),
             level=0.0 if comparison is None else comparison.baseline or 0.0,
             scale=Scale.RATIO if comparison is None else comparison.scale,
             upper=_upper(result) if usable else math.inf,
@@ -121,19 +121,26 @@ class Replay:
         return -math.log1p(-margin) if margin < 1 else math.inf
 
 
-def _error(result: MetricResult) -> float | None:
-    """Standard error of the effect, from the length of its interval; of a ratio that of its logarithm."""
+def _error(result: MetricResult, false_pass_rate: float) -> float | None:
+    """Standard error of the effect, from the length of its interval; of a ratio that of its logarithm.
+
+    Where it has none, what is ruled out lies so many of them from the effect.
+    """
     comparison = result.comparison
     if comparison is None or comparison.level is None or comparison.level >= 1:
         return None
-    low, high = comparison.interval
+    (low, high), errors = comparison.interval, 2 * float(special.ndtri((1 + comparison.level) / 2))
+    if low is None or high is None:
+        ends = (None, None) if result.deciding is None else result.deciding
+        low, high = (ends[0], comparison.effect) if result.harm is Harm.DECREASE else (comparison.effect, ends[1])
+        errors = -float(special.ndtri(false_pass_rate))
     if low is None or high is None or not high > low:
         return None
     if comparison.scale is Scale.RATIO:
         if low <= 0:
             return None
         low, high = math.log(low), math.log(high)
-    return (high - low) / (2 * float(special.ndtri((1 + comparison.level) / 2)))
+    return (high - low) / errors
 
 
 def _instances(data: AnyData | None) -> float | None:
@@ -158,9 +165,9 @@ def _of_canary(result: MetricResult) -> float:
     return sides[0] / sum(sides)
 
 
-def _distance(result: MetricResult) -> float | None:
+def _distance(result: MetricResult, error: float | None) -> float | None:
     """How many standard errors the effect lies on the harmful side: p-values of counts have steps, which it has not."""
-    comparison, error = result.comparison, _error(result)
+    comparison = result.comparison
     if comparison is None or comparison.effect is None or error is None:
         return None
     if comparison.scale is Scale.RATIO and comparison.effect <= 0:
@@ -170,13 +177,17 @@ def _distance(result: MetricResult) -> float | None:
 
 
 def _upper(result: MetricResult) -> float:
-    """The least harm that is not ruled out: the smallest margin that this window could have shown."""
-    if result.deciding is None:
-        return math.inf
-    low, high = result.deciding
+    """The least harm that is not ruled out: the smallest margin that this window could have shown.
+
+    An end many margins away is not looked for: where only data are lacking, that of the interval stands for it.
+    """
+    comparison = result.comparison
+    low, high = (None, None) if result.deciding is None else result.deciding
+    if low is None and high is None and result.shortfall is not None and comparison is not None:
+        low, high = comparison.interval
     end = low if result.harm is Harm.DECREASE else high
     if end is None:
         return math.inf
-    if result.comparison is not None and result.comparison.scale is Scale.RATIO:
+    if comparison is not None and comparison.scale is Scale.RATIO:
         return 1 - end if result.harm is Harm.DECREASE else end - 1
     return -end if result.harm is Harm.DECREASE else end

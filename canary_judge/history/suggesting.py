@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from canary_judge.config.metrics import Metric
+from canary_judge.config.metrics import GaugeMetric, Metric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.history.designs import Design
 from canary_judge.history.drawn import Replay
@@ -240,7 +240,8 @@ def _in_words(metric: Metric, told: _Told) -> str:
     if told.sure < _LEAST_SURE:
         return f"{own}, which are worth too few independent ones to say more: give a longer past"
     if told.blind:
-        return f"{own}, but it never varies in this history (or has no event): what it would find is not known"
+        why = "it never varies, or has no event"
+        return f"{own}, but no standard error of it is known ({why}): what it would find is not known"
     confidence = (
         "" if told.sure >= _LEVEL else f" ({told.sure:.0%} sure, because the windows are worth so few independent ones)"
     )
@@ -253,7 +254,7 @@ def _in_words(metric: Metric, told: _Told) -> str:
     if told.decides:
         return f"{own}; {more}"
     hint = "; regressions of 3x would be seen in less than half of them" if told.weak else ""
-    way = "`by: pod`, " if metric.kind == "gauge" else ""
+    way = "`by: pod`, " if isinstance(metric, GaugeMetric) and not metric.by else ""
     watch = "" if metric.role is Role.WATCH else ", or make it `role: watch`"
     return f"cannot decide here: {own}; {more}{hint}: take {way}longer windows or more weight{watch}"
 

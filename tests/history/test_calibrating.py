@@ -409,3 +409,56 @@ def test_silence_is_no_calm():
     line = next(one for one in found.lines if one.routed)
     assert 2 * line.unsure > line.total
     assert (line.low, line.high, line.finding) == (None, None, "too little")
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_pod_that_restarts_makes_no_deployment(restarts):
+    rng, hours, rows = np.random.default_rng(3), 8, []
+    for pod in range(9):
+        level = 100 + rng.normal(0, 8)
+        for hour in range(hours):
+            times = [NOON + timedelta(minutes=60 * hour + minute + 1) for minute in range(60)]
+            name = f"p8-{hour}" if restarts and pod == 8 else f"p{pod}"
+            values = level + rng.normal(0, 2, 60)
+            rows.append(pd.DataFrame({"timestamp": times, "side": "baseline", "pod": name, "memory": values}))
+    by_pod = config({**MEMORY, "margin": "40%", "by": "pod"})
+    source = FrameSource(pd.concat(rows))
+    found = calibrate(by_pod, source, source.span("1m"), length="30m", weight=20, draws=2)
+    (line,) = [one for one in found.lines if one.design == PODS.name]
+    assert line.clusters.startswith("1 deployment of ")
+    assert line.worth == 1
+
+
+def test_power_is_known_of_a_series_that_climbs_within_its_windows():
+    """What has no interval has an end beyond which harm is ruled out."""
+    rng, minutes = np.random.default_rng(0), np.arange(960)
+    table = pd.DataFrame(
+        {
+            "timestamp": [NOON + timedelta(minutes=int(one) + 1) for one in minutes],
+            "side": "baseline",
+            "memory": 100 + (minutes % 180) * 0.5 + rng.normal(0, 2, 960),
+        }
+    )
+    source = FrameSource(table)
+    found = calibrate(config(MEMORY), source, source.span("1m"), length="30m", weight=20, draws=1)
+    (one,) = found.suggestions
+    assert one.fails["x3"] > 0.7
+    assert "standard error" not in one.text
+
+
+@pytest.mark.parametrize("margin", ["10%", "0.001%"])
+def test_the_margin_that_would_be_shown_is_not_that_of_the_config(margin):
+    rng = np.random.default_rng(2)
+    table = pd.DataFrame(
+        {
+            "timestamp": [NOON + timedelta(minutes=minute + 1) for minute in range(1440)],
+            "side": "baseline",
+            "memory": 100 + rng.normal(0, 2, 1440),
+        }
+    )
+    metric = {**MEMORY, "margin": margin}
+    source = FrameSource(table)
+    found = calibrate(config(metric), source, source.span("1m"), length="30m", weight=20, draws=1)
+    (one,) = found.suggestions
+    assert "no margin at all" not in one.text
+    assert margin == "10%" or "would be shown in 90 %" in one.text

@@ -318,7 +318,7 @@ def test_what_never_varies_decides_nothing():
         config({**MEMORY, "margin": "+1"}), source, Window(NOON, NOON + 12 * HOUR), length="1h", weight=20, draws=3
     )
     assert not found.decides
-    assert "never varies in this history" in found.suggestions[0].text
+    assert "it never varies" in found.suggestions[0].text
 
 
 def test_alarms_refute_however_many_were_unsure():
