@@ -44,7 +44,7 @@ _INTERVALS, _SHORTEST, _LONGEST = 30, timedelta(minutes=10), timedelta(hours=6)
 _TOO_RARE = 1.05
 # Hints cost a query each.
 _MOST_HINTS = 6
-_USUAL_WEIGHT = 5.0
+_USUAL_WEIGHT, _MOST_WEIGHT = 5.0, 99.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +148,8 @@ def preflight(
         source: As for `judge`.
         until: The moment up to which is read; by default now, or the end of a table.
         horizon: Planned length, where there is one: margins that it cannot show are told.
-        weight: Percent of the traffic that the canary is to get, for the same; by default 5.
+        weight: Percent of the traffic that the canary is to get, for the same; by default that of the config's
+            `traffic`, else 5.
 
     Returns:
         The findings; `ok` is False when there are errors.
@@ -167,7 +168,9 @@ def preflight(
     """
     checked(config)
     length = None if horizon is None else duration_from(horizon, "horizon")
-    planned = _USUAL_WEIGHT if weight is None else percent_from(weight, "weight", lowest=0.001, highest=99.9)
+    if weight is None and config.traffic is not None and 0 < (config.traffic.weight or 0.0) < _MOST_WEIGHT:
+        weight = config.traffic.weight
+    planned = _USUAL_WEIGHT if weight is None else percent_from(weight, "weight", lowest=0.001, highest=_MOST_WEIGHT)
     window = _window(config, source, None if until is None else moment_from(until, "until"))
     queries = list(config.queries(start=window.start))
     answers = fetch(config, source, queries, window)
@@ -202,7 +205,7 @@ def _window(config: JudgeConfig, source: MetricSource | Mapping[str, MetricSourc
     sources = list(source.values()) if isinstance(source, Mapping) else [source]
     table = next((one for one in sources if hasattr(one, "window")), None)
     if until is None and table is not None:
-        whole: Window = table.window(step)
+        whole: Window = table.window(step, baseline_alone=True)
         return Window(max(whole.start, whole.end - length), whole.end)
     # the newest interval may not have been scraped yet
     end = (datetime.now(UTC) if until is None else until) - step

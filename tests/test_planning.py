@@ -3,10 +3,13 @@
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from canary_judge import Window, plan
+from canary_judge.__main__ import main
+from canary_judge.errors import DataError
 from canary_judge.series import Form, Result, Series
 from canary_judge.sources import FrameSource
 from canary_judge.stats.dependence import ranks_tau
@@ -128,9 +131,8 @@ def test_a_source_without_data_is_said():
         def fetch(self, queries, window):
             return [Result() for _ in queries]
 
-    found = plan(config(ERRORS, HEAP), Empty(), WINDOW)
-    assert not found.feasible
-    assert found.explain().count("no data in this window") == 2
+    with pytest.raises(DataError, match="nothing of the baseline can be measured from .*no data in this window"):
+        plan(config(ERRORS, HEAP), Empty(), WINDOW)
 
 
 def planned(metric, *series, minutes=120, form=Form.LEVEL, weights=(5, 50), power=0.9):
@@ -288,3 +290,19 @@ def test_the_power_is_that_of_the_config_where_it_names_one():
     assert plan(config(ERRORS), Traffic(), WINDOW).power == 0.9
     assert plan(config(ERRORS, power=0.95), Traffic(), WINDOW).power == 0.95
     assert plan(config(ERRORS, power=0.95), Traffic(), WINDOW, power=0.7).power == 0.7
+
+
+def test_a_table_of_the_baseline_alone_is_planned_for(tmp_path, capsys):
+    rng = np.random.default_rng(1)
+    times = pd.date_range(NOON, periods=240, freq="1min")
+    requests = rng.poisson(1000, 240)
+    table = pd.DataFrame({"timestamp": times, "side": "baseline", "requests": requests})
+    table.assign(errors=rng.binomial(requests, 0.01)).to_csv(tmp_path / "before.csv", index=False)
+    (tmp_path / "c.yaml").write_text(
+        "{name: shop, interval: 1m, metrics: [{name: errors, kind: ratio, events: errors, total: requests, "
+        "harm: increase, margin: 1.5x}]}"
+    )
+    assert main(["plan", str(tmp_path / "c.yaml"), "--data", str(tmp_path / "before.csv")]) == 0
+    assert "errors" in capsys.readouterr().out
+    assert main(["judge", str(tmp_path / "c.yaml"), "--data", str(tmp_path / "before.csv")]) == 1
+    assert "no row whose side is 'canary'" in capsys.readouterr().err

@@ -13,6 +13,7 @@ import yaml
 from canary_judge import JudgeConfig, Monitor, preflight
 from canary_judge.__main__ import main
 from canary_judge.commands import rollout as rollout_commands
+from canary_judge.config.model import TrafficExpectation
 from canary_judge.errors import QueryError, SourceUnavailable
 from canary_judge.rollout.journal import Journal
 from canary_judge.sources import FrameSource, PrometheusSource
@@ -283,3 +284,16 @@ def test_judge_ends_with_an_error_where_a_query_cannot_work(tmp_path, capsys):
     worse["errors"] = worse[["errors", "requests"]].min(axis=1)
     worse.to_csv(data, index=False)
     assert main(["judge", str(path), "--data", str(data)]) == 2
+
+
+def test_the_weight_of_the_config_is_the_one_that_is_planned_for():
+    world = simulated_world(seed=1)
+    world.clock.seconds = 3600
+    found = {}
+    for weight in (None, 25.0):
+        traffic = None if weight is None else TrafficExpectation(weight=weight)
+        config = world.config.model_copy(update={"traffic": traffic})
+        told = preflight(config, world.source, until=world.clock.now(), horizon="2m").warnings
+        found[weight] = [text for text in told if "to show its margin" in text]
+    assert "at 5 % of the traffic" in found[None][0]
+    assert all("at 25 % of the traffic" in text for text in found[25.0])

@@ -76,7 +76,7 @@ def _plan(options: argparse.Namespace) -> int:
     sources = sources_of(options, config)
     if options.start is None and options.end is None:  # what was measured then is not what is there now
         look_first(options, config, sources)
-    found = plan(config, sources, window_of(options, config, sources))
+    found = plan(config, sources, window_of(options, config, sources, baseline_alone=True))
     print(plan_to_json(found) if options.format == "json" else found.explain())
     return 0 if found.feasible else exit_codes.INSUFFICIENT
 

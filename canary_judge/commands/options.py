@@ -191,8 +191,14 @@ def _progress(done: int, total: int) -> None:
     print(f"\rfetching {done}/{total} queries{end}", end="", file=sys.stderr, flush=True)
 
 
-def window_of(options: argparse.Namespace, config: JudgeConfig, sources: dict[str, MetricSource]) -> Window:
-    """The window of the options; of a table the whole of it."""
+def window_of(
+    options: argparse.Namespace,
+    config: JudgeConfig,
+    sources: dict[str, MetricSource],
+    *,
+    baseline_alone: bool = False,
+) -> Window:
+    """The window of the options; of a table the whole of it, where it may also be the baseline's alone."""
     from canary_judge.series import Window
     from canary_judge.sources import FrameSource
 
@@ -212,7 +218,7 @@ def window_of(options: argparse.Namespace, config: JudgeConfig, sources: dict[st
         return Window(time_of(options.start, "--start"), time_of(options.end, "--end"))
     tables = [source for source in sources.values() if isinstance(source, FrameSource)]
     if len(tables) == len(sources):
-        return tables[0].window(config.interval)
+        return tables[0].window(config.interval, baseline_alone=baseline_alone)
     raise ConfigError("which window? give --last 30m, or --start and --end")
 
 

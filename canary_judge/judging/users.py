@@ -442,7 +442,8 @@ def _unlike(data: UserData) -> Iterator[str]:
     if _contaminated(data):
         yield (
             f"the canary has {data.canary.before:,} rows in the time before the run (`history`): it ran already, so "
-            "that what its users did before is not taken off"
+            "that what its users did before is not taken off; or users are called the canary's since before it began: "
+            "call them so from its start on"
         )
     elif (apart := _apart(data)) > 0:
         yield (

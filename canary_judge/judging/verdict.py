@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from canary_judge._version import __version__
 from canary_judge.config.advice import Advice, advise
@@ -93,7 +93,7 @@ def conclude(
         reasons=reasons,
         metrics=results,
         groups=groups,
-        warnings=(*_advice(config, results), *(() if traffic is not None else _swapped(results))),
+        warnings=(*_not_judged(results), *_advice(config, results), *_swapped(results, traffic)),
         false_alarm_rate=config.false_alarm_rate,
         false_pass_rate=config.false_pass_rate,
         start=window.start,
@@ -150,11 +150,18 @@ def _verdict(
     return Verdict.MARGINAL, tuple(reasons), not any(r.outcome in _NOT_ENOUGH for r in holding)
 
 
-def _swapped(results: Sequence[MetricResult]) -> tuple[str, ...]:
+def _not_judged(results: Sequence[MetricResult]) -> Iterator[str]:
+    """What holds nothing up, and yet guards nothing: a query that is wrong is told at every look."""
+    for one in results:
+        if one.role is not Role.GATE and one.outcome is Outcome.ERROR:
+            yield f"{one.name} ({one.role}) is not judged: {one.reason}"
+
+
+def _swapped(results: Sequence[MetricResult], traffic: TrafficSplit | None) -> tuple[str, ...]:
     """What is odd about a canary with most of the requests, where no weight says that it should have them."""
     shares = [one.quality.canary_share for one in results if one.quality is not None and one.kind != "gauge"]
     most = max((share for share in shares if share is not None), default=0.0)
-    if most <= MOST_FOR_A_CANARY:
+    if most <= MOST_FOR_A_CANARY or traffic is not None:
         return ()
     text = f"the canary has {most:.0%} of the requests: are baseline and canary swapped? If not, set `traffic: weight`"
     return (text,)

@@ -21,7 +21,7 @@ from canary_judge.judging.values import FEWEST_EFFECTIVE, raw_tau
 from canary_judge.looks.design import Design
 from canary_judge.moments import UserMoments
 from canary_judge.planning.plans import MetricPlan, Need, Plan
-from canary_judge.planning.users import Seen, lengths_of, time_of_users
+from canary_judge.planning.users import NO_USERS, Seen, lengths_of, time_of_users
 from canary_judge.results import Harm, Role, Side
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, collect
 from canary_judge.series import (
@@ -52,6 +52,8 @@ __all__ = ["WEIGHTS", "plan"]
 
 WEIGHTS = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0)
 _USUAL_POWER = 0.9
+# What is told as measured where nothing was.
+_NOTHING = ("-", NO_USERS, "no traffic")
 # With less nothing is seen in a life; with more there is no baseline to compare with.
 _LEAST_WEIGHT, _MOST_WEIGHT = 0.001, 99.9
 
@@ -79,6 +81,7 @@ def plan(
     Raises:
         ConfigError: A `${label}` is undefined, or a metric names a source that is not given.
         SourceUnavailable: A source gave no answer.
+        DataError: The baseline has nothing to measure in the window.
     """
     checked(config, window)
     weights = [percent_from(weight, "weights", lowest=_LEAST_WEIGHT, highest=_MOST_WEIGHT) for weight in weights]
@@ -107,6 +110,11 @@ def plan(
         else aim.planned(metric, samples.metrics[metric.name], halved=metric.name in halved)
         for metric in gates
     ]
+    if all(one.measured in _NOTHING for one in metrics):
+        raise DataError(
+            f"nothing of the baseline can be measured from {aligned.start:%Y-%m-%d %H:%M} to "
+            f"{aligned.end:%Y-%m-%d %H:%M} UTC: {metrics[0].name}: {metrics[0].problem}"
+        )
     return Plan(
         name=config.name,
         weights=tuple(float(weight) for weight in weights),

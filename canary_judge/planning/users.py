@@ -24,8 +24,9 @@ from canary_judge.stats.margins import Margin
 from canary_judge.stats.users import users_spread
 from canary_judge.wording import span, wait
 
-__all__ = ["Seen", "lengths_of", "time_of_users"]
+__all__ = ["NO_USERS", "Seen", "lengths_of", "time_of_users"]
 
+NO_USERS = "no users"
 _LENGTHS = tuple(timedelta(hours=hours) for hours in (6, 12, 24, 48))
 # Beyond so many times the longest measured length a time is a guess, and what could be shown now is told, too.
 _FURTHEST = 4.0
@@ -61,7 +62,7 @@ def time_of_users(metric: Metric, seen: Sequence[Seen], shares: Sequence[float],
     margin = metric.parsed_margin()
     if not known or margin is None:
         return Need(
-            measured="no users",
+            measured=NO_USERS,
             seconds=never,
             problem="the baseline had no users in this window; check the table and its side",
         )

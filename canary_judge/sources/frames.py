@@ -163,11 +163,21 @@ class FrameSource:
         """The same source of other rows with the same columns."""
         return FrameSource(table, align=self._align, counters=self._counters, user=self._user)
 
-    def window(self, interval: str | timedelta) -> Window:
-        """From the canary's first row to the last row of either side, on the grid of the interval."""
+    def window(self, interval: str | timedelta, *, baseline_alone: bool = False) -> Window:
+        """From the canary's first row to the last row of either side, on the grid of the interval.
+
+        Args:
+            interval: Of the judge.
+            baseline_alone: A table without a canary is taken as a whole, as where a canary is only planned.
+
+        Raises:
+            DataError: It has no row of the canary, or none at all.
+        """
         interval = duration_from(interval, "interval")
         times, canary = self._table.times, self._table.canary
         if not canary.any():
+            if baseline_alone:
+                return self.span(interval)
             raise DataError("the table has no row whose side is 'canary'")
         return _on_grid(int(times[canary.argmax()]), int(times[-1]), interval)
 

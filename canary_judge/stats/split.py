@@ -96,7 +96,8 @@ def users_split(*, baseline: int, canary: int, share: float) -> TrafficSplit:
         if log_e >= np.log(1 / _ALPHA):
             counted = f"({canary:,} of {expected:,.0f} expected)"
             finding = (
-                f"users are missing on the canary {counted}: do they crash before their first event?"
+                f"users are missing on the canary {counted}: do they crash before their first event, or are they kept "
+                "on the baseline (sticky sessions)?"
                 if canary < expected
                 else f"more users are on the canary {counted}: is it chance who gets it?"
             )

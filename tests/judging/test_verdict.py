@@ -493,3 +493,14 @@ def test_means_are_not_taken_of_values_whose_squares_leave_the_range(scale, mean
     stars = scale * np.tile([3.0, 4.0, 5.0], 40) / 5
     found = judge_samples(config({**GAUGE, "margin": "1%"}), of_all({"m": gauged(stars, stars[::-1])}, 120)).metrics[0]
     assert ("means" in found.comparison.method) is means
+
+
+@pytest.mark.parametrize("role", ["guard", "score", "watch"])
+def test_a_metric_that_holds_nothing_up_and_cannot_be_judged_is_told(role):
+    broken = {**GAUGE, "name": "cpu", "role": role}
+    fine = counted(np.full(60, 5.0), 1000.0, np.full(60, 5.0), 1000.0)
+    refused = MetricSamples(data=None, error="canary value: the store refused it")
+    found = judge_samples(config({**RATIO, "margin": "2x"}, broken), of_all({"m": fine, "cpu": refused}))
+    assert found["m"].outcome is Outcome.SAFE
+    assert f"cpu ({role}) is not judged: canary value: the store refused it" in found.warnings
+    assert f"cpu ({role}) is not judged" in found.explain()
