@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Bool", "Float", "Int", "log_sum_exp", "median", "smooth_length", "softplus", "variance"]
+__all__ = ["Bool", "Float", "Int", "log_sum_exp", "median", "smooth_length", "variance"]
 
 # Products of 2, 3 and 5, of which fast Fourier transforms are fastest.
 _SMOOTH: list[int] = sorted(
@@ -93,16 +93,6 @@ def variance(values: NDArray[np.float64], *, less: int = 0) -> float:
     """
     centred = values - values.sum() / values.size
     return float((centred * centred).sum()) / (values.size - less)
-
-
-def softplus(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """log(1 + exp(x)), at a third of the cost of `np.logaddexp(0, x)`.
-
-    Examples:
-        >>> softplus(np.array([-1000.0, 0.0, 1000.0])).round(3).tolist()
-        [0.0, 0.693, 1000.0]
-    """
-    return np.asarray(np.log1p(np.exp(-np.abs(values))) + np.maximum(values, 0.0))
 
 
 Float = Annotated[NDArray[np.float64], _InJson(np.float64)]

@@ -28,6 +28,7 @@ from canary_judge.series import (
     Reading,
     Result,
     Window,
+    by_name,
     duration_from,
     format_duration,
     moment_from,
@@ -254,7 +255,7 @@ class _Look:
 
     def _scrapes(self) -> list[tuple[Query, Result]]:
         """Gauges as they were scraped: evaluated once an interval they look as regular as one asks."""
-        sources = self.source if isinstance(self.source, Mapping) else {"default": self.source}
+        sources = by_name(self.source)
         levels = [
             replace(query, reading=Reading.SAMPLES)
             for query, result in self.answers
@@ -321,7 +322,7 @@ class _Look:
 
     def _waiting(self) -> list[str]:
         """All metrics are judged up to the same moment: one whose rows come late makes the others wait."""
-        sources = self.source if isinstance(self.source, Mapping) else {"default": self.source}
+        sources = by_name(self.source)
         counted = {metric.source for metric in self.config.metrics if metric.per_user() is None}
         late = {name: getattr(sources.get(name), "delay", timedelta(0)) for name in sorted(counted)}
         return [
@@ -351,7 +352,7 @@ class _Look:
 
     def _hint(self, query: Query) -> str:
         names = {metric.name: metric.source for metric in self.config.metrics}
-        sources = self.source if isinstance(self.source, Mapping) else {"default": self.source}
+        sources = by_name(self.source)
         labels = self.config.canary if query.side is Side.CANARY else self.config.baseline
         return what_exists(sources[names[query.metric]], query, labels, self.window)
 

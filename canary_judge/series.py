@@ -348,3 +348,8 @@ class MetricSource(Protocol):
             SourceUnavailable: The store gives no answer at all. A refused query is a `Result` with `error`.
         """
         ...
+
+
+def by_name(source: MetricSource | Mapping[str, MetricSource]) -> Mapping[str, MetricSource]:
+    """Sources by the names that metrics call them by; a single one is that of metrics that name none."""
+    return source if isinstance(source, Mapping) else {"default": source}

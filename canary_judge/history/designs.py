@@ -26,7 +26,7 @@ from canary_judge.history.injecting import Fault, faulty_gauges, faulty_rows
 from canary_judge.judging.fetching import read
 from canary_judge.results import Side
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData
-from canary_judge.series import MetricSource, Query, Result, Window
+from canary_judge.series import MetricSource, Query, Result, Window, by_name
 from canary_judge.sources import FrameSource
 from canary_judge.sources.tables import Table
 from canary_judge.stats.counts import Counts
@@ -195,7 +195,7 @@ def pieces_of(
         source: As for `judge`.
         windows: In order of time.
     """
-    sources = dict(source) if isinstance(source, Mapping) else {"default": source}
+    sources = by_name(source)
     only = {name: BaselineOnly(one) for name, one in sources.items()}
     tables = {name: one for name, one in sources.items() if isinstance(one, FrameSource)}
     begun = windows[0].start

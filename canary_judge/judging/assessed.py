@@ -86,6 +86,15 @@ class Assessed:
     shown_as_of: datetime | None = None
     deciding: tuple[float | None, float | None] | None = None
 
+    @property
+    def p_within(self) -> float | None:
+        """The p-value of what must be ruled out: harm beyond the margin, and beyond the limit."""
+        ends = (
+            None if self.comparison is None else self.comparison.p_within_margin,
+            None if self.limit is None else self.limit.p_within_limit,
+        )
+        return max((p for p in ends if p is not None), default=None)
+
     def with_comparison(self, compared: Compared) -> Assessed:
         """The same with this comparison."""
         return replace(self, compared=compared, comparison=compared.evidence, at_margin=compared.at_margin)

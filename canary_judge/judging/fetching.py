@@ -9,7 +9,7 @@ from canary_judge.errors import ConfigError, DataError
 from canary_judge.judging.verdict import judge_samples
 from canary_judge.results import Judgement
 from canary_judge.samples import Samples, collect
-from canary_judge.series import MetricSource, Query, Result, Window, format_duration
+from canary_judge.series import MetricSource, Query, Result, Window, by_name, format_duration
 
 __all__ = ["checked", "fetch", "judge", "read"]
 
@@ -70,7 +70,7 @@ def fetch(
         ConfigError: A metric names a source that is not given.
         SourceUnavailable: A source gave no answer at all.
     """
-    sources = source if isinstance(source, Mapping) else {"default": source}
+    sources = by_name(source)
     for given in sources.values():
         if not hasattr(given, "fetch"):
             raise DataError(

@@ -118,19 +118,12 @@ def outcome_of(
         warnings=one.warnings,
         p_worse=p_worse if comparison is not None and one.settled is None else None,
         p_beyond=p_beyond if (comparison or one.limit) is not None and one.settled is None else None,
-        p_within=_p_within(one) if one.settled is None else None,
+        p_within=one.p_within if one.settled is None else None,
         margin=metric.margin,
         harm_level=None if metric.margin is None else harm_level,
         deciding=deciding,
         decided_at=None if outcome is not Outcome.REGRESSED else end if found is None else found.at,
     )
-
-
-def _p_within(one: Assessed) -> float | None:
-    """The margin and the limit must both be shown."""
-    p_margin = one.comparison.p_within_margin if one.comparison is not None else None
-    known = [p for p in (p_margin, one.limit.p_within_limit if one.limit is not None else None) if p is not None]
-    return max(known, default=None)
 
 
 def _shown(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: float) -> tuple[Outcome, str]:
@@ -143,7 +136,7 @@ def _shown(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: float) 
         broken = _broken_limit(config, one)
         shown = f"{measured}; harm beyond the margin is shown (p = {p_beyond:.2g})" + _lately(one)
         return Outcome.REGRESSED, broken or shown
-    p_within = _p_within(one)
+    p_within = one.p_within
     if p_within is None:
         return Outcome.INCONCLUSIVE, f"shown only: {measured}"
     bounds = " and ".join(["the margin"] * (metric.margin is not None) + ["the limit"] * (one.limit is not None))

@@ -95,7 +95,7 @@ def newest(
 
 def with_newest(look: Look, found: Assessed) -> Assessed:
     """The evidence, which is not safe where the newest data do not say so and are asked."""
-    recent, p_within = found.recent, _p_within(found)
+    recent, p_within = found.recent, found.p_within
     if recent is None or recent.shown or not look.newest.decides:
         return found
     # what is not safe anyway has a better reason
@@ -171,7 +171,7 @@ def _recent(look: Look, metric: Metric, counts: Counts, found: Assessed, phi: fl
     comparison, factor = found.comparison, look.newest.factor
     nothing = newest(look, intervals=0, have=0.0, required=None, p_within=None, what="")
     nothing = replace(nothing, text="")
-    p_whole = _p_within(found)
+    p_whole = found.p_within
     if comparison is None or factor is None or p_whole is None or p_whole > _HOPELESS:
         return nothing
     some = counts.since(look.newest.since)
@@ -193,12 +193,6 @@ def _recent(look: Look, metric: Metric, counts: Counts, found: Assessed, phi: fl
         p_within=p_within,
         what=longest.what,
     )
-
-
-def _p_within(found: Assessed) -> float | None:
-    p_margin = found.comparison.p_within_margin if found.comparison is not None else None
-    known = [p for p in (p_margin, found.limit.p_within_limit if found.limit is not None else None) if p is not None]
-    return max(known, default=None)
 
 
 def _margin(metric: Metric, comparison: Comparison, factor: float) -> Margin | None:

@@ -17,7 +17,7 @@ from canary_judge.results import Side
 from canary_judge.rollout.after import after_config
 from canary_judge.rollout.plan import Ready, RolloutPlan
 from canary_judge.routing import TrafficRouter
-from canary_judge.series import MetricSource, Query, Reading, Window, format_duration
+from canary_judge.series import MetricSource, Query, Reading, Window, by_name, format_duration
 
 __all__ = ["Revision", "check_plan", "output_of", "ready_query", "why_not_ready"]
 
@@ -140,7 +140,7 @@ def ready_query(
     Raises:
         ConfigError: Its source is not given, or a label of it is undefined.
     """
-    sources = source if isinstance(source, Mapping) else {"default": source}
+    sources = by_name(source)
     if ready.source not in sources:
         raise ConfigError(
             f"rollout.ready.source: {ready.source!r} is not given; there are {', '.join(sorted(sources))}"

@@ -47,7 +47,6 @@ _LONGEST_BACKOFF = 30.0
 # What a rollback leaves shows only after the interval of the change, the one after it, and late scrapes.
 _AFTERCARE_LOOKS = 6
 # The finest steps of routers are hundredths of a percent.
-_SAME = 0.005
 
 
 class Controller:
@@ -439,7 +438,11 @@ class Controller:
                 report = lowered(self.router, weight)
                 changed |= report.changed
                 reading = self.router.get_weight()
-                written = reading.percent is not None and reading.percent < weight + _SAME and not reading.ahead
+                written = (
+                    reading.percent is not None
+                    and (reading.percent < weight or same_weight(reading.percent, weight))
+                    and not reading.ahead
+                )
                 if reading.percent is not None and written and self.router.verify(reading.percent):
                     break
                 trouble = NOT_IN_FORCE.format(weight) if written else f"{reading} is still in force"

@@ -412,7 +412,7 @@ def _bound(query: Query, window: Window) -> tuple[str, dict[str, object]]:
     if inside := next((one for one in _STRING.findall(text) if _NAME.search(one)), None):
         raise QueryError(f"a label stands inside of the text {inside}; write it alone, as || ${{version}} ||")
     text = _NAME.sub(r":label_\1", text)
-    if not re.match(r"(?:\s|--[^\n]*\n|/\*.*?\*/)*(select|with)\b", text, re.IGNORECASE | re.DOTALL):
+    if not re.match(r"\s*(select|with)\b", text, re.IGNORECASE):
         text = "the statement must begin with SELECT or WITH (columns need unit_of_replication: user, or kind: mean)"
         raise QueryError(text)
     if not re.search(r":start(_epoch)?\b", text) or not re.search(r":end(_epoch)?\b", text):

@@ -185,15 +185,15 @@ def _in_pieces(keys: Keys) -> tuple[Float, Float]:
     return doubled, ties
 
 
-def mann_whitney_p_values(*, baseline: Float, canary: Float, continuity: bool = True) -> tuple[Float, Float]:
+def mann_whitney_p_values(*, baseline: Float, canary: Float) -> tuple[Float, Float]:
     """One-sided p-values of independent samples: canary higher, canary lower.
 
-    Rows of at most 50 values are counted exactly, given their ties; longer ones use the normal distribution.
+    Rows of at most 50 values are counted exactly, given their ties; longer ones use the normal distribution, with `u`
+    moved by 1/2 towards its mean.
 
     Args:
         baseline: Shape (m, n_b); NaN marks a missing value.
         canary: Shape (m, n_c).
-        continuity: Move `u` by 1/2 towards its mean in the normal approximation.
 
     Returns:
         Two arrays of shape (m,); 1 where a side is empty.
@@ -206,11 +206,10 @@ def mann_whitney_p_values(*, baseline: Float, canary: Float, continuity: bool = 
     """
     test = mann_whitney(baseline=baseline, canary=canary)
     excess = test.u - test.n_baseline * test.n_canary / 2
-    half = 0.5 if continuity else 0.0
     known = test.sigma > 0
     scale = np.where(known, test.sigma, 1.0)
-    higher = np.where(known, special.ndtr(-(excess - half) / scale), 1.0)
-    lower = np.where(known, special.ndtr((excess + half) / scale), 1.0)
+    higher = np.where(known, special.ndtr(-(excess - 0.5) / scale), 1.0)
+    lower = np.where(known, special.ndtr((excess + 0.5) / scale), 1.0)
     for row in np.flatnonzero((test.n_baseline + test.n_canary <= _EXACT) & known):
         b, c = (side[row][~np.isnan(side[row])] for side in (baseline, canary))
         higher[row], lower[row] = _exact_tails(baseline=b, canary=c)

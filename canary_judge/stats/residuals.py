@@ -23,7 +23,7 @@ from canary_judge.stats.dependence import autocorrelation, autocorrelation_time
 from canary_judge.stats.exact import rate_ratio_estimate
 from canary_judge.stats.paired import ewc_error
 
-__all__ = ["Residuals", "residual_time", "residual_within"]
+__all__ = ["Residuals", "residual_time"]
 
 # Of fewer intervals, and of fewer of them with canary events, nothing is known of how they follow each other.
 _FEWEST, _FEWEST_WITH_EVENTS = 12, 5
@@ -105,12 +105,6 @@ def residual_time(counts: Counts) -> float:
     """`Residuals.time` of these intervals; 1 where too few are known."""
     found = Residuals.of(counts)
     return 1.0 if found is None else found.time
-
-
-def residual_within(counts: Counts, *, ratio: float, upward: bool) -> float:
-    """`Residuals.within` of these intervals; 0, which objects to nothing, where too few are known."""
-    found = Residuals.of(counts)
-    return 0.0 if found is None else found.within(ratio, upward=upward, error=found.error())
 
 
 def _left_over(used: Counts, ratio: Float | float) -> tuple[Float, float]:

@@ -142,7 +142,7 @@ def test_a_planned_end_asks_the_newest_data():
     assert ends == ["pass", "marginal"]
 
 
-def test_one_look_and_a_table_say_the_same_of_the_newest_data():
+def test_one_look_at_a_canary_that_has_just_broken_fails_it():
     one = JudgeConfig.from_mapping({"name": "t", "interval": "1m", "metrics": [RATIO]})
     found = judge(one, frame(3, 5.0, 60, 6), Window(NOON, NOON + 60 * MINUTE))
     assert found.verdict == "fail"

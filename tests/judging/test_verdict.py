@@ -193,7 +193,7 @@ def test_gaps_drop_the_pair_and_not_one_side(missing):
     assert result.comparison.n_baseline == result.comparison.n_canary == 50
 
 
-def test_one_infinite_or_missing_point_changes_nothing_much():
+def test_one_missing_point_hides_no_tenfold_level():
     b, c = normal(1), normal(2) * 10
     c[5] = np.nan
     assert outcome({}, gauged(b, c)) is Outcome.REGRESSED
@@ -326,7 +326,7 @@ def test_the_shortfall_is_about_right():
     asked = [judged(config(RATIO), sample(20), n=20).metrics[0].shortfall for _ in range(30)]
     n = int(np.median([20 + one.seconds / 15 for one in asked if one is not None]))
     passed = np.mean([judged(config(RATIO), sample(n), n=n).verdict is Verdict.PASS for _ in range(200)])
-    assert 0.65 <= passed <= 0.95
+    assert abs(passed - 0.8) <= 3 * np.sqrt(0.8 * 0.2 / 200)
 
 
 def test_changing_the_weight_while_errors_move_with_the_hour_is_no_regression():

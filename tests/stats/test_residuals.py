@@ -7,7 +7,7 @@ from scipy import stats
 from benchmarks.hard import Retries
 from canary_judge.stats.dependence import autocorrelation, autocorrelation_time
 from canary_judge.stats.paired import ewc_error
-from canary_judge.stats.residuals import residual_time, residual_within
+from canary_judge.stats.residuals import Residuals, residual_time
 from tests.builders import counts
 
 
@@ -20,6 +20,11 @@ def test_independent_errors_seldom_look_like_clumps_and_clumps_do():
     clumped = [residual_time(drawn(seed, clump=5, pause=0.5)) for seed in range(50)]
     assert np.mean(np.equal(calm, 1.0)) > 0.75
     assert np.median(clumped) > 1.8
+
+
+def residual_within(one, *, ratio, upward):
+    found = Residuals.of(one)
+    return 0.0 if found is None else found.within(ratio, upward=upward, error=found.error())
 
 
 def test_by_hand():
