@@ -119,7 +119,7 @@ def _target(options: argparse.Namespace) -> Path | None:
         raise ConfigError(f"--in-place: {target} cannot be written; use --write FILE")
     if not options.in_place and target.exists():
         raise ConfigError(f"--write {target}: is there already; name a new file, or say --in-place")
-    if not os.access(target.resolve().parent, os.W_OK):
+    if not (target.resolve().parent.is_dir() and os.access(target.resolve().parent, os.W_OK)):
         raise ConfigError(f"--write {target}: its folder is not there, or cannot be written; name another file")
     return target
 

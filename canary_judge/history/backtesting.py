@@ -462,6 +462,8 @@ def _checked_row(row: dict[str, Any]) -> dict[str, Any]:
     """A row that says something."""
     if not ({"id", "decisions"} <= row.keys() or {"id", "reason"} <= row.keys()):
         raise KeyError("decisions")
+    if "decisions" in row:
+        Case.from_mapping(row)
     return row
 
 

@@ -15,6 +15,7 @@ from canary_judge.errors import DataError
 from canary_judge.history.canary import Label, LabelKind
 from canary_judge.history.objects import Objects
 from canary_judge.history.parquet import Place
+from canary_judge.series import moment_from
 
 __all__ = ["Given", "given_labels", "keep_labels", "labels_of_csv"]
 
@@ -50,7 +51,7 @@ def given_labels(objects: Objects) -> Given:
     for path in objects.names(_FOLDER, ".json"):
         try:
             for one in json.loads(objects.read(path)):
-                at = datetime.fromisoformat(one["at"])
+                at = moment_from(one["at"], "at")
                 if one["id"] not in found or at >= found[one["id"]][0]:
                     found[one["id"]] = (at, Label(kind=one["label"], by=one["by"], note=one["note"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -116,3 +117,5 @@ def _rows(path: Path, reader: csv.DictReader[str]) -> Iterable[tuple[str, str, L
         if said.setdefault(row["id"], label) != label:
             raise DataError(f"{where}: canary {row['id']!r} is labelled twice, and not alike")
         yield where, row["id"], label
+    if not said:
+        raise DataError(f"{path}: labels no canary; give a line for each")

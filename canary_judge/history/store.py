@@ -216,6 +216,8 @@ class History:
             more: What else is known of all of them.
         """
         _refuse_other(config)
+        if isinstance(windows, str):
+            raise DataError(f"windows is {windows!r}; give a list of windows, or of moments with `length`")
         served = [_served(one, length) for one in windows]
         return [self.append_same(record(config, source, window, every=every, **more)) for window in served]
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["JudgeRecord", "backtest"]
 
+# Of a panel in percent, what a letter takes.
+_OF_A_LETTER = 5.4
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgeRecord:
@@ -163,11 +166,15 @@ def _rate(made: Canvas, ax: Axes, y: float, count: int, cut: int, every: int, ef
         ax.plot([at, upper], [y, y], color=ink, lw=2, ls=(0, (1, 1)), solid_capstyle="butt")
         ax.plot([upper], [y], "o", mfc=made.tones["paper"], mec=ink, ms=6)
     ax.plot([at], [y], "o", color=ink, ms=7)
-    right = high < 62
     text = f"{count} of {every}" + (f", {cut} cut" if cut else "")
-    ax.text(
-        high + 3 if right else low - 3, y, text, va="center", ha="left" if right else "right", fontsize=9.5, color=ink
-    )
+    needed = _OF_A_LETTER * len(text)
+    if 100 - high > needed:
+        place: Style = {"x": high + 3, "y": y, "va": "center", "ha": "left"}
+    elif low > needed:
+        place = {"x": low - 3, "y": y, "va": "center", "ha": "right"}
+    else:  # beside it, it would lie on the next panel
+        place = {"x": 0, "y": y + 0.13, "va": "bottom", "ha": "left"}
+    ax.text(s=text, fontsize=9.5, color=ink, **place)
 
 
 def _times(made: Canvas, ax: Axes, y: float, record: JudgeRecord) -> None:

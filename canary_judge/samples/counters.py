@@ -10,7 +10,7 @@ import numpy as np
 from canary_judge.arrays import Bool, Float, Int
 from canary_judge.results import Side
 from canary_judge.samples.grid import Unusable, intervals
-from canary_judge.samples.pace import CUMULATIVE, looks_cumulative, looks_like, plausible, rises
+from canary_judge.samples.pace import CUMULATIVE, is_stock, looks_cumulative, looks_like, plausible, rises
 from canary_judge.series import Form, Result, Series, selector
 
 __all__ = ["CountedSide", "empty_side", "first_seen", "increments", "note_first_seen"]
@@ -54,8 +54,19 @@ def empty_side(edges: Int) -> CountedSide:
     )
 
 
+def _is_cumulative(values: Float, beside: Result | None) -> bool:
+    others = [] if beside is None or beside.form is not Form.COUNTS else [one.values for one in beside.series]
+    return looks_cumulative(values) and not is_stock(values, [other[np.isfinite(other)] for other in others])
+
+
 def increments(
-    result: Result, edges: Int, first: Mapping[tuple[str, str], int], where: str, *, most: Float | None = None
+    result: Result,
+    edges: Int,
+    first: Mapping[tuple[str, str], int],
+    where: str,
+    *,
+    most: Float | None = None,
+    beside: Result | None = None,
 ) -> CountedSide:
     """Events per interval over all series of a result.
 
@@ -66,6 +77,7 @@ def increments(
         where: Which side and part, for messages.
         most: How many events each interval can have had at most, shape (n,): then a burst in the first value of a
             series counts up to it, though the series is never so fast again. None: only its own pace tells.
+        beside: What is counted out of it, which tells a stock from a counter.
     """
     side = empty_side(edges)
     if result.form not in (Form.COUNTER, Form.COUNTS):
@@ -85,7 +97,7 @@ def increments(
             raise Unusable(f"{where}: a count of {least:g} is negative; give a counter, or use kind: gauge")
         if result.form is Form.COUNTER and (why := looks_like(one, one.values[finite])) is not None:
             raise Unusable(f"{where}: {why}")
-        if result.form is Form.COUNTS and looks_cumulative(one.values[finite]):
+        if result.form is Form.COUNTS and _is_cumulative(one.values[finite], beside):
             raise Unusable(f"{where}: {CUMULATIVE.format(name=selector(one.labels))}")
         amount = _added(side, one, finite, result.form, edges, first, most)
         seen, inside = intervals(one.timestamps[finite], edges)

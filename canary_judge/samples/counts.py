@@ -126,7 +126,11 @@ def _read_side(metric: _Counted, parts: Parts, edges: Int, side: Side) -> tuple[
     part = "total" if isinstance(metric, RatioMetric) else "exposure"
     timed = isinstance(metric, RateMetric) and metric.exposure is None
     exposure = (
-        empty_side(edges) if timed else increments(parts.get((part, side), Result()), edges, first, f"{side} {part}")
+        empty_side(edges)
+        if timed
+        else increments(
+            parts.get((part, side), Result()), edges, first, f"{side} {part}", beside=parts.get(("events", side))
+        )
     )
     # no more events than there were requests; nothing bounds those of a rate
     most = exposure.increments if isinstance(metric, RatioMetric) else np.full(edges.size - 1, np.inf)

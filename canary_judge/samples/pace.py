@@ -7,6 +7,7 @@ past. The pace at which the series itself rises tells these apart, and where it 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ __all__ = [
     "Rises",
     "climbs_evenly",
     "climbs_with",
+    "is_stock",
     "looks_cumulative",
     "looks_like",
     "plausible",
@@ -37,6 +39,8 @@ CUMULATIVE = (
 
 # Counts that must fall so many times by chance and never do, though they rise so many times, are no counts.
 _FALLS_EXPECTED, _RISES = 10.0, 5
+# What rises in few intervals, and by so much of itself, goes up stairs.
+_STAIRS, _A_STAIR = 0.5, 0.1
 # Counts climb so evenly by chance in this share of cases.
 _TOO_EVEN = 1e-6
 
@@ -147,12 +151,15 @@ def looks_cumulative(values: Float) -> bool:
     Examples:
         >>> looks_cumulative(50_000.0 + 9 * np.arange(90)), looks_cumulative(np.full(90, 950.0))
         (True, False)
-        >>> looks_cumulative(np.repeat([50.0, 250, 500, 1000], 20))
+        >>> looks_cumulative(np.repeat([300.0, 600, 900, 1200, 1500, 1800], 20))
         False
     """
     steps = np.diff(values)
-    if (steps < 0).any() or (steps > 0).sum() < _RISES:
+    rises = steps > 0
+    if (steps < 0).any() or rises.sum() < _RISES:
         return False
+    if rises.mean() < _STAIRS and (steps[rises] >= _A_STAIR * values[:-1][rises]).all():
+        return False  # the stages of a load test
     noise = np.sqrt(2 * np.maximum(values[:-1], 1.0))
     return float(special.ndtr(-steps / noise).sum()) >= _FALLS_EXPECTED
 
@@ -200,3 +207,21 @@ def climbs_with(counts: Float, other: Float) -> bool:
         return False
     late, usual = (float(one[one.size // 2 :].sum() / one.sum()) for one in (counts, other))
     return late > (usual + 0.5) / 2
+
+
+def is_stock(values: Float, others: Sequence[Float]) -> bool:
+    """Whether more is counted beside it than it grew by: subscribers, of whom some leave, and no counter of events.
+
+    Args:
+        values: In order of time, shape (n,).
+        others: What is counted beside it, each in order of time; a counter says nothing.
+
+    Examples:
+        >>> members, leaving = 5000 + np.arange(60.0), np.random.default_rng(1).poisson(50, 60).astype(float)
+        >>> is_stock(members, [leaving]), is_stock(members, [leaving / 100]), is_stock(leaving, [members])
+        (True, False, False)
+    """
+    if values.size < 2:
+        return False
+    grown = float(values[-1] - values[0])
+    return grown > 0 and any(not looks_cumulative(other) and float(other.sum()) > grown for other in others)

@@ -17,7 +17,7 @@ from canary_judge.config.reading import nearest
 from canary_judge.errors import ConfigError, DataError
 from canary_judge.moments import UserMoments
 from canary_judge.results import Side
-from canary_judge.samples.pace import CUMULATIVE, climbs_evenly, climbs_with, looks_cumulative
+from canary_judge.samples.pace import CUMULATIVE, climbs_evenly, climbs_with, is_stock, looks_cumulative
 from canary_judge.series import (
     Form,
     PerUser,
@@ -408,10 +408,10 @@ class FrameSource:
 
     def _cumulative(self, query: Query, window: Window, beside: Sequence[Query]) -> bool:
         """Whether the rows so far say so; a single look may have too few of them."""
-        own = self._so_far(query, window)
-        if any(looks_cumulative(values) for values in own):
-            return True
         others = [values for other in beside if other != query for values in self._so_far(other, window)]
+        own = [values for values in self._so_far(query, window) if not is_stock(values, others)]
+        if any(map(looks_cumulative, own)):
+            return True
         return any(climbs_evenly(one) and not any(climbs_with(other, one) for other in others) for one in own)
 
     def _so_far(self, query: Query, window: Window) -> list[Float]:

@@ -467,3 +467,14 @@ def test_small_counts_that_are_archived_under_two_configs_are_one_canary(tmp_pat
         config = JudgeConfig.from_mapping({"name": "shop", "interval": "1m", "metrics": [{**ERRORS, "margin": margin}]})
         history.add(table, config, horizon="1h")
     assert len(backtest(config, history).cases) == 1
+
+
+@pytest.mark.parametrize(("before", "after"), [('"seconds": ', '"secs": '), ('"verdict": "', '"verdict": "no ')])
+def test_a_damaged_line_of_what_is_done_is_named(before, after, tmp_path):
+    history, file = History(tmp_path / "a"), tmp_path / "done"
+    history.append(shop(0, n=12))
+    backtest(SHOP, history, resume=file)
+    lines = file.read_text().replace(before, after)
+    file.write_text(lines + lines.splitlines()[0] + "\n")  # the last line may be one at which it was killed
+    with pytest.raises(DataError, match="line 2: is damaged"):
+        backtest(SHOP, history, resume=file)

@@ -452,3 +452,24 @@ def test_a_question_of_a_damaged_object_is_an_error_that_names_it(tmp_path):
     lenient = History(tmp_path / "a", skip_corrupt=True)
     assert lenient.query("SELECT count(*) AS n FROM canaries")["n"][0] == 1
     assert names[0] in lenient.skipped[0]
+
+
+def test_a_label_without_a_time_zone_is_named(tmp_path):
+    history = History(tmp_path / "a")
+    name = history.append(shop(0, n=12))
+    history.label(name, "healthy", by="Alice")
+    (tmp_path / "a/labels/x.json").write_text(
+        json.dumps([{"id": name, "label": "bad", "by": "Bob", "note": "", "at": "2029-01-01T00:00:00"}])
+    )
+    with pytest.raises(DataError, match=r"x\.json: holds no labels: .*no time zone"):
+        list(history)
+
+
+def test_a_file_that_labels_nobody_and_windows_that_are_a_text_are_refused(tmp_path):
+    history = History(tmp_path / "a")
+    history.append(shop(0, n=12))
+    (tmp_path / "labels.csv").write_text("id,label,by\n")
+    with pytest.raises(DataError, match="labels no canary"):
+        history.label_all(tmp_path / "labels.csv")
+    with pytest.raises(DataError, match="give a list of windows"):
+        history.from_source(SHOP, FrameSource.__new__(FrameSource), "2026-01-03T12:00Z", length="1h")

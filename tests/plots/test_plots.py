@@ -337,3 +337,22 @@ def test_mutated_judgements_are_drawn_by_matplotlib_too():
         for metric in judgement.metrics[:2]:
             judgement.plot(metric.name).figure.canvas.draw()
         plt.close("all")
+
+
+def test_what_is_counted_stands_in_its_own_panel():
+    records = [
+        plots.JudgeRecord(
+            judge="ours", healthy=20, alarms=0, cut_healthy=4, bad=20, found=found, cut_bad=3, minutes=(5.0,) * found
+        )
+        for found in (0, 5, 10, 15, 17)
+    ]
+    figure = plots.backtest(records).figure
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    boxes = [
+        text.get_window_extent(renderer)
+        for text in figure.findobj(Text)
+        if " of 20" in text.get_text() and text.get_text()[0].isdigit()
+    ]
+    assert len(boxes) == 10
+    assert not any(one.overlaps(other) for k, one in enumerate(boxes) for other in boxes[:k])

@@ -324,3 +324,22 @@ def test_compare_names_what_is_no_table_and_no_list(wrong, told):
     frame = pd.DataFrame({"timestamp": pd.date_range("2026-01-05", periods=9, freq="1min", tz="UTC"), "v": 1.0})
     with pytest.raises(DataError, match=told):
         compare(**{"baseline": frame, "canary": frame, "metrics": [], **wrong})
+
+
+@pytest.mark.parametrize(("name", "cumulative"), [("stairs", False), ("stock", False), ("counter", True)])
+def test_stages_of_a_load_test_and_stocks_are_no_counters(name, cumulative):
+    rng = np.random.default_rng(1)
+    times = pd.date_range("2026-01-05", periods=60, freq="1D" if name == "stock" else "1min", tz="UTC")
+    parts = []
+    for side, size in (("baseline", 1.0), ("canary", 0.1)):
+        total = {
+            "stairs": np.repeat([300, 600, 900, 1200, 1500, 1800], 10),
+            "stock": 50_000 * size + np.cumsum(rng.poisson(9, 60)),
+            "counter": 50_000 * size + np.cumsum(rng.poisson(90, 60)),
+        }[name]
+        share = rng.poisson(0.9, 60) if name == "counter" else rng.binomial(total.astype(int), 0.01)
+        parts.append(pd.DataFrame({"timestamp": times, "side": side, "requests": total, "errors": share}))
+    config = JudgeConfig.from_mapping({"name": "t", "interval": "1d" if name == "stock" else "1m", "metrics": [ERRORS]})
+    source = FrameSource(pd.concat(parts))
+    reason = judge(config, source, source.window(config.interval))["errors"].reason
+    assert ("name it among `counters:`" in reason) is cumulative
