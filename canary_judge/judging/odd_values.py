@@ -14,8 +14,20 @@ from canary_judge.samples import AnyData, CountData, GaugeData, RawData
 from canary_judge.samples.raw import other_unit
 from canary_judge.stats.exact import binomial_tails
 from canary_judge.stats.margins import Margin
+from canary_judge.stats.rank import ranks_of
 
-__all__ = ["beyond_all", "copied", "far_better", "filled", "frozen", "heavy_tail", "implausible", "one_sided", "stuck"]
+__all__ = [
+    "beyond_all",
+    "copied",
+    "drifts",
+    "far_better",
+    "filled",
+    "frozen",
+    "heavy_tail",
+    "implausible",
+    "one_sided",
+    "stuck",
+]
 
 # So many equal values in a row are no chance where others differ.
 _FEWEST_STILL = 8
@@ -41,6 +53,9 @@ _NO_TAIL = 0.3
 _FAR_BEYOND = 100.0
 # A run of equal values that is so improbable (logarithm) is none of chance.
 _NO_CHANCE = -13.8
+# So many independent values tell a trend of the canary's; a correlation so much larger is one, at 0.1 %.
+_FEWEST_TO_DRIFT, _A_DRIFT, _SURELY_DRIFTS = 10, 0.15, 3.29
+_NEARLY_ONE = 1 - 1e-9
 # Values of the other side that tell how many digits are usual; and what is a multiple, to the last digits.
 _LOOKED_AT, _ROUNDED = 1000, 1e-9
 # What percentages may all be below; and a limit of shares is so many times what is seen.
@@ -269,6 +284,25 @@ def stuck(baseline: Float, canary: Float, *, what: str = "value") -> str | None:
                 "it died?"
             )
     return None
+
+
+def drifts(data: RawData, tau: float) -> bool:
+    """Whether the canary's values follow time otherwise than the baseline's: their correlations (Spearman) differ.
+
+    By Fisher's transform (1915, doi:10.2307/2331838), of as many independent values as the baseline's tau leaves.
+    """
+    seen, error = [], 0.0
+    for values, interval in ((data.baseline, data.interval_baseline), (data.canary, data.interval_canary)):
+        ranks, time = ranks_of(values), interval.astype(float)
+        ranks, time = ranks - ranks.mean(), time - time.mean()
+        spread = float(np.sqrt((ranks @ ranks) * (time @ time)))
+        worth = values.size / tau - 3
+        if spread == 0 or worth < _FEWEST_TO_DRIFT:
+            return False
+        seen.append(float(ranks @ time) / spread)
+        error += 1 / worth
+    apart = abs(float(np.subtract(*np.arctanh(np.clip(seen, -_NEARLY_ONE, _NEARLY_ONE)))))
+    return abs(seen[1] - seen[0]) > _A_DRIFT and apart > _SURELY_DRIFTS * math.sqrt(error)
 
 
 def copied(data: AnyData) -> str | None:

@@ -12,7 +12,7 @@ from canary_judge.config.metrics import GaugeMetric, Metric, SamplesMetric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.look import Look
-from canary_judge.judging.odd_values import beyond_all, frozen, heavy_tail, implausible, one_sided, stuck
+from canary_judge.judging.odd_values import beyond_all, drifts, frozen, heavy_tail, implausible, one_sided, stuck
 from canary_judge.judging.recent import newest, widened, with_newest
 from canary_judge.judging.shortfalls import time_shortfall, would_do
 from canary_judge.judging.traffic import unequal
@@ -222,6 +222,11 @@ def assess_raw(look: Look, metric: Metric, data: RawData, bare: Assessed) -> Ass
     within, both = None, (data.interval_baseline, data.interval_canary)
     if all(interval.size for interval in both):
         within = stratified_ranks(baseline=data.baseline, canary=data.canary, intervals=both)
+    if all(interval.size for interval in both) and drifts(data, taus[0]):
+        bare = bare.unsafe(
+            "the canary's values move with time where the baseline's do not: a warm-up, a leak, or things that are "
+            "written down when they end, the short ones first (set `warmup`)?"
+        )
     ranked = _Ranked(
         baseline=data.baseline,
         canary=data.canary,

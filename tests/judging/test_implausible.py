@@ -7,10 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from canary_judge import JudgeConfig, Monitor, Outcome, Verdict, judge
+from canary_judge import JudgeConfig, Monitor, Outcome, Verdict, judge, judge_samples
+from canary_judge.judging.odd_values import drifts
+from canary_judge.judging.values import raw_tau
 from canary_judge.results import Harm
+from canary_judge.samples import MetricSamples, RawData
 from canary_judge.sources import FrameSource
-from tests.builders import GAUGE, counted, gauged, raw
+from tests.builders import GAUGE, config, counted, gauged, quality, raw, samples
 from tests.judging.test_odd_values import SAMPLES, judged
 
 N = 240
@@ -372,3 +375,46 @@ def test_percentages_below_one_are_told_and_only_far_ones_held(metric, held):
     assert (found.outcome is Outcome.SAFE) is not held
     told = any("are these shares, and no percentages?" in text for text in found.warnings)
     assert told is ("+" in metric["margin"])
+
+
+def ended(seed, minutes, times):
+    """Lengths that are written down when they end, of a canary that gets only what begins from now on."""
+    rng = np.random.default_rng(seed)
+    begin = rng.uniform(-120, minutes, 160 * (120 + minutes))
+    canary = (begin > 0) & (rng.random(begin.size) < 0.2)
+    length = rng.gamma(3, 5, begin.size) * np.where(canary, times, 1.0)
+    seen = (begin + length > 0) & (begin + length < minutes)
+    at = np.floor(begin + length).astype(int)
+    sides = []
+    for mine in (seen & ~canary, seen & canary):
+        order = np.argsort(at[mine], kind="stable")
+        sides += [length[mine][order], at[mine][order]]
+    baseline, when_b, new, when_c = sides
+    return RawData(baseline=baseline, interval_baseline=when_b, canary=new, interval_canary=when_c)
+
+
+@pytest.mark.parametrize("minutes", [20, 30])
+def test_what_is_written_when_it_ends_is_no_improvement(minutes):
+    """Sessions that take 1.4 times as long: those that have ended so far are the short ones."""
+    metric = {**SAMPLES, "margin": "20%"}
+    reasons = []
+    for seed in range(5):
+        one = MetricSamples(data=ended(seed, minutes, 1.4), quality=quality())
+        found = judge_samples(config(metric), samples(one, n=minutes))["m"]
+        assert found.outcome is not Outcome.SAFE
+        reasons.append(found.reason)
+    assert sum("written down when they end" in text for text in reasons) >= 4
+
+
+@pytest.mark.parametrize("shock", [0.0, 0.2])
+def test_values_that_stand_are_rarely_seen_to_drift(shock):
+    seen = 0
+    for seed in range(200):
+        rng, sides = np.random.default_rng(seed), []
+        for each in (200, 20):
+            interval = np.repeat(np.arange(60), rng.poisson(each, 60))
+            sides += [np.exp(rng.normal(0, 0.7, interval.size) + rng.normal(0, shock, 60)[interval]), interval]
+        baseline, when_b, canary, when_c = sides
+        data = RawData(baseline=baseline, interval_baseline=when_b, canary=canary, interval_canary=when_c)
+        seen += drifts(data, raw_tau(baseline, when_b))
+    assert seen <= 2  # 0.1 % is meant
