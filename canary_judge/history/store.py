@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from canary_judge.sources import FrameSource
 
 __all__ = ["History"]
+
+T = TypeVar("T")
 
 # While others put objects together, some are gone when they are to be read.
 _RETRIES = 5
@@ -281,13 +284,17 @@ class History:
         """
         if not sql.strip():
             raise DataError("the query is empty; ask for something, as SELECT * FROM canaries")
-        for attempt in range(_RETRIES):
-            try:
-                return ask(self._objects, self._whole(self._places()), given_labels(self._objects), sql)
-            except FileNotFoundError as error:  # put into another object meanwhile
-                if attempt == _RETRIES - 1:
-                    raise DataError(f"the objects of {self.url} change all the time; ask again") from error
-        raise AssertionError("unreachable")
+        return self._again(lambda: ask(self._objects, self._whole(self._places()), given_labels(self._objects), sql))
+
+    def _again(self, read: Callable[[], T]) -> T:
+        """What is read while others put objects together: again where one was gone meanwhile."""
+        for _ in range(_RETRIES - 1):
+            with suppress(FileNotFoundError):
+                return read()
+        try:
+            return read()
+        except FileNotFoundError as error:
+            raise DataError(f"the objects of {self.url} change all the time; try again") from error
 
     def _whole(self, places: list[Place]) -> list[Place]:
         """Those that stand in objects without damage; DuckDB looks at no check sum."""
@@ -325,13 +332,7 @@ class History:
         return found
 
     def _every_place(self, folder: str = "") -> list[Place]:
-        for attempt in range(_RETRIES):
-            try:
-                return [place for path in self._names(folder) for place in self._places_of(path)]
-            except FileNotFoundError as error:  # put into another object meanwhile
-                if attempt == _RETRIES - 1:
-                    raise DataError(f"the objects of {self.url} change all the time; try again") from error
-        return []
+        return self._again(lambda: [place for path in self._names(folder) for place in self._places_of(path)])
 
     def _places_of(self, path: str) -> list[Place]:
         try:

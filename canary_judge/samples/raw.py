@@ -11,9 +11,13 @@ from canary_judge.results import Quality, Side, Sides
 from canary_judge.samples.data import MetricSamples, RawData
 from canary_judge.samples.grid import Parts, coverage, intervals, late, pause, refuse_huge
 from canary_judge.series import Result
+from canary_judge.stats.rank import ranks_of
 
 __all__ = ["far_faster", "other_unit", "raw_samples"]
 
+# Of so many series their levels may differ; of so many values that is told, where so many say no more than one, and
+# levels vary so many times as much as values within.
+_FEWEST_SERIES, _LOOKED_AT, _MUCH_ALIKE, _SURELY_ALIKE = 5, 20_000, 2.0, 4.0
 # Factors by which units differ, and how near a ratio comes to one by no chance.
 _MUCH_FASTER = 100.0
 _UNITS, _NEAR, _ALIKE = (1e3, 2.0**10, 1e6, 2.0**20, 1e9), 1.3, 4.0
@@ -45,6 +49,42 @@ def _read(parts: Parts, edges: Int, side: Side) -> _Values:
     )
 
 
+def _alike(parts: Parts) -> str | None:
+    """Whether the baseline's values are those of a few series, each of which keeps to a level of its own.
+
+    Kish's design effect, 1 + (m - 1) rho, of the intraclass correlation of their ranks (one-way analysis of
+    variance; Kish, L. 1965, *Survey Sampling*, section 5.4).
+    """
+    series = [one for one in parts.get(("value", Side.BASELINE), Result()).series if one.values.size]
+    if len(series) < _FEWEST_SERIES:
+        return None
+    step = max(1, sum(one.values.size for one in series) // _LOOKED_AT)
+    values = [one.values[::step][np.isfinite(one.values[::step])] for one in series]
+    sizes = np.array([one.size for one in values], dtype=float)
+    n, k = float(sizes.sum()), len(values)
+    if n < 2 * k:
+        return None
+    ranks = ranks_of(np.concatenate(values))
+    label = np.repeat(np.arange(k), sizes.astype(int))
+    sums = np.bincount(label, weights=ranks, minlength=k)
+    means = np.divide(sums, sizes, out=np.zeros(k), where=sizes > 0)
+    between = float((sizes * (means - ranks.mean()) ** 2).sum()) / (k - 1)
+    within = float(((ranks - means[label]) ** 2).sum()) / (n - k)
+    each = (n - float((sizes**2).sum()) / n) / (k - 1)
+    rho = (between - within) / (between + (each - 1) * within) if between > 0 else 0.0
+    effect = 1 + (step * each - 1) * rho
+    if effect < _MUCH_ALIKE or between < _SURELY_ALIKE * within:
+        return None
+    names = sorted({name for one in series for name in one.labels} - {"__name__", "job"})
+    apart = next((name for name in names if len({one.labels.get(name) for one in series}) == k), "")
+    by = f", `kind: gauge` with `by: {apart}`" if apart else ""
+    return (
+        f"the values of one series are alike ({k} series{f' by `{apart}`' if apart else ''}): {step * n:,.0f} of the "
+        f"baseline's tell no more than {step * n / effect:,.0f} independent ones, and a lasting difference of healthy "
+        f"ones cannot be told from an effect; judge each one's level{by}"
+    )
+
+
 def raw_samples(parts: Parts, edges: Int) -> MetricSamples:
     """The values of both sides."""
     read = Sides.of(lambda side: _read(parts, edges, side))
@@ -71,7 +111,8 @@ def raw_samples(parts: Parts, edges: Int) -> MetricSamples:
         interval_baseline=read.baseline.interval,
         interval_canary=read.canary.interval,
     )
-    return MetricSamples(data=data, quality=quality)
+    alike = _alike(parts)
+    return MetricSamples(data=data, quality=quality, warnings=() if alike is None else (alike,))
 
 
 def far_faster(baseline: Float, canary: Float) -> str | None:

@@ -418,3 +418,29 @@ def test_values_that_stand_are_rarely_seen_to_drift(shock):
         data = RawData(baseline=baseline, interval_baseline=when_b, canary=canary, interval_canary=when_c)
         seen += drifts(data, raw_tau(baseline, when_b))
     assert seen <= 2  # 0.1 % is meant
+
+
+@pytest.mark.parametrize("lasting", [0.8, 0.0])
+def test_values_of_a_few_units_that_come_again_are_told(lasting):
+    rng = np.random.default_rng(3)
+    size, canary = rng.normal(8, lasting, 48), np.arange(48) < 12
+    rows = [
+        (
+            START + timedelta(days=night, seconds=int(rng.integers(1, 9999))),
+            unit,
+            np.exp(size[unit] + rng.normal(0, 0.3)),
+        )
+        for night in range(14)
+        for unit in range(48)
+    ]
+    table = pd.DataFrame(rows, columns=["timestamp", "unit", "m"])
+    table = table.assign(
+        side=np.where(canary[table["unit"]], "canary", "baseline"), unit="u" + table["unit"].astype(str)
+    )
+    metric = {**SAMPLES, "query": "m", "margin": "20%"}
+    one = JudgeConfig.from_mapping({"name": "nights", "interval": "1d", "metrics": [metric]})
+    source = FrameSource(table)
+    told = [text for text in judge(one, source, source.window("1d"))["m"].warnings if "are alike" in text]
+    assert bool(told) is (lasting > 0)
+    assert not told or "36 series by `unit`" in told[0]
+    assert not told or "`kind: gauge` with `by: unit`" in told[0]
