@@ -183,7 +183,8 @@ def without_repeats(times: Any, values: Any, name: str, side: Side, *, counted: 
         when = told(times[row])
         raise DataError(
             f"{name!r} of the {side} has two values at {when} ({values[row]:g} and {values[row + 1]:g}); "
-            "keep one, or add a label column (as pod) that tells the series apart"
+            "keep one, or add a label column (as pod) that tells the series apart; where each row is one request or "
+            "job, name its columns `ok` and `latency`"
         )
     keep = np.concatenate([[True], ~same])
     times_there = np.diff(np.append(np.flatnonzero(keep), times.size))
