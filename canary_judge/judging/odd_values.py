@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from canary_judge.arrays import Float, Int
+from canary_judge.arrays import Float, Int, median
 from canary_judge.config.metrics import Metric
 from canary_judge.results import Harm
 from canary_judge.samples import AnyData, CountData, GaugeData, RawData
@@ -57,7 +57,7 @@ _NO_CHANCE = -13.8
 _FEWEST_TO_DRIFT, _A_DRIFT, _SURELY_DRIFTS = 10, 0.15, 3.29
 _NEARLY_ONE = 1 - 1e-9
 # Values of the other side that tell how many digits are usual; and what is a multiple, to the last digits.
-_LOOKED_AT, _ROUNDED = 1000, 1e-9
+_LOOKED_AT, _ROUNDED, _FAR_OFF = 1000, 1e-9, 1e-6
 # What percentages may all be below; and a limit of shares is so many times what is seen.
 _A_PERMILLE, _FAR_PERCENT = 1e-3, 20.0
 
@@ -86,7 +86,7 @@ def frozen(baseline: Float, canary: Float) -> str | None:
         (canary, baseline, ("canary", "baseline"), "a frozen exporter"),
         (baseline, canary, ("baseline", "canary"), "a stale export"),
     ):
-        still = side.size >= _FEWEST_STILL and bool((side == side[0]).all())
+        still = side.size >= _FEWEST_STILL and side[0] == side[-1] and bool((side == side[0]).all())
         if still and _never_so_still(beside, side.size) and not _may_rest(float(side[0]), beside):
             return f"the {which[0]}'s value never changed while the {which[1]}'s did: {what}?"
     return None
@@ -196,9 +196,12 @@ def _far_beyond(baseline: Float, canary: Float, harm: Harm) -> str | None:
 
 def _far_better(baseline: Float, canary: Float, harm: Harm) -> str | None:
     """By the quartiles, of which all must say it: of what is now this and now that, the median alone jumps."""
-    quartiles = [np.quantile(side, (0.5, 0.25, 0.75)).tolist() for side in (baseline, canary)]
-    found = [far_better(one, other, harm) for one, other in zip(*quartiles, strict=True)]
-    return found[0] if all(found) else None
+    by_median = far_better(median(baseline), median(canary), harm)
+    if by_median is None:
+        return None
+    quartiles = [np.quantile(side, (0.25, 0.75)).tolist() for side in (baseline, canary)]
+    others = [far_better(one, other, harm) for one, other in zip(*quartiles, strict=True)]
+    return by_median if all(others) else None
 
 
 def far_better(baseline: float, canary: float, harm: Harm) -> str | None:
@@ -268,6 +271,8 @@ def stuck(baseline: Float, canary: Float, *, what: str = "value") -> str | None:
     if canary.size != baseline.size or canary.size < 2 * _FEWEST_STILL:
         return None
     for side, beside, which in ((canary, baseline, ("canary", "baseline")), (baseline, canary, ("baseline", "canary"))):
+        if side[-1] != side[-_FEWEST_STILL]:
+            continue
         moves = side[1:] != side[:-1]
         last = int(side.size - np.flatnonzero(moves)[-1] - 1) if moves.any() else 0
         if last < _FEWEST_STILL or side.size - last < _FEWEST_STILL:
@@ -318,6 +323,11 @@ def copied(data: AnyData) -> str | None:
         return None
     if any(one.shape != other.shape for one, other in pairs):
         return None
+    (one, other), usual = pairs[0], 1.0
+    if one.size and abs(float(one.flat[0])) > 0:  # what is no multiple at its ends is none
+        usual = float(other.flat[0]) / float(one.flat[0])
+        if abs(float(other.flat[-1]) - usual * float(one.flat[-1])) > _FAR_OFF * abs(float(other.flat[-1])):
+            return None
     largest = [float(np.nanmax(np.abs(side), initial=0.0)) for side in pairs[0]]
     times = largest[1] / largest[0] if largest[0] else 1.0
     same = all(np.allclose(one * times, other, rtol=_ROUNDED, atol=0.0, equal_nan=True) for one, other in pairs)

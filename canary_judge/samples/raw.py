@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from canary_judge.arrays import Bool, Float, Int
+from canary_judge.arrays import Bool, Float, Int, median
 from canary_judge.results import Quality, Side, Sides
 from canary_judge.samples.data import MetricSamples, RawData
 from canary_judge.samples.grid import Parts, coverage, intervals, late, pause, refuse_huge
@@ -128,16 +128,21 @@ def far_faster(baseline: Float, canary: Float) -> str | None:
 
 def other_unit(baseline: Float, canary: Float) -> str | None:
     """Whether the sides are so far apart as units are: seconds and milliseconds, bytes and megabytes."""
-    quartiles = [np.quantile(side, (0.25, 0.5, 0.75)) for side in (baseline, canary)]
-    if min(float(one.min()) for one in quartiles) <= 0:
+    levels = [median(side) for side in (baseline, canary)]
+    if min(levels) <= 0:
         return None
-    levels = [float(one[1]) for one in quartiles]
-    ratios = quartiles[0] / quartiles[1] if levels[0] > levels[1] else quartiles[1] / quartiles[0]
-    for unit in _UNITS:  # of what is now this and now that, the median alone may jump so far
-        if (
-            1 / _NEAR < ratios[1] / unit < _NEAR
-            and 1 / _ALIKE < (ratios / unit).min() <= (ratios / unit).max() < _ALIKE
-        ):
+    ratio = max(levels) / min(levels)
+    for unit in _UNITS:
+        if 1 / _NEAR < ratio / unit < _NEAR and _throughout(baseline, canary, unit):
             which = "below" if levels[1] < levels[0] else "above"
             return f"the canary's values are about {unit:,.0f} times {which} the baseline's: are they in another unit?"
     return None
+
+
+def _throughout(baseline: Float, canary: Float, unit: float) -> bool:
+    """Whether the quartiles are so far apart, too: of what is now this and now that, the median alone may jump."""
+    ends = [np.quantile(side, (0.25, 0.75)) for side in (baseline, canary)]
+    if min(float(one.min()) for one in ends) <= 0:
+        return False
+    ratios = np.exp(np.abs(np.log(ends[0]) - np.log(ends[1]))) / unit
+    return bool((ratios > 1 / _ALIKE).all() and (ratios < _ALIKE).all())
