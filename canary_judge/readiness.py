@@ -45,7 +45,7 @@ _INTERVALS, _SHORTEST, _LONGEST = 30, timedelta(minutes=10), timedelta(hours=6)
 _TOO_RARE = 1.05
 # Hints cost a query each.
 _MOST_HINTS = 6
-_USUAL_WEIGHT, _MOST_WEIGHT = 5.0, 99.9
+_USUAL_WEIGHT, _LEAST_WEIGHT, _MOST_WEIGHT = 5.0, 0.001, 99.9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,9 +169,11 @@ def preflight(
     """
     checked(config)
     length = None if horizon is None else duration_from(horizon, "horizon")
-    if weight is None and config.traffic is not None and 0 < (config.traffic.weight or 0.0) < _MOST_WEIGHT:
+    if weight is None and config.traffic is not None and _LEAST_WEIGHT <= (config.traffic.weight or 0.0) < _MOST_WEIGHT:
         weight = config.traffic.weight
-    planned = _USUAL_WEIGHT if weight is None else percent_from(weight, "weight", lowest=0.001, highest=_MOST_WEIGHT)
+    planned = (
+        _USUAL_WEIGHT if weight is None else percent_from(weight, "weight", lowest=_LEAST_WEIGHT, highest=_MOST_WEIGHT)
+    )
     window = _window(config, source, None if until is None else moment_from(until, "until"))
     queries = list(config.queries(start=window.start))
     answers = fetch(config, source, queries, window)

@@ -13,17 +13,16 @@ from canary_judge.stats.events import CountTest
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.questions import AtMargin, Compared, Once, Question, beyond, directions
 
-__all__ = ["SHORTEST_PART", "scanned"]
+__all__ = ["scanned"]
 
 # One look also asks the last half, quarter, ... of the window; half of the error is theirs, in equal parts.
 _PARTS = (2, 4, 8, 16)
-SHORTEST_PART = _PARTS[-1]
 _WHOLE, _OF_PART = 2.0, 2.0 * len(_PARTS)
 # So few intervals may be a burst, or its absence.
 _FEWEST_INTERVALS = 2
 
 
-def scanned(metric: Metric, counts: Counts, compared: Compared, phi: float) -> Compared:
+def scanned(metric: Metric, counts: Counts, compared: Compared, phi: float, *, late: float = 1.0) -> Compared:
     """The evidence of one look with that of the ends of its window.
 
     Half of the error is spent on the whole window, the rest in equal parts on its last half, quarter, eighth and
@@ -34,9 +33,10 @@ def scanned(metric: Metric, counts: Counts, compared: Compared, phi: float) -> C
         counts: Of which harm may be said, one entry per interval.
         compared: The evidence of the whole window.
         phi: Dispersion that takes no late change for clumps.
+        late: Dispersion by events that come late, over the whole window; it is so many times as large for a part.
     """
     harm, margin, comparison = metric.harm, metric.parsed_margin(), compared.evidence
-    ends = _Ends.of(metric, counts, phi)
+    ends = _Ends.of(metric, counts, phi, late)
 
     def at_margin(margin: Margin, *, upward: bool, only: Question | None = None) -> AtMargin:
         at = compared.at_margin(margin, upward=upward, only=only)
@@ -76,13 +76,15 @@ class _Ends:
     parts: list[list[Once[CountTest | None]]]
 
     @classmethod
-    def of(cls, metric: Metric, counts: Counts, phi: float) -> _Ends:
+    def of(cls, metric: Metric, counts: Counts, phi: float, late: float) -> _Ends:
         """Those that are long enough."""
 
         def tested(one: Counts) -> Once[CountTest | None]:
+            part = number / max(one.events_canary.size, 1)
+            of_part = max(phi, 1 + part * (late - 1))
             return Once(
                 lambda: CountTest.of(
-                    one, margin=metric.parsed_margin(), proportion=metric.is_proportion, between=1.0, phi=phi
+                    one, margin=metric.parsed_margin(), proportion=metric.is_proportion, between=1.0, phi=of_part
                 )
             )
 

@@ -12,7 +12,7 @@ from canary_judge.arrays import Bool, Float
 from canary_judge.config.metrics import Metric
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.look import Look
-from canary_judge.judging.odd_values import frozen, implausible
+from canary_judge.judging.odd_values import implausible, stands_still
 from canary_judge.judging.shortfalls import instance_shortfall
 from canary_judge.judging.values import no_relative_margin
 from canary_judge.results import Harm, Outcome, Shortfall
@@ -31,8 +31,10 @@ _NOTABLE = 0.1
 _SEVERAL, _STILL_THERE = 3, 0.8
 # So many are there for this share of the time or more.
 _MOST_OF_THE_TIME = 0.8
-# An instance is so far from the baseline's by no chance.
-_NO_CHANCE = 1e-3
+# An instance is so far from the baseline's by no chance, and so many margins away: pods differ for good.
+_NO_CHANCE, _MANY_MARGINS = 1e-3, 4.0
+# An instance's first values are those of its start.
+_AT_FIRST = 3
 
 
 def assess_instances(look: Look, metric: Metric, data: GaugeData, bare: Assessed) -> Assessed:
@@ -68,7 +70,7 @@ def assess_instances(look: Look, metric: Metric, data: GaugeData, bare: Assessed
         notable = lived[~long_enough[1]].sum() > _NOTABLE * lived.sum() or left_out > _NOTABLE * len(data.canary)
         found = found.unsafe(text) if notable else replace(found, warnings=(*found.warnings, text))
     odd = (_gone(data), _still(baseline, canary), _far_off(metric, baseline, canary))
-    every = [side[~np.isnan(side)] for side in (baseline, canary)]
+    every = [_settled(side) for side in (baseline, canary)]
     for one in (*(one for one in odd if one is not None), *implausible(metric, *every)):
         found = found.unsafe(one)
     return no_relative_margin(found, nothing=not np.nan_to_num(baseline).any())
@@ -89,17 +91,24 @@ def _gone(data: GaugeData) -> str | None:
 
 
 def _still(baseline: Float, canary: Float) -> str | None:
-    """Instances of the canary that do not move, where the baseline's do."""
-    moving = baseline[0][~np.isnan(baseline[0])]
-    rows = [row[~np.isnan(row)] for row in canary]
-    still = sum(frozen(moving, row) is not None for row in rows)
+    """Instances of the canary that do not move, where all of the baseline's do."""
+    theirs, ours = ([row[~np.isnan(row)] for row in side] for side in (baseline, canary))
+    if any((row == row[0]).all() for row in theirs):
+        return None
+    still = sum(stands_still(row, theirs[0]) for row in ours)
     if still:
         return f"the value of {still} of the canary's {len(canary)} instances never changed: a frozen exporter?"
     return None
 
 
+def _settled(side: Float) -> Float:
+    """The values of all instances, without those with which each one began."""
+    rows = [row[~np.isnan(row)] for row in side]
+    return np.concatenate([row[max(_AT_FIRST, row.size // 10) :] for row in rows])
+
+
 def _far_off(metric: Metric, baseline: Float, canary: Float) -> str | None:
-    """An instance of the canary that is beyond the margin and far from all of the baseline's, whatever the others do.
+    """An instance of the canary that is many margins and far from all of the baseline's, whatever the others do.
 
     Each one against the baseline's instances (Crawford & Howell 1998, see `canary_judge.stats.instances`), at a level
     that all of them share.
@@ -123,7 +132,7 @@ def _far_off(metric: Metric, baseline: Float, canary: Float) -> str | None:
         t, beyond = -t, -beyond
     elif metric.harm is Harm.EITHER:
         t, beyond = np.abs(t), np.abs(beyond)
-    far = (special.stdtr(size - 1, -t) * len(canary) < _NO_CHANCE) & (beyond > amount)
+    far = (special.stdtr(size - 1, -t) * len(canary) < _NO_CHANCE) & (beyond > _MANY_MARGINS * amount)
     if not far.any():
         return None
     worst = float(levels[1][int(np.argmax(np.where(far, beyond, -math.inf)))])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from canary_judge.arrays import Float, Int, median
+from canary_judge.arrays import Bool, Float, Int, median
 from canary_judge.config.metrics import Metric
 from canary_judge.results import Harm
 from canary_judge.samples import AnyData, CountData, GaugeData, RawData
@@ -26,6 +26,7 @@ __all__ = [
     "heavy_tail",
     "implausible",
     "one_sided",
+    "stands_still",
     "stuck",
 ]
 
@@ -51,15 +52,14 @@ _MANY_MARGINS, _FAR_BY_CHANCE = 5.0, 1e-2
 _NO_TAIL = 0.3
 # So far beyond all of the baseline's a value is one of another unit.
 _FAR_BEYOND = 100.0
-# A run of equal values that is so improbable (logarithm) is none of chance.
-_NO_CHANCE = -13.8
 # So many independent values tell a trend of the canary's; a correlation so much larger is one, at 0.1 %.
 _FEWEST_TO_DRIFT, _A_DRIFT, _SURELY_DRIFTS = 10, 0.15, 3.29
 _NEARLY_ONE = 1 - 1e-9
-# Values of the other side that tell how many digits are usual; and what is a multiple, to the last digits.
-_LOOKED_AT, _ROUNDED, _FAR_OFF = 1000, 1e-9, 1e-6
-# What percentages may all be below; and a limit of shares is so many times what is seen.
-_A_PERMILLE, _FAR_PERCENT = 1e-3, 20.0
+# What is a multiple, to the last digits.
+_ROUNDED, _FAR_OFF = 1e-9, 1e-6
+# What percentages may all be below; a limit of shares is so many times what is seen; and what moved by so much of
+# itself is no rate that stays where it is.
+_A_PERMILLE, _FAR_PERCENT, _MOVED = 1e-3, 20.0, 0.1
 
 
 def one_sided(sides: tuple[Float, Float]) -> tuple[tuple[Float, Float, Int] | None, float]:
@@ -80,35 +80,25 @@ def one_sided(sides: tuple[Float, Float]) -> tuple[tuple[Float, Float, Int] | No
 def frozen(baseline: Float, canary: Float) -> str | None:
     """Why a side that stands still beside one that moves is no evidence.
 
-    Not at a round number: 0, a limit, the size of a pool is where something may rest.
+    Not at a round number: 0, a limit, the size of a pool is where something may rest; nor at a whole one where it is
+    the baseline, for what has settled rests beside what has just begun.
     """
-    for side, beside, which, what in (
-        (canary, baseline, ("canary", "baseline"), "a frozen exporter"),
-        (baseline, canary, ("baseline", "canary"), "a stale export"),
-    ):
-        still = side.size >= _FEWEST_STILL and side[0] == side[-1] and bool((side == side[0]).all())
-        if still and _never_so_still(beside, side.size) and not _may_rest(float(side[0]), beside):
-            return f"the {which[0]}'s value never changed while the {which[1]}'s did: {what}?"
+    if stands_still(canary, baseline):
+        return "the canary's value never changed while the baseline's did: a frozen exporter?"
+    if stands_still(baseline, canary) and float(baseline[0]) != np.rint(baseline[0]):
+        return "the baseline's value never changed while the canary's did: a stale export?"
     return None
 
 
-def _never_so_still(values: Float, length: int) -> bool:
-    """Whether values that repeat as these do repeat so many times in a row by no chance."""
-    if values.size < _FEWEST_STILL:
+def stands_still(side: Float, beside: Float) -> bool:
+    """Whether a side has one value, no round one, where the other hardly takes a value twice."""
+    if side.size < _FEWEST_STILL or (side != side[0]).any():
         return False
-    repeats = (np.count_nonzero(values[1:] == values[:-1]) + 1) / values.size
-    return (length - 1) * math.log(min(repeats, 1.0)) < _NO_CHANCE
+    return not _may_rest(float(side[0])) and np.unique(beside).size > beside.size / 2
 
 
-def _may_rest(value: float, beside: Float) -> bool:
-    """Whether a value is a round one, for which the digits of the other side tell what is round."""
-    if value == np.rint(value):
-        return any(_round(value + off) for off in (-1, 0, 1))
-    return _round(value) and _decimals(value) < np.median([_decimals(one) for one in beside[:_LOOKED_AT].tolist()])
-
-
-def _decimals(value: float) -> int:
-    return len(f"{value:.9f}".rstrip("0").partition(".")[2])
+def _may_rest(value: float) -> bool:
+    return any(_round(value + off) for off in (-1, 0, 1))
 
 
 def _round(value: float) -> bool:
@@ -221,7 +211,8 @@ def far_better(baseline: float, canary: float, harm: Harm) -> str | None:
 def heavy_tail(metric: Metric, baseline: Float, canary: Float) -> str | None:
     """Whether many of the canary's values are where few of the baseline's are, and take its mean beyond the margin.
 
-    Ranks ask whether most values are worse, and some may be a hundred times as large.
+    Ranks ask whether most values are worse, and some may be a hundred times as large. Those of a gauge that follow each
+    other are one burst.
     """
     margin, upward = metric.parsed_margin(), metric.harm is Harm.INCREASE
     if margin is None or metric.harm is Harm.EITHER or min(baseline.size, canary.size) < _ENOUGH_FOR_A_TAIL:
@@ -235,7 +226,7 @@ def heavy_tail(metric: Metric, baseline: Float, canary: Float) -> str | None:
     by_chance = _BY_CHANCE if beyond < _MANY_MARGINS * amount else _FAR_BY_CHANCE
     for tail in _TAILS:
         bound = float(np.quantile(sign * baseline, 1 - tail))
-        theirs, ours = (int((sign * side > bound).sum()) for side in (baseline, canary))
+        theirs, ours = (_number_of(sign * side > bound, runs=metric.kind == "gauge") for side in (baseline, canary))
         if not _HEAVIER * max(theirs, 1) / baseline.size <= ours / canary.size <= _NO_TAIL:
             continue
         if binomial_tails(ours, ours + theirs, canary.size / (canary.size + baseline.size)).above <= by_chance:
@@ -245,6 +236,10 @@ def heavy_tail(metric: Metric, baseline: Float, canary: Float) -> str | None:
                 + ("; judge it with `kind: latency`" if metric.kind == "samples" else "")
             )
     return None
+
+
+def _number_of(some: Bool, *, runs: bool) -> int:
+    return int(some[:1].sum() + (some[1:] & ~some[:-1]).sum()) if runs else int(some.sum())
 
 
 def _shares_for_percents(metric: Metric, baseline: Float, canary: Float) -> str | None:
@@ -259,36 +254,35 @@ def _shares_for_percents(metric: Metric, baseline: Float, canary: Float) -> str 
         return None
     margin, limit = metric.parsed_margin(), metric.parsed_limit()
     absolute = None if margin is None or margin.relative is not None else margin.absolute
-    if not ((absolute or 0.0) > _FAR * largest or (limit or 0.0) > _FAR_PERCENT * largest):  # a rate may be below 1 %
+    usual, new = float(baseline.mean()), float(canary.mean())
+    moved = {Harm.INCREASE: new - usual, Harm.DECREASE: usual - new}.get(metric.harm, abs(new - usual))
+    # a rate may be below 1 %, and stays where it is
+    factors = (1.0, _FAR) if moved > _MOVED * usual else (_FAR, _FAR_PERCENT)
+    if (absolute or 0.0) <= factors[0] * largest and (limit or 0.0) <= factors[1] * largest:
         return None
     return (
         f"`unit` is %, and no value is above {largest:.3g}: are these shares? Multiply them by 100, or leave `unit` out"
     )
 
 
-def stuck(baseline: Float, canary: Float, *, what: str = "value") -> str | None:
-    """Whether one side's newest values are one that is repeated, after it had moved as the other still does."""
-    if canary.size != baseline.size or canary.size < 2 * _FEWEST_STILL:
+def stuck(baseline: Float, canary: Float) -> str | None:
+    """Whether the canary's newest values are one that is repeated, after it had moved as the baseline still does."""
+    if canary.size != baseline.size or canary.size < 2 * _FEWEST_STILL or canary[-1] != canary[-_FEWEST_STILL]:
         return None
-    for side, beside, which in ((canary, baseline, ("canary", "baseline")), (baseline, canary, ("baseline", "canary"))):
-        if side[-1] != side[-_FEWEST_STILL]:
-            continue
-        moves = side[1:] != side[:-1]
-        last = int(side.size - np.flatnonzero(moves)[-1] - 1) if moves.any() else 0
-        if last < _FEWEST_STILL or side.size - last < _FEWEST_STILL:
-            continue
-        value, before = float(side[-1]), side[:-last]
-        # a number as the others are no round one, but where it is the largest or the smallest
-        as_others = (
-            before.min() < value < before.max() and abs(value) < _FEW_DIGITS and (before == np.rint(before)).all()
-        )
-        rests = value == 0 or (_may_rest(value, before) and not as_others)
-        if not rests and _never_so_still(before, last) and _never_so_still(beside[-last:], last):
-            return (
-                f"the {which[0]}'s {what} has not changed in its last {last} intervals while the {which[1]}'s did: has "
-                "it died?"
-            )
-    return None
+    last = _run_at_the_end(canary)
+    if last < _FEWEST_STILL or _may_rest(float(canary[-1])):
+        return None
+    before, beside = canary[:-last], baseline[-last:]
+    lively = np.unique(before).size > before.size / 2 and np.unique(beside).size > beside.size / 2
+    if not lively or before.size < _FEWEST_STILL:
+        return None
+    return f"the canary's value has not changed in its last {last} intervals while the baseline's did: has it died?"
+
+
+def _run_at_the_end(values: Float) -> int:
+    """How many of the newest values are equal; none where all are."""
+    moves = values[1:] != values[:-1]
+    return int(values.size - np.flatnonzero(moves)[-1] - 1) if moves.any() else 0
 
 
 def drifts(data: RawData, tau: float) -> bool:
@@ -323,13 +317,15 @@ def copied(data: AnyData) -> str | None:
         return None
     if any(one.shape != other.shape for one, other in pairs):
         return None
-    (one, other), usual = pairs[0], 1.0
+    one, other = pairs[0]
     if one.size and abs(float(one.flat[0])) > 0:  # what is no multiple at its ends is none
-        usual = float(other.flat[0]) / float(one.flat[0])
-        if abs(float(other.flat[-1]) - usual * float(one.flat[-1])) > _FAR_OFF * abs(float(other.flat[-1])):
+        as_first = float(other.flat[0]) / float(one.flat[0]) * float(one.flat[-1])
+        if abs(float(other.flat[-1]) - as_first) > _FAR_OFF * abs(float(other.flat[-1])):
             return None
     largest = [float(np.nanmax(np.abs(side), initial=0.0)) for side in pairs[0]]
-    times = largest[1] / largest[0] if largest[0] else 1.0
+    if not min(largest):
+        return None
+    times = largest[1] / largest[0]
     same = all(np.allclose(one * times, other, rtol=_ROUNDED, atol=0.0, equal_nan=True) for one, other in pairs)
     values = pairs[0][0][~np.isnan(pairs[0][0])]
     if not same or values.size < _FEWEST_STILL or np.unique(values).size <= values.size / 2:
@@ -340,9 +336,21 @@ def copied(data: AnyData) -> str | None:
 
 
 def filled(data: AnyData) -> str | None:
-    """Whether the requests of a side are one number that is repeated since it died: filled forward."""
+    """Whether a side's newest requests, and its events, are two numbers that are repeated: filled forward."""
     if not isinstance(data, CountData):
         return None
     counts = data.counts
-    both = (counts.exposure_baseline > 0) & (counts.exposure_canary > 0)
-    return stuck(counts.exposure_baseline[both], counts.exposure_canary[both], what="number of requests")
+    for side, events, exposure in (
+        ("canary", counts.events_canary, counts.exposure_canary),
+        ("baseline", counts.events_baseline, counts.exposure_baseline),
+    ):
+        if exposure.size < 2 * _FEWEST_STILL or not events[-1] or exposure[-1] != exposure[-_FEWEST_STILL]:
+            continue
+        last = min(_run_at_the_end(exposure), _run_at_the_end(events))
+        before = exposure[:-last] if last else exposure
+        if last >= _FEWEST_STILL and np.unique(before).size > before.size / 2:
+            return (
+                f"the {side}'s requests and events are the same numbers in its last {last} intervals: has it died, and "
+                "were they filled forward?"
+            )
+    return None

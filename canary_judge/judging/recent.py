@@ -18,7 +18,7 @@ from scipy import special
 from canary_judge.arrays import Float
 from canary_judge.config.metrics import Metric
 from canary_judge.judging.assessed import Assessed, Lately
-from canary_judge.judging.ends import SHORTEST_PART, scanned
+from canary_judge.judging.ends import scanned
 from canary_judge.judging.look import Look
 from canary_judge.judging.silence import improbable_run
 from canary_judge.results import Comparison, Harm, Quality, Recent, Scale, Side
@@ -40,6 +40,8 @@ __all__ = ["newest", "nulls", "tolerated", "widened", "with_newest", "with_recen
 _FEWEST_INTERVALS = 2
 # What is so far from being shown by all data is not asked of the newest.
 _HOPELESS = 0.5
+# Harm that began some time ago is that of half of the window, on average.
+_OF_A_START = 2.0
 # Standard errors of the baseline's rate.
 _FAR_BELOW = 3.0
 # So much of the data is a beginning with which the rest can be compared in words.
@@ -129,12 +131,12 @@ def with_recent_counts(
     if comparison is None:
         return found
     phi, trusted = _lately_dispersion(data, max(between, late)), _for_harm(metric, data.counts, found.quality)
-    of_parts = max(phi, 1 + SHORTEST_PART * (late - 1))
+    of_starts = max(phi, 1 + _OF_A_START * (late - 1))
     starts = tuple(
-        harm_since(trusted, null=null, upward=up, phi=of_parts, acts=look.newest.acts)
+        harm_since(trusted, null=null, upward=up, phi=of_starts, acts=look.newest.acts)
         for null, up in tolerated(metric.parsed_margin(), comparison, metric.harm)
     )
-    found = replace(found, lately=Lately(phi=of_parts, counts=trusted, starts=starts))
+    found = replace(found, lately=Lately(phi=of_starts, counts=trusted, starts=starts))
     if metric.margin is None and metric.limit is None:
         return found
     recent = _recent(look, metric, data.counts, found, phi)
@@ -143,7 +145,7 @@ def with_recent_counts(
     found = with_newest(look, replace(found, recent=recent))
     if not look.newest.scan or found.compared is None or found.comparison is None:
         return found
-    return found.with_comparison(scanned(metric, trusted, found.compared, of_parts))
+    return found.with_comparison(scanned(metric, trusted, found.compared, phi, late=late))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from canary_judge.judging.odd_values import far_better
 from canary_judge.judging.shortfalls import users_shortfall
 from canary_judge.judging.silence import PATIENCE
 from canary_judge.moments import Moments, UserMoments
-from canary_judge.results import Comparison, Harm, Outcome, Quality, Shortfall, Side
+from canary_judge.results import Comparison, Harm, Outcome, Quality, Role, Shortfall, Side
 from canary_judge.samples import UserData
 from canary_judge.samples.users import is_late
 from canary_judge.series import nanoseconds
@@ -31,7 +31,7 @@ __all__ = ["FEWEST_FOR_SAFETY", "FEWEST_USERS", "assess_users", "information_nee
 FEWEST_USERS, FEWEST_FOR_SAFETY = 100, 200
 # So many of the canary's users must have anything that the numerator is divided by; and so many an event, if the
 # canary is as bad as the margin allows, where events are harm.
-_FEWEST_BEARING, _FEWEST_WITH_EVENTS = 100, 20
+_FEWEST_BEARING, _FEWEST_WITH_EVENTS = 50, 12
 # A denominator that fell to so much, by so many standard errors, may have taken what went wrong along.
 _FELL, _SURELY_FELL = 0.75, 5.0
 # One user's part of a side beyond which the side speaks for him (a bot?): this, and so many average users. Of few
@@ -190,7 +190,12 @@ def _objections(
         yield f"the last {quality.unread} intervals could not be read", False
     if users < FEWEST_FOR_SAFETY:
         yield f"only {users:.0f} users, fewer than the {FEWEST_FOR_SAFETY} that safety needs", False
-    told = (*_few_bear(metric, comparison, data), *_giants(metric, data), *_rows_apart(metric, data), *_sessions(data))
+    told = (
+        *_few_bear(look, metric, comparison, data),
+        *_giants(metric, data),
+        *_rows_apart(metric, data),
+        *_sessions(data),
+    )
     yield from ((text, False) for text in told)
     yield from _timing(look, metric, data)
     if not metric.is_proportion:
@@ -210,16 +215,23 @@ def _objections(
             yield f"the effect fades: {_thirds(data, early, late)}", False
 
 
-def _few_bear(metric: Metric, comparison: Comparison, data: UserData) -> Iterator[str]:
+def _by_itself(metric: Metric, name: str) -> bool:
+    """Whether a gate judges this per user."""
+    asked = metric.per_user()
+    return asked is not None and asked.numerator == name and asked.denominator is None and metric.role is Role.GATE
+
+
+def _few_bear(look: Look, metric: Metric, comparison: Comparison, data: UserData) -> Iterator[str]:
     """Few of many users have what is divided by, or what is counted; or fewer than on the baseline."""
     per_user, margin = metric.per_user(), metric.parsed_margin()
     if per_user is None or per_user.denominator is None:
         return
     baseline, canary = data.baseline.whole, data.canary.whole
-    if (bearing := canary.bearing(1)) < min(_FEWEST_BEARING, canary.users):
+    # where each has less than one, most have none
+    if canary.mean[1] < 1 and (bearing := canary.bearing(1)) < min(_FEWEST_BEARING, canary.users):
         yield (
-            f"about {bearing:.0f} of the canary's {canary.users:,} users have (nearly all) `{per_user.denominator}`, "
-            f"fewer than the {_FEWEST_BEARING} that safety needs"
+            f"about {bearing:.0f} of the canary's {canary.users:,} users have `{per_user.denominator}`, fewer than the "
+            f"{_FEWEST_BEARING} that safety needs"
         )
     level = comparison.baseline or 0.0
     if metric.is_proportion and metric.harm is Harm.INCREASE and margin is not None and level > 0:
@@ -229,6 +241,8 @@ def _few_bear(metric: Metric, comparison: Comparison, data: UserData) -> Iterato
                 f"about {expected:.0f} of the canary's users would have `{per_user.numerator}` at the margin, fewer "
                 f"than the {_FEWEST_WITH_EVENTS} that safety needs"
             )
+    if any(_by_itself(one, per_user.denominator) for one in look.config.metrics):
+        return
     usual, new = float(baseline.mean[1]), float(canary.mean[1])
     error = math.sqrt(sum(float(one.covariance[1, 1]) / one.users for one in (baseline, canary)))
     if new < _FELL * usual and usual - new > _SURELY_FELL * error:

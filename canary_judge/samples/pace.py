@@ -41,6 +41,8 @@ CUMULATIVE = (
 _FALLS_EXPECTED, _RISES = 10.0, 5
 # What rises in few intervals, and by so much of itself, goes up stairs.
 _STAIRS, _A_STAIR = 0.5, 0.1
+# Counts of each interval fall at least so often.
+_FALLS = 3
 # Counts climb so evenly by chance in this share of cases.
 _TOO_EVEN = 1e-6
 
@@ -214,7 +216,7 @@ def is_stock(values: Float, others: Sequence[Float]) -> bool:
 
     Args:
         values: In order of time, shape (n,).
-        others: What is counted beside it, each in order of time; a counter says nothing.
+        others: What is counted out of it, each in order of time; a counter says nothing.
 
     Examples:
         >>> members, leaving = 5000 + np.arange(60.0), np.random.default_rng(1).poisson(50, 60).astype(float)
@@ -224,4 +226,6 @@ def is_stock(values: Float, others: Sequence[Float]) -> bool:
     if values.size < 2:
         return False
     grown = float(values[-1] - values[0])
-    return grown > 0 and any(not looks_cumulative(other) and float(other.sum()) > grown for other in others)
+    # what falls now and then is counted anew each time
+    fresh = [other for other in others if np.count_nonzero(np.diff(other) < 0) >= _FALLS]
+    return grown > 0 and any(float(other.sum()) > grown for other in fresh)

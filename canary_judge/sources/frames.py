@@ -409,7 +409,9 @@ class FrameSource:
     def _cumulative(self, query: Query, window: Window, beside: Sequence[Query]) -> bool:
         """Whether the rows so far say so; a single look may have too few of them."""
         others = [values for other in beside if other != query for values in self._so_far(other, window)]
-        own = [values for values in self._so_far(query, window) if not is_stock(values, others)]
+        own = self._so_far(query, window)
+        if query.part != "events":
+            own = [values for values in own if not is_stock(values, others)]
         if any(map(looks_cumulative, own)):
             return True
         return any(climbs_evenly(one) and not any(climbs_with(other, one) for other in others) for one in own)

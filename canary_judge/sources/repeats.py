@@ -31,8 +31,14 @@ _FEWEST_SHARE, _BY_CHANCE = 0.01, 1e-6
 # Rows of a file in between two items of one page.
 _OF_A_PAGE = 50
 # Of the rows of a table of counts by `ok`, how many stand beside one of the other outcome; and names of such counts.
-_IN_PAIRS, _A_COARSE_TIME = 0.2, 10_000_000_000
-_A_COUNT = re.compile(r"n|cnt|num|number|hits|calls|rows|.*count.*|.*requests.*|.*total.*", re.IGNORECASE)
+_IN_PAIRS, _A_COARSE_TIME = 0.5, 10_000_000_000
+_A_COUNT = re.compile(
+    r"(n|cnt|count(_star|_1)?|hits|calls|rows)|(n|num|number_of|total)_?(requests|calls|hits|rows)"
+    r"|(requests?|calls?|hits?|rows?)_?(count|cnt|number)",
+    re.IGNORECASE,
+)
+# Counts are so large on average; and what has another text in so many rows tells no group apart.
+_LARGE, _A_GROUP = 5.0, 0.25
 
 
 class Appended(NamedTuple):
@@ -119,15 +125,14 @@ def refuse_aggregated(table: Table) -> None:
     """
     if table.ok is None or not _FEWEST_COMPARED <= len(table) <= _MOST_COMPARED:
         return
-    counts = [
-        name
-        for name, values in table.numbers.items()
-        if name != "latency" and _are_counts(values[:_FEWEST_COMPARED]) and _are_counts(values)
-    ]
+    counts = [name for name, values in table.numbers.items() if name != "latency" and _are_counts(values)]
     if not counts:
         return
     groups = [table.times, table.canary.astype(np.int64)]
-    groups += [np.unique(texts.astype(str), return_inverse=True)[1] for texts in table.texts.values()]
+    for texts in table.texts.values():
+        different, of_each = np.unique(texts.astype(str), return_inverse=True)
+        if different.size <= _A_GROUP * len(table):  # ids of requests are no groups
+            groups.append(of_each)
     order = np.lexsort([table.ok, *groups])
     same = np.logical_and.reduce([one[order][1:] == one[order][:-1] for one in groups])
     if (same & (table.ok[order][1:] == table.ok[order][:-1])).any():  # single requests share a moment
@@ -146,7 +151,8 @@ def refuse_aggregated(table: Table) -> None:
 
 def _are_counts(values: Float) -> bool:
     known = values[~np.isnan(values)]
-    return bool((known == np.rint(known)).all() and known.max(initial=0.0) > 1 and known.min(initial=0.0) >= 0)
+    whole = known.size and (known == np.rint(known)).all() and known.min() >= 0
+    return bool(whole and known.mean() >= _LARGE)
 
 
 def refuse_numbers_that_tell_apart(table: Table, rows: Int, name: str) -> None:

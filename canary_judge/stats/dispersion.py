@@ -32,6 +32,8 @@ _STANDARD_ERRORS = 1.645  # normal quantile of the same level
 _FEWEST_INSTANCES = 3
 # Standard deviations that some dozens of independent values reach over.
 _RANGE = 4.5
+# Mean square of the range of sums about their share, in units of the variance of the whole.
+_OF_THE_SHARE = math.pi**2 / 6
 
 
 def dispersion(counts: Counts, *, null: float = 0.0, between: float = 1.0) -> float:
@@ -112,8 +114,8 @@ def late_dispersion(counts: Counts, *, tolerated: float = 0.0) -> float:
     A request is counted when it begins and its event when it ends. What is under way at the beginning and at the end
     of the window makes the sums differ, with a variance of twice that of the number under way. The sum of what came
     less its share, over time, strays from 0 by that number as well: its range over the window is about 4.5 of the
-    number's standard deviations (Tippett 1925, of 40 to 60 independent values), and 1.25 of those of the share where
-    nothing comes late. Of the baseline, for a canary that breaks strays, too.
+    number's standard deviations (Tippett 1925, of 40 to 60 independent values), beside that of the share itself (Feller
+    1951). Of the baseline, for a canary that breaks strays, too.
 
     Args:
         counts: One entry per interval, as they came.
@@ -124,14 +126,15 @@ def late_dispersion(counts: Counts, *, tolerated: float = 0.0) -> float:
         At least 1; 1 where no interval has more events than exposure, so that nothing is seen to come late.
 
     References:
-        Tippett, L. H. C. (1925), doi:10.1093/biomet/17.3-4.364 (range of normal samples).
+        Tippett, L. H. C. (1925), doi:10.1093/biomet/17.3-4.364 (range of normal samples);
+        Feller, W. (1951), doi:10.1214/aoms/1177729589 (range of sums about their share: its mean square is pi^2 / 6).
 
     Examples:
         >>> n, under_way = np.full(40, 100.0), np.random.default_rng(1).poisson(9, 41)
         >>> swing = 97.0 + np.diff(under_way)
         >>> one = Counts(events_baseline=swing, exposure_baseline=n, events_canary=swing, exposure_canary=n)
-        >>> round(late_dispersion(one), 2)  # 1 + 2 * 9 / (4000 * 0.97 * 0.03) is 1.15
-        1.08
+        >>> late_dispersion(one)  # 1 + 2 * 9 / (4000 * 0.97 * 0.03) is 1.15, which the share's own range hides
+        1.0
     """
     sides = (counts.events_baseline, counts.exposure_baseline), (counts.events_canary, counts.exposure_canary)
     events, exposure = sides[0]
@@ -143,7 +146,8 @@ def late_dispersion(counts: Counts, *, tolerated: float = 0.0) -> float:
     total = float(exposure.sum())
     share = min(float(events.sum()) / total, 1.0)
     variance = total * max(share * (1 - share), tolerated * (1 - tolerated))
-    return 1 + 2 * (reach / _RANGE) ** 2 / max(variance, 1.0)
+    under_way = max(reach**2 - _OF_THE_SHARE * total * share * (1 - share), 0.0) / _RANGE**2
+    return 1 + 2 * under_way / max(variance, 1.0)
 
 
 def _reach(events: Float, exposure: Float) -> float:

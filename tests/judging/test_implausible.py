@@ -299,32 +299,92 @@ def test_pods_that_are_replaced_with_a_moment_of_both_have_not_died():
     assert pods([*BASELINE, *old, *new]).outcome is Outcome.SAFE
 
 
-@pytest.mark.parametrize(
-    ("decimals", "level", "spread", "last"), [(0, 100, 5, 103), (2, 5.4, 0.3, 5.37), (1, 47, 3, 47.3)]
-)
-@pytest.mark.parametrize("side", ["baseline", "canary"])
-def test_a_value_with_as_many_digits_as_the_others_is_no_round_one(decimals, level, spread, last, side):
-    values = {one: RNG.normal(level, spread, 90).round(decimals) for one in ("baseline", "canary")}
-    values[side][20:] = last
-    other = {"baseline": "canary", "canary": "baseline"}[side]
-    found, reason = outcome(GAUGE, gauged(**values))
-    assert found is not Outcome.SAFE
-    assert found is not Outcome.INSUFFICIENT or f"the {side}'s value has not changed in its last" in reason
-    values[side][:] = last
-    found, reason = outcome({**GAUGE, "margin": "20%"}, gauged(**values))
-    if decimals:  # whole numbers below a thousand may be those of threads
-        assert found is Outcome.DEGRADED or f"the {side}'s value never changed while the {other}'s did" in reason
+def test_a_baseline_that_stands_still_is_a_stale_export():
+    found, reason = outcome(GAUGE, gauged(np.full(90, 130.371), RNG.normal(125, 5, 90)))
+    assert found is Outcome.INSUFFICIENT
+    assert "the baseline's value never changed while the canary's did" in reason
+
+
+SETTLED = {
+    "memory of an idle canary, in percent": (lambda: RNG.normal(45, 1.2, 60).round(1), lambda: np.full(60, 42.3)),
+    "a settled baseline, in percent": (lambda: np.full(60, 42.3), lambda: RNG.normal(42, 1.2, 60).round(1)),
+    "a settled baseline, in kB": (lambda: np.full(60, 812_344.0), lambda: 812_000 + 4 * np.cumsum(RNG.poisson(2, 60))),
+    "connections down to their minimum": (
+        lambda: RNG.normal(40, 5, 60).round(),
+        lambda: np.append(RNG.integers(3, 21, 10), np.full(50, 10.0)),
+    ),
+    "a pause that never came": (lambda: RNG.gamma(2, 20, 60), lambda: np.zeros(60)),
+}
+
+
+@pytest.mark.parametrize("kind", SETTLED)
+def test_what_has_settled_may_rest(kind):
+    for _ in range(10):
+        baseline, canary = (made() for made in SETTLED[kind])
+        reason = outcome({**GAUGE, "margin": "+20"}, gauged(baseline, canary))[1]
+        assert not any(text in reason for text in ("frozen", "stale", "has it died", "are they made of"))
+
+
+@pytest.mark.parametrize("resting", ["baseline", "both"])
+def test_pods_that_rest_on_the_baseline_too_are_no_frozen_ones(resting):
+    def change(values, pod, rng):
+        return np.full(90, 300.1234) if resting == "both" and pod == 2 else values
+
+    times, rng, rows = pd.date_range(START, periods=90, freq="1min"), np.random.default_rng(4), []
+    for side, number in (("baseline", 8), ("canary", 6)):
+        for pod in range(number):
+            moves = rng.normal(300, 8) + rng.normal(0, 10, 90)
+            values = np.full(90, 300.1234) if pod == 2 and side == "baseline" else moves
+            values = change(values, pod, rng) if side == "canary" else values
+            rows.append(pd.DataFrame({"timestamp": times, "side": side, "pod": f"{side[0]}{pod}", "m": values}))
+    config = JudgeConfig.from_mapping(
+        {"name": "t", "interval": "1m", "metrics": [{**GAUGE, "query": "m", "by": "pod"}]}
+    )
+    source = FrameSource(pd.concat(rows))
+    assert judge(config, source, source.window(config.interval))["m"].outcome is Outcome.SAFE
+
+
+def test_the_first_values_of_pods_are_those_of_their_start():
+    assert each_pod(lambda values, _, __: np.append(np.zeros(2), values[2:])).outcome is Outcome.SAFE
 
 
 def test_requests_that_are_filled_forward_are_no_requests():
     requests, canary = RNG.poisson(600, 120), RNG.poisson(60, 120)
     errors = RNG.binomial(requests, 0.01), RNG.binomial(canary, 0.01)
-    metric = {"name": "m", "kind": "ratio", "events": "e", "total": "t", "harm": "increase", "margin": "2x or +2pp"}
+    metric = {"name": "m", "kind": "ratio", "events": "e", "total": "t", "harm": "increase", "margin": "2x or +4pp"}
     assert outcome(metric, counted(errors[0], requests, errors[1], canary))[0] is Outcome.SAFE
-    dead = np.where(np.arange(120) < 40, canary, canary[39])
-    found, reason = outcome(metric, counted(errors[0], requests, np.minimum(errors[1], dead), dead))
-    assert found is Outcome.INSUFFICIENT
-    assert "the canary's number of requests has not changed in its last 81 intervals" in reason
+    alive = np.arange(120) < 40
+    found, reason = outcome(
+        metric, counted(errors[0], requests, np.where(alive, errors[1], 1), np.where(alive, canary, 61))
+    )
+    assert found is not Outcome.SAFE
+    assert found is Outcome.DEGRADED or "the same numbers in its last 80 intervals: has it died" in reason
+    constant = np.append(canary[:40], np.full(80, 60))  # of a load generator, whose errors are fresh
+    assert "has it died" not in outcome(metric, counted(errors[0], requests, RNG.binomial(constant, 0.01), constant))[1]
+
+
+def test_a_burst_is_one_and_no_tail():
+    held = 0
+    for seed in range(60):
+        rng, sides = np.random.default_rng(seed), []
+        for _ in range(2):
+            values = rng.normal(100, 3, 240)
+            if rng.random() < 0.5:
+                at = rng.integers(0, 232)
+                values[at : at + 8] += 1000
+            sides.append(values)
+        held += "ranks do not see" in outcome({**GAUGE, "margin": "20%"}, gauged(*sides))[1]
+    assert held <= 1
+
+
+@pytest.mark.parametrize(
+    ("usual", "new", "harm", "margin"), [(0.3, 0.9, "increase", "+2"), (0.95, 0.5, "decrease", "+2")]
+)
+def test_shares_that_moved_are_held_where_percentages_are_meant(usual, new, harm, margin):
+    one = gauged(RNG.normal(usual, 0.01, 60), RNG.normal(new, 0.01, 60))
+    found, reason = outcome({**GAUGE, "harm": harm, "unit": "%", "margin": margin}, one)
+    assert found not in (Outcome.SAFE, Outcome.TOLERABLE)
+    assert found is Outcome.DEGRADED or "are these shares" in reason
 
 
 @pytest.mark.parametrize("times", [0.1, 2.0])

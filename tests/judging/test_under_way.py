@@ -186,3 +186,36 @@ def test_events_and_total_that_are_swapped_are_seen():
     (metric,) = judge(config, FrameSource(table), FrameSource(table).window("1m")).metrics
     assert metric.outcome is Outcome.ERROR
     assert "are never fewer than `total`" in metric.reason
+
+
+def test_harm_that_begins_late_is_found_although_ends_come_late():
+    """Of 20 canaries that lose 4 points in the second half, with ends 3 seconds after their begin."""
+    config, found = CONFIG.model_copy(update={"metrics": (CONFIG.metrics[0].model_copy(update={"margin": "2%"}),)}), 0
+    times = [START + (k + 1) * timedelta(seconds=15) for k in range(120)]
+    for seed in range(20):
+        rng, rows = np.random.default_rng(seed), []
+        for side, rate in (("baseline", 20), ("canary", 2)):
+            begun = rng.uniform(0, 1800, rng.poisson(rate * 1800))
+            good = 0.995 - 0.04 * (begun > 900) * (side == "canary")
+            well = rng.random(begun.size) < good
+            edges = np.arange(121) * 15
+            ended = np.histogram((begun + rng.exponential(3, begun.size))[well], edges)[0]
+            rows.append(
+                pd.DataFrame(
+                    {"timestamp": times, "side": side, "started": np.histogram(begun, edges)[0], "ok_total": ended}
+                )
+            )
+        source = FrameSource(pd.concat(rows))
+        found += judge(config, source, source.window("15s")).verdict is Verdict.FAIL
+    assert found >= 12
+
+
+def test_events_that_are_counted_twice_now_and_then_are_not_swapped():
+    rng = np.random.default_rng(7)
+    times = [START + (k + 1) * timedelta(minutes=1) for k in range(60)]
+    table = pd.concat(
+        pd.DataFrame({"timestamp": times, "side": side, "started": n, "ok_total": n + rng.poisson(n / 1000)})
+        for side, n in (("baseline", rng.poisson(3000, 60)), ("canary", rng.poisson(300, 60)))
+    )
+    config = CONFIG.model_copy(update={"interval": timedelta(minutes=1)})
+    assert judge(config, FrameSource(table), FrameSource(table).window("1m")).metrics[0].outcome is Outcome.SAFE

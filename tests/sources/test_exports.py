@@ -343,3 +343,41 @@ def test_stages_of_a_load_test_and_stocks_are_no_counters(name, cumulative):
     source = FrameSource(pd.concat(parts))
     reason = judge(config, source, source.window(config.interval))["errors"].reason
     assert ("name it among `counters:`" in reason) is cumulative
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("retry_count", lambda rng, n: rng.poisson(0.3, n)),
+        ("country_code", lambda rng, n: rng.integers(100, 900, n)),
+        ("total_ms", lambda rng, n: rng.integers(20, 90, n)),
+        ("restart_count", lambda rng, n: rng.poisson(0.1, n)),
+    ],
+)
+def test_numbers_of_probes_are_no_counts_of_requests(name, values):
+    rng, times = np.random.default_rng(5), pd.date_range("2026-01-05", periods=720, freq="30s", tz="UTC")
+    FrameSource(
+        pd.concat(
+            pd.DataFrame({"timestamp": times, "side": side, "ok": rng.random(720) > 0.02, name: values(rng, 720)})
+            for side in ("baseline", "canary")
+        )
+    )
+
+
+def test_orders_of_one_minute_with_ids_are_single_ones():
+    rng = np.random.default_rng(6)
+    times = pd.date_range("2026-01-05", periods=60, freq="1min", tz="UTC").repeat(50)
+    FrameSource(
+        pd.concat(
+            pd.DataFrame(
+                {
+                    "timestamp": times,
+                    "side": side,
+                    "ok": rng.random(3000) > 0.02,
+                    "order": [f"{side[0]}{k}" for k in range(3000)],
+                    "requests_count": rng.integers(1, 30, 3000),
+                }
+            )
+            for side in ("baseline", "canary")
+        )
+    )
