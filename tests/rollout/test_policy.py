@@ -1,6 +1,7 @@
 """The policy: every transition, as a table that is also the one in docs/rollout.md (`python -m tests.rollout.test_policy`)."""
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from canary_judge.errors import ConfigError, DataError
 from canary_judge.results import Action, Outcome, Quality, Recent, Role, Verdict
-from canary_judge.rollout import Order, Phase, RolloutPlan, RolloutState, step
+from canary_judge.rollout import Order, Phase, RolloutPlan, RolloutState, policy, step
 from canary_judge.rollout.policy import read_back
 from canary_judge.rollout.state import (
     abort,
@@ -64,7 +65,7 @@ class Judged:
             "reason": "few",
         }
         gate["comparison"] = SimpleNamespace(n_baseline=9.0, n_canary=9.0)
-        self.metrics = (SimpleNamespace(name="errors", recent=recent, **gate),)
+        self.metrics = (SimpleNamespace(name="errors", recent=recent, margin="2x", warnings=(), **gate),)
         self.traffic = SimpleNamespace(finding=finding)
 
 
@@ -166,6 +167,17 @@ TABLE = [
         5.0,
     ),
     (
+        "raised",
+        "the same, `when_raised: roll_back`",
+        PLAN.model_copy(update={"when_raised": "roll_back"}),
+        at(drifted=NOON),
+        PASS(),
+        6,
+        reads(30),
+        Order.ROLL_BACK,
+        None,
+    ),
+    (
         "drift stays",
         "less than ours for longer than `patience`",
         PLAN,
@@ -189,6 +201,30 @@ TABLE = [
         None,
     ),
     (
+        "ready",
+        "what must hold before the first weight (`ready`, a rival, the revision) does not hold",
+        UNTIL_READY,
+        begin(NOON),
+        None,
+        9,
+        reads(0),
+        Order.HOLD,
+        None,
+        "exit 1",
+    ),
+    (
+        "never ready",
+        "nor does it within `ready.within`",
+        UNTIL_READY,
+        begin(NOON),
+        None,
+        10,
+        reads(0),
+        Order.END,
+        None,
+        "exit 1",
+    ),
+    (
         "start",
         "the rollout begins, and the canary has no traffic",
         PLAN,
@@ -198,6 +234,39 @@ TABLE = [
         reads(0),
         Order.SET_WEIGHT,
         5.0,
+    ),
+    (
+        "after",
+        "all of the traffic is in force, and `after` is not over",
+        WATCHED,
+        at(2),
+        PASS(until=minutes(20)),
+        20,
+        reads(100),
+        Order.HOLD,
+        None,
+    ),
+    (
+        "promoted",
+        "`after` is over and judged, and no harm is shown",
+        WATCHED,
+        at(2),
+        PASS(until=minutes(30)),
+        30,
+        reads(100),
+        Order.END,
+        None,
+    ),
+    (
+        "blind",
+        "`after` is over, and a metric that decides cannot be judged",
+        WATCHED,
+        at(2),
+        MARGINAL(until=minutes(30), outcome=Outcome.ERROR),
+        4,
+        reads(100),
+        Order.HOLD,
+        None,
     ),
     ("paused", "a human has paused", PLAN, at(paused=True), PASS(), 10, reads(5), Order.HOLD, None),
     (
@@ -341,6 +410,12 @@ def test_every_rule(row):
     if weight is not None:
         assert state.intended == (None if rule == "raised" else weight)
         assert state.weight == before.weight  # until it is read back
+
+
+def test_no_rule_is_missing():
+    source = Path(policy.__file__).read_text()
+    named = r'(?:rule=|_hold\(state, |_set\(state, [\w.]+, |_roll_back\(plan, [^"\n]*?, )"([a-z ]+)"'
+    assert set(re.findall(named, source)) == {row[0] for row in TABLE}
 
 
 def written():
