@@ -425,7 +425,8 @@ def written():
     for row in TABLE:
         _, todo = taken(row)
         what = "set the next weight" if todo.rule == "advance" else does[todo.order].format(todo.weight or 0)
-        what = {"start": "set the first weight", "raised": "set the judged weight again"}.get(todo.rule, what)
+        if todo.order is Order.SET_WEIGHT:
+            what = {"start": "set the first weight", "raised": "set the judged weight again"}.get(todo.rule, what)
         lines.append(f"| {todo.rule} | {row[1]} | {what} |")
     return "\n".join(lines)
 
