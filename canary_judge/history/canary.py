@@ -239,9 +239,8 @@ def digests(canary: PastCanary) -> tuple[str, ...]:
         for name, stream in sorted(canary.tape.last().streams.items()):
             if isinstance(stream.data, UserData):  # of which few totals say it all
                 sides = stream.data.baseline.whole, stream.data.canary.whole
-                found += [f"{name} {_digest([one.mean for one in sides])}"] * all(
-                    one.users > _COMPARED for one in sides
-                )
+                if min(one.users for one in sides) > _COMPARED:
+                    found.append(f"{name} {_digest([one.mean for one in sides])}")
     return tuple(found)
 
 

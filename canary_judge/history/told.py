@@ -164,7 +164,7 @@ _COMPARISONS = (("healthy", Verdict.FAIL, False), ("bad", Verdict.FAIL, True), (
 
 
 def is_worse(found: Backtest) -> bool:
-    """Whether the first judge is shown to be worse than the second: at 5 % in all, exact.
+    """Whether the first judge is shown (5 % of the healthy, 5 % of the bad, exact) to be worse than the second.
 
     It fails more of the healthy, or fewer of the bad, or passes more of the bad.
     """

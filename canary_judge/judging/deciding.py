@@ -30,6 +30,8 @@ __all__ = ["deciding_interval"]
 _FURTHEST = 64.0
 # Ends are found to this part of the margin.
 _PRECISION = 0.01
+# Steps of the search in a margin, many more than the precision asks for.
+_GRID = 4096
 _MOST_STEPS = 24
 _SMALLEST = 1e-9
 
@@ -185,7 +187,7 @@ def _boundary(
     x, y = start, short(p_start)
     known, direction, step = y <= 0, -1.0 if y <= 0 else 1.0, 0.5
     while True:
-        beyond = min(max(x + direction * step, ends[0]), ends[1])
+        beyond = min(max(_on_grid(x + direction * step), ends[0]), ends[1])
         if beyond == x:
             return x if known else None
         value = short(p(beyond))
@@ -199,6 +201,11 @@ def _boundary(
     return _illinois(lambda at: short(p(at)), low, high)
 
 
+def _on_grid(x: float) -> float:
+    """Near x: a step that does not follow the last digits of the p-values that led to it."""
+    return round(x * _GRID) / _GRID
+
+
 def _illinois(f: Callable[[float], float], low: tuple[float, float], high: tuple[float, float]) -> float:
     """The end of the bracket at which f is negative, once the bracket is narrow; f(low) > 0 >= f(high)."""
     (a, f_a), (b, f_b) = low, high
@@ -208,7 +215,7 @@ def _illinois(f: Callable[[float], float], low: tuple[float, float], high: tuple
             break
         x = (a * f_b - b * f_a) / (f_b - f_a) if f_a != f_b else (a + b) / 2
         # half a step of the precision beyond the root, so that both sides close in
-        x = min(max(x, a + _PRECISION / 2), b - _PRECISION / 2)
+        x = _on_grid(min(max(x, a + _PRECISION / 2), b - _PRECISION / 2))
         y = f(x)
         if y > 0:
             a, f_a, f_b = x, y, f_b / 2 if last > 0 else f_b

@@ -151,9 +151,10 @@ def _verdict(
 
 
 def _not_judged(results: Sequence[MetricResult]) -> Iterator[str]:
-    """What holds nothing up, and yet guards nothing: a query that is wrong is told at every look."""
+    """What holds nothing up, and yet guards nothing: wrong queries, and guards that find nothing."""
     for one in results:
-        if one.role is not Role.GATE and one.outcome is Outcome.ERROR:
+        nothing = one.outcome is Outcome.ERROR or (one.role is Role.GUARD and one.outcome is Outcome.NO_DATA)
+        if one.role is not Role.GATE and nothing:
             yield f"{one.name} ({one.role}) is not judged: {one.reason}"
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from canary_judge import Judgement, Window, judge_samples
+from canary_judge.judging import deciding
 from canary_judge.looks.observing import observe
 from canary_judge.looks.state import MonitorState
 from canary_judge.results import Harm, Outcome
@@ -160,3 +161,23 @@ def test_no_magnitude_is_too_large_or_too_small(size, margin, harm):
     settled = config({"name": "m", **GAUGE, "harm": harm, "margin": margin})
     judgement = judge_samples(settled, samples(gauged(*sides)))
     assert Judgement.from_json(judgement.to_json()) == judgement
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_ends_do_not_follow_the_last_digits_of_p_values(seed, monkeypatch):
+    """As with another scipy, whose p-values have eight digits."""
+    metric = {**GAUGE, "name": "m", "harm": "increase", "margin": "10%"}
+    rng = np.random.default_rng(seed)
+    values = gauged(*rng.normal(100, 5, (2, 60)))
+    usual = judge_samples(config(metric), samples(values))["m"].deciding
+    boundary = deciding._boundary
+
+    def with_eight_digits(p, *more):
+        def nearly(at):
+            found = p(at)
+            return found * (1 + 1e-8) if found < 0.5 else 1 - (1 - found) * (1 + 1e-8)
+
+        return boundary(nearly, *more)
+
+    monkeypatch.setattr(deciding, "_boundary", with_eight_digits)
+    assert judge_samples(config(metric), samples(values))["m"].deciding == usual

@@ -504,3 +504,11 @@ def test_a_metric_that_holds_nothing_up_and_cannot_be_judged_is_told(role):
     assert found["m"].outcome is Outcome.SAFE
     assert f"cpu ({role}) is not judged: canary value: the store refused it" in found.warnings
     assert f"cpu ({role}) is not judged" in found.explain()
+
+
+def test_a_guard_that_finds_nothing_is_told():
+    nothing = MetricSamples(data=None, quality=quality(series_baseline=0, series_canary=0))
+    fine = counted(np.full(60, 5.0), 1000.0, np.full(60, 5.0), 1000.0)
+    guard = {**GAUGE, "name": "cpu", "role": "guard"}
+    found = judge_samples(config({**RATIO, "margin": "2x"}, guard), of_all({"m": fine, "cpu": nothing}))
+    assert any(text.startswith("cpu (guard) is not judged: the queries returned nothing") for text in found.warnings)
