@@ -53,7 +53,7 @@ def archived(number: int, name: str, pair: pd.Series, points: pd.DataFrame) -> t
 
 def judged(config: JudgeConfig, history: History) -> Backtest:
     canary = next(iter(history))
-    data = canary.tape.last().streams["m"].data
+    data = canary.tape.last.streams["m"].data
     assert data is not None
     limit = (Limit("m", most=ABOVE * float(np.nanmean(levels(data, Side.BASELINE)))),)
     every = LOOK * config.interval

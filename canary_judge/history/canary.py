@@ -145,7 +145,7 @@ class PastCanary:
     @classmethod
     def of(cls, config: JudgeConfig, tape: Tape, **more: Any) -> PastCanary:
         """Of what a run consumed, and what else is known of it (the attributes of this class)."""
-        state, text = tape.last(), config_text(config)
+        state, text = tape.last, config_text(config)
         start = state.start.astimezone(UTC)
         return cls(
             **{
@@ -236,7 +236,7 @@ def digests(canary: PastCanary) -> tuple[str, ...]:
         if bits > _FEW_BITS or any(np.unique(values).size > _VARIED for values in newest):
             found.append(f"{name} {_digest(newest)}")
     if len(found) < len(canary.settings().metrics):
-        for name, stream in sorted(canary.tape.last().streams.items()):
+        for name, stream in sorted(canary.tape.last.streams.items()):
             if isinstance(stream.data, UserData):  # of which few totals say it all
                 sides = stream.data.baseline.whole, stream.data.canary.whole
                 if min(one.users for one in sides) > _COMPARED:

@@ -130,7 +130,7 @@ def _decision(canary: PastCanary, config: JudgeConfig, judgement: Judgement, loo
         metric = open_gates[0].name
     requests, excess = _harmed(config, look.state, None)
     if not (decided and judgement.verdict is Verdict.FAIL):  # who is not failed does harm to its end
-        excess = _harmed(config, canary.tape.last(), None)[1]
+        excess = _harmed(config, canary.tape.last, None)[1]
     return Decision(
         verdict=judgement.verdict if decided else Verdict.MARGINAL,
         seconds=(look.moment - canary.start) / timedelta(seconds=1) if decided else None,
@@ -199,7 +199,7 @@ class KayentaJudge:
 
         Of a canary that was ended before, what it would have said at the end is not known.
         """
-        interval, state = canary.interval, canary.tape.last()
+        interval, state = canary.interval, canary.tape.last
         if self.every is None and not canary.ran_out:
             return _undecided(canary, state, "it judges once, at the planned end")
         config = _kayenta_config(canary) if self.config is None else self.config
@@ -319,7 +319,7 @@ class LimitRule:
 
         A check fails where any of the limits is broken.
         """
-        interval, state = canary.interval, canary.tape.last()
+        interval, state = canary.interval, canary.tape.last
         sides = _sides(state)
         shares = {metric.name for metric in canary.settings().metrics if metric.is_proportion}
         for limit in self.limits:

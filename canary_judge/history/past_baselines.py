@@ -79,7 +79,7 @@ def archived_pieces(config: JudgeConfig, history: History, length: timedelta) ->
 
 
 def _windows(config: JudgeConfig, canary: PastCanary, whole: int, step: int, cluster: str) -> Iterator[Piece]:
-    data = {name: stream.data for name, stream in canary.tape.last().streams.items()}
+    data = {name: stream.data for name, stream in canary.tape.last.streams.items()}
     then = {metric.name: metric for metric in canary.settings().metrics}
     others = {
         metric.name: reads_otherwise(metric, then[metric.name]) for metric in config.metrics if metric.name in then

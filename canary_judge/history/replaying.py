@@ -144,7 +144,7 @@ def _chosen(canary: PastCanary, interval: timedelta, looks: Looks) -> Iterator[L
 
 
 def _one_look(config: JudgeConfig, canary: PastCanary, *, with_intervals: bool) -> tuple[Look, Judgement]:
-    state = canary.tape.last()
+    state = canary.tape.last
     length = (state.consumed - state.left_out) * config.interval
     window = Window(state.start, state.start + max(length, config.interval))
     metrics = {metric.name: state.streams.get(metric.name, Stream()).samples() for metric in config.metrics}

@@ -378,7 +378,7 @@ def _added_to(old: PastCanary, new: PastCanary) -> PastCanary:
             f"canary {new.id} is archived with other numbers: the same config, versions and start are those of "
             "another canary. Give both their versions, as --canary version=1.5.0"
         )
-    then, now = old.tape.last(), new.tape.last()
+    then, now = old.tape.last, new.tape.last
     if now.consumed < then.consumed:
         raise DataError(
             f"canary {new.id} is archived with {then.consumed} intervals, and this has {now.consumed}: a torn log, or "
@@ -401,7 +401,7 @@ def _added_to(old: PastCanary, new: PastCanary) -> PastCanary:
 
 def _alike(one: PastCanary, other: PastCanary) -> bool:
     """Whether one has the first numbers of the other: the same canary, read for longer or with other looks."""
-    last = [canary.tape.last().streams for canary in (one, other)]
+    last = [canary.tape.last.streams for canary in (one, other)]
     for name in last[0].keys() & last[1].keys():
         users = [streams[name].data for streams in last]
         if not all(isinstance(data, UserData) for data in users):

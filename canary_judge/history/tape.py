@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -43,7 +44,7 @@ class Look:
     moment: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Tape:
     """What a run consumed.
 
@@ -136,14 +137,23 @@ class Tape:
             passed.append(told.get("consumed", 0))
         return np.array(judged), np.array(passed)
 
+    @cached_property
     def last(self) -> MonitorState:
-        """What the run had read by its last look."""
+        """What the run had read by its last look; several judges ask for it."""
         folded = Folded(None)
         for line in self._unpacked(np.asarray):
             folded.take(line)
         state = folded.state()
         assert state is not None  # noqa: S101  (there is a look, see of_lines)
         return state
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is found again is not sent along."""
+        return _tape, (self.lines, self.data)
+
+
+def _tape(lines: tuple[str, ...], data: Mapping[str, Data]) -> Tape:
+    return Tape(lines=lines, data=data)
 
 
 _IN_COLUMNS = (CountData, GaugeData, RawData)

@@ -122,7 +122,7 @@ def _worse_counts(config: JudgeConfig, metric: Metric, counts: Counts, alone: Bo
     )
     margin = metric.parsed_margin()
     found = compare_counts(
-        one, harm=metric.harm, margin=margin, proportion=metric.is_proportion, phi=dispersion(counts), only="beyond"
+        one, harm=metric.harm, margin=margin, proportion=metric.is_proportion, phi=dispersion(counts)
     )
     if found is None:
         return None

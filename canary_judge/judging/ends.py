@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from canary_judge.arrays import Float
 from canary_judge.config.metrics import Metric
 from canary_judge.stats.counts import Counts
-from canary_judge.stats.events import CountTest
+from canary_judge.stats.events import CountTest, surely_expected
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.questions import AtMargin, Compared, Once, Question, beyond, directions
 
@@ -43,14 +44,9 @@ def scanned(metric: Metric, counts: Counts, compared: Compared, phi: float, *, l
         if only == "within":
             return at
         shared = ends.shared(
-            at.beyond,
-            lambda one: one.at_margin(margin, upward=upward, only="beyond").beyond,
-            lambda one: one.unremarkable(margin, upward=upward),
+            at.beyond, lambda one: one.at_margin(margin, upward=upward, only="beyond").beyond, margin, (upward,)
         )
         return at._replace(beyond=shared)
-
-    def unremarkable(margin: Margin | None) -> Callable[[CountTest], bool]:
-        return lambda one: all(one.unremarkable(margin, upward=upward) for upward in directions(harm))
 
     def beyond_margin(one: CountTest) -> float:
         tested = one.tested(margin)
@@ -58,8 +54,8 @@ def scanned(metric: Metric, counts: Counts, compared: Compared, phi: float, *, l
 
     p_beyond = comparison.p_beyond_margin
     if p_beyond is not None:
-        p_beyond = ends.shared(p_beyond, beyond_margin, unremarkable(margin))
-    p_harm = ends.shared(comparison.p_harm, lambda one: one.worse_at_all(harm), unremarkable(None))
+        p_beyond = ends.shared(p_beyond, beyond_margin, margin, directions(harm))
+    p_harm = ends.shared(comparison.p_harm, lambda one: one.worse_at_all(harm), None, directions(harm))
     evidence = replace(comparison, p_harm=p_harm, p_beyond_margin=p_beyond)
     return replace(compared, evidence=evidence, at_margin=at_margin)
 
@@ -69,51 +65,57 @@ class _Ends:
     """The ends of a window.
 
     Attributes:
+        counts: One entry per interval.
+        firsts: Where each end begins, the shortest one last.
         parts: Of each end the tests of all of it, and of it without its most harmful interval, made when asked for;
             None without exposure on both sides.
     """
 
+    counts: Counts
+    firsts: list[int]
     parts: list[list[Once[CountTest | None]]]
 
     @classmethod
     def of(cls, metric: Metric, counts: Counts, phi: float, late: float) -> _Ends:
         """Those that are long enough."""
+        number, margin = counts.events_canary.size, metric.parsed_margin()
 
-        def tested(one: Counts) -> Once[CountTest | None]:
-            part = number / max(one.events_canary.size, 1)
-            of_part = max(phi, 1 + part * (late - 1))
-            return Once(
-                lambda: CountTest.of(
-                    one, margin=metric.parsed_margin(), proportion=metric.is_proportion, between=1.0, phi=of_part
-                )
-            )
+        def tested(length: int, *, without: Callable[[Counts], Float] | None = None) -> Once[CountTest | None]:
+            def find() -> CountTest | None:
+                one = counts.since(number - length)
+                if without is not None:
+                    one = one.select(np.arange(length) != np.argmax(without(one)))
+                part = number / max(one.events_canary.size, 1)
+                of_part = max(phi, 1 + part * (late - 1))
+                return CountTest.of(one, margin=margin, proportion=metric.is_proportion, between=1.0, phi=of_part)
 
-        number, found = counts.events_canary.size, []
-        for length in dict.fromkeys(number // part for part in _PARTS):
-            if length < _FEWEST_INTERVALS:
-                continue
-            last = counts.since(number - length)
-            parts = [last]
-            for upward in directions(metric.harm):
-                most = int(np.argmax(last.events_canary if upward else last.events_baseline))
-                parts.append(last.select(np.arange(length) != most))
-            found.append([tested(one) for one in parts])
-        return cls(found)
+            return Once(find)
+
+        lengths = [one for one in dict.fromkeys(number // part for part in _PARTS) if one >= _FEWEST_INTERVALS]
+        harmful = [_of_canary if upward else _of_baseline for upward in directions(metric.harm)]
+        parts = [[tested(length), *(tested(length, without=one) for one in harmful)] for length in lengths]
+        return cls(counts, [number - length for length in lengths], parts)
 
     def shared(
-        self, whole: float, p_value: Callable[[CountTest], float], unremarkable: Callable[[CountTest], bool]
+        self,
+        whole: float,
+        p_value: Callable[[CountTest], float],
+        margin: Margin | None,
+        upwards: Sequence[bool],
     ) -> float:
-        """The least of the whole's and the ends' p-values, each times its share of the error.
+        """The least of the whole's and the ends' p-values of a margin, each times its share of the error.
 
         An end has the largest p-value of its parts, so one that cannot be the least is left early: by a part whose
         p-value is surely at least a half, too, for that is more than its share of any error.
         """
         least = min(_WHOLE * whole, 1.0)
-        for parts in self.parts:
+        for parts, expected in zip(self.parts, self._surely_expected(margin, upwards), strict=True):
+            if expected:
+                continue
             largest = 0.0
             for part in parts:
                 one = part()
-                if one is None or unremarkable(one):
+                if one is None or all(one.unremarkable(margin, upward=upward) for upward in upwards):
                     break
                 largest = max(largest, p_value(one))
                 if _OF_PART * largest >= least:
@@ -121,3 +123,19 @@ class _Ends:
             else:
                 least = _OF_PART * largest
         return least
+
+    def _surely_expected(self, margin: Margin | None, upwards: Sequence[bool]) -> list[bool]:
+        """Of each end, whether all of it is unremarkable for reasons that cost little."""
+        if margin is not None and margin.relative is None:
+            return [False] * len(self.firsts)
+        ratios = ((1.0 if margin is None else margin.factor(upward=upward), upward) for upward in upwards)
+        found = [surely_expected(self.counts, self.firsts, ratio=ratio, upward=upward) for ratio, upward in ratios]
+        return [bool(one) for one in np.logical_and.reduce(found)]
+
+
+def _of_canary(one: Counts) -> Float:
+    return one.events_canary
+
+
+def _of_baseline(one: Counts) -> Float:
+    return one.events_baseline

@@ -26,7 +26,7 @@ from canary_judge.samples import CountData
 from canary_judge.series import format_duration
 from canary_judge.stats.counts import Counts
 from canary_judge.stats.dispersion import dispersion
-from canary_judge.stats.events import compare_counts, limit_counts
+from canary_judge.stats.events import limit_counts, margin_ruled_out
 from canary_judge.stats.margins import Margin, wider_share
 from canary_judge.stats.questions import directions
 from canary_judge.stats.residuals import residual_time
@@ -171,16 +171,14 @@ class _Suffix:
 
 def _recent(look: Look, metric: Metric, counts: Counts, found: Assessed, phi: float) -> Recent:
     comparison, factor = found.comparison, look.newest.factor
-    nothing = newest(look, intervals=0, have=0.0, required=None, p_within=None, what="")
-    nothing = replace(nothing, text="")
     p_whole = found.p_within
     if comparison is None or factor is None or p_whole is None or p_whole > _HOPELESS:
-        return nothing
+        return _nothing(look, shown=False)
     some = counts.since(look.newest.since)
     needs = [_for_margin(look, metric, some, comparison, phi), _for_limit(look, metric, some, comparison, phi)]
     known = [one for one in needs if one is not None]
     if not known:  # no size of it could be told: nothing is asked, and what the whole run shows stands
-        return replace(nothing, shown=True)
+        return _nothing(look, shown=True)
     longest = max(known, key=lambda one: (one.intervals, one.required / max(one.have, 1e-300)))
     p_within = None
     # one look, or a planned end, has no more than there is
@@ -195,6 +193,11 @@ def _recent(look: Look, metric: Metric, counts: Counts, found: Assessed, phi: fl
         p_within=p_within,
         what=longest.what,
     )
+
+
+def _nothing(look: Look, *, shown: bool) -> Recent:
+    """The newest data are not asked."""
+    return Recent(seconds=0.0, factor=look.newest.factor or 0.0, shown=shown, p_within=None, have=0.0, required=None)
 
 
 def _margin(metric: Metric, comparison: Comparison, factor: float) -> Margin | None:
@@ -274,7 +277,8 @@ def _held(some: Counts) -> tuple[Float, Float, Float]:
     both = (some.exposure_baseline > 0) & (some.exposure_canary > 0)
 
     def summed(values: Float) -> Float:
-        return np.cumsum(np.where(both, values, 0.0)[::-1])
+        found: Float = np.where(both, values, 0.0)[::-1].cumsum()
+        return found
 
     baseline, canary = summed(some.exposure_baseline), summed(some.exposure_canary)
     share = np.divide(canary, baseline + canary, out=np.zeros_like(canary), where=canary > 0)
@@ -298,9 +302,7 @@ def _p_of(look: Look, metric: Metric, last: Counts, comparison: Comparison, phi:
     p_values = [0.0]
     margin = _margin(metric, comparison, factor)
     if margin is not None:
-        compared = compare_counts(last, harm=metric.harm, margin=margin, proportion=proportion, phi=phi, only="within")
-        found = None if compared is None else compared.evidence.p_within_margin
-        p_values.append(1.0 if found is None else found)
+        p_values.append(margin_ruled_out(last, harm=metric.harm, margin=margin, proportion=proportion, phi=phi))
     if limit is not None:
         check = limit_counts(last, limit=_bound(metric, limit, factor), harm=metric.harm, proportion=proportion)
         p_values.append(1.0 if check is None else check.p_within_limit)

@@ -151,7 +151,9 @@ class Stream:
         if self.lost:
             warnings = (*warnings, f"{self.lost} intervals could not be read in time: {self.trouble}")
         error = self.trouble if self.data is None and self.lost else None
-        quality = None if self.quality is None else replace(self.quality, unread=self.failing)
+        quality = self.quality
+        if quality is not None and quality.unread != self.failing:
+            quality = replace(quality, unread=self.failing)
         return MetricSamples(data=self.data, quality=quality, warnings=warnings, complete=self.complete, error=error)
 
 

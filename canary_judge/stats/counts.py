@@ -12,7 +12,7 @@ import numpy as np
 
 from canary_judge.arrays import Bool, Float, Int
 
-__all__ = ["COLUMNS", "Counts", "kept", "strata", "stratum_of", "within_exposure", "without_burst"]
+__all__ = ["COLUMNS", "STRATUM_WIDTH", "Counts", "kept", "strata", "stratum_of", "within_exposure", "without_burst"]
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 COLUMNS = ("events_baseline", "exposure_baseline", "events_canary", "exposure_canary")
 
 # Intervals whose odds of exposure lie within this factor form one stratum.
-_STRATUM_WIDTH = np.log(1.02)
+STRATUM_WIDTH = 1.02
 # One of at least so many intervals with more than this share of a side's events, and more than so many, may be a burst.
 _BURST_INTERVALS, _BURST_SHARE, _BURST_EVENTS = 4, 0.25, 2
 
@@ -58,7 +58,7 @@ class Counts:
         if self.events_baseline.size == 1:
             return self
         # in order, as `by` adds them up
-        return self._of_counts(*(np.cumsum(values)[-1:] for values in self._arrays()))
+        return self._of_counts(*(values.cumsum()[-1:] for values in self._arrays()))
 
     def exposed(self) -> Counts:
         """The entries with exposure on both sides."""
@@ -134,8 +134,8 @@ def stratum_of(counts: Counts) -> Int:
     """The stratum of each entry, shape (n,), counted from 0; both exposures are above 0, and n is not 0."""
     odds = np.log(counts.exposure_canary / counts.exposure_baseline)
     # equal odds stay together whatever their last digit: bins are cut half a width from the smallest
-    width = np.floor((odds - odds.min()) / _STRATUM_WIDTH + 0.5).astype(np.int64)
-    numbers = np.cumsum(np.bincount(width) > 0) - 1  # those in use, counted
+    width = np.floor((odds - odds.min()) / np.log(STRATUM_WIDTH) + 0.5).astype(np.int64)
+    numbers = (np.bincount(width) > 0).cumsum() - 1  # those in use, counted
     return np.asarray(numbers[width])
 
 

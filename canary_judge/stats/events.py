@@ -10,16 +10,16 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from scipy import special
 
+from canary_judge.arrays import Bool
 from canary_judge.results import Comparison, Harm, LimitCheck, Scale
-from canary_judge.stats.counts import Counts, strata, without_burst
+from canary_judge.stats.counts import STRATUM_WIDTH, Counts, strata, without_burst
 from canary_judge.stats.dispersion import dispersion, needs_null, own_dispersion
 from canary_judge.stats.exact import (
     SplitLaw,
@@ -34,17 +34,17 @@ from canary_judge.stats.questions import (
     AtMargin,
     Compared,
     Interval,
-    MarginTest,
     Once,
     Question,
     Tails,
     ask,
+    within,
     worse_at_all,
 )
 from canary_judge.stats.residuals import Residuals
 from canary_judge.stats.score import difference_interval, score_distance, score_p_values, score_ratio_interval
 
-__all__ = ["CountTest", "compare_counts", "limit_counts"]
+__all__ = ["CountTest", "compare_counts", "limit_counts", "margin_ruled_out", "surely_expected"]
 
 # Above this share of events the conditional test is needlessly wide and the score test takes its place.
 _FREQUENT = 0.1
@@ -268,7 +268,6 @@ def compare_counts(
     proportion: bool,
     between: float = 1.0,
     phi: float | None = None,
-    only: Question | None = None,
 ) -> Compared | None:
     """Compare the canary's rate (or proportion) of events with the baseline's at one planned look.
 
@@ -279,7 +278,6 @@ def compare_counts(
         proportion: The exposure counts trials of which each is an event or not; else it is any exposure.
         between: Dispersion between the instances of the baseline (`instance_dispersion`).
         phi: Dispersion, where a longer record has told it.
-        only: Which question to the margin is asked; the other's p-value may be 1.
 
     Returns:
         The evidence; None when no interval had exposure on both sides.
@@ -295,9 +293,7 @@ def compare_counts(
     test = CountTest.of(counts, margin=margin, proportion=proportion, between=between, phi=phi)
     if test is None:
         return None
-    tested = test.tested(margin)
-    at_margin: MarginTest = test.at_margin if only is None else partial(test.at_margin, only=only)
-    p_values = ask(harm, tested, at_par=test.ratio(1.0, test.whole), at_margin=at_margin)
+    p_values = ask(harm, test.tested(margin), at_par=test.ratio(1.0, test.whole), at_margin=test.at_margin)
     total = test.total
     events_b, exposure_b = float(total.events_baseline[0]), float(total.exposure_baseline[0])
     events_c, exposure_c = float(total.events_canary[0]), float(total.exposure_canary[0])
@@ -323,6 +319,55 @@ def compare_counts(
             events_canary=events_c,
         ),
     )
+
+
+def margin_ruled_out(counts: Counts, *, harm: Harm, margin: Margin, proportion: bool, phi: float) -> float:
+    """The p-value of "harm at least the margin" of `compare_counts` alone; 1 where nothing can be said.
+
+    Args:
+        counts: One entry per interval.
+        harm: The harmful direction.
+        margin: Largest tolerated degradation.
+        proportion: As in `compare_counts`.
+        phi: Dispersion, which a longer record has told.
+    """
+    test = CountTest.of(counts, margin=margin, proportion=proportion, between=1.0, phi=phi)
+    tested = None if test is None else test.tested(margin)
+    return 1.0 if test is None or tested is None else within(harm, tested, test.at_margin)
+
+
+def surely_expected(counts: Counts, firsts: Sequence[int], *, ratio: float, upward: bool) -> Bool:
+    """Where `CountTest.unremarkable` is sure to hold at a ratio of rates, found without any strata.
+
+    Within a stratum the odds of the exposure, and with them the canary's share of it and the baseline's, differ by no
+    more than `STRATUM_WIDTH` from those of each of its intervals. So what is no more than the intervals by themselves
+    let expect, twice that far away, is no more than the strata do; of the exact test and of the score test alike.
+
+    Args:
+        counts: One entry per interval.
+        firsts: The entries since each of these are asked, in rising order.
+        ratio: Canary / baseline.
+        upward: Whether the events are surely no more than expected; else no fewer.
+
+    Returns:
+        Shape (len(firsts),); False where it is not sure. Counts that are not whole are rounded in strata: never sure.
+    """
+    none = np.zeros(len(firsts), dtype=bool)
+    if ratio <= 0 or not firsts:
+        return none
+    both = (counts.exposure_canary > 0) & (counts.exposure_baseline > 0)
+    canary, baseline = (np.where(both, one, 0.0) for one in (counts.events_canary, counts.events_baseline))
+    if (np.rint(canary) != canary).any() or (np.rint(baseline) != baseline).any():
+        return none
+    exposure = counts.exposure_canary + counts.exposure_baseline
+    share = np.divide(counts.exposure_canary, exposure, out=np.zeros_like(exposure), where=both)
+    # of the score test, then of the exact one, whose share of the canary's is that at the ratio
+    seen, expected = canary * (1 - share), ratio * baseline * share
+    at_ratio = 1 - share + ratio * share
+    parts = np.add.reduceat([seen, expected, seen / at_ratio, expected / at_ratio], firsts, axis=1)
+    sums = np.cumsum(parts[:, ::-1], axis=1)[:, ::-1]
+    less, more = (sums[::2], sums[1::2]) if upward else (sums[1::2], sums[::2])
+    return np.asarray((STRATUM_WIDTH**2 * less <= more).all(axis=0))
 
 
 def _rate(total: Counts) -> float:

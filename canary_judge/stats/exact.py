@@ -89,7 +89,7 @@ class SplitLaw:
         """The law of these strata; counts read off increase() are not whole, and are rounded."""
         canary, baseline = np.rint(counts.events_canary), np.rint(counts.events_baseline)
         events, value = canary + baseline, float(canary.sum())
-        log_odds = np.log(counts.exposure_canary) - np.log(counts.exposure_baseline)
+        log_odds = _log_odds(counts)
         if value in (0.0, float(events.sum())):  # its tails are powers: no distribution is needed
             return cls(
                 events=events,
@@ -98,7 +98,8 @@ class SplitLaw:
                 mass=np.empty(0),
                 estimate=-math.inf if value == 0 else math.inf,
             )
-        estimate = _log_ratio(events, log_odds, value)
+        whole = (canary == counts.events_canary).all() and (baseline == counts.events_baseline).all()
+        estimate = _estimate(counts) if whole else _log_ratio(events, log_odds, value)
         share = special.expit(log_odds + estimate)
         spread = math.sqrt(float(events @ (share * (1 - share))))
         if spread > _LISTED_SPREAD:
@@ -258,17 +259,29 @@ def rate_ratio_interval(
     return rate_ratio_estimate(counts), (low, high)
 
 
+def _log_odds(counts: Counts) -> Float:
+    found: Float = np.log(counts.exposure_canary) - np.log(counts.exposure_baseline)
+    return found
+
+
+@kept
+def _estimate(counts: Counts) -> float:
+    """Log of the most likely rate ratio of several strata, of which each side had events."""
+    events = counts.events_canary + counts.events_baseline
+    return _log_ratio(events, _log_odds(counts), float(counts.events_canary.sum()))
+
+
 @kept
 def rate_ratio_estimate(counts: Counts) -> float | None:
     """Maximum likelihood of the common rate ratio over strata; None when the baseline had no event."""
     canary, baseline = float(counts.events_canary.sum()), float(counts.events_baseline.sum())
     if baseline == 0:
         return None
-    odds = counts.exposure_canary / counts.exposure_baseline
-    if canary == 0 or odds.size == 1:
-        return canary / baseline / float(odds[0]) if odds.size == 1 else 0.0
-    events = counts.events_canary + counts.events_baseline
-    return math.exp(_log_ratio(events, np.log(odds), canary))
+    if counts.events_canary.size == 1:
+        return canary / baseline / float(counts.exposure_canary[0] / counts.exposure_baseline[0])
+    if canary == 0:
+        return 0.0
+    return math.exp(_estimate(counts))
 
 
 def ratio_where(p_value: Callable[[float], float], target: float) -> float:

@@ -183,7 +183,7 @@ def test_a_watch_takes_nothing_from_a_canary_that_is_archived_already(recorded, 
     assert main([*watch, "--archive", str(recorded / "a")]) == 2  # it ends before the table does
     assert "the canary is not archived: " in capsys.readouterr().err
     (one,) = History(recorded / "a")
-    assert (one.did, one.label.kind, one.tape.last().consumed) == ("rolled back", "bad", 120)
+    assert (one.did, one.label.kind, one.tape.last.consumed) == ("rolled back", "bad", 120)
 
 
 def test_deploys_and_incidents_meanwhile_are_kept(recorded, capsys):

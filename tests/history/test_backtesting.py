@@ -107,7 +107,7 @@ def test_who_passes_what_is_bad_is_told_and_is_no_faster(history):
 
 def test_a_limit_counts_the_checks_that_fail(history):
     canary = next(iter(history))
-    state = canary.tape.last().streams["errors"].data.counts
+    state = canary.tape.last.streams["errors"].data.counts
     broken = [k for k, value in enumerate(state.events_canary / state.exposure_canary, 1) if value > 0.015]
     for failures in (0, 2):
         decision = LimitRule(limits=LIMIT.limits, failures=failures).decide(canary)

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canary_judge import JudgeConfig
+from canary_judge.judging import ends
 from canary_judge.judging.ends import scanned
 from canary_judge.results import Harm
-from canary_judge.stats.events import CountTest, compare_counts
+from canary_judge.stats.events import CountTest, compare_counts, surely_expected
 from canary_judge.stats.margins import Margin
 from tests.builders import counts
 
@@ -25,6 +26,9 @@ def cases(draw):
     exposure = rng.poisson(draw(st.sampled_from([20, 400, 3000])), (2, n)).astype(float)
     exposure[1] = np.ceil(exposure[1] * draw(st.sampled_from([0.05, 0.5, 1.0])))
     canary = np.where(np.arange(n) > n * 0.8, rate * late, rate * every)
+    exposure[:, rng.random(n) < draw(st.sampled_from([0.0, 0.1]))] *= draw(st.sampled_from([0.0, 0.2, 1.0]))
+    exposure[0] *= np.where(np.arange(n) > n * 0.5, draw(st.sampled_from([1.0, 3.0])), 1.0)  # another weight
+    exposure = np.floor(exposure)
     events = rng.binomial(exposure.astype(int), np.minimum([np.full(n, rate), canary], 1.0)).astype(float)
     if draw(st.booleans()):  # as increase() reads them off
         events = np.minimum(events * rng.uniform(0.97, 1.03, events.shape), exposure)
@@ -61,12 +65,40 @@ def test_the_ends_say_the_same_when_every_part_of_them_is_tested(case, harm):
     found = scanned(metric, made, compared, phi)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CountTest, "unremarkable", lambda *_, **__: False)
+        patch.setattr(ends, "surely_expected", lambda _, firsts, **__: np.zeros(len(firsts), dtype=bool))
         whole = scanned(metric, made, compared, phi)
         upward = harm is not Harm.DECREASE
         wide = metric.parsed_margin().times(1.3)
         expected = whole.at_margin(wide, upward=upward)
     assert found.evidence == whole.evidence
     assert found.at_margin(wide, upward=upward) == expected
+
+
+@settings(max_examples=400, deadline=None)
+@given(cases(), st.sampled_from([0.7, 1.0, 1.5, 3.0]))
+def test_what_is_surely_expected_is_unremarkable(case, ratio):
+    made, _, upward, phi = case
+    size = made.events_canary.size
+    firsts = [first for first in (0, size // 2, size - 2) if first < size]
+    firsts = sorted(set(firsts))
+    for first, sure in zip(firsts, surely_expected(made, firsts, ratio=ratio, upward=upward), strict=True):
+        test = CountTest.of(made.since(first), margin=None, proportion=True, between=1.0, phi=phi)
+        if sure and test is not None:
+            margin = Margin(relative=abs(ratio - 1)) if ratio != 1 else None
+            if margin is None or upward is (ratio > 1):
+                assert test.unremarkable(margin, upward=upward)
+
+
+def test_what_is_a_little_less_than_expected_is_surely_so():
+    """Else the test above says nothing."""
+    n = np.full(40, 1000.0)
+    made = counts(np.full(40, 20.0), n, np.full(40, 18.0), n)
+    assert surely_expected(made, [0, 20, 38], ratio=1.0, upward=True).all()
+    assert not surely_expected(made, [0, 20, 38], ratio=1.0, upward=False).any()
+    assert surely_expected(made, [0, 20, 38], ratio=0.8, upward=False).all()
+    broken = counts(np.full(40, 20.0), n, np.where(np.arange(40) < 20, 10.0, 30.0), n)
+    assert surely_expected(broken, [0, 20], ratio=1.2, upward=True).tolist() == [True, False]
+    assert not surely_expected(counts(np.full(40, 20.0), n, np.full(40, 17.5), n), [0], ratio=1.0, upward=True)
 
 
 def test_some_parts_are_unremarkable_and_some_are_not():
