@@ -42,6 +42,12 @@ def add_calibrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--instances", type=int, default=1, metavar="N", help="of a canary, for metrics with `by` (1)")
     parser.add_argument("--draws", type=int, default=20, metavar="N", help="of each window (20)")
     parser.add_argument(
+        "--looks",
+        default="one",
+        metavar="DURATION",
+        help="how often a canary is looked at until its end, as `watch` and `rollout` do (one look, at its end)",
+    )
+    parser.add_argument(
         "--without",
         action="append",
         default=[],
@@ -76,6 +82,7 @@ def _calibrate(options: argparse.Namespace) -> int:
         "weight": options.weight,
         "instances": options.instances,
         "draws": options.draws,
+        "looks": options.looks,
     }
     target = _target(options)
     if 0 < options.weight < _SMALL_WEIGHT:

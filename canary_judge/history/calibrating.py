@@ -25,8 +25,10 @@ from canary_judge.history.designs import Design, How, Piece, draws_of, pieces_of
 from canary_judge.history.drawn import UNUSABLE, Replay
 from canary_judge.history.injecting import FAULTS
 from canary_judge.history.past_baselines import archived_pieces
+from canary_judge.history.replaying import looks_from
 from canary_judge.history.store import History
 from canary_judge.history.suggesting import Suggestion, suggested
+from canary_judge.looks.observing import warmup_intervals
 from canary_judge.results import Outcome, Role
 from canary_judge.series import MetricSource, Window, duration_from, format_duration
 from canary_judge.stats.trials import (
@@ -55,6 +57,7 @@ def calibrate(
     weight: float,
     instances: int = 1,
     draws: int = 20,
+    looks: str | timedelta = "one",
     without: Sequence[Window] = (),
 ) -> Calibration:
     """Judge canaries that are no canaries, drawn from the baseline's past.
@@ -66,10 +69,12 @@ def calibrate(
             archive: the baselines of its canaries of this name, but for those that are labelled bad.
         span: The past, in which the baseline was healthy and nothing was deployed but for `without`; of an archive all
             of it.
-        length: Of a window: how long a canary is judged.
+        length: Of a window: how long a canary runs; of it a `warmup:` is not judged.
         weight: Percent of the traffic that a canary gets.
         instances: Of a canary, for metrics with `by`.
         draws: Of each window, where it can be drawn anew.
+        looks: "one": each canary is judged once, at its planned end, as `judge` does; or how often it is looked at
+            until then, as `watch` and `rollout` do. That takes so many times as long.
         without: Deploys, incidents and past canaries: windows that touch one are left out.
 
     Raises:
@@ -79,8 +84,10 @@ def calibrate(
     References:
         docs/calibrate.md, and the measurements that it names.
     """
-    step = duration_from(length, "length")
-    _refuse(config, step, weight, instances, draws)
+    step, warmup = _judged(config, duration_from(length, "length"))
+    config = config.model_copy(update={"warmup": None})
+    every = _every(config, looks)
+    _refuse(weight, instances, draws)
     pieces: Callable[[], Iterable[Piece]]
     if not isinstance(source, History | Mapping) and not hasattr(source, "fetch"):
         raise DataError(f"source is {type(source).__name__}; give History(url), FrameSource(table), or another source")
@@ -103,7 +110,7 @@ def calibrate(
     faulty: dict[tuple[str, Design], list[Replay]] = {}
     for name, draw in draws_of(config, pieces(), how):
         which = replays if draw.fault is None else faulty
-        which.setdefault((name, draw.design), []).append(Replay.of(singles[name], draw))
+        which.setdefault((name, draw.design), []).append(Replay.of(singles[name], draw, every))
     # a design that gave nothing to judge is none; of one that a router could draw, the reason is told
     empty = {key: some for key, some in replays.items() if all(one.outcome in UNUSABLE for one in some)}
     broken = {name: some[0].reason for (name, design), some in empty.items() if design.routed}
@@ -135,16 +142,37 @@ def calibrate(
         missing=missing,
         watched=tuple(metric.name for metric in config.metrics if metric.role is Role.WATCH),
         instances=instances,
+        warmup=warmup / timedelta(seconds=1),
+        looks=None if every is None else every * config.interval / timedelta(seconds=1),
+        at_one_look=() if every is None else tuple(one.name for one in config.metrics if one.per_user() is not None),
         since=datetime.fromtimestamp(min(seen), UTC) if seen else None,
         until=datetime.fromtimestamp(max(seen), UTC) + step if seen else None,
     )
 
 
-def _refuse(config: JudgeConfig, length: timedelta, weight: float, instances: int, draws: int) -> None:
-    if length < 2 * config.interval:
+def _judged(config: JudgeConfig, length: timedelta) -> tuple[timedelta, timedelta]:
+    """What of a length is judged, and what is warm-up: no canary of the past warms up, so that much less is drawn."""
+    warm = warmup_intervals(config) * config.interval
+    if length - warm < 2 * config.interval:
+        beside = f" beside the warmup of {format_duration(warm)}" if warm else ""
         raise DataError(
-            f"length is {format_duration(length)}; give two intervals ({format_duration(config.interval)}) or more"
+            f"length is {format_duration(length)}; give two intervals ({format_duration(config.interval)}) or "
+            f"more{beside}"
         )
+    return length - warm, warm
+
+
+def _every(config: JudgeConfig, looks: str | timedelta) -> int | None:
+    """Intervals from look to look; None for one look."""
+    found = looks_from(looks)
+    if found == "one":
+        return None
+    if not isinstance(found, timedelta) or found < config.interval:
+        raise DataError(f"looks is {looks!r}; give 'one', or {format_duration(config.interval)} or more, as '5m'")
+    return found // config.interval
+
+
+def _refuse(weight: float, instances: int, draws: int) -> None:
     if not 0 < weight < 100:
         raise DataError(f"weight is {weight!r}; give the percent of the traffic that a canary gets, between 0 and 100")
     if instances < 1:
@@ -182,7 +210,7 @@ def _windows(
 def _single(config: JudgeConfig, metric: Metric) -> JudgeConfig:
     """A config in which the metric decides by itself."""
     alone = metric.model_copy(update={"role": Role.GATE})
-    return config.model_copy(update={"metrics": (alone,), "warmup": None, "traffic": None, "groups": {}})
+    return config.model_copy(update={"metrics": (alone,), "traffic": None, "groups": {}})
 
 
 def _history(suggestions: Sequence[Suggestion], config: JudgeConfig, length: timedelta) -> float | None:

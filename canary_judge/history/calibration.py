@@ -87,9 +87,12 @@ class Calibration:
         declared: The false-alarm rate that it declares.
         windows: Windows of this past; some may have nothing of a metric.
         dropped: Windows that were left out, because something else happened in them.
-        length: Of a window, in seconds.
+        length: What is judged of a window, in seconds.
         share: The canary's share of the traffic.
         instances: Of the canary, where instances are kept apart.
+        warmup: Seconds of each canary before that, which are not judged.
+        looks: Seconds from one look at a canary to the next; None where each has one look, at its planned end.
+        at_one_look: Metrics that had one look all the same.
         since: When the first window begins.
         until: When the last one ends.
         lines: One for each metric and design.
@@ -114,6 +117,9 @@ class Calibration:
     missing: Mapping[str, str] = field(default_factory=dict)
     watched: tuple[str, ...] = ()
     instances: int = 1
+    warmup: float = 0.0
+    looks: float | None = None
+    at_one_look: tuple[str, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
 

@@ -22,7 +22,7 @@ def explained(found: Calibration) -> str:
     days = dict.fromkeys(f"{one:%d %b %Y}" for one in (found.since, found.until) if one is not None)
     when = f", {' to '.join(days)}" if days else ""
     head = f"{printable(found.name)}: {found.windows} windows of {length}{dropped}{when}, "
-    head += f"a canary of {100 * found.share:g} %{pods}"
+    head += f"a canary of {100 * found.share:g} %{pods}, {_looks(found)}"
     lines = [
         f"{head}, declared false-alarm rate {100 * found.declared:g} %",
         "",
@@ -34,6 +34,15 @@ def explained(found: Calibration) -> str:
     for metric, why in found.missing.items():
         lines.append(f"  {printable(metric)}: {why}")
     return "\n".join([*lines, "", *_close(found)])
+
+
+def _looks(found: Calibration) -> str:
+    """When each canary is judged."""
+    warm = f", after a warm-up of {format_duration(timedelta(seconds=found.warmup))}" if found.warmup else ""
+    if found.looks is None:
+        return f"judged once at its end{warm}"
+    but = f" ({', '.join(map(printable, found.at_one_look))} once at its end)" if found.at_one_look else ""
+    return f"looked at every {format_duration(timedelta(seconds=found.looks))} until its end{but}{warm}"
 
 
 def _rates(found: Calibration) -> list[str]:
@@ -90,8 +99,8 @@ def _powers(found: Calibration) -> list[str]:
     return [
         "",
         "a regression of so many times would be seen to be worse at all, and fail the canary because it is shown to be",
-        "beyond the margin, in this share of windows (from each one's own error); and in how many it would more likely",
-        "be seen than not:",
+        "beyond the margin, in this share of windows (from each one's own error, at one look at its end); and in how",
+        "many it would more likely be seen than not:",
         *rows,
     ]
 

@@ -1,4 +1,4 @@
-"""An A/A canary that was drawn, judged at one planned look."""
+"""An A/A canary that was drawn, judged at one planned look or watched to its planned end."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from scipy import special
 from canary_judge.config.model import JudgeConfig
 from canary_judge.history.designs import Draw
 from canary_judge.history.injecting import Fault
+from canary_judge.history.watching import can_be_watched, watched
 from canary_judge.judging.verdict import judge_samples
 from canary_judge.results import Harm, MetricResult, Outcome, Scale
 from canary_judge.samples import AnyData, GaugeData, Samples
@@ -29,7 +30,8 @@ class Replay:
     """One A/A canary, judged.
 
     Attributes:
-        outcome: Of the metric.
+        outcome: Of the metric: of one planned look, or where the canary was watched of its looks. All else is of the
+            one look.
         score: Normal score of "worse at all", large where it looks worse; None where there was nothing to judge.
         distance: The effect over its standard error, positive where it looks worse; None where either is not known.
         error: Standard error of the effect, on the scale on which a regression of r times is `size(r)`.
@@ -67,16 +69,17 @@ class Replay:
     instances: float | None = None
 
     @classmethod
-    def of(cls, config: JudgeConfig, draw: Draw) -> Replay:
-        """Judge it at one planned look."""
+    def of(cls, config: JudgeConfig, draw: Draw, every: int | None = None) -> Replay:
+        """Judge it at one planned look, or watch it at a look every so many intervals."""
         (metric,) = config.metrics
         samples = Samples(window=draw.window, metrics={metric.name: draw.samples})
         result = judge_samples(config, samples).metrics[0]
         comparison = result.comparison
         usable = comparison is not None and result.outcome not in UNUSABLE
         p = comparison.p_harm if comparison is not None and usable else None
+        said = watched(config, draw, every) if every and usable and can_be_watched(draw) else result
         return cls(
-            outcome=result.outcome,
+            outcome=said.outcome,
             score=None if p is None else -float(special.ndtri(min(max(p, 1e-300), _LARGEST))),
             error=(error := _error(result, config.false_pass_rate) if usable else None),
             distance=_distance(result, error),
@@ -85,7 +88,7 @@ class Replay:
             upper=_upper(result) if usable else math.inf,
             window=draw.window.start.timestamp(),
             cluster=draw.cluster,
-            reason=result.reason,
+            reason=said.reason,
             harm=metric.harm,
             fault=draw.fault,
             of_canary=_of_canary(result),

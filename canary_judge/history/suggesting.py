@@ -42,7 +42,9 @@ class Suggestion:
         design: By whose draws it is known.
         shown: Windows in which the configured margin was shown, of all; one in which some draws show it counts in part.
         windows: All of them.
-        margin: The margin that would be shown in 90 % of windows; None where no draw has a bound.
+        margin: The margin that would be shown in 90 % of windows, never below the configured one; None where no draw
+            has a bound.
+        enough: It is the configured one.
         sure: How sure that is.
         power: Share of windows in which a regression of each size would be seen to be worse at all.
         fails: Share of windows in which it would fail the canary, because harm beyond the margin is shown.
@@ -60,6 +62,7 @@ class Suggestion:
     shown: int
     windows: int
     margin: str | None
+    enough: bool
     sure: float
     power: Mapping[str, float]
     fails: Mapping[str, float]
@@ -87,8 +90,9 @@ class Suggestion:
     @property
     def note(self) -> str:
         """The finding as a comment beside the margin."""
-        known = self.margin is not None and self.sure >= _LEAST_SURE
-        wider = f"; {self.margin} would be in 90 %, {self.sure:.0%} sure" if known else ""
+        wider = ""
+        if self.margin is not None and self.sure >= _LEAST_SURE:
+            wider = f"; {'and' if self.enough else self.margin} would be in 90 %, {self.sure:.0%} sure"
         cannot = "" if self.decides else "; too little to decide here"
         measured = f"; {self.measured}" if self.measured else ""
         return f"shown in {self.shown} of {self.windows} windows{wider}{cannot}{measured}"
@@ -130,7 +134,10 @@ def suggested(metric: Metric, design: Design, replays: Sequence[Replay], config:
     beyond = 0.0 if metric.fail_when == "any_harm" else own
     power, fails = _averaged(seen), _averaged(_power(metric, replays, config, beyond) if seen else {})
     never = not math.isfinite(at)
-    wider = None if never else _margin_text(metric, scale, float(at))
+    enough = bool(at <= own)
+    wider = (
+        metric.margin if enough and math.isfinite(own) else None if never else _margin_text(metric, scale, float(at))
+    )
     far = never or (math.isfinite(own) and at > _FAR * own)
     weak = power.get(f"x{EFFECTS[-1]:g}", 0.0) < 0.5
     blind = not power  # nothing varied: what it would find is not known
@@ -142,6 +149,7 @@ def suggested(metric: Metric, design: Design, replays: Sequence[Replay], config:
         shown=shown,
         windows=windows,
         margin=wider,
+        enough=enough and metric.margin is not None,
         sure=sure,
         power=power,
         fails=fails,
@@ -159,7 +167,7 @@ def suggested(metric: Metric, design: Design, replays: Sequence[Replay], config:
                 sure=sure,
                 unbounded=int(np.isinf(uppers).sum()),
                 draws=uppers.size,
-                enough=bool(at <= own),
+                enough=enough,
                 decides=decides,
                 weak=weak,
                 blind=blind,

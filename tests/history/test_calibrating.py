@@ -26,8 +26,12 @@ from canary_judge.history.designs import (
     draws_of,
     pieces_of,
 )
-from canary_judge.samples import CountData, GaugeData, RawData
+from canary_judge.history.watching import _part, watched
+from canary_judge.looks.observing import observe
+from canary_judge.looks.state import MonitorState
+from canary_judge.samples import CountData, GaugeData, RawData, Samples
 from canary_judge.sources import FrameSource
+from canary_judge.stats.counts import COLUMNS
 from canary_judge.stats.trials import noise_factor, planned_power, tolerance_rank
 from tests.history.canaries import NOON
 
@@ -201,7 +205,9 @@ def test_a_healthy_history_refutes_nothing_and_says_what_it_could_have():
     assert lines["errors", "requests split"].alarms == 0
     assert not lines["errors", "adjacent windows"].routed
     text = found.explain()
-    assert "23 windows of 1h, 01 Mar 2026, a canary of 20 %, declared false-alarm rate 1 %" in text
+    assert (
+        "23 windows of 1h, 01 Mar 2026, a canary of 20 %, judged once at its end, declared false-alarm rate 1 %" in text
+    )
     assert "368 windows without an alarm would show it" in text
     assert {one.metric for one in found.suggestions} == {"errors", "latency"}
     again = calibrate(
@@ -462,3 +468,78 @@ def test_the_margin_that_would_be_shown_is_not_that_of_the_config(margin):
     (one,) = found.suggestions
     assert "no margin at all" not in one.text
     assert margin == "10%" or "would be shown in 90 %" in one.text
+
+
+# --- looks, warm-up and margins of the user ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("metric", "source"),
+    [
+        (ERRORS, requests(hours=3, each=200)),
+        (LATENCY, requests(hours=3, each=40)),
+        ({**MEMORY, "by": "pod"}, pods(hours=3)),
+    ],
+    ids=["counts", "raw", "pods"],
+)
+def test_a_watched_canary_has_had_all_of_its_data_by_its_end(metric, source):
+    settings = config(metric)
+    draw = next(one for _, one in drawn(settings, source, hours=3) if one.design.routed)
+    state, whole = MonitorState(start=draw.window.start, horizon=60), draw.samples.data
+    for first in range(0, 60, 7):
+        last = min(first + 7, 60)
+        window = Window(NOON + first * HOUR / 60, NOON + last * HOUR / 60)
+        part = Samples(window=window, metrics={metric["name"]: _part(draw.samples, first, last)})
+        state, judged = observe(settings, state, part)
+    found = state.streams[metric["name"]].data
+    if isinstance(whole, CountData):
+        for name in COLUMNS:
+            assert np.array_equal(getattr(found.counts, name), getattr(whole.counts, name))
+        assert found.instances == whole.instances
+    else:
+        for name in ("baseline", "canary"):
+            assert np.array_equal(getattr(found, name), getattr(whole, name), equal_nan=True)
+    assert judged.metrics[0].outcome is watched(settings, draw, 7).outcome
+    assert judged.look.ended
+
+
+def test_looks_find_a_fault_before_the_end_and_hardly_cry_wolf():
+    source, span = requests(hours=8, each=400), Window(NOON, NOON + 8 * HOUR)
+    settings = config({**ERRORS, "margin": "1.3x"})
+    once = calibrate(settings, source, span, length="1h", weight=20, draws=3)
+    often = calibrate(settings, source, span, length="1h", weight=20, draws=3, looks="10m")
+    assert (once.looks, often.looks) == (None, 600.0)
+    assert often.lines[0].alarms <= 1
+    assert [one.windows for one in often.finds] == [one.windows for one in once.finds]
+    assert often.finds[0].found["x2"] == often.windows
+    assert often.finds != once.finds
+    assert "looked at every 10m until its end" in often.explain()
+    assert "judged once at its end" in once.explain()
+
+
+def test_a_warm_up_is_not_judged():
+    source, span = requests(hours=6, each=100), Window(NOON, NOON + 6 * HOUR)
+    warm = calibrate(config(ERRORS, warmup="30m"), source, span, length="1h", weight=20, draws=2)
+    half = calibrate(config(ERRORS), source, span, length="30m", weight=20, draws=2)
+    assert warm.lines == half.lines
+    assert warm.suggestions == half.suggestions
+    assert "judged once at its end, after a warm-up of 30m" in warm.explain()
+    with pytest.raises(DataError, match="length is 31m; give two intervals .1m. or more beside the warmup of 30m"):
+        calibrate(config(ERRORS, warmup="30m"), source, span, length="31m", weight=20)
+
+
+@pytest.mark.parametrize(
+    ("looks", "told"), [("recorded", "give 'one'"), ("10s", "1m or more"), ("often", "looks is 'often'")]
+)
+def test_looks_that_make_no_sense(looks, told):
+    with pytest.raises(DataError, match=told):
+        calibrate(config(ERRORS), requests(), Window(NOON, NOON + HOUR), length="30m", weight=5, looks=looks)
+
+
+def test_no_margin_below_the_users_is_written():
+    wide = config({**LATENCY, "margin": "100%"})
+    found = calibrate(wide, requests(hours=8, each=60), Window(NOON, NOON + 8 * HOUR), length="1h", weight=40, draws=4)
+    (suggestion,) = found.suggestions
+    assert suggestion.enough
+    assert suggestion.margin == "100%"
+    assert "; and would be in 90 %, " in suggestion.note
