@@ -39,7 +39,7 @@ def assess(look: Look, metric: Metric, samples: MetricSamples, share: float | No
     if samples.error is not None:
         return replace(bare, settled=(Outcome.ERROR, samples.error))
     if samples.data is None or _unread_side(samples.data, samples.quality):
-        return replace(bare, settled=(Outcome.NO_DATA, _no_data(samples.quality)))
+        return replace(bare, settled=(Outcome.NO_DATA, look.nothing or _no_data(samples.quality)))
     if isinstance(samples.data, UserData):
         found = assess_users(look, metric, samples.data, bare)
         return found if samples.complete else found.unsafe("the source may have left data out")

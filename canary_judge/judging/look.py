@@ -53,6 +53,7 @@ class Look:
         left: Seconds to the planned end; None without one.
         promoted: The interval since which the canary has all of the traffic, and no baseline beside it; None: it has
             not.
+        nothing: Why no interval is judged yet; None where some are.
     """
 
     config: JudgeConfig
@@ -62,6 +63,7 @@ class Look:
     newest: Newest = field(default_factory=Newest)
     left: float | None = None
     promoted: int | None = None
+    nothing: str | None = None
 
     @property
     def intervals(self) -> int:

@@ -24,7 +24,7 @@ from canary_judge.looks.state import Fresh, How, MonitorState, as_requests, no_r
 from canary_judge.looks.streams import Stream, append, of_next_stage
 from canary_judge.results import Judgement, LookInfo, MetricResult, Outcome, Role, Verdict
 from canary_judge.samples import Samples
-from canary_judge.series import Window
+from canary_judge.series import Window, format_duration
 
 __all__ = ["judged", "observe", "retaken", "taken", "warmup_intervals", "with_weight"]
 
@@ -196,6 +196,15 @@ def _with_act(state: MonitorState) -> tuple[int, ...]:
     return state.acts if judged in (0, *state.acts) else (*state.acts, judged)
 
 
+def _nothing_yet(config: JudgeConfig, state: MonitorState) -> str | None:
+    """Why no interval is judged yet."""
+    if state.consumed > state.left_out:
+        return None
+    if config.warmup is None or not state.left_out:
+        return "nothing is judged yet: no interval has ended"
+    return f"nothing is judged yet: the first {format_duration(config.warmup)} are warm-up"
+
+
 class _Run:
     """All metrics at one look: those whose evidence is held, and those that are assessed.
 
@@ -214,7 +223,15 @@ class _Run:
         self._share = canary_share(config, requests(config, self.samples), weight=state.weight)
         left = None if state.horizon is None else (state.horizon - state.consumed) * config.interval.total_seconds()
         promoted = newest.since if state.weight is not None and state.weight >= _ALL else None
-        self._look = Look(config=config, window=window, cost=design.cost, newest=newest, left=left, promoted=promoted)
+        self._look = Look(
+            config=config,
+            window=window,
+            cost=design.cost,
+            newest=newest,
+            left=left,
+            promoted=promoted,
+            nothing=_nothing_yet(config, state),
+        )
         self._keys = {metric.name: self._key(metric) for metric in config.metrics}
         self._places = {metric.name: place / len(config.metrics) for place, metric in enumerate(config.metrics)}
 

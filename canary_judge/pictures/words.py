@@ -48,9 +48,14 @@ def action_of(judgement: Judgement, folding: Folding) -> str:
         return "advance" if word == "PASS" else "roll back"
     if judgement.traffic is not None and judgement.traffic.finding:
         return "keep the weight, mend the split"
-    if any(one.role is Role.GATE and state_of(one) is State.NONE for one in _rows(folding)):
+    if _begun(judgement) and any(one.role is Role.GATE and state_of(one) is State.NONE for one in _rows(folding)):
         return "keep the weight, mend the data"
     return "keep the weight, wait"
+
+
+def _begun(judgement: Judgement) -> bool:
+    """Whether there is an interval that is judged."""
+    return judgement.look is None or judgement.look.intervals > 0
 
 
 def _rows(folding: Folding) -> tuple[MetricResult, ...]:
@@ -125,6 +130,9 @@ def _why_hold(judgement: Judgement, folding: Folding) -> str:
         if split.observed is None:
             return f"{of} not split as configured: {plain(split.finding)}"
         return f"{of} not split as configured: {percent(split.observed)} instead of {percent(split.configured)}"
+    if not _begun(judgement):
+        warm = judgement.look is not None and judgement.look.left_out
+        return "nothing judged yet" + (": this is the warm-up" if warm else "")
     gates = [one for one in rows if one.role is Role.GATE]
     undecided = [one for one in gates if state_of(one) in {State.OPEN, State.WORSE}]
     if dead := [one for one in gates if state_of(one) is State.NONE]:

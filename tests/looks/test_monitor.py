@@ -9,6 +9,7 @@ import pytest
 from canary_judge import Monitor, Outcome, Verdict
 from canary_judge.errors import DataError, SourceUnavailable
 from canary_judge.looks.watching import follow
+from canary_judge.pictures import verdict_svg
 from canary_judge.results import Side
 from canary_judge.series import Form, Result, Series, nanoseconds
 from tests import builders
@@ -232,6 +233,16 @@ def test_the_warm_up_is_consumed_and_not_judged():
     assert judged.look.left_out == 8
     assert judged["heap"].comparison.n_canary == 22
     assert judged["heap"].outcome is not Outcome.REGRESSED
+
+
+def test_a_warm_up_is_no_missing_data():
+    store, monitor = Store(), Monitor(config(HEAP, warmup="2m"), start=NOON)
+    judged = store.look(monitor, 4)
+    assert judged["heap"].reason == "nothing is judged yet: the first 2m are warm-up"
+    picture = verdict_svg(judged)
+    assert "HOLD, keep the weight, wait: nothing judged yet: this is the warm-up" in picture
+    assert "mend the data" not in picture
+    assert "nothing is judged yet" not in store.look(monitor, 12)["heap"].reason
 
 
 def test_a_change_of_weight_starts_another_warm_up():
