@@ -85,11 +85,13 @@ class Natives:
         if bare == name.strip() or not self._known:
             return "", []
         try:
-            return f"{bare}{opened}{rest}", self._instant(f"histogram_count({bare}{opened}{rest})", moment)
+            found = self._instant(f"histogram_count({bare}{opened}{rest})", moment)
         except QueryError as error:
             # a server that does not know the function has none; what it refuses for once is asked again
             self._known = "function" not in str(error)
             return "", []
+        # what has buckets in its labels is a classic one, whatever a proxy makes of the question
+        return f"{bare}{opened}{rest}", [one for one in found if "value" in one and "le" not in one["metric"]]
 
 
 def _place(item: Mapping[str, Any]) -> tuple[str | None, str | None]:

@@ -257,6 +257,15 @@ def test_an_answer_without_histograms_has_no_buckets():
     assert buckets_of([{"histogram": [0, {"count": "0"}]}]) == 0
 
 
+def test_what_has_buckets_in_its_labels_is_no_native_histogram():
+    def instant(text, _):  # a proxy that answers any question of a selector with its series
+        return [{"metric": {"instance": "a:80", "le": "0.25"}, "values": [[0, "1"]]}]
+
+    natives = Natives(instant)
+    natives.refuse_half("rpc_seconds_bucket{}", "1m", WINDOW.end)
+    natives.refuse_classic("rpc_seconds_bucket{}", WINDOW.end)
+
+
 @pytest.mark.parametrize(("refusal", "asked"), [('unknown function with name "histogram_count"', 1), ("too busy", 2)])
 def test_what_a_server_refuses_for_once_is_asked_again(refusal, asked):
     counted = []
