@@ -10,6 +10,7 @@ import numpy as np
 from canary_judge.config.metrics import Metric
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.look import Look
+from canary_judge.judging.odd_counts import odd_counts
 from canary_judge.judging.recent import with_recent_counts
 from canary_judge.judging.shortfalls import count_shortfall
 from canary_judge.results import Harm, Outcome, Side
@@ -30,13 +31,13 @@ _NEVER_FEWER, _MORE = 10, 1.005
 
 
 def tolerates_all(metric: Metric, share: float, of: float) -> str | None:
-    """Why an absolute margin of a share excludes nothing, at this share of so many of the baseline; else None."""
+    """Why a margin of a share excludes nothing, at this share of so many of the baseline; else None."""
     margin = metric.parsed_margin()
-    if margin is None or margin.absolute is None or not metric.is_proportion:
+    if margin is None or not metric.is_proportion:
         return None
     error = _SURELY * math.sqrt(share * (1 - share) / of) + _SURELY / of if of else 1.0
     room = {Harm.INCREASE: 1 - share, Harm.DECREASE: share, Harm.EITHER: max(share, 1 - share)}[metric.harm]
-    if margin.absolute < room + error:
+    if margin.amount(share) < room + error:
         return None
     return f"the margin {metric.margin} tolerates everything: the baseline's share is {share:.1%}; give a narrower one"
 
@@ -95,4 +96,6 @@ def assess_counts(look: Look, metric: Metric, data: CountData, bare: Assessed) -
     shortfall, blocked = count_shortfall(look, metric, compared.evidence)
     blocked = tolerates_all(metric, compared.evidence.baseline or 0.0, compared.evidence.n_baseline) or blocked
     found = replace(bare.with_comparison(compared), limit=check, shortfall=shortfall, no_safety=blocked)
+    for text in odd_counts(metric, data.counts, compared.evidence):
+        found = found.unsafe(text)
     return with_recent_counts(look, metric, data, found, between=between, late=late)

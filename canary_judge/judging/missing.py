@@ -11,7 +11,7 @@ import numpy as np
 from canary_judge.config.metrics import LatencyMetric, Metric, RateMetric, RatioMetric
 from canary_judge.judging.alone import compared_with_nothing
 from canary_judge.judging.look import Look
-from canary_judge.judging.odd_values import copied, filled
+from canary_judge.judging.made_up import made_up
 from canary_judge.judging.silence import fell_silent, heard, improbable_run, longest_run
 from canary_judge.results import Quality, Side
 from canary_judge.samples import AnyData, CountData, GaugeData, MetricSamples, RawData, UserData
@@ -50,7 +50,7 @@ def objections(look: Look, metric: Metric, samples: MetricSamples) -> Iterator[t
     for text, settles in () if quality is None else _of_quality(look, metric, samples, quality):
         told = True
         yield text, settles
-    if samples.data is not None and (same := copied(samples.data) or filled(samples.data)) is not None:
+    if samples.data is not None and (same := made_up(samples.data)) is not None:
         told = True
         yield same, False
     if samples.data is not None:

@@ -10,7 +10,7 @@ import numpy as np
 from canary_judge.arrays import Bool, Float, Int, median
 from canary_judge.config.metrics import Metric
 from canary_judge.results import Harm
-from canary_judge.samples import AnyData, CountData, GaugeData, RawData
+from canary_judge.samples import RawData
 from canary_judge.samples.raw import other_unit
 from canary_judge.stats.exact import binomial_tails
 from canary_judge.stats.margins import Margin
@@ -18,14 +18,14 @@ from canary_judge.stats.rank import ranks_of
 
 __all__ = [
     "beyond_all",
-    "copied",
     "drifts",
     "far_better",
-    "filled",
     "frozen",
     "heavy_tail",
     "implausible",
+    "may_rest",
     "one_sided",
+    "run_at_the_end",
     "stands_still",
     "stuck",
 ]
@@ -38,8 +38,9 @@ _FEW_DIGITS, _A_MEGABYTE, _PAGES = 1000, 2.0**20, 2.0**16
 _MOST_NEGATIVE, _BY_CHANCE = 0.01, 1e-3
 # A margin that is so many times what was ever seen is one of another unit.
 _FAR, _FAR_LIMIT = 5.0, 100.0
-# So many different values are codes.
-_MOST_CODES = 3
+# So many different values are codes; of no more the others are grades, as stars, each given so often on average, and
+# so many steps beyond the last one there is none.
+_MOST_CODES, _MOST_GRADES, _GRADED, _NOT_THE_NEXT = 3, 20, 5, 1.5
 # Of the median, what the smallest values are beyond where zeros do not belong to them.
 _DETACHED = 0.2
 # A canary that is so many times better is no better one.
@@ -55,8 +56,6 @@ _FAR_BEYOND = 100.0
 # So many independent values tell a trend of the canary's; a correlation so much larger is one, at 0.1 %.
 _FEWEST_TO_DRIFT, _A_DRIFT, _SURELY_DRIFTS = 10, 0.15, 3.29
 _NEARLY_ONE = 1 - 1e-9
-# What is a multiple, to the last digits.
-_ROUNDED, _FAR_OFF = 1e-9, 1e-6
 # What percentages may all be below; a limit of shares is so many times what is seen; and what moved by so much of
 # itself is no rate that stays where it is.
 _A_PERMILLE, _FAR_PERCENT, _MOVED = 1e-3, 20.0, 0.1
@@ -94,10 +93,11 @@ def stands_still(side: Float, beside: Float) -> bool:
     """Whether a side has one value, no round one, where the other hardly takes a value twice."""
     if side.size < _FEWEST_STILL or (side != side[0]).any():
         return False
-    return not _may_rest(float(side[0])) and np.unique(beside).size > beside.size / 2
+    return not may_rest(float(side[0])) and np.unique(beside).size > beside.size / 2
 
 
-def _may_rest(value: float) -> bool:
+def may_rest(value: float) -> bool:
+    """Whether a level may be one at which something rests: a round number, or next to one."""
     return any(_round(value + off) for off in (-1, 0, 1))
 
 
@@ -139,8 +139,20 @@ def implausible(metric: Metric, baseline: Float, canary: Float) -> Iterator[str]
         _negative_alone(baseline, canary),
         _shares_for_percents(metric, baseline, canary),
         None if metric.harm is Harm.DECREASE else _zeros_alone(baseline, canary),
+        _code_alone(baseline, canary, metric.harm),
     ]
+    if metric.kind == "samples":
+        found += [_never_falls(side, name) for side, name in ((baseline, "baseline"), (canary, "canary"))]
     yield from (one for one in found if one is not None)
+
+
+def _never_falls(values: Float, side: str) -> str | None:
+    """Whether single values, in order of time, are those of a counter: requests do not take longer and longer."""
+    if values.size < _ENOUGH_FOR_A_TAIL or np.unique(values).size <= values.size / 2:
+        return None
+    if (np.diff(values) < 0).any():
+        return None
+    return f"the {side}'s values never fall, from {values[0]:,.4g} to {values[-1]:,.4g}: are they those of a counter?"
 
 
 def _negative_alone(baseline: Float, canary: Float) -> str | None:
@@ -165,6 +177,24 @@ def _zeros_alone(baseline: Float, canary: Float) -> str | None:
         return None
     return (
         f"{share:.0%} of the canary's values are 0 and none of the baseline's is even near: a code for something else?"
+    )
+
+
+def _code_alone(baseline: Float, canary: Float, harm: Harm) -> str | None:
+    """Whether of few different values the canary alone has one on the better side of all: a code, as 99 for none."""
+    usual = np.unique(baseline)
+    if harm is Harm.EITHER or not 1 < usual.size <= _MOST_GRADES or baseline.size < _GRADED * usual.size:
+        return None
+    apart = _NOT_THE_NEXT * float(np.diff(usual).max())  # the next grade may be one
+    beyond = canary[canary > usual[-1] + apart] if harm is Harm.DECREASE else canary[canary < usual[0] - apart]
+    if not beyond.size or np.unique(beyond).size > _MOST_CODES:
+        return None
+    share, chance = beyond.size / canary.size, (canary.size / (canary.size + baseline.size)) ** beyond.size
+    if share <= _MOST_NEGATIVE or chance > _BY_CHANCE:
+        return None
+    return (
+        f"{share:.0%} of the canary's values are {float(beyond[0]):g} and none of the baseline's, which are "
+        f"{usual[0]:g} to {usual[-1]:g}: a code for something else?"
     )
 
 
@@ -226,10 +256,14 @@ def heavy_tail(metric: Metric, baseline: Float, canary: Float) -> str | None:
     by_chance = _BY_CHANCE if beyond < _MANY_MARGINS * amount else _FAR_BY_CHANCE
     for tail in _TAILS:
         bound = float(np.quantile(sign * baseline, 1 - tail))
-        theirs, ours = (_number_of(sign * side > bound, runs=metric.kind == "gauge") for side in (baseline, canary))
-        if not _HEAVIER * max(theirs, 1) / baseline.size <= ours / canary.size <= _NO_TAIL:
-            continue
-        if binomial_tails(ours, ours + theirs, canary.size / (canary.size + baseline.size)).above <= by_chance:
+        for beyond_it in (np.greater, np.greater_equal):  # time-outs have one value, beyond which there is none
+            theirs, ours = (
+                _number_of(beyond_it(sign * side, bound), runs=metric.kind == "gauge") for side in (baseline, canary)
+            )
+            if not _HEAVIER * max(theirs, 1) / baseline.size <= ours / canary.size <= _NO_TAIL:
+                continue
+            if binomial_tails(ours, ours + theirs, canary.size / (canary.size + baseline.size)).above > by_chance:
+                continue
             return (
                 f"{ours / canary.size:.1%} of the canary's values are worse than all but {theirs / baseline.size:.1%} "
                 f"of the baseline's, and its mean is {new:.3g} beside {usual:.3g}: ranks do not see such a tail"
@@ -269,8 +303,8 @@ def stuck(baseline: Float, canary: Float) -> str | None:
     """Whether the canary's newest values are one that is repeated, after it had moved as the baseline still does."""
     if canary.size != baseline.size or canary.size < 2 * _FEWEST_STILL or canary[-1] != canary[-_FEWEST_STILL]:
         return None
-    last = _run_at_the_end(canary)
-    if last < _FEWEST_STILL or _may_rest(float(canary[-1])):
+    last = run_at_the_end(canary)
+    if last < _FEWEST_STILL or may_rest(float(canary[-1])):
         return None
     before, beside = canary[:-last], baseline[-last:]
     lively = np.unique(before).size > before.size / 2 and np.unique(beside).size > beside.size / 2
@@ -279,7 +313,7 @@ def stuck(baseline: Float, canary: Float) -> str | None:
     return f"the canary's value has not changed in its last {last} intervals while the baseline's did: has it died?"
 
 
-def _run_at_the_end(values: Float) -> int:
+def run_at_the_end(values: Float) -> int:
     """How many of the newest values are equal; none where all are."""
     moves = values[1:] != values[:-1]
     return int(values.size - np.flatnonzero(moves)[-1] - 1) if moves.any() else 0
@@ -302,55 +336,3 @@ def drifts(data: RawData, tau: float) -> bool:
         error += 1 / worth
     apart = abs(float(np.subtract(*np.arctanh(np.clip(seen, -_NEARLY_ONE, _NEARLY_ONE)))))
     return abs(seen[1] - seen[0]) > _A_DRIFT and apart > _SURELY_DRIFTS * math.sqrt(error)
-
-
-def copied(data: AnyData) -> str | None:
-    """Whether both sides have the same numbers, or one a multiple of the other's, which vary: one is made of it."""
-    if isinstance(data, CountData):
-        counts = data.counts
-        if not counts.events_baseline.any():  # mirrored requests are the same ones
-            return None
-        pairs = [(counts.exposure_baseline, counts.exposure_canary), (counts.events_baseline, counts.events_canary)]
-    elif isinstance(data, GaugeData | RawData):
-        pairs = [(data.baseline, data.canary)]
-    else:
-        return None
-    if any(one.shape != other.shape for one, other in pairs):
-        return None
-    one, other = pairs[0]
-    if one.size and abs(float(one.flat[0])) > 0:  # what is no multiple at its ends is none
-        as_first = float(other.flat[0]) / float(one.flat[0]) * float(one.flat[-1])
-        if abs(float(other.flat[-1]) - as_first) > _FAR_OFF * abs(float(other.flat[-1])):
-            return None
-    largest = [float(np.nanmax(np.abs(side), initial=0.0)) for side in pairs[0]]
-    if not min(largest):
-        return None
-    times = largest[1] / largest[0]
-    same = all(np.allclose(one * times, other, rtol=_ROUNDED, atol=0.0, equal_nan=True) for one, other in pairs)
-    values = pairs[0][0][~np.isnan(pairs[0][0])]
-    if not same or values.size < _FEWEST_STILL or np.unique(values).size <= values.size / 2:
-        return None
-    if abs(times - 1) <= _ROUNDED:
-        return "both sides have the same values in every interval: is one a copy of the other?"
-    return f"the canary's values are {times:.4g} times the baseline's in every interval: are they made of them?"
-
-
-def filled(data: AnyData) -> str | None:
-    """Whether a side's newest requests, and its events, are two numbers that are repeated: filled forward."""
-    if not isinstance(data, CountData):
-        return None
-    counts = data.counts
-    for side, events, exposure in (
-        ("canary", counts.events_canary, counts.exposure_canary),
-        ("baseline", counts.events_baseline, counts.exposure_baseline),
-    ):
-        if exposure.size < 2 * _FEWEST_STILL or not events[-1] or exposure[-1] != exposure[-_FEWEST_STILL]:
-            continue
-        last = min(_run_at_the_end(exposure), _run_at_the_end(events))
-        before = exposure[:-last] if last else exposure
-        if last >= _FEWEST_STILL and np.unique(before).size > before.size / 2:
-            return (
-                f"the {side}'s requests and events are the same numbers in its last {last} intervals: has it died, and "
-                "were they filled forward?"
-            )
-    return None

@@ -18,6 +18,7 @@ __all__ = [
     "given_up",
     "heard",
     "improbable_run",
+    "longest_of",
     "longest_run",
     "silent",
     "unheard",
@@ -111,8 +112,22 @@ def longest_run(of: Bool) -> int:
         >>> longest_run(np.array([True, False, True, True]))
         2
     """
+    found = longest_of(of)
+    return int(found.stop - found.start)
+
+
+def longest_of(of: Bool) -> slice:
+    """Where the first of the longest runs of what is true lies; an empty slice where nothing is.
+
+    Examples:
+        >>> longest_of(np.array([True, False, True, True]))
+        slice(2, 4, None)
+    """
     ends = np.flatnonzero(np.diff(np.concatenate([[False], of, [False]]).astype(np.int8)))
-    return int((ends[1::2] - ends[::2]).max(initial=0))
+    if not ends.size:
+        return slice(0, 0)
+    longest = 2 * int(np.argmax(ends[1::2] - ends[::2]))
+    return slice(int(ends[longest]), int(ends[longest + 1]))
 
 
 def improbable_run(of: Bool) -> Bool:

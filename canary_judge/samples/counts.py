@@ -299,14 +299,14 @@ def _refuse_fractions(read: _Read) -> None:
         broken = events[events != np.rint(events)]
         if broken.size < max(events.size / 2, _SOME) or events.max() > _PERCENT:
             continue
-        if (total == np.rint(total)).all() and not _scaled(events):  # not where both were extrapolated
+        if (total == np.rint(total)).all() and not is_scaled(events):  # not where both were extrapolated
             raise Unusable(
                 f"{side}: events of {broken[0]:g} in an interval, of a total that is whole, are no counts but a "
                 "percentage or a rate; give the number of events, or judge it as `kind: gauge`"
             )
 
 
-def _scaled(events: Float) -> bool:
+def is_scaled(events: Float) -> bool:
     """Whether they are multiples of one number: of a sample, scaled up, or with a weight."""
     steps = np.diff(np.unique(np.append(0.0, events)))
     unit = float(steps.min())
@@ -328,6 +328,10 @@ def _slower(result: Result, bound: float, edges: Int, side: Side) -> tuple[Count
     """Requests slower than the bound, and all requests."""
     if result.form is Form.SAMPLES:
         result = _durations(result)
+        if sum(one.values.size for one in result.series) >= _ENOUGH and not any(
+            one.values.any() for one in result.series
+        ):
+            raise Unusable(f"{side}: all latencies are 0: nothing takes no time; is it the right column?")
         exposure = increments(_as_counts(result, np.ones_like), edges, {}, str(side))
         exposure.non_finite = sum(
             int((intervals(one.timestamps, edges)[1] & np.isnan(one.values)).sum()) for one in result.series

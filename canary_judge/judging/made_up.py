@@ -1,0 +1,127 @@
+"""What was made, and not measured: a side that is a copy of the other, and gaps that were filled in."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from canary_judge.arrays import Bool, Float
+from canary_judge.judging.odd_values import may_rest, run_at_the_end
+from canary_judge.results import Side
+from canary_judge.samples import AnyData, CountData, GaugeData, RawData
+
+__all__ = ["made_up"]
+
+# So many equal values in a row are no chance where others differ.
+_FEWEST_STILL = 8
+# What is a multiple, or lies on a straight line, to the last digits.
+_ROUNDED, _FAR_OFF = 1e-9, 1e-6
+# Of the intervals, what may lie on straight lines; of the others, what does so by chance.
+_MOST_FILLED, _BY_CHANCE = 0.1, 0.1
+
+
+def made_up(data: AnyData) -> str | None:
+    """Why the numbers were not measured, at least not all of them; None where that is not seen."""
+    return _copied(data) or _filled(data) or _filled_in(data)
+
+
+def _copied(data: AnyData) -> str | None:
+    """Whether both sides have the same numbers, or one a multiple of the other's, which vary: one is made of it."""
+    if isinstance(data, CountData):
+        counts = data.counts
+        if not counts.events_baseline.any():  # mirrored requests are the same ones
+            return None
+        pairs = [(counts.exposure_baseline, counts.exposure_canary), (counts.events_baseline, counts.events_canary)]
+    elif isinstance(data, GaugeData | RawData):
+        pairs = [(data.baseline, data.canary)]
+    else:
+        return None
+    if any(one.shape != other.shape for one, other in pairs):
+        return None
+    one, other = pairs[0]
+    if one.size and abs(float(one.flat[0])) > 0:  # what is no multiple at its ends is none
+        as_first = float(other.flat[0]) / float(one.flat[0]) * float(one.flat[-1])
+        if abs(float(other.flat[-1]) - as_first) > _FAR_OFF * abs(float(other.flat[-1])):
+            return None
+    largest = [float(np.nanmax(np.abs(side), initial=0.0)) for side in pairs[0]]
+    if not min(largest):
+        return None
+    times = largest[1] / largest[0]
+    same = all(np.allclose(one * times, other, rtol=_ROUNDED, atol=0.0, equal_nan=True) for one, other in pairs)
+    values = pairs[0][0][~np.isnan(pairs[0][0])]
+    if not same or values.size < _FEWEST_STILL or np.unique(values).size <= values.size / 2:
+        return None
+    if abs(times - 1) <= _ROUNDED:
+        return "both sides have the same values in every interval: is one a copy of the other?"
+    return f"the canary's values are {times:.4g} times the baseline's in every interval: are they made of them?"
+
+
+def _filled(data: AnyData) -> str | None:
+    """Whether a side's newest requests, and its events, are two numbers that are repeated: filled forward."""
+    if not isinstance(data, CountData):
+        return None
+    counts = data.counts
+    for side, events, exposure in (
+        ("canary", counts.events_canary, counts.exposure_canary),
+        ("baseline", counts.events_baseline, counts.exposure_baseline),
+    ):
+        if exposure.size < 2 * _FEWEST_STILL or not events[-1] or exposure[-1] != exposure[-_FEWEST_STILL]:
+            continue
+        last = min(run_at_the_end(exposure), run_at_the_end(events))
+        before = exposure[:-last] if last else exposure
+        if last >= _FEWEST_STILL and np.unique(before).size > before.size / 2:
+            return (
+                f"the {side}'s requests and events are the same numbers in its last {last} intervals: has it died, and "
+                "were they filled forward?"
+            )
+    return None
+
+
+def _filled_in(data: AnyData) -> str | None:
+    """Whether many values of a side lie on straight lines between others that do not: gaps were filled in."""
+    for side in Side:
+        if isinstance(data, CountData):
+            exposure, events = (getattr(data.counts, f"{what}_{side}") for what in ("exposure", "events"))
+            straight = _straight(exposure) & _straight(events)
+            straight &= ~(_resting(exposure) & (events == 0))  # a load test has a constant rate
+        elif isinstance(data, GaugeData) and len(getattr(data, str(side))) == 1:
+            values = getattr(data, str(side))[0]
+            straight = _straight(values)
+            straight &= ~_resting(values)
+        else:
+            continue
+        filled = _in_long_runs(straight)
+        rest = ~filled
+        if filled.sum() <= _MOST_FILLED * filled.size or rest.sum() < _FEWEST_STILL:
+            continue
+        if straight[rest].mean() <= _BY_CHANCE:
+            return (
+                f"{filled.sum()} of {filled.size} of the {side}'s values lie on straight lines between others that do "
+                "not: were gaps filled in? Leave them empty"
+            )
+    return None
+
+
+def _straight(values: Float) -> Bool:
+    """The values that lie in the middle of both neighbours."""
+    found = np.zeros(values.size, dtype=bool)
+    if values.size > 2:
+        largest = float(np.nanmax(np.abs(values), initial=0.0))
+        found[1:-1] = np.abs(values[:-2] - 2 * values[1:-1] + values[2:]) <= _ROUNDED * largest
+    return found
+
+
+def _resting(values: Float) -> Bool:
+    """The values that are those before them, where something may rest: whole numbers, and round ones."""
+    same = np.append(False, values[1:] == values[:-1])
+    rests = np.array([value == np.rint(value) or may_rest(float(value)) for value in values[same].tolist()], dtype=bool)
+    same[same] = rests
+    return same
+
+
+def _in_long_runs(of: Bool) -> Bool:
+    """What is true so often in a row that it is no chance."""
+    found = np.zeros(of.size, dtype=bool)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], of, [False]]).astype(np.int8)))
+    for begin, end in edges.reshape(-1, 2):
+        found[begin:end] = end - begin >= _FEWEST_STILL
+    return found

@@ -1,0 +1,263 @@
+"""Counts that look like health and are none; and those that look odd and are ordinary."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from canary_judge import Outcome, judge, judge_samples
+from canary_judge.judging.odd_values import heavy_tail, implausible
+from canary_judge.looks.observing import observe
+from canary_judge.looks.state import MonitorState
+from canary_judge.sources import FrameSource
+from tests.builders import GAUGE, RATIO, START, config, counted, gauged, raw, samples
+from tests.judging.test_odd_values import SAMPLES
+
+N = 120
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(3)
+
+
+def drawn(rng, *, rate=0.01, times=1.0, requests=(1900, 100), n=N):
+    """Events and exposure of both sides."""
+    exposure = [rng.poisson(many, n).astype(float) for many in requests]
+    events = [
+        rng.binomial(of.astype(int), min(p, 1.0)).astype(float)
+        for of, p in zip(exposure, (rate, rate * times), strict=True)
+    ]
+    return events[0], exposure[0], events[1], exposure[1]
+
+
+def judged(metric, one, n=N):
+    return judge_samples(config(metric), samples(one, n))
+
+
+def told(metric, *sides, n=N):
+    found = judged(metric, counted(*sides), n)["m"]
+    return found.outcome, found.reason
+
+
+def test_healthy_counts_are_safe(rng):
+    assert told(RATIO, *drawn(rng, requests=(9500, 500)))[0] is Outcome.SAFE
+
+
+# --- far better --------------------------------------------------------------------------------------------------
+
+
+def test_a_total_per_second_on_one_side(rng):
+    events, total, e_c, n_c = drawn(rng, times=3)
+    found, reason = told(RATIO, events, np.round(total / 60, 3), e_c, n_c)
+    assert found is Outcome.INSUFFICIENT
+    assert "the canary's rate is less than a tenth of the baseline's: are both counted, and in the same unit?" in reason
+
+
+@pytest.mark.parametrize(("rate", "held"), [(0.01, True), (0.002, False)])
+def test_no_event_where_many_were_due(rng, rate, held):
+    e_b, n_b, e_c, n_c = drawn(rng, rate=rate)
+    found, reason = told(RATIO, e_b, n_b, 0 * e_c, n_c)
+    assert (found is not Outcome.SAFE) is held
+    assert ("are they counted at all? If there were none, set `absent_is_zero: true`" in reason) is held
+    assert told({**RATIO, "absent_is_zero": True}, e_b, n_b, 0 * e_c, n_c)[0] is Outcome.SAFE
+
+
+@pytest.mark.parametrize("times", [0.5, 0.2])
+def test_a_canary_that_is_better_is_safe(rng, times):
+    assert told(RATIO, *drawn(rng, rate=0.02, times=times, requests=(9500, 500)))[0] is Outcome.SAFE
+
+
+def test_availability_in_whole_percent(rng):
+    e_b, n_b, e_c, n_c = drawn(rng, times=4)
+    whole = [np.round(100 * (n - e) / n) for e, n in ((e_b, n_b), (e_c, n_c))]
+    metric = {**RATIO, "harm": "decrease", "margin": "+1pp"}
+    found, reason = told(metric, whole[0], n_b, whole[1], n_c)
+    assert found is Outcome.INSUFFICIENT
+    assert "more than ten times that of the baseline's" in reason
+
+
+def test_a_margin_that_the_share_cannot_exceed(rng):
+    """Successes in the column of errors: 1.5 times 99 % is no share."""
+    e_b, n_b, e_c, n_c = drawn(rng, times=3)
+    found, reason = told(RATIO, n_b - e_b, n_b, n_c - e_c, n_c)
+    assert found is not Outcome.SAFE
+    assert "tolerates everything: the baseline's share is 99.0%" in reason
+    found, reason = told({**RATIO, "margin": "+1pp"}, n_b - e_b, n_b, n_c - e_c, n_c)
+    assert found is Outcome.INSUFFICIENT
+    assert "99.0% of the baseline are events, of which more would be harm: are they successes?" in reason
+
+
+# --- too regular -------------------------------------------------------------------------------------------------
+
+
+def test_levels_of_a_counter_are_no_counts_at_the_first_looks(rng):
+    e_b, n_b, e_c, n_c = drawn(rng, times=3, n=6)
+    sides = [start + np.cumsum(one) for start, one in zip((5e4, 5e6, 5e3, 5e5), (e_b, n_b, e_c, n_c), strict=True)]
+    settings, state = config(RATIO), MonitorState(start=START, horizon=40)
+    for first in range(6):
+        part = counted(*(one[first : first + 1] for one in sides))
+        one = samples(part, 1)
+        moment = START + first * settings.interval
+        window = type(one.window)(moment, moment + settings.interval)
+        state, judgement = observe(settings, state, type(one)(window=window, metrics=one.metrics))
+        assert judgement["m"].outcome is not Outcome.SAFE
+    assert "events never fall" in judgement["m"].reason
+
+
+def test_percentages_of_the_same_size_on_both_sides(rng):
+    e_b, n_b, e_c, n_c = drawn(rng, times=3, requests=(1900, 1900))
+    whole = [np.round(100 * (n - e) / n) for e, n in ((e_b, n_b), (e_c, n_c))]
+    found, reason = told({**RATIO, "harm": "decrease", "margin": "+1pp"}, whole[0], n_b, whole[1], n_c)
+    assert found is not Outcome.SAFE
+    assert "are they percentages?" in reason
+
+
+def test_few_fractions_of_a_whole_total_are_no_counts(rng):
+    e_b, n_b, e_c, n_c = drawn(rng, times=3, requests=(1900, 1900), n=4)
+    found = [np.round(100 * e / n, 2) for e, n in ((e_b, n_b), (e_c, n_c))]
+    assert (
+        "are no counts but a percentage or a rate"
+        in told({**RATIO, "margin": "+1pp"}, found[0], n_b, found[1], n_c, n=4)[1]
+    )
+
+
+@pytest.mark.parametrize("events", [5.0, 60.0])
+def test_events_of_a_probe_are_always_the_same(events):
+    found, reason = told(RATIO, np.full(N, 19 * events), np.full(N, 19e4), np.full(N, events), np.full(N, 1e4))
+    assert found is Outcome.SAFE, reason
+
+
+def test_traffic_that_climbs_brings_events_that_climb_by_chance(rng):
+    climb = np.linspace(1000, 2000, N).round()
+    sides = rng.binomial((19 * climb).astype(int), 0.01), 19 * climb, rng.binomial(climb.astype(int), 0.01), climb
+    assert told(RATIO, *sides)[0] is Outcome.SAFE
+
+
+# --- none where some were due ------------------------------------------------------------------------------------
+
+
+def mute(sides, where, *, filled=0.0):
+    e_b, n_b, e_c, n_c = sides
+    return e_b, n_b, np.where(where, filled, e_c), np.where(where, 0.0, n_c)
+
+
+@pytest.mark.parametrize(("share", "held"), [(0.18, True), (0.08, True), (0.03, False)])
+def test_intervals_of_the_canary_that_are_not_there(rng, share, held):
+    sides = drawn(rng, requests=(9500, 500))
+    where = np.zeros(N, dtype=bool)
+    where[1 + rng.choice(N - 2, round(share * N), replace=False)] = True
+    found, reason = told(RATIO, *mute(sides, where))
+    assert (found is not Outcome.SAFE) is held
+    assert ("was it lost, or did the canary fail there?" in reason) is held
+
+
+def test_what_comes_with_the_next_scrape_is_not_lost(rng):
+    e_b, n_b, e_c, n_c = drawn(rng, requests=(9500, 500))
+    for at in range(5, N - 1, 8):
+        e_c[at + 1], n_c[at + 1] = e_c[at] + e_c[at + 1], n_c[at] + n_c[at + 1]
+        e_c[at] = n_c[at] = 0
+    assert told(RATIO, e_b, n_b, e_c, n_c)[0] is Outcome.SAFE
+
+
+def test_traffic_that_comes_in_bursts_is_not_missed(rng):
+    e_b, n_b, e_c, n_c = drawn(rng, requests=(9500, 500))
+    n_c = n_c * rng.pareto(0.6, N).round()
+    e_c = rng.binomial(n_c.astype(int), 0.01).astype(float)
+    assert (n_c == 0).mean() > 0.2
+    assert "did the canary fail there" not in told(RATIO, e_b, n_b, e_c, n_c)[1]
+
+
+@pytest.mark.parametrize(("harm", "side"), [("increase", "canary"), ("decrease", "baseline")])
+def test_events_that_stop_coming(rng, harm, side):
+    e_b, n_b, e_c, n_c = drawn(rng, rate=0.02, times=1.5 if harm == "increase" else 0.7, requests=(1900, 100))
+    hole = slice(30, 73)
+    (e_c if side == "canary" else e_b)[hole] = 0
+    metric = {**RATIO, "harm": harm, "margin": "50%"}
+    found, reason = told(metric, e_b, n_b, e_c, n_c)
+    assert found is not Outcome.SAFE
+    assert f"the {side} has no event in 43 intervals in a row, in which " in reason
+
+
+def test_events_that_come_in_clumps_stay_away_for_a_while(rng):
+    e_b, n_b, _, n_c = drawn(rng, rate=0.02)
+    clumps = np.where(rng.random(N) < 0.08, rng.poisson(25, N), 0).astype(float)
+    assert "have they stopped coming" not in told(RATIO, e_b, n_b, np.minimum(clumps, n_c), n_c)[1]
+
+
+# --- filled in, and codes ----------------------------------------------------------------------------------------
+
+
+def interpolated(values, first, last):
+    made = values.copy()
+    made[first:last] = np.interp(np.arange(first, last), [first - 1, last], values[[first - 1, last]])
+    return made
+
+
+def test_counts_that_were_interpolated(rng):
+    e_b, n_b, e_c, n_c = drawn(rng, requests=(9500, 500))
+    assert "lie on straight lines" in told(RATIO, e_b, n_b, interpolated(e_c, 30, 52), interpolated(n_c, 30, 52))[1]
+    assert told(RATIO, e_b, n_b, interpolated(e_c, 30, 38), interpolated(n_c, 30, 38))[0] is Outcome.SAFE
+
+
+@pytest.mark.parametrize("how", ["line", "last"])
+def test_gauges_that_were_filled_in(rng, how):
+    sides = [rng.normal(100, 4, N) for _ in range(2)]
+    made = [
+        interpolated(one, 40, 80)
+        if how == "line"
+        else np.where((np.arange(N) < 40) | (np.arange(N) >= 80), one, one[39])
+        for one in sides
+    ]
+    found = judged(GAUGE, gauged(*made))["m"]
+    assert "lie on straight lines between others that do not" in found.reason
+
+
+@pytest.mark.parametrize("value", [512.0, 0.0, 37.5])
+def test_a_gauge_may_rest_at_a_round_number(rng, value):
+    sides = [np.where((np.arange(N) >= 40) & (np.arange(N) < 80), value, rng.normal(value, 4, N)) for _ in range(2)]
+    assert "straight lines" not in judged(GAUGE, gauged(*sides))["m"].reason
+
+
+def test_a_load_test_has_a_constant_rate(rng):
+    n_c = np.where(np.arange(N) < 60, 500.0, rng.poisson(500, N))
+    e_b, n_b, _, _ = drawn(rng, rate=1e-4, requests=(9500, 500))
+    assert "straight lines" not in told(RATIO, e_b, n_b, np.zeros(N), n_c)[1]
+
+
+@pytest.mark.parametrize("code", [99.0, 9.0, 7.0])
+def test_a_code_among_ratings(rng, code):
+    """Who is unhappy gave 1, and it is written as no answer."""
+    stars = rng.choice([1.0, 2, 3, 4, 5], size=(2, 600), p=[0.12, 0.1, 0.18, 0.3, 0.3])
+    metric = {**SAMPLES, "harm": "decrease", "margin": "10%"}
+    found = judged(metric, raw(stars[0], np.where(stars[1] == 1, code, stars[1])))["m"]
+    assert found.outcome is not Outcome.SAFE
+    assert f"of the canary's values are {code:g} and none of the baseline's, which are 1 to 5" in found.reason
+    assert judged({**metric, "margin": "20%"}, raw(*stars))["m"].outcome is Outcome.SAFE
+
+
+def test_time_outs_that_all_take_the_same(rng):
+    def requests(share):
+        return np.where(rng.random(4000) < share, 30_000.0, rng.lognormal(4.6, 0.3, 4000))
+
+    (metric,) = config({**SAMPLES, "margin": "20%"}).metrics
+    assert "ranks do not see such a tail" in heavy_tail(metric, requests(0.02), requests(0.10))
+    assert heavy_tail(metric, requests(0.02), requests(0.02)) is None
+
+
+def test_single_values_of_a_counter(rng):
+    (metric,) = config(SAMPLES).metrics
+    sides = [start + np.cumsum(rng.exponential(1, 200)) for start in (900.0, 100.0)]
+    told_of = [one for one in implausible(metric, *sides) if "never fall" in one]
+    assert [one.partition("'s")[0] for one in told_of] == ["the baseline", "the canary"]
+    assert not list(implausible(metric, rng.permutation(sides[0]), rng.permutation(sides[0])))
+
+
+def test_latencies_that_are_all_nothing():
+    times = pd.date_range("2026-01-01T12:00Z", periods=400, freq="9s")
+    table = pd.DataFrame({"timestamp": times, "side": ["baseline", "canary"] * 200, "ok": True, "latency": 0.0})
+    metric = {"name": "m", "kind": "latency", "histogram": "latency", "slower_than": "200ms", "margin": "+1pp"}
+    settings = config({**metric, "harm": "increase", "unit": "ms"}, interval="1m")
+    source = FrameSource(table)
+    found = judge(settings, source, source.window(settings.interval))["m"]
+    assert found.outcome is Outcome.ERROR
+    assert "all latencies are 0" in found.reason
