@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -322,21 +323,46 @@ class EnvoyFile:
     def get_weight(self) -> WeightReading:
         """The weight in the file; whether Envoy has taken it over is for `verify` to say."""
         places = self._places(self._read())
-        total = sum(float(place.get(key, 0)) for place, key, _ in places)
-        canary = sum(float(place.get(key, 0)) for place, key, side in places if side == "canary")
+        weights = [(self._number(place, key), side) for place, key, side in places]
+        total = sum(weight for weight, _ in weights)
+        canary = sum(weight for weight, side in weights if side == "canary")
         percent = 100 * canary / total if total else 0.0
         return WeightReading(percent=percent, per_route={self._path.name: percent})
+
+    def _number(self, place: Mapping[str, Any], key: str) -> float:
+        value = place.get(key, 0)
+        try:
+            number = -1.0 if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            number = -1.0
+        if not 0 <= number < math.inf:
+            raise NotWeighted(f"{self._path}: {key} is {value!r}, which is no weight; write a number from 0 on")
+        return number
+
+    def _had(self, place: Mapping[str, Any], key: str, percent: float) -> float:
+        """The weight that a place has; where 0 is to be written what is no number counts for nothing."""
+        try:
+            return self._number(place, key)
+        except NotWeighted:
+            if percent > 0:
+                raise
+            return 0.0
 
     def set_weight(self, percent: float, *, expect: float | None = None) -> bool:
         """Write the file beside the old one and put it in place."""
         check_percent(percent)
         whole = self._read()
         places = self._places(whole)
-        reading = self.get_weight()
-        if expect is not None and not same_weight(reading.percent, expect):
-            raise DriftDetected(f"{self._path}: {reading} is in force, {expect:g} % was expected")
-        if same_weight(reading.percent, percent) and any(place.get(key) for place, key, _ in places):
-            return False
+        try:
+            reading = self.get_weight()
+        except NotWeighted:
+            if percent > 0 or expect is not None:
+                raise
+        else:
+            if expect is not None and not same_weight(reading.percent, expect):
+                raise DriftDetected(f"{self._path}: {reading} is in force, {expect:g} % was expected")
+            if same_weight(reading.percent, percent) and any(place.get(key) for place, key, _ in places):
+                return False
         for (place, key, _), weight in zip(places, self._wanted(whole, places, percent), strict=True):
             place[key] = weight
         try:
@@ -349,7 +375,7 @@ class EnvoyFile:
         self, whole: dict[str, Any], places: Sequence[tuple[dict[str, Any], str, str]], percent: float
     ) -> list[int]:
         """The new weight of each place; others than the two keep theirs, and 0 can always be written."""
-        had = [int(place.get(key, 0)) for place, key, _ in places]
+        had = [int(self._had(place, key, percent)) for place, key, _ in places]
         sides = [side for _, _, side in places]
         total = sum(had) or 100
         if len(places) == 2 and not (self._kind == "rds" and "total_weight" in self._split(whole)):

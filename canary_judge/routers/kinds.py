@@ -37,6 +37,11 @@ def _numbered(lists: Iterable[Listed]) -> Iterator[Listed]:
         number += not ours
 
 
+def _nothing(*percent: Any) -> bool:
+    """Whether a mirror copies nothing, by what is said of how much it copies."""
+    return any(isinstance(one, int | float) and not isinstance(one, bool) and one == 0 for one in percent)
+
+
 # --- Istio ---------------------------------------------------------------------------------------------------------
 
 
@@ -77,9 +82,13 @@ def _istio(obj: Object, target: Target) -> Iterator[Route]:
             added = {name for verb in ("add", "set") for name in lower_keys(below(item, "headers", "response", verb))}
             if side(item) == "canary" and "set-cookie" in added:
                 leaks.append("Set-Cookie header for canary still configured")
+        percent = (route.get("mirrorPercent"), route.get("mirror_percent"), below(route, "mirrorPercentage", "value"))
         mirrors = [
-            route.get("mirror"),
-            *(below(one, "destination") for one in mappings(route.get("mirrors"), "mirrors")),
+            None if _nothing(*percent) else route.get("mirror"),
+            *(
+                None if _nothing(below(one, "percentage", "value")) else below(one, "destination")
+                for one in mappings(route.get("mirrors"), "mirrors")
+            ),
         ]
         if any(side({"destination": one}) == "canary" for one in mirrors if one):
             leaks.append("mirror still copies requests to canary")
@@ -119,13 +128,13 @@ def _gateway(obj: Object, target: Target) -> Iterator[Route]:
         for match in mappings(rule.get("matches"), "matches"):
             headers |= lower_names(match.get("headers"))
             queried |= bool(match.get("queryParams"))
-        filters = mappings(rule.get("filters"), "filters")
         leaks = []
-        for one in filters:
-            mirrored = below(one, "requestMirror", "backendRef")
-            nothing = below(one, "requestMirror", "percent") == 0
-            if isinstance(mirrored, Mapping) and not nothing and names.side(obj, mirrored) == "canary":
-                leaks.append("RequestMirror filter still copies requests to canary")
+        for filters in (rule.get("filters"), *(item.get("filters") for item in listed)):
+            for one in mappings(filters, "filters"):
+                mirrored, how = below(one, "requestMirror", "backendRef"), below(one, "requestMirror")
+                nothing = _nothing(below(how, "percent"), below(how, "fraction", "numerator"))
+                if isinstance(mirrored, Mapping) and not nothing and names.side(obj, mirrored) == "canary":
+                    leaks.append("RequestMirror filter still copies requests to canary")
         for item in listed:
             for one in mappings(item.get("filters"), "filters"):
                 modifier = below(one, "responseHeaderModifier") or {}

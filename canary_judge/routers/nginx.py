@@ -99,7 +99,11 @@ class NginxRouter:
         block = self._block(text)
         name = re.escape(self._canary)
         pattern = re.compile(rf"(?P<off>#\s*)?(?P<share>\d+(?:\.\d+)?%|\*)\s+(?P<name>{name}|\"{name}\"|'{name}')\s*;")
-        lines = list(pattern.finditer(text, block.start("body"), block.end("body")))
+        found = list(pattern.finditer(text, block.start("body"), block.end("body")))
+        lines = [one for one in found if not one["off"] and not _commented(text, one.start())]
+        if not lines:  # of notes of before, the one that we write
+            lines = [one for one in found if one["off"]]
+            lines = [one for one in lines if one["share"] == "0%"][-1:] or lines
         if len(lines) != 1:
             raise DestinationNotFound(
                 f"{self._path}: the block for ${self._variable} names {self._canary!r} {len(lines)} times; write it "

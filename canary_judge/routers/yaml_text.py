@@ -19,6 +19,7 @@ __all__ = ["NotInPlace", "documents", "edited"]
 
 _Edit = tuple[int, int, str]
 _Path = tuple[str, ...]
+_MERGE = "<<"
 _ALIAS = re.compile(r"\s*\*[^\s,\[\]{}]+")
 
 
@@ -85,6 +86,8 @@ def edited(text: str, node: Any, operations: Iterable[Mapping[str, Any]], after:
     tied = {place: at for place, (target, at) in aliases.items() if id(target) in changed or _holds(target, changed)}
     for place, (start, end) in tied.items():
         if not any(place[: len(other)] == other for other in tied if other != place):
+            if _MERGE in place:
+                raise NotInPlace("a merge key (`<<`) stands for what would change; write it out")
             if _has_tag(aliases[place][0]):
                 raise NotInPlace("an alias stands for values with tags of their own; write it out")
             edits.append((start, end, f" {json.dumps(_value(after, place), ensure_ascii=False)}"))
@@ -171,11 +174,13 @@ def _edits(text: str, node: Any, path: _Path, operation: Mapping[str, Any]) -> l
     value, last = operation["value"], path[-1]
     for part in path[:-1]:
         node = _child(node, part)
-    if operation["op"] == "replace":
+    there = any(name == last for name, _, _ in _children(node))
+    if operation["op"] == "replace" or there:  # what is null is there, and has no value
         old = _child(node, last)
         if old.style in ("|", ">"):
             return _in_block(text, old, value)
-        return [(old.start_mark.index, old.end_mark.index, _scalar(value, old.style))]
+        begin, end = old.start_mark.index, old.end_mark.index
+        return [(begin, end, (" " if begin == end else "") + _scalar(value, old.style))]
     if not node.value:
         raise NotInPlace(f"there is nothing beside which {last!r} could be written")
     if node.flow_style:

@@ -105,3 +105,96 @@ def test_an_alias_bomb_is_refused(tmp_path):
 def test_documents_are_what_yaml_says(value):
     text = yaml.safe_dump(value, allow_unicode=True)
     assert [one for _, one in documents(text)] == [yaml.safe_load(text)]
+
+
+ONE_ROUTE = """\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: app}}
+spec:
+  http:
+  - route:
+    - {{destination: {{host: s}}, weight:{weight}}}
+    - {{destination: {{host: c}}, weight: 10}}
+"""
+ISTIO = {"type": "istio", "stable": "s", "canary": "c"}
+
+
+@pytest.mark.parametrize("weight", [" null", " ~", " "])
+def test_a_weight_that_is_null_is_there_and_is_replaced(tmp_path, weight):
+    file = tmp_path / "m.yaml"
+    file.write_text(ONE_ROUTE.format(weight=weight))
+    router = from_config({**ISTIO, "manifest": str(file)})
+    router.set_weight(25)
+    assert file.read_text().count("weight") == 2
+    assert router.get_weight().percent == 25
+    router.rollback()
+    assert router.get_weight().percent == 0
+
+
+@pytest.mark.parametrize(
+    "second",
+    ["- {<<: *s, destination: {host: c}, weight: 10}", "- <<: *s\n      destination: {host: c}\n      weight: 10"],
+)
+def test_a_merge_key_is_refused_in_a_line(tmp_path, second):
+    file = tmp_path / "m.yaml"
+    before = ONE_ROUTE.format(weight=" 90").replace("- {dest", "- &s {dest", 1)
+    before = before[: before.index("    - {destination: {host: c}")] + f"    {second}\n"
+    file.write_text(before)
+    router = from_config({**ISTIO, "manifest": str(file)})
+    assert router.get_weight().percent == 10
+    with pytest.raises(RouterError, match="a merge key .`<<`. stands for what would change; write it out"):
+        router.rollback()
+    assert file.read_text() == before
+
+
+MIRRORS = [
+    ("mirror: {host: c}", True),
+    ("mirror: {host: c}\n    mirrorPercentage: {value: 0}", False),
+    ("mirror: {host: c}\n    mirrorPercentage: {value: 5}", True),
+    ("mirror: {host: c}\n    mirrorPercent: 0", False),
+    ("mirror: {host: c}\n    mirror_percent: 0", False),
+    ("mirrors: [{destination: {host: c}, percentage: {value: 0}}]", False),
+    ("mirrors: [{destination: {host: c}, percentage: {value: 1}}]", True),
+    ("mirrors: [{destination: {host: c}}]", True),
+]
+
+
+@pytest.mark.parametrize(("mirror", "told"), MIRRORS)
+def test_a_mirror_of_nothing_leads_nowhere(tmp_path, mirror, told):
+    file = tmp_path / "m.yaml"
+    file.write_text(ONE_ROUTE.format(weight=" 90") + f"    {mirror}\n")
+    router = from_config({**ISTIO, "manifest": str(file)})
+    assert bool(router.leftovers()) is told
+
+
+GATEWAY = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: app}}
+spec:
+  rules:
+  - filters: [{rule}]
+    backendRefs:
+    - {{name: s, weight: 90, filters: [{backend}]}}
+    - {{name: c, weight: 10}}
+"""
+
+
+@pytest.mark.parametrize("where", ["rule", "backend"])
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [
+        ("", True),
+        (", percent: 0", False),
+        (", percent: 3", True),
+        (", fraction: {numerator: 0}", False),
+        (", fraction: {numerator: 1, denominator: 1000}", True),
+    ],
+)
+def test_a_mirror_stands_at_a_rule_or_at_a_destination(tmp_path, where, share, told):
+    mirror = f"{{type: RequestMirror, requestMirror: {{backendRef: {{name: c}}{share}}}}}"
+    file = tmp_path / "m.yaml"
+    file.write_text(GATEWAY.format(**{"rule": "", "backend": "", where: mirror}))
+    router = from_config({"type": "gateway-api", "stable": "s", "canary": "c", "manifest": str(file)})
+    assert bool(router.leftovers()) is told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import threading
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +16,7 @@ from canary_judge.errors import (
     DestinationNotFound,
     DriftDetected,
     NotEnoughWeight,
+    NotWeighted,
     RouteNotFound,
     RouterError,
     RouterUnavailable,
@@ -255,6 +257,34 @@ def test_a_split_on_one_line_is_not_commented_away(tmp_path):
     router.set_weight(5)
     assert router.get_weight().percent == 5
     assert "* stable;" in path.read_text()
+
+
+def test_a_note_of_before_is_no_part_of_the_split(tmp_path):
+    path = tmp_path / "split.conf"
+    text = 'split_clients "$request_id" $variant {\n    # 10% canary;\n    5%  canary; # was 20% canary;\n    * stable;\n}\n'
+    path.write_text(text)
+    router = NginxRouter(path, command=["true"])
+    assert router.get_weight().percent == 5
+    router.set_weight(25)
+    assert path.read_text() == text.replace("5% ", "25%")
+    router.rollback()
+    assert router.get_weight().percent == 0
+    router.set_weight(5)
+    assert path.read_text().count("\n    5% canary;") == 1
+
+
+@pytest.mark.parametrize("value", [{"numerator": 25, "denominator": "HUNDRED"}, -25, "many", True, None])
+def test_a_runtime_value_that_is_no_weight_is_refused_and_rolled_back(tmp_path, value):
+    path = tmp_path / "rtds.json"
+    layer = {"split.rt.stable": 75, "split.rt.canary": value}
+    path.write_text(json.dumps({"resources": [{"name": "split", "layer": layer}]}))
+    router = EnvoyFile(path, kind="rtds", prefix="split.rt")
+    for call in (router.get_weight, lambda: router.set_weight(25)):
+        with pytest.raises(NotWeighted, match="split.rt.canary is .*, which is no weight; write a number from 0 on"):
+            call()
+    assert json.loads(path.read_text())["resources"][0]["layer"] == layer
+    router.rollback()
+    assert router.get_weight().percent == 0
 
 
 def test_envoy_that_rejects_the_file_is_found_out(proxy):
