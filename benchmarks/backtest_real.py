@@ -2,7 +2,7 @@
 
 FOLDER as for `benchmarks.real_data`; each EVERY-th pair of a kind is taken (default: all). The healthy ones are requests
 split at random (nothing differs), the bad ones have a fault that was injected, by us or by the authors of the data. The
-pairs are archived, labelled and read again. No fixed limit fits forty services; each gets the one that an operator
+pairs are archived, labelled and read again. No fixed limit fits 122 services; each gets the one that an operator
 who knows the service would set, a quarter above its baseline's mean over just this time: the limit's best case.
 """
 

@@ -13,8 +13,8 @@
 # %% [markdown]
 # # Calibrate on your own past
 #
-# Four hours of requests to a shop in which nothing changed (Nezha data set, MIT; it comes with the package). Would this
-# config have cried wolf on them? And what margin could twenty minutes of 5 % of the traffic have shown?
+# An hour of requests to a shop in which nothing changed, in pieces of four hours (Nezha data set, MIT; it comes with the
+# package). Would this config have cried wolf on them? And what margin could twenty minutes of 5 % of the traffic have shown?
 
 # %%
 from importlib import resources
@@ -38,9 +38,10 @@ found = calibrate(config, source, span, length="20m", weight=5, draws=10)
 print(found.explain())
 
 # %% [markdown]
-# The rate lies *between* two numbers, and they are far apart: 23 windows are few, and splits of one window share its
-# luck. So this history does not show the declared 1 %; it could only have refuted it. What it does show is that another
-# moment is no baseline: the window before differs by more than the margin far more often.
+# No rate stands beside the split of the requests: of 5 % of them there is too little in twenty minutes for nearly all
+# replays to decide, and silence is no calm. So this history does not show the declared 1 %; it could only have refuted
+# it. What it does show is that another moment is no baseline: the window before raises an alarm in 4 of 17, and the
+# rate lies *between* two numbers that are far apart, for 17 windows are few.
 
 # %%
 ax = found.plot("slow requests")

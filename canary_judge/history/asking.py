@@ -49,6 +49,7 @@ def ask(objects: Objects, places: Sequence[Place], given: Given, sql: str) -> pd
 
 def _views(connection: duckdb.DuckDBPyConnection, objects: Objects, places: Sequence[Place], given: Given) -> None:
     import pandas as pd
+    import pyarrow as pa
 
     if places:
         told = [given.of(one) for one in places]
@@ -60,6 +61,7 @@ def _views(connection: duckdb.DuckDBPyConnection, objects: Objects, places: Sequ
             "label": [one.kind for one in told],
             "label_by": [one.by for one in told],
             "label_note": [one.note for one in told],
+            "label_at": pd.to_datetime(pd.Series([one.at for one in told], dtype="object"), utc=True),
         }
         connection.register("chosen", pd.DataFrame(chosen).astype(dict.fromkeys(("id", "object", *_LABEL), "string")))
         if not objects.local:
@@ -67,12 +69,13 @@ def _views(connection: duckdb.DuckDBPyConnection, objects: Objects, places: Sequ
         listed = ", ".join(_quoted(address) for address in dict.fromkeys(addresses))
         connection.execute(
             f"CREATE VIEW every AS SELECT r.* EXCLUDE ({', '.join(_LABEL)}, filename, file_row_number), "  # noqa: S608
-            f"{', '.join(f'c.{name}' for name in _LABEL)} FROM read_parquet([{listed}], union_by_name = true, "
-            "filename = true, file_row_number = true, hive_partitioning = false) r JOIN chosen c "
+            f"{', '.join(f'c.{name}' for name in (*_LABEL, 'label_at'))} FROM read_parquet([{listed}], "
+            "union_by_name = true, filename = true, file_row_number = true, hive_partitioning = false) r JOIN chosen c "
             "ON r.filename = c.object AND r.file_row_number = c.row"
         )
     else:
-        connection.register("every", schema().empty_table())
+        nothing = schema().append(pa.field("label_at", pa.timestamp("us", tz="UTC"))).empty_table()
+        connection.register("every", nothing)
     connection.execute("CREATE VIEW canaries AS SELECT * EXCLUDE (looks, consumed) FROM every")
     for name in ("looks", "consumed"):
         connection.execute(f"CREATE VIEW {name} AS SELECT id, unnest({name}, recursive := true) FROM every")  # noqa: S608

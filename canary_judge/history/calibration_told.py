@@ -129,8 +129,11 @@ def _finds(found: Calibration) -> list[str]:
     untried = [fault.name for fault in FAULTS if fault not in tried]
     if untried:
         said.append(f"  not tried, because no metric drawn here can have it: {', '.join(untried)}")
-    title = "faults put into one canary of each window, and the windows in which the metric failed it:"
-    return ["", title, head, *rows, *said]
+    title = [
+        "faults put into one canary of each window, and the windows in which the metric failed it (of a `latency`",
+        "metric the requests are so many times as slow, which is not so many times the share of slow ones):",
+    ]
+    return ["", *title, head, *rows, *said]
 
 
 def _suggestions(found: Calibration) -> list[str]:

@@ -43,11 +43,13 @@ class Label:
         kind: healthy, bad or unknown.
         by: Who says so, or from what it is known.
         note: In their words.
+        at: When it was given, which the archive knows; None before it is in one.
     """
 
     kind: LabelKind = "unknown"
     by: str = ""
     note: str = ""
+    at: datetime | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse what is no label, and a rollback as the truth."""

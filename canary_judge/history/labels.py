@@ -7,6 +7,7 @@ import io
 import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -37,8 +38,8 @@ class Given:
         """What a canary was found to have been."""
         at, label = self._newest.get(place.id, (None, None))
         if at is None or label is None or (place.label.kind != "unknown" and place.written > at):
-            return place.label
-        return label
+            return place.label if place.label.kind == "unknown" else replace(place.label, at=place.written)
+        return replace(label, at=at)
 
 
 def given_labels(objects: Objects) -> Given:

@@ -107,12 +107,14 @@ def schema() -> pa.Schema:
     return pa.schema(fields, metadata={_KEY: json.dumps(told).encode()})
 
 
-def check_version(metadata: Mapping[bytes, bytes] | None, what: str) -> None:
-    """Refuse what is no history, and what a newer version wrote.
+def check_version(found: pa.Schema, what: str) -> None:
+    """Refuse what is no history, what a newer version wrote, and names that no version has: they are damaged.
 
     Raises:
         DataError: It names the file, and the version that is needed.
+        ValueError: A column is called as none is.
     """
+    metadata: Mapping[bytes, bytes] | None = found.metadata
     if metadata is None or _KEY not in metadata:
         raise DataError(f"{what}: is Parquet, but no history of canary_judge: its metadata have no {_KEY.decode()!r}")
     try:
@@ -125,6 +127,20 @@ def check_version(metadata: Mapping[bytes, bytes] | None, what: str) -> None:
             f"{what}: has schema {major}, and this version of canary_judge ({__version__}) reads up to {SCHEMA[0]}; "
             f"upgrade to {by} or newer"
         )
+    known = set(_names(schema()))
+    strange = [name for name in _names(found) if name not in known]
+    if strange and int(told["schema"][1]) <= SCHEMA[1]:  # the footer has no check sum
+        raise ValueError(f"it has a column {strange[0]!r}, which no version writes")
+
+
+def _names(of: pa.Schema) -> Iterator[str]:
+    """The names of all columns, and of what is in them."""
+    import pyarrow as pa
+
+    for one in of:
+        yield one.name
+        if pa.types.is_list(one.type) and pa.types.is_struct(one.type.value_type):
+            yield from (f"{one.name}.{inner.name}" for inner in one.type.value_type)
 
 
 # --- canaries -> rows ------------------------------------------------------------------------------------------------

@@ -129,7 +129,7 @@ def _tables(objects: Objects, path: str) -> Iterator[pa.Table]:
 
     with objects.open(path) as file:
         opened = pq.ParquetFile(file, page_checksum_verification=True)
-        check_version(opened.schema_arrow.metadata, objects.shown(path))
+        check_version(opened.schema_arrow, objects.shown(path))
         for group in range(opened.num_row_groups):
             yield opened.read_row_group(group, use_threads=_THREADS)
 
@@ -157,7 +157,7 @@ def places_of(objects: Objects, path: str) -> list[Place]:
     try:
         with objects.open(path) as file:
             opened = pq.ParquetFile(file, page_checksum_verification=True)
-            check_version(opened.schema_arrow.metadata, objects.shown(path))
+            check_version(opened.schema_arrow, objects.shown(path))
             names = [name for name in _META if name in opened.schema_arrow.names]
             plain = opened.read(columns=names, use_threads=_THREADS).to_pylist()
             return [

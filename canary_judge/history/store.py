@@ -100,7 +100,7 @@ class History:
         then = self._of_id(canary.id, _day(canary.start))  # the same canary began at the same day
         return self.append(canary if then is None else _added_to(then, canary))
 
-    def label(self, canary: str | PastCanary, kind: LabelKind, note: str = "", *, by: str) -> None:
+    def label(self, canary: str | PastCanary, kind: LabelKind, note: str = "", *, by: str = "") -> None:
         """Say what a canary was found to have been.
 
         Args:

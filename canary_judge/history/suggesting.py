@@ -75,8 +75,10 @@ class Suggestion:
 
     @property
     def measured(self) -> str:
-        """What was measured on the way, in words; empty where there was nothing."""
-        parts = []
+        """What was measured on the way, in words; empty where there was nothing, or nothing varies."""
+        parts: list[str] = []
+        if not self.power:
+            return ""
         if self.tau is not None:
             far = f"values follow each other over {self.tau:.2g} intervals"
             parts.append(far if self.tau >= _SOME_TAU else "values do not follow each other")
@@ -90,8 +92,8 @@ class Suggestion:
     @property
     def note(self) -> str:
         """The finding as a comment beside the margin."""
-        wider = ""
-        if self.margin is not None and self.sure >= _LEAST_SURE:
+        wider = "" if self.power else "; it never varies in this history, or has no event"
+        if self.power and self.margin is not None and self.sure >= _LEAST_SURE:
             wider = f"; {'and' if self.enough else self.margin} would be in 90 %, {self.sure:.0%} sure"
         cannot = "" if self.decides else "; too little to decide here"
         measured = f"; {self.measured}" if self.measured else ""
@@ -171,6 +173,7 @@ def suggested(metric: Metric, design: Design, replays: Sequence[Replay], config:
                 decides=decides,
                 weak=weak,
                 blind=blind,
+                pods="pod" in design.name,
             ),
         ),
     )
@@ -241,12 +244,14 @@ class _Told:
     decides: bool
     weak: bool
     blind: bool
+    pods: bool
 
 
 def _in_words(metric: Metric, told: _Told) -> str:
     own = f"margin {metric.margin}: shown in {told.shown} of {told.windows} windows" if metric.margin else "no margin"
     if told.sure < _LEAST_SURE:
-        return f"{own}, which are worth too few independent ones to say more: give a longer past"
+        longer = "one of more deployments" if told.pods else "a longer one"
+        return f"{own}, which are worth too few independent ones to say more: give a past that is {longer}"
     if told.blind:
         why = "it never varies, or has no event"
         return f"{own}, but no standard error of it is known ({why}): what it would find is not known"

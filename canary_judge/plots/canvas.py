@@ -16,7 +16,7 @@ from canary_judge.pictures.tokens import CANARY, TOKENS, Tone
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Canvas", "Mode", "Style", "canvas", "panels", "say", "spread", "time_ticks", "time_unit"]
+__all__ = ["Canvas", "Mode", "Style", "canvas", "panels", "say", "spread", "time_ticks", "time_unit", "within"]
 
 Mode = Literal["light", "dark", "print"]
 Style = dict[str, Any]  # what artists take by name: matplotlib types no more of it
@@ -166,6 +166,19 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
         if still:
             break
     return moved
+
+
+def within(places: Sequence[float], low: float, high: float, *, room: float = 0.0) -> list[float]:
+    """The same places, as far apart, moved between both ends, and as far from them; the upper one before the lower.
+
+    Examples:
+        >>> within([0.0, 1.0], 0.5, 4.0), within([3.0, 5.0], 0.0, 4.0)
+        ([0.5, 1.5], [2.0, 4.0])
+    """
+    if not places:
+        return []
+    up = max(low + room - min(places), 0.0) - max(max(places) - high + room, 0.0)
+    return [place + up for place in places]
 
 
 def time_unit(seconds: float) -> tuple[float, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from canary_judge.pictures.axis import finite
 from canary_judge.pictures.numbers import bound_text, effect_text, level_text, number
 from canary_judge.pictures.rows import State, state_of
 from canary_judge.pictures.words import outcome_word
-from canary_judge.plots.canvas import Canvas, Mode, Style, canvas, panels, say, spread, time_ticks
+from canary_judge.plots.canvas import Canvas, Mode, Style, canvas, panels, say, spread, time_ticks, within
 from canary_judge.plots.evidence import draw_evidence, times_of
 from canary_judge.results import Judgement, Scale, Side
 from canary_judge.samples import CountData, GaugeData, Samples, lacks_a_side
@@ -82,7 +83,9 @@ def depth(
     with_evidence = len(known) > 1 and all(one.look is not None for one in known)
     with canvas(ax, (7.2, 7.0 if with_evidence else 4.8), theme, sides=(0.85, 0.3, 0.5)) as made:
         comparison = found.comparison
-        made.head(_finding(found, known), "nothing was compared" if comparison is None else _counts(found))
+        made.head(
+            _finding(found, known), "nothing was compared" if comparison is None else _why(found) or _counts(found)
+        )
         if with_evidence:
             boxes = [(0.0, 0.72, 1.0, 0.25), (0.0, 0.385, 1.0, 0.26), (0.0, 0.0, 1.0, 0.31)]
         else:
@@ -117,6 +120,12 @@ def _finding(metric: MetricResult, looks: Sequence[Judgement]) -> str:
         return f"{metric.name}: {word}"
     ratio = metric.comparison is not None and metric.comparison.scale is Scale.RATIO and effect.endswith("x")
     return f"{metric.name}: {word}, {effect} {'the baseline' if ratio else 'against the baseline'}"
+
+
+def _why(metric: MetricResult) -> str:
+    """Why a metric is undecided whatever its evidence says; empty where it is the evidence."""
+    before, withheld, reason = metric.reason.partition("cannot be found safe: ")
+    return f"not shown safe: {reason}" if withheld and before and state_of(metric) is State.OPEN else ""
 
 
 def _counts(metric: MetricResult) -> str:
@@ -157,7 +166,7 @@ def _levels(
     end = max(times_of(looks)[1], float(times[-1]))
     inside = times[-1] < 0.8 * end
     apart = spread([one[1] for one in ends], 0.26 * (high - low))
-    for (side_name, value, colour), place in zip(ends, _within(apart, low, high), strict=True):
+    for (side_name, value, colour), place in zip(ends, within(apart, low, high, room=0.1 * (high - low)), strict=True):
         ax.annotate(
             say(f"{side_name} {level_text(value / factor, last)}"),
             (times[-1], value),
@@ -173,15 +182,6 @@ def _levels(
     what = f"{last.name}, {unit} of requests" if last.share else f"{last.name}{f', {unit}' if unit else ''}"
     how = f" ({drawn}lines: all so far)" if len(looks) > 1 else f" ({drawn or 'points: '}all so far)"
     ax.set_title(say(what + how), color=made.tones["dim"], **_TITLE)
-
-
-def _within(places: Sequence[float], low: float, high: float) -> list[float]:
-    """The same places, as far apart, moved into the panel."""
-    room = 0.1 * (high - low)
-    if not places:
-        return []
-    up = max(low + room - min(places), 0.0) - max(max(places) - high + room, 0.0)
-    return [place + up for place in places]
 
 
 def _level(comparison: Comparison | None, side: Side) -> float:
@@ -271,14 +271,13 @@ def _effects(made: Canvas, ax: Axes, looks: Sequence[Judgement], name: str, time
     ratio = known[-1].scale is Scale.RATIO
     factor = 1.0 if ratio else 100.0 if last.share else 1.0
     effect = factor * np.array([_known(None if one is None else one.effect) for one in compared])
-    ends = factor * np.array([[_known(end) for end in one[name].deciding or (None, None)] for one in looks])
+    ends = factor * np.array([_interval(one[name]) for one in looks])
     scale, margin = _Scale(ratio=ratio), finite(known[-1].margin)
     values = [*effect[np.isfinite(effect)], scale.neutral, *([] if margin is None else [margin * factor])]
     settled = ends[len(ends) // 4 :]  # the first looks know next to nothing
     values += list(settled[np.isfinite(settled)])
-    bottom, top = scale.limits([one for one in values if one > 0 or not ratio])
-    low = np.clip(np.where(np.isnan(ends[:, 0]), bottom, ends[:, 0]), bottom, top)
-    high = np.clip(np.where(np.isnan(ends[:, 1]), top, ends[:, 1]), bottom, top)
+    bottom, top = scale.limits([one for one in values if np.isfinite(one) and (one > 0 or not ratio)])
+    low, high = np.clip(ends[:, 0], bottom, top), np.clip(ends[:, 1], bottom, top)
     if margin is not None:
         falls = margin * factor < scale.neutral
         ax.axhspan(*((bottom, margin * factor) if falls else (margin * factor, top)), color=made.tones["beyond"], lw=0)
@@ -302,12 +301,27 @@ def _effects(made: Canvas, ax: Axes, looks: Sequence[Judgement], name: str, time
     ax.set_yticks(ticks, [scale.text(one) for one in ticks])
     ax.minorticks_off()
     effect_words, interval = effect_text(last)
-    if np.isfinite(effect[-1]) and times[-1] < 0.75 * end:
-        told = f"{effect_words} ({interval})" if interval else effect_words
-        place = (times[-1] + 0.02 * end, float(np.clip(effect[-1], bottom, top)))
-        ax.text(*place, say(told), color=made.blue, fontweight="bold", va="center", zorder=6)
+    told = f"{effect_words} ({interval})" if interval else effect_words
+    inside = times[-1] < 0.75 * end
+    if np.isfinite(effect[-1]) and inside:
+        lines = [scale.neutral, *([] if margin is None else [margin * factor])]
+        height = scale.beside(float(np.clip(effect[-1], bottom, top)), lines, (bottom, top))
+        ax.text(times[-1] + 0.02 * end, height, say(told), color=made.blue, fontweight="bold", va="center", zorder=6)
     what = "canary / baseline" if ratio else f"canary - baseline, {'pp' if last.share else last.unit}".rstrip(", ")
-    ax.set_title(say(f"{what} (band: deciding interval at each look)"), color=made.tones["dim"], **_TITLE)
+    band = "deciding interval" if last.deciding is not None else "interval"
+    said = f": {told}" if told and not inside and np.isfinite(effect[-1]) else ""
+    ax.set_title(say(f"{what}{said} (band: {band} at each look)"), color=made.tones["dim"], **_TITLE)
+
+
+def _interval(metric: MetricResult) -> tuple[float, float]:
+    """The deciding interval, else the one that is shown; an end without bound is infinite, NaN where there is none."""
+    comparison = metric.comparison
+    ends = metric.deciding
+    if ends is None and comparison is not None and comparison.interval != (None, None):
+        ends = comparison.interval
+    if ends is None:
+        return math.nan, math.nan
+    return -math.inf if ends[0] is None else _known(ends[0]), math.inf if ends[1] is None else _known(ends[1])
 
 
 class _Scale:
@@ -334,9 +348,29 @@ class _Scale:
             return [float(one) for one in MaxNLocator(5).tick_values(low, high) if low <= one <= high]
         for steps in _RATIOS:
             inside = [one for one in steps if low <= one <= high]
-            if 3 <= len(inside) <= 9:
+            apart = 0.1 * math.log(high / low)
+            if 3 <= len(inside) <= 9 and min(math.log(b / a) for a, b in pairwise(inside)) >= apart:
                 return inside
+        decades = [part * 10.0**k for k in range(-3, 4) for part in (1, 2, 5)]
+        found: list[float] = []
+        for one in decades:
+            if low <= one <= high and (not found or math.log(one / found[-1]) >= 0.15 * math.log(high / low)):
+                found.append(one)
+        if len(found) > 1:
+            return found
         return [float(one) for one in np.round(np.exp(np.linspace(math.log(low), math.log(high), 5)[1:-1]), 3)]
+
+    def beside(self, value: float, lines: Sequence[float], ends: tuple[float, float]) -> float:
+        """A height for the words of a value: its own, or so far from the words of the lines that none is struck."""
+        to, back = (math.log, math.exp) if self.ratio else (float, float)
+        low, high = (to(end) for end in ends)
+        room, own = 0.17 * (high - low), to(value)
+        others = [to(one) for one in lines if one > 0 or not self.ratio]
+        places = sorted(
+            [own, *(one + step for one in others for step in (-room, room))], key=lambda one: abs(one - own)
+        )
+        free = [one for one in places if low < one < high and all(abs(one - other) >= 0.99 * room for other in others)]
+        return back(free[0] if free else own)
 
     def text(self, value: float) -> str:
         """A tick."""

@@ -12,7 +12,7 @@ import numpy as np
 from canary_judge.looks.design import Design
 from canary_judge.pictures.rows import State, state_of
 from canary_judge.pictures.words import outcome_word
-from canary_judge.plots.canvas import Canvas, Mode, Style, canvas, spread, time_ticks, time_unit
+from canary_judge.plots.canvas import Canvas, Mode, Style, canvas, spread, time_ticks, time_unit, within
 from canary_judge.results import Judgement, Role
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ __all__ = ["Evidence", "draw_evidence", "evidence", "number_word", "times_of"]
 _UP, _DOWN = (1.25, 1.8), (1.5, 2.6)
 _USUAL_FALSE_PASSES = 0.05
 _WORD, _LEAST_ROOM = 72.0, 120.0  # points of ": undecided", and of a name before it
+_MOST_NAMES = 20
+_PLANNED = (" (planned end at the right)", " (diamond: decided by the planned end, at the right)")
 _WORDS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
@@ -74,7 +76,7 @@ def evidence(
     last = of[-1]
     named = [one for one in last.metrics if one.role is not Role.WATCH and one.margin is not None]
     shown = named if metrics is None else [last[name] for name in metrics]
-    with canvas(ax, (7.2, 4.3), theme, sides=(0.95, 1.75, 0.55)) as made:
+    with canvas(ax, (7.2, 4.3), theme, sides=(0.95, 2.15, 0.55)) as made:
         finding = _finding(f"{len(of)} look{'' if len(of) == 1 else 's'}", shown)
         made.head(finding, "odds a bet on harm (up) or on safety (down) would have won; thresholds as promised")
         draw_evidence(made, made.ax, of, [one.name for one in shown])
@@ -182,8 +184,8 @@ def draw_evidence(made: Canvas, ax: Axes, looks: Sequence[Judgement], names: Seq
     ax.axhline(0, color=tones["line"], lw=0.8)
     for one in lines:
         _line(made, ax, one, times, (rim, top))
-    _labels(made, ax, lines, times[-1], end, (rim, top))
-    _planned_end(made, ax, looks, lines, times[-1], (rim, top))
+    _labels(made, ax, lines, times[-1], end, (rim, top), harm)
+    decided = _planned_end(made, ax, looks, lines, times[-1], (rim, top))
     words: Style = {"fontsize": 10, "fontweight": "bold", "zorder": 4}
     ax.text(end * 0.01, harm, " harm beyond the margin is shown", color=tones["bad"], va="bottom", **words)
     ax.text(end * 0.01, bottom, " harm beyond the margin is ruled out", color=tones["small"], va="bottom", **words)
@@ -197,7 +199,7 @@ def draw_evidence(made: Canvas, ax: Axes, looks: Sequence[Judgement], names: Seq
     if times[-1] < end:
         ax.axvline(times[-1], color=tones["line"], lw=0.8, ls=(0, (2, 3)))
     planned = times[-1] < end or (looks[-1].look is not None and looks[-1].look.ended)
-    ax.set_xlabel(f"{unit} since the start" + (" (planned end at the right)" if planned else ""), color=tones["dim"])
+    ax.set_xlabel(f"{unit} since the start" + (_PLANNED[decided] if planned else ""), color=tones["dim"])
 
 
 def _odds(log10: int) -> str:
@@ -222,16 +224,26 @@ def _line(made: Canvas, ax: Axes, one: Evidence, times: Float, ends: tuple[float
 
 
 def _labels(
-    made: Canvas, ax: Axes, lines: Sequence[Evidence], now: float, end: float, ends: tuple[float, float]
+    made: Canvas, ax: Axes, lines: Sequence[Evidence], now: float, end: float, ends: tuple[float, float], harm: float
 ) -> None:
-    """What each line is, at its end and moved apart."""
+    """What each line is, at its end and moved apart, between the words of both thresholds."""
     known = [one for one in lines if np.isfinite(one.odds).any()]
     if not known:
         ax.text(end / 2, 0, "nothing compared yet", color=made.tones["ink"], ha="center", va="bottom")
         return
+    more = len(known) - _MOST_NAMES
+    if more > 0:  # who decides has a name
+        known = sorted(known, key=lambda one: ("bad", "dim", "good").index(_tone(one.metric)))[: _MOST_NAMES - 1]
     last = [float(np.clip(one.odds[np.isfinite(one.odds)][-1], ends[0], ends[1])) for one in known]
-    gap = 0.065 * (ends[1] - ends[0])
-    for one, y, place in zip(known, last, spread(last, gap), strict=True):
+    high = min(harm, ends[1]) - 0.03 * (ends[1] - ends[0])
+    gap = min(0.065 * (ends[1] - ends[0]), 0.96 * (high - ends[0]) / len(known))
+    size = 10.0 if gap > 0.05 * (ends[1] - ends[0]) else 8.5
+    low = ends[0] + gap / 2
+    places = within(spread([min(max(one, low), high) for one in last], gap), low, high)
+    if more > 0:
+        beside: Style = {"transform": ax.get_yaxis_transform(), "color": made.tones["dim"], "fontsize": 8.5}
+        ax.text(1.02, ends[0] - 0.09 * (ends[1] - ends[0]), f"and {more + 1} more", **beside)
+    for one, y, place in zip(known, last, places, strict=True):
         tone = _tone(one.metric)
         colour = made.tones[tone]
         face = made.tones["paper"] if tone == "dim" else colour
@@ -250,6 +262,7 @@ def _labels(
             ha="right" if left else "left",
             va="center",
             color=made.tones["dim" if tone == "dim" else "ink"],
+            fontsize=size,
             annotation_clip=False,
             zorder=7,
             bbox={"facecolor": made.tones["paper"], "edgecolor": "none", "pad": 1.2},
@@ -268,11 +281,11 @@ def _planned_end(
     lines: Sequence[Evidence],
     now: float,
     ends: tuple[float, float],
-) -> None:
-    """What the planned end decided, as the odds of its p-value: it has most of the error for itself."""
-    look = looks[-1].look
+) -> bool:
+    """What the planned end decided, as the odds of its p-value: it has most of the error for itself; whether any."""
+    look, drawn = looks[-1].look, False
     if look is None or not look.ended:
-        return
+        return drawn
     early = _early(looks[-1])
     for one in lines:
         comparison = one.metric.comparison
@@ -287,5 +300,5 @@ def _planned_end(
                 continue
             height = float(np.clip(-sign * math.log10(p * (1 - early)), *ends))
             ax.plot([now], [height], "D", ms=6, color=made.tones[_tone(one.metric)], zorder=6, clip_on=False)
-            text = "decided by the planned end"
-            ax.annotate(text, (now, height), xytext=(-8, 0), textcoords="offset points", ha="right", va="center")
+            drawn = True
+    return drawn

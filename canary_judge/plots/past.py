@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from canary_judge.pictures.lettering import fit, plain
 from canary_judge.plots.canvas import Mode, Style, canvas, panels, say, time_ticks
 from canary_judge.stats.trials import clopper_pearson
 
@@ -20,6 +21,10 @@ __all__ = ["JudgeRecord", "backtest"]
 
 # Of a panel in percent, what a letter takes.
 _OF_A_LETTER = 5.4
+# Points for a judge's name, and from the panels down to what stands under their axes.
+_NAME, _UNDER = 148.0, 30.0
+# Of a class, what others may have ended where one number still tells.
+_MOST_CUT = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,10 +106,11 @@ def backtest(
     if not records:
         raise ValueError("records is empty; give one for each judge")
     below = 0.75 if unlabelled else 0.45
-    with canvas(ax, (8.2, 1.0 + below + 0.42 * len(records)), theme, sides=(2.2, 1.3, below)) as made:
+    with canvas(ax, (8.2, 1.0 + below + max(0.42 * len(records), 1.0)), theme, sides=(2.2, 1.3, below)) as made:
         first = records[0]
         finding = (
-            f"{first.judge}: {first.alarms} of {first.healthy} false alarms, {first.found} of {first.bad} bad found"
+            f"{first.judge}: {_bounds(first.alarms, first.cut_healthy, first.healthy)} false alarms, "
+            f"{_bounds(first.found, first.cut_bad, first.bad)} bad found"
         )
         if not (first.healthy or first.bad):
             finding = f"{first.judge}: no canary has a label"
@@ -134,12 +140,27 @@ def backtest(
         for axes in (alarms, found):
             axes.set_xlim(-3, 104)
             axes.set_xticks([0, 50, 100], ["0", "50", "100 %"])
-        alarms.set_yticks(rows, [say(one.judge) for one in records])
+        named = [say(fit(plain(one.judge), _NAME, 10, name=True)) for one in records]
+        alarms.set_yticks(rows, named)
         alarms.tick_params(axis="y", length=0, labelcolor=made.tones["ink"])
         if unlabelled:
             said = f"{unlabelled:,} canaries more have no label and are in none of these counts"
-            made.ax.text(0, -0.3, said, transform=made.ax.transAxes, color=made.tones["ink"], va="top")
+            made.ax.annotate(
+                said,
+                (0, 0),
+                xytext=(0, -_UNDER),
+                xycoords="axes fraction",
+                textcoords="offset points",
+                va="top",
+                color=made.tones["ink"],
+                annotation_clip=False,
+            )
         return made.ax
+
+
+def _bounds(some: int, cut: int, every: int) -> str:
+    """How many of all; where many were ended by others, between which numbers."""
+    return f"{some} to {some + cut} of {every}" if cut > _MOST_CUT * every else f"{some} of {every}"
 
 
 def _cut_words(records: Sequence[JudgeRecord]) -> str:
@@ -174,7 +195,8 @@ def _rate(made: Canvas, ax: Axes, y: float, count: int, cut: int, every: int, ef
         place = {"x": low - 3, "y": y, "va": "center", "ha": "right"}
     else:  # beside it, it would lie on the next panel
         place = {"x": 0, "y": y + 0.13, "va": "bottom", "ha": "left"}
-    ax.text(s=text, fontsize=9.5, color=ink, **place)
+    under: Style = {"facecolor": made.tones["paper"], "edgecolor": "none", "pad": 0.6}
+    ax.text(s=text, fontsize=9.5, color=ink, bbox=under, zorder=4, **place)
 
 
 def _times(made: Canvas, ax: Axes, y: float, record: JudgeRecord) -> None:
@@ -187,7 +209,7 @@ def _times(made: Canvas, ax: Axes, y: float, record: JudgeRecord) -> None:
     missed = record.bad - record.found - record.cut_bad
     told = f"{missed} missed" if missed else "none missed" if record.bad else "none labelled bad"
     ax.annotate(
-        told + (f", {record.cut_bad} cut" if record.cut_bad else ""),
+        told + (f",\n{record.cut_bad} cut" if record.cut_bad else ""),
         (1.02, y),
         xycoords=("axes fraction", "data"),
         va="center",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from canary_judge.pictures.lettering import width_of
 from canary_judge.pictures.rows import select
 from canary_judge.pictures.words import why
 from canary_judge.plots.canvas import Canvas, Mode, Style, canvas, panels, say
@@ -21,7 +23,8 @@ __all__ = ["rollout"]
 
 _HEIGHT = {Verdict.MARGINAL: 0.3, Verdict.PASS: 0.66, Verdict.FAIL: 1.0}
 _TOLD = {EventKind.BLIND: "blind", EventKind.RESUMED: "resumed", EventKind.TROUBLE: "trouble"}
-_MOST_MARKS = 8
+# A rollout so short has seconds on its axis; and of the axis the last event stands so far from its end.
+_SHORT, _WITH_ROOM = timedelta(minutes=7), 1.08
 
 
 def rollout(events: Sequence[Event], *, theme: Mode = "light", ax: Axes | None = None) -> Axes:
@@ -53,7 +56,8 @@ def rollout(events: Sequence[Event], *, theme: Mode = "light", ax: Axes | None =
         finding, every = _finding(events), _every(events)
         seconds = "" if every is None else f", every {every.total_seconds():g} s"
         made.head(finding, f"above: traffic of the canary; below: verdict of each look{seconds}")
-        weights, verdicts = panels(made, [(0.0, 0.42, 1.0, 0.55), (0.0, 0.0, 1.0, 0.3)])
+        weights, verdicts = panels(made, [(0.0, 0.44, 1.0, 0.53), (0.0, 0.0, 1.0, 0.28)])
+        weights.set_zorder(verdicts.get_zorder() + 1)  # words of marks stand between both
         last = events[-1].at + max(0.08 * (events[-1].at - events[0].at), timedelta(seconds=1))
         _weights(made, weights, events, last)
         _looks(made, verdicts, events, every or timedelta(seconds=15))
@@ -76,6 +80,8 @@ def _clock(ax: Axes, first: datetime, last: datetime) -> None:
     from matplotlib.dates import AutoDateLocator, DateFormatter
 
     zone, form = first.tzinfo, "%m-%d %H:%M" if last - first > timedelta(days=1) else "%H:%M"
+    if last - first < _SHORT:
+        form = "%H:%M:%S"
     locator = AutoDateLocator(minticks=3, maxticks=7, tz=zone)  # type: ignore[no-untyped-call]
     ax.xaxis.set_major_locator(locator)
     ax.xaxis.set_major_formatter(DateFormatter(form, tz=zone))  # type: ignore[no-untyped-call]
@@ -85,7 +91,9 @@ def _finding(events: Sequence[Event]) -> str:
     """The end, and its reason."""
     last = events[-1]
     if last.kind is not EventKind.ENDED:
-        return f"running at {last.weight:g} %: {last.text}"
+        judged = [one.judgement for one in events if one.judgement is not None]
+        cause = why(judged[-1], select(judged[-1])) if judged else last.text
+        return f"running at {last.weight:g} %: {cause}"
     word = {Phase.PROMOTED: "promoted", Phase.ROLLED_BACK: "rolled back"}.get(last.state.phase, last.state.phase.value)
     back = next((number for number, one in enumerate(events) if one.kind is EventKind.ROLLING_BACK), None)
     if back is None:
@@ -157,7 +165,7 @@ def _marks(made: Canvas, ax: Axes, events: Sequence[Event]) -> None:
         text = say(found.text if len(found.text) <= 60 else f"{found.text[:58].rstrip()}\u2026")
         place: Style = {"xytext": (-8 if late else 8, 0), "ha": "right" if late else "left", "va": "center"}
         ax.annotate(text, (_x(back), 62), textcoords="offset points", color=made.tones["dim"], fontsize=9.5, **place)
-        ax.annotate("", (_x(found.at), 0), xytext=(_x(back), 62), arrowprops=line)
+        ax.annotate("", (_x(found.at), 0), xytext=(_x(back), 50), arrowprops=line)
     _told(made, ax, events)
 
 
@@ -167,11 +175,20 @@ def _told(made: Canvas, ax: Axes, events: Sequence[Event]) -> None:
         word = _TOLD.get(one.kind) or (one.text.split(":")[0] if one.kind is EventKind.COMMAND else "")
         if word and (not told or told[-1][1] != word):
             told.append((one.at, word))
-    for number, (at, word) in enumerate(told[:_MOST_MARKS]):
+    figure, whole = ax.get_figure(), _x(events[-1].at) - _x(events[0].at)
+    wide = 300.0 if figure is None else 72 * ax.get_window_extent().width / figure.dpi
+    taken, unnamed = [-math.inf, -math.inf], 0
+    for at, word in told:
         ax.plot([_x(at)], [0], "^", color=made.tones["ink"], ms=6, clip_on=False, zorder=6)
-        text = say(word if len(word) <= 24 else f"{word[:22].rstrip()}\u2026")
-        up = 8 + 11 * (number % 2)
-        ax.annotate(text, (_x(at), 0), xytext=(3, up), textcoords="offset points", fontsize=9, color=made.tones["ink"])
-    if len(told) > _MOST_MARKS:
-        more = f"{len(told) - _MOST_MARKS} more marks"
-        ax.text(1, -0.12, more, transform=ax.transAxes, ha="right", va="top", fontsize=9, color=made.tones["dim"])
+        text = word if len(word) <= 24 else f"{word[:22].rstrip()}\u2026"
+        left = wide / _WITH_ROOM * (_x(at) - _x(events[0].at)) / whole if whole > 0 else 0.0
+        row = next((number for number, right in enumerate(taken) if right < left), None)
+        if row is None:
+            unnamed += 1
+            continue
+        taken[row] = left + width_of(text, 9) + 8
+        below: Style = {"textcoords": "offset points", "fontsize": 9, "va": "top", "color": made.tones["ink"]}
+        ax.annotate(say(text), (_x(at), 0), xytext=(-3, -5 - 10 * row), annotation_clip=False, **below)
+    if unnamed:
+        more = f"{unnamed} more marks"
+        ax.text(1, 0.02, more, transform=ax.transAxes, ha="right", va="bottom", fontsize=9, color=made.tones["dim"])

@@ -219,7 +219,7 @@ def test_the_grid_tells_its_holes():
     assert "not tried, because no metric drawn here can have it: one bad, tail, spread" in found.explain()
     assert found.suggestions[0].instances == pytest.approx(0.03, abs=0.02)
     assert "instances differ by" in found.suggestions[0].note
-    assert "a canary of 20 % (of pods 1), declared" in found.explain()
+    assert "a canary of 20 % (of pods 1), judged once at its end, declared" in found.explain()
 
 
 def test_the_baseline_stays_where_the_canarys_values_look_like_events():

@@ -124,6 +124,49 @@ def test_an_older_schema_is_read_by_name_and_a_newer_one_refused(tmp_path):
         len(history)
 
 
+@pytest.mark.parametrize("name", ["label_note", "consumed"])
+def test_a_column_that_no_version_writes_is_damage_and_one_of_a_newer_is_not(tmp_path, name):
+    """The footer of a Parquet file has no check sum: a flipped bit in it is another name."""
+    history, canary = History(tmp_path), shop(1, n=12)
+    (tmp_path / "day=2026-03-01").mkdir()
+    whole = table_of([canary], written=[datetime.now(UTC)])
+    file = tmp_path / "day=2026-03-01" / "one.parquet"
+    if name == "consumed":  # of what is within
+        at = whole.column_names.index(name)
+        inner = whole.column(name).type.value_type
+        other = pa.list_(
+            pa.struct([pa.field("evenvs" if one.name == "events" else one.name, one.type) for one in inner])
+        )
+        rows = [
+            [{("evenvs" if key == "events" else key): v for key, v in row.items()} for row in one]
+            for one in whole.column(name).to_pylist()
+        ]
+        strange = whole.set_column(at, name, pa.array(rows, type=other))
+    else:
+        strange = whole.rename_columns(["lábel" if one == name else one for one in whole.column_names])
+        strange = strange.replace_schema_metadata(whole.schema.metadata)
+    file.write_bytes(_bytes(strange))
+    with pytest.raises(DataError, match=r"one\.parquet: cannot be read: it has a column .*, which no version writes"):
+        history.query("SELECT count(*) FROM consumed")
+    newer = {b"canary_judge": json.dumps({"schema": [SCHEMA[0], SCHEMA[1] + 1], "written_by": "7.1"}).encode()}
+    more = whole.append_column("of_tomorrow", pa.array(["x"])).replace_schema_metadata(newer)
+    file.write_bytes(_bytes(more))
+    assert history.query("SELECT of_tomorrow FROM canaries").iloc[0, 0] == "x"
+
+
+def test_an_archive_knows_when_a_label_was_given(tmp_path):
+    history = History(tmp_path)
+    first, second = history.append(shop(1, n=12)), history.append(shop(2, n=12))
+    before = datetime.now(UTC)
+    history.label(first, "bad", "pager", by="incident 7")
+    told = history.query("SELECT label_at FROM canaries ORDER BY label_at NULLS LAST").label_at
+    assert before <= told[0] <= datetime.now(UTC)
+    assert pd.isna(told[1])
+    assert {one.id: one.label.at is not None for one in history} == {first: True, second: False}
+    with pytest.raises(DataError, match="label 'bad' has no `by`: say who says so"):
+        history.label(second, "bad", "pager")
+
+
 def test_labels_are_given_afterwards_and_a_rollback_is_no_truth(history, tmp_path):
     ids = [history.append(shop(number, n=12)) for number in range(3)]
     history.label(ids[0], "bad", "pager", by="incident 7")

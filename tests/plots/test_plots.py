@@ -2,10 +2,11 @@
 
 import math
 import random
+import re
 import sys
 from dataclasses import replace
 from datetime import timedelta
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import matplotlib as mpl
 import numpy as np
@@ -193,7 +194,55 @@ def test_a_decision_of_the_planned_end_is_named():
     last = ended["errors"]
     early = replace(last.comparison, log_e_within_margin=0.5, p_within_margin=0.002)
     changed = replace(ended, metrics=(replace(last, comparison=early), *ended.metrics[1:]))
-    assert "decided by the planned end" in said(plots.evidence([changed]))
+    drawn = plots.evidence([changed])
+    assert "diamond: decided by the planned end" in drawn.get_xlabel()
+    assert [line for line in drawn.lines if line.get_marker() == "D"]
+
+
+def boxes(ax):
+    """Where each text that is drawn stands, in pixels."""
+    figure = ax.figure
+    figure.canvas.draw()
+    texts = [one for one in figure.findobj(Text) if one.get_visible() and one.get_text().strip()]
+    return {one.get_text(): one.get_window_extent() for one in texts}
+
+
+def test_names_of_many_lines_stay_beside_them():
+    crowd = plots.evidence(looks("twenty"))
+    found = {text: box for text, box in boxes(crowd).items() if text.endswith((": safe", ": undecided"))}
+    assert len(found) == 20
+    inside = crowd.get_window_extent()
+    assert all(inside.y0 <= box.y0 and box.y1 <= inside.y1 for box in found.values())
+    high = sorted(box.y0 for box in found.values())
+    assert min(b - a for a, b in pairwise(high)) > 6
+
+
+def test_what_stands_under_a_backtest_is_in_the_picture():
+    for number in (1, 4, 10):
+        records = [plots.JudgeRecord(judge=f"judge {i}", healthy=9, alarms=0, bad=9, found=9) for i in range(number)]
+        found = boxes(plots.backtest(records, unlabelled=3))
+        (under,) = (box for text, box in found.items() if "have no label" in text)
+        assert under.y0 > 0
+        assert under.y1 < min(box.y0 for text, box in found.items() if text == "100 %")
+
+
+def test_where_many_were_cut_the_title_has_bounds():
+    record = plots.JudgeRecord(judge="ours", healthy=10, alarms=1, bad=10, found=4, cut_healthy=1, cut_bad=5)
+    assert said(plots.backtest([record]))[0] == "ours: 1 of 10 false alarms, 4 to 9 of 10 bad found"
+
+
+def test_an_effect_of_a_finished_run_stands_in_the_title_of_its_panel():
+    seen = looks("pass")
+    (title,) = (text for text in said(plots.depth(seen[-1], "errors", looks=seen)) if text.startswith("canary / base"))
+    assert re.match(r"canary / baseline: \d.\d\dx \(.* to .*\) \(band: deciding interval at each look\)", title)
+
+
+def test_a_metric_that_is_undecided_for_another_reason_says_which():
+    ended = looks("hold")[-1]
+    reason = "canary 1x the baseline; cannot be found safe: data are missing"
+    one = replace(ended["errors"], outcome=Outcome.INSUFFICIENT, reason=reason)
+    changed = replace(ended, metrics=(one, *ended.metrics[1:]))
+    assert "not shown safe: data are missing" in said(plots.depth(changed, "errors"))
 
 
 def test_the_band_in_depth_is_the_deciding_interval():
@@ -276,7 +325,7 @@ def test_power_tells_the_promises_and_adds_up():
 
 def test_a_backtest_counts_what_was_missed_cut_and_not_labelled():
     shown = said(DRAWN["backtest"]())
-    assert {"0 of 60", "56 of 60", "6 of 60", "40 of 60, 15 cut", "4 missed", "5 missed, 15 cut"} <= set(shown)
+    assert {"0 of 60", "56 of 60", "6 of 60", "40 of 60, 15 cut", "4 missed", "5 missed,\n15 cut"} <= set(shown)
     assert "7 canaries more have no label and are in none of these counts" in shown
     assert any("striped: ended by others first" in text for text in shown)
     other = (RECORDS[0], replace(RECORDS[1], canaries="others"))
