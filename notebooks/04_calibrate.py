@@ -13,8 +13,9 @@
 # %% [markdown]
 # # Calibrate on your own past
 #
-# An hour of requests to a shop in which nothing changed, in pieces of four hours (Nezha data set, MIT; it comes with the
-# package). Would this config have cried wolf on them? And what margin could twenty minutes of 5 % of the traffic have shown?
+# An hour of requests to a shop in which nothing changed, in pieces of four hours (Nezha data set, MIT; it comes with
+# the package). Would this config have cried wolf on them? And what margin could twenty minutes of 5 % of the traffic
+# have shown?
 
 # %%
 from importlib import resources

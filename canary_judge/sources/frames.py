@@ -401,7 +401,8 @@ class FrameSource:
             return f"column {name!r} is no numbers: it has {what}"
         if name not in self._names:
             shown = ", ".join(self._names[:20]) or "no numbers in it"
-            return f"the table has no {name!r}{nearest(name, self._names)}; there are {shown}"
+            none = "; if none happened, write rows of 0" if self._long and query.part == "events" else ""
+            return f"the table has no {name!r}{nearest(name, self._names)}; there are {shown}{none}"
         if query.reading is Reading.HISTOGRAM and "le" in {*self._table.numbers, *self._table.texts}:
             return "a table cannot give buckets (`le`); give raw latencies, or kind: ratio of slow requests and all"
         return self._weighted() if self._requests else None

@@ -55,7 +55,16 @@ class Natives:
         return [one for item in found for one in counters_of(item, query.bound or 0.0)]
 
     def refuse_classic(self, selector: str, moment: datetime) -> None:
-        """Where a side has moved to native histograms its buckets are gone, which is no lack of traffic."""
+        """Where a side has moved to native histograms its buckets are gone, which is no lack of traffic.
+
+        Nor is it where a classic histogram is named without `_bucket`.
+        """
+        name, opened, rest = selector.partition("{")
+        if not name.strip().endswith("_bucket"):
+            classic = f"{name.strip()}_bucket{opened}{rest}"
+            if self._instant(f"count({classic})", moment):
+                raise QueryError(f"{selector} has nothing, but its buckets are there: write `histogram: {classic}`")
+            return
         bare, native = self._beside(selector, moment)
         if native:
             raise QueryError(

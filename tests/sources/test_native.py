@@ -257,6 +257,20 @@ def test_an_answer_without_histograms_has_no_buckets():
     assert buckets_of([{"histogram": [0, {"count": "0"}]}]) == 0
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_classic_histogram_that_is_named_without_its_buckets(there):
+    def instant(text, _):
+        assert text == 'count(rpc_seconds_bucket{version="v1"})'
+        return [{"metric": {}, "value": [0, "4"]}] if there else []
+
+    natives = Natives(instant)
+    if not there:
+        natives.refuse_classic('rpc_seconds{version="v1"}', WINDOW.end)
+        return
+    with pytest.raises(QueryError, match=r"its buckets are there: write `histogram: rpc_seconds_bucket\{version="):
+        natives.refuse_classic('rpc_seconds{version="v1"}', WINDOW.end)
+
+
 def test_what_has_buckets_in_its_labels_is_no_native_histogram():
     def instant(text, _):  # a proxy that answers any question of a selector with its series
         return [{"metric": {"instance": "a:80", "le": "0.25"}, "values": [[0, "1"]]}]
