@@ -9,6 +9,7 @@ from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.counts import assess_counts
 from canary_judge.judging.instances import assess_instances
 from canary_judge.judging.look import Look
+from canary_judge.judging.made_up import filled_in
 from canary_judge.judging.missing import objections, rarer_than_intervals
 from canary_judge.judging.silence import both_heard
 from canary_judge.judging.traffic import unequal
@@ -48,6 +49,8 @@ def assess(look: Look, metric: Metric, samples: MetricSamples, share: float | No
     if (rare := rarer_than_intervals(look, samples.data)) is not None:
         found = replace(found, warnings=(*found.warnings, rare))
     if found.settled is None:
+        if (gaps := filled_in(samples.data)) is not None:
+            found = found.unsafe(gaps)
         for text, settles in objections(look, metric, samples):
             found = replace(found, settled=(Outcome.INSUFFICIENT, text)) if settles else found.unsafe(text)
     return found

@@ -9,7 +9,7 @@ from canary_judge.judging.odd_values import may_rest, run_at_the_end
 from canary_judge.results import Side
 from canary_judge.samples import AnyData, CountData, GaugeData, RawData
 
-__all__ = ["made_up"]
+__all__ = ["filled_in", "made_up"]
 
 # So many equal values in a row are no chance where others differ.
 _FEWEST_STILL = 8
@@ -20,8 +20,8 @@ _MOST_FILLED, _BY_CHANCE = 0.1, 0.1
 
 
 def made_up(data: AnyData) -> str | None:
-    """Why the numbers were not measured, at least not all of them; None where that is not seen."""
-    return _copied(data) or _filled(data) or _filled_in(data)
+    """Why the numbers were not measured, at least not the newest; None where that is not seen. Asked at every look."""
+    return _copied(data) or _filled(data)
 
 
 def _copied(data: AnyData) -> str | None:
@@ -76,19 +76,22 @@ def _filled(data: AnyData) -> str | None:
     return None
 
 
-def _filled_in(data: AnyData) -> str | None:
+def filled_in(data: AnyData) -> str | None:
     """Whether many values of a side lie on straight lines between others that do not: gaps were filled in."""
     for side in Side:
         if isinstance(data, CountData):
-            exposure, events = (getattr(data.counts, f"{what}_{side}") for what in ("exposure", "events"))
-            straight = _straight(exposure) & _straight(events)
-            straight &= ~(_resting(exposure) & (events == 0))  # a load test has a constant rate
+            values, beside = getattr(data.counts, f"exposure_{side}"), getattr(data.counts, f"events_{side}")
         elif isinstance(data, GaugeData) and len(getattr(data, str(side))) == 1:
-            values = getattr(data, str(side))[0]
-            straight = _straight(values)
-            straight &= ~_resting(values)
+            values, beside = getattr(data, str(side))[0], None
         else:
             continue
+        straight = _straight(values)
+        if np.count_nonzero(straight) <= _MOST_FILLED * straight.size:
+            continue
+        resting = _resting(values)
+        if beside is not None:  # a load test has a constant rate
+            straight, resting = straight & _straight(beside), resting & (beside == 0)
+        straight &= ~resting
         filled = _in_long_runs(straight)
         rest = ~filled
         if filled.sum() <= _MOST_FILLED * filled.size or rest.sum() < _FEWEST_STILL:

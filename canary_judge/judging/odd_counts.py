@@ -103,7 +103,9 @@ def _regular(counts: Counts, side: Side, *, proportion: bool) -> str | None:
     """
     exposed = getattr(counts, f"exposure_{side}") > 0
     events, exposure = (getattr(counts, f"{what}_{side}")[exposed] for what in ("events", "exposure"))
-    if events.size < _FEWEST or events.mean() < _FEWEST_EVENTS or events.min() == events.max():
+    if events.size < _FEWEST or (events[-1] < events[0] and events.max() > _PERCENT):
+        return None
+    if events.mean() < _FEWEST_EVENTS or events.min() == events.max():
         return None
     climbs = (np.diff(events) >= 0).all() and (np.diff(exposure) >= 0).all()
     percent = (
@@ -140,16 +142,16 @@ def _mute(counts: Counts) -> str | None:
     missing comes with the next interval, as of a scrape that was lost.
     """
     canary, baseline = counts.exposure_canary, counts.exposure_baseline
-    heard = np.flatnonzero(canary > 0)
-    if heard.size < _FEWEST:
-        return None
-    own = canary[heard]
-    typical = float(np.median(own))
-    if typical < _DUE or float(np.quantile(own, 0.05)) < _HARDLY_LESS * typical:
+    heard = np.flatnonzero(canary)
+    if not _FEWEST <= heard.size < canary.size:
         return None
     inside = slice(int(heard[0]), int(heard[-1]) + 1)
     silent = (canary[inside] == 0) & (baseline[inside] > 0)
     if not silent.any():
+        return None
+    own = canary[heard]
+    typical = float(np.median(own))
+    if typical < _DUE or float(np.quantile(own, 0.05)) < _HARDLY_LESS * typical:
         return None
     silent &= ~_made_up(canary[inside], silent, typical)
     missing, every = int(silent.sum()), int((baseline[inside] > 0).sum())
@@ -173,6 +175,8 @@ def _made_up(canary: Float, silent: Bool, typical: float) -> Bool:
 def _stopped(counts: Counts, side: Side) -> str | None:
     """Whether a side has no event for so long that they have stopped coming, going by itself and the other side."""
     other = Side.BASELINE if side is Side.CANARY else Side.CANARY
+    if np.count_nonzero(getattr(counts, f"events_{side}")) > counts.events_canary.size - _FEWEST:
+        return None
     both = (counts.exposure_canary > 0) & (counts.exposure_baseline > 0)
     events, exposure = (getattr(counts, f"{what}_{side}")[both] for what in ("events", "exposure"))
     run = longest_of(events == 0)
