@@ -92,7 +92,7 @@ MISTAKES = {
     "missing _bucket": (
         {**SLOW, "histogram": f"http_duration_seconds{MATCH}"},
         {},
-        r"there is no metric http_duration_seconds; did you mean 'http_duration_seconds_bucket'\?",
+        r"has nothing, but its buckets are there: write `histogram: http_duration_seconds_bucket\{",
     ),
     "wrong bound": (
         {**SLOW, "slower_than": "250ms"},

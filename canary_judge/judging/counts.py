@@ -35,6 +35,8 @@ def tolerates_all(metric: Metric, share: float, of: float) -> str | None:
     margin = metric.parsed_margin()
     if margin is None or not metric.is_proportion:
         return None
+    if margin.by_share(share) and metric.limit is not None:  # which bounds it, too
+        return None
     error = _SURELY * math.sqrt(share * (1 - share) / of) + _SURELY / of if of else 1.0
     room = {Harm.INCREASE: 1 - share, Harm.DECREASE: share, Harm.EITHER: max(share, 1 - share)}[metric.harm]
     if margin.amount(share) < room + error:
@@ -96,6 +98,5 @@ def assess_counts(look: Look, metric: Metric, data: CountData, bare: Assessed) -
     shortfall, blocked = count_shortfall(look, metric, compared.evidence)
     blocked = tolerates_all(metric, compared.evidence.baseline or 0.0, compared.evidence.n_baseline) or blocked
     found = replace(bare.with_comparison(compared), limit=check, shortfall=shortfall, no_safety=blocked)
-    for text in odd_counts(metric, data.counts, compared.evidence):
-        found = found.unsafe(text)
+    found = odd_counts(metric, data.counts, found)
     return with_recent_counts(look, metric, data, found, between=between, late=late)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from canary_judge.arrays import Bool, Float
-from canary_judge.judging.odd_values import may_rest, run_at_the_end
+from canary_judge.judging.odd_values import run_at_the_end
 from canary_judge.results import Side
 from canary_judge.samples import AnyData, CountData, GaugeData, RawData
 
@@ -77,28 +77,26 @@ def _filled(data: AnyData) -> str | None:
 
 
 def filled_in(data: AnyData) -> str | None:
-    """Whether many values of a side lie on straight lines between others that do not: gaps were filled in."""
+    """Whether many counts of a side lie on straight lines between others that do not: gaps were interpolated.
+
+    What was counted is whole, or moves; a rate that is constant, or rises in steps, is one of a load test.
+    """
+    if not isinstance(data, CountData):
+        return None
     for side in Side:
-        if isinstance(data, CountData):
-            values, beside = getattr(data.counts, f"exposure_{side}"), getattr(data.counts, f"events_{side}")
-        elif isinstance(data, GaugeData) and len(getattr(data, str(side))) == 1:
-            values, beside = getattr(data, str(side))[0], None
-        else:
-            continue
+        values, beside = (getattr(data.counts, f"{what}_{side}") for what in ("exposure", "events"))
         straight = _straight(values)
         if np.count_nonzero(straight) <= _MOST_FILLED * straight.size:
             continue
-        resting = _resting(values)
-        if beside is not None:  # a load test has a constant rate
-            straight, resting = straight & _straight(beside), resting & (beside == 0)
-        straight &= ~resting
-        filled = _in_long_runs(straight)
+        moves = np.append(False, values[1:] != values[:-1])
+        whole = (values == np.rint(values)) & (beside == np.rint(beside))
+        filled = _in_long_runs(straight & _straight(beside) & moves & ~whole)
         rest = ~filled
         if filled.sum() <= _MOST_FILLED * filled.size or rest.sum() < _FEWEST_STILL:
             continue
         if straight[rest].mean() <= _BY_CHANCE:
             return (
-                f"{filled.sum()} of {filled.size} of the {side}'s values lie on straight lines between others that do "
+                f"{filled.sum()} of {filled.size} of the {side}'s counts lie on straight lines between others that do "
                 "not: were gaps filled in? Leave them empty"
             )
     return None
@@ -111,14 +109,6 @@ def _straight(values: Float) -> Bool:
         largest = float(np.nanmax(np.abs(values), initial=0.0))
         found[1:-1] = np.abs(values[:-2] - 2 * values[1:-1] + values[2:]) <= _ROUNDED * largest
     return found
-
-
-def _resting(values: Float) -> Bool:
-    """The values that are those before them, where something may rest: whole numbers, and round ones."""
-    same = np.append(False, values[1:] == values[:-1])
-    rests = np.array([value == np.rint(value) or may_rest(float(value)) for value in values[same].tolist()], dtype=bool)
-    same[same] = rests
-    return same
 
 
 def _in_long_runs(of: Bool) -> Bool:

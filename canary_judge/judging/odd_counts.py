@@ -2,60 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from dataclasses import replace
 
 import numpy as np
 from scipy import special
 
 from canary_judge.arrays import Bool, Float
-from canary_judge.config.metrics import Metric, RateMetric, RatioMetric
+from canary_judge.config.metrics import Metric, RatioMetric
+from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.silence import longest_of
-from canary_judge.results import Comparison, Harm, Side
+from canary_judge.results import Comparison, Harm, Quality, Side
 from canary_judge.samples.counts import is_scaled
-from canary_judge.stats.counts import Counts
+from canary_judge.stats.counts import Counts, strata
 from canary_judge.stats.dispersion import dispersion
-from canary_judge.stats.exact import binomial_tails, deflated
+from canary_judge.stats.exact import rate_ratio_p_values
 
 __all__ = ["odd_counts"]
 
 # Of the requests, what few errors never are.
 _NEARLY_ALL = 0.9
-# A canary that is so many times better, and surely so, is no better one.
-_IMPLAUSIBLE, _BY_CHANCE = 10.0, 1e-3
+# What a metric of failures is called.
+_FAILURES = re.compile(r"err|fail|5xx|timeout|crash|exception|reject", re.IGNORECASE)
+# So many times better, and surely so, is told; so much better, or by so much of all requests, no canary is.
+_IMPLAUSIBLE, _NEVER, _HALF_OF_ALL, _BY_CHANCE = 10.0, 100.0, 0.4, 1e-3
 # Of fewer intervals, or fewer events in each, nothing is known of how they vary.
 _FEWEST, _FEWEST_EVENTS = 3, 5.0
-# What percentages never exceed, and are more than where they are small; of so many intervals; beside totals so large.
-_PERCENT, _LARGE_PERCENT, _PERCENTAGES, _MANY = 100.0, 20.0, 8, 200.0
+# What percentages never exceed, and those of successes hardly fall below; of so many intervals; beside totals so large.
+_PERCENT, _LARGE_PERCENT, _PERCENTAGES, _MANY = 100.0, 90.0, 8, 200.0
+# A counter has been counting for so many times what an interval adds.
+_LONG_SINCE = 60.0
 # Of the variance of chance, what so regular events have.
 _REGULAR = 0.1
 # Of the canary's exposure, what may be missing; where so much is due in an interval, and hardly ever less than so much.
-_MOST_MUTE, _DUE, _HARDLY_LESS = 0.05, 10.0, 0.2
+_MOST_MUTE, _DUE, _HARDLY_LESS = 0.1, 10.0, 0.2
 # Events that may be due, in independent ones, where there are none.
 _MOST_DUE = 30.0
 
 
-def odd_counts(metric: Metric, counts: Counts, comparison: Comparison) -> Iterator[str]:
-    """What forbids to believe that the canary is safe, by the counts alone."""
-    found = [
-        _nearly_all_harmful(metric, comparison),
-        _far_better(metric, comparison),
-        *(_regular(counts, side, proportion=metric.is_proportion) for side in Side),
-        _mute(counts),
-        *(_stopped(counts, side) for side in _better_without_events(metric)),
-        *(_fractions(counts, side) for side in Side),
+def odd_counts(metric: Metric, counts: Counts, found: Assessed) -> Assessed:
+    """The evidence, which is not safe where the counts alone forbid to believe it; and what a reader should know."""
+    comparison = found.comparison
+    if comparison is None:
+        return found
+    # a limit asks nothing of the baseline
+    compared, sides = metric.margin is not None, (*Side,) if metric.margin is not None else (Side.CANARY,)
+    better, surely = _far_better(metric, counts, comparison) if compared else (None, False)
+    successes, meant = _nearly_all_harmful(metric, comparison) if compared else (None, False)
+    forbidden = [
+        better if surely else None,
+        successes if meant else None,
+        *(_regular(counts, side, proportion=metric.is_proportion) for side in sides),
+        _mute(counts, found.quality),
+        *(_stopped(counts, side) for side in _better_without_events(metric) if side in sides),
+        *(_fractions(counts, side) for side in sides if metric.is_proportion),
     ]
-    yield from (one for one in found if one is not None)
+    told = [text for text, holds in ((better, surely), (successes, meant)) if text is not None and not holds]
+    if told:
+        found = replace(found, warnings=(*found.warnings, *told))
+    for text in forbidden:
+        found = found if text is None else found.unsafe(text)
+    return found
 
 
-def _nearly_all_harmful(metric: Metric, comparison: Comparison) -> str | None:
-    """Whether nearly all requests of the baseline are events that should be few: what is counted are successes."""
+def _nearly_all_harmful(metric: Metric, comparison: Comparison) -> tuple[str | None, bool]:
+    """Whether nearly all requests of the baseline are events that should be few, as if successes were counted.
+
+    What is called errors hardly is nearly all; of another name it may be meant.
+    """
     share = comparison.baseline or 0.0
     if not isinstance(metric, RatioMetric) or metric.harm is not Harm.INCREASE or share < _NEARLY_ALL:
-        return None
-    return (
+        return None, False
+    text = (
         f"{share:.1%} of the baseline are events, of which more would be harm: are they successes? Then it is "
         "`harm: decrease`"
     )
+    named = " ".join((metric.name, *(str(one) for one in metric.texts().values())))
+    return text, _FAILURES.search(named) is not None
 
 
 def _better_without_events(metric: Metric) -> tuple[Side, ...]:
@@ -63,35 +86,34 @@ def _better_without_events(metric: Metric) -> tuple[Side, ...]:
     return {Harm.INCREASE: (Side.CANARY,), Harm.DECREASE: (Side.BASELINE,)}.get(metric.harm, ())
 
 
-def _far_better(metric: Metric, comparison: Comparison) -> str | None:
-    """Whether the canary is surely ten times better: its events are not counted, or those of one side in another unit.
+def _far_better(metric: Metric, counts: Counts, comparison: Comparison) -> tuple[str | None, bool]:
+    """Whether the canary is surely ten times better, and so much so that it is no better one.
 
-    By the exact test of a ratio of rates (`canary_judge.stats.exact`).
+    By the exact test of a ratio of rates, stratum by stratum (`canary_judge.stats.exact`). A fix may be as large; one
+    of nearly half of all requests, or a hundredfold, is events that are not counted, or of another unit.
     """
     canary, baseline = comparison.events_canary or 0.0, comparison.events_baseline or 0.0
-    if metric.harm is Harm.EITHER or canary + baseline <= 0:  # either way it is harm then
-        return None
-    if not canary and isinstance(metric, RatioMetric | RateMetric) and metric.absent_is_zero:
-        return None
     fewer = metric.harm is Harm.INCREASE
-    odds = comparison.n_canary / comparison.n_baseline * (1 / _IMPLAUSIBLE if fewer else _IMPLAUSIBLE)
-    tails = binomial_tails(canary, canary + baseline, odds / (1 + odds))
-    if deflated(tails.below if fewer else tails.above, comparison.dispersion or 1.0) > _BY_CHANCE:
-        return None
+    if metric.harm is Harm.EITHER or canary + baseline <= 0:  # either way it is harm then
+        return None, False
+    rates = canary / comparison.n_canary, baseline / comparison.n_baseline
+    if _IMPLAUSIBLE * rates[not fewer] > rates[fewer]:
+        return None, False
+
+    def surely(times: float) -> bool:
+        tails = rate_ratio_p_values(strata(counts), ratio=1 / times if fewer else times, phi=comparison.dispersion or 1)
+        return (tails.below if fewer else tails.above) <= _BY_CHANCE
+
+    if not surely(_IMPLAUSIBLE):
+        return None, False
     if not canary:
-        due = baseline / comparison.n_baseline * comparison.n_canary
-        return (
-            f"the canary has no event where {due:,.0f} were to be expected: are they counted at all? If there were none"
-            + (
-                ", set `absent_is_zero: true`"
-                if isinstance(metric, RatioMetric | RateMetric)
-                else ", promote it by hand"
-            )
-        )
+        due = rates[1] * comparison.n_canary
+        return f"the canary has no event where {due:,.0f} were to be expected: are they counted at all?", False
     which = "less than a tenth" if fewer else "more than ten times that"
+    far = metric.is_proportion and abs(rates[0] - rates[1]) >= _HALF_OF_ALL
     return (
-        f"the canary's rate is {which} of the baseline's: are both counted, and in the same unit? If it is so much "
-        "better, promote it by hand"
+        f"the canary's rate is {which} of the baseline's: are both counted, and in the same unit?",
+        far or surely(_NEVER),
     )
 
 
@@ -107,7 +129,7 @@ def _regular(counts: Counts, side: Side, *, proportion: bool) -> str | None:
         return None
     if events.mean() < _FEWEST_EVENTS or events.min() == events.max():
         return None
-    climbs = (np.diff(events) >= 0).all() and (np.diff(exposure) >= 0).all()
+    climbs = _counts_up(events) and (_counts_up(exposure) or exposure.min() == exposure.max())
     percent = (
         events.size >= _PERCENTAGES
         and events.mean() >= _LARGE_PERCENT
@@ -135,11 +157,17 @@ def _regular(counts: Counts, side: Side, *, proportion: bool) -> str | None:
     )
 
 
-def _mute(counts: Counts) -> str | None:
-    """Whether the canary has no exposure in intervals in which some was due: it may have failed just there.
+def _counts_up(values: Float) -> bool:
+    """Whether values rise at each step, by little of what they are: levels of a counter that began long before."""
+    steps = np.diff(values)
+    return bool((steps > 0).all() and values[0] >= _LONG_SINCE * steps.mean())
 
-    Between its first interval and its last one; not of a canary whose traffic comes in bursts, nor where what is
-    missing comes with the next interval, as of a scrape that was lost.
+
+def _mute(counts: Counts, quality: Quality | None) -> str | None:
+    """Whether the canary has no value in intervals in which some exposure was due: it may have failed just there.
+
+    Between its first interval and its last one; not where no traffic was written down, of a canary whose traffic comes
+    in bursts, nor where what is missing comes with the next interval, as of a scrape that was lost.
     """
     canary, baseline = counts.exposure_canary, counts.exposure_baseline
     heard = np.flatnonzero(canary)
@@ -155,7 +183,8 @@ def _mute(counts: Counts) -> str | None:
         return None
     silent &= ~_made_up(canary[inside], silent, typical)
     missing, every = int(silent.sum()), int((baseline[inside] > 0).sum())
-    if missing <= _MOST_MUTE * every:
+    unknown = 0.0 if quality is None else (1 - quality.coverage_canary) * canary.size
+    if missing <= _MOST_MUTE * every or unknown < missing / 2:
         return None
     return (
         f"the canary has nothing in {missing} of {every} intervals in which the baseline has traffic, and about "

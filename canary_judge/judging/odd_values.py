@@ -23,7 +23,6 @@ __all__ = [
     "frozen",
     "heavy_tail",
     "implausible",
-    "may_rest",
     "one_sided",
     "run_at_the_end",
     "stands_still",
@@ -38,9 +37,9 @@ _FEW_DIGITS, _A_MEGABYTE, _PAGES = 1000, 2.0**20, 2.0**16
 _MOST_NEGATIVE, _BY_CHANCE = 0.01, 1e-3
 # A margin that is so many times what was ever seen is one of another unit.
 _FAR, _FAR_LIMIT = 5.0, 100.0
-# So many different values are codes; of no more the others are grades, as stars, each given so often on average, and
-# so many steps beyond the last one there is none.
-_MOST_CODES, _MOST_GRADES, _GRADED, _NOT_THE_NEXT = 3, 20, 5, 1.5
+# So many different values are codes; of no more the others are grades, as stars, each given so often on average; and a
+# code is so many times their range away.
+_MOST_CODES, _MOST_GRADES, _GRADED, _GRADES_AWAY = 3, 20, 5, 0.9
 # Of the median, what the smallest values are beyond where zeros do not belong to them.
 _DETACHED = 0.2
 # A canary that is so many times better is no better one.
@@ -93,10 +92,10 @@ def stands_still(side: Float, beside: Float) -> bool:
     """Whether a side has one value, no round one, where the other hardly takes a value twice."""
     if side.size < _FEWEST_STILL or (side != side[0]).any():
         return False
-    return not may_rest(float(side[0])) and np.unique(beside).size > beside.size / 2
+    return not _may_rest(float(side[0])) and np.unique(beside).size > beside.size / 2
 
 
-def may_rest(value: float) -> bool:
+def _may_rest(value: float) -> bool:
     """Whether a level may be one at which something rests: a round number, or next to one."""
     return any(_round(value + off) for off in (-1, 0, 1))
 
@@ -181,13 +180,13 @@ def _zeros_alone(baseline: Float, canary: Float) -> str | None:
 
 
 def _code_alone(baseline: Float, canary: Float, harm: Harm) -> str | None:
-    """Whether of few different values the canary alone has one on the better side of all: a code, as 99 for none."""
+    """Whether some of the canary's grades are one far above all others, as 99 for none: it would make it better."""
     usual = np.unique(baseline)
-    if harm is Harm.EITHER or not 1 < usual.size <= _MOST_GRADES or baseline.size < _GRADED * usual.size:
+    if harm is not Harm.DECREASE or not 1 < usual.size <= _MOST_GRADES or baseline.size < _GRADED * usual.size:
         return None
-    apart = _NOT_THE_NEXT * float(np.diff(usual).max())  # the next grade may be one
-    beyond = canary[canary > usual[-1] + apart] if harm is Harm.DECREASE else canary[canary < usual[0] - apart]
-    if not beyond.size or np.unique(beyond).size > _MOST_CODES:
+    beyond = canary[canary > usual[-1]]
+    apart = usual[-1] + _GRADES_AWAY * (usual[-1] - usual[0])
+    if not beyond.size or beyond.min() != beyond.max() or beyond[0] < apart or 2 * beyond.size > canary.size:
         return None
     share, chance = beyond.size / canary.size, (canary.size / (canary.size + baseline.size)) ** beyond.size
     if share <= _MOST_NEGATIVE or chance > _BY_CHANCE:
@@ -304,7 +303,7 @@ def stuck(baseline: Float, canary: Float) -> str | None:
     if canary.size != baseline.size or canary.size < 2 * _FEWEST_STILL or canary[-1] != canary[-_FEWEST_STILL]:
         return None
     last = run_at_the_end(canary)
-    if last < _FEWEST_STILL or may_rest(float(canary[-1])):
+    if last < _FEWEST_STILL or _may_rest(float(canary[-1])):
         return None
     before, beside = canary[:-last], baseline[-last:]
     lively = np.unique(before).size > before.size / 2 and np.unique(beside).size > beside.size / 2

@@ -201,8 +201,8 @@ def _nothing_yet(config: JudgeConfig, state: MonitorState) -> str | None:
     if state.consumed > state.left_out:
         return None
     if config.warmup is None or not state.left_out:
-        return "nothing is judged yet: no interval has ended"
-    return f"nothing is judged yet: the first {format_duration(config.warmup)} are warm-up"
+        return "nothing is judged yet: no interval is complete"
+    return f"nothing is judged yet: the first {format_duration(config.warmup)} are warm-up, and none after is complete"
 
 
 class _Run:

@@ -263,7 +263,10 @@ def _far_off(metric: LatencyMetric, parts: Parts) -> Iterator[str]:
     told = f"`slower_than: {bound}` (they are read in {metric.unit or 's'}): is `unit` right?"
     if sum(values.size for values in known) < _ENOUGH:
         return
-    if 0 < max(values.max(initial=0.0) for values in known) < metric.bound() / _FAR:
+    largest = max(values.max(initial=0.0) for values in known)
+    if not largest:
+        yield "all latencies are 0: is it the right column, or are they rounded to more than they take?"
+    elif largest < metric.bound() / _FAR:
         yield f"no latency is even a tenth of {told}"
     baseline = known[0]
     if baseline.size and baseline.min() > metric.bound():
@@ -328,10 +331,6 @@ def _slower(result: Result, bound: float, edges: Int, side: Side) -> tuple[Count
     """Requests slower than the bound, and all requests."""
     if result.form is Form.SAMPLES:
         result = _durations(result)
-        if sum(one.values.size for one in result.series) >= _ENOUGH and not any(
-            one.values.any() for one in result.series
-        ):
-            raise Unusable(f"{side}: all latencies are 0: nothing takes no time; is it the right column?")
         exposure = increments(_as_counts(result, np.ones_like), edges, {}, str(side))
         exposure.non_finite = sum(
             int((intervals(one.timestamps, edges)[1] & np.isnan(one.values)).sum()) for one in result.series

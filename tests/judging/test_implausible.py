@@ -248,6 +248,7 @@ def test_an_outage_hides_no_selector_that_finds_nothing(outage):
         ("sum(increase(errors[1m])) or vector(0)", False, False),
         ("sum(increase(errors[1m])) or on() vector(0)", False, False),
         ("sum(increase(errors[1m])) or vector(0)", True, True),
+        ("sum(increase(errors[1m]))", False, True),
     ],
 )
 def test_a_zero_that_the_query_makes_is_not_one_that_was_counted(events, absent_is_zero, safe):
@@ -257,15 +258,6 @@ def test_a_zero_that_the_query_makes_is_not_one_that_was_counted(events, absent_
     found = judged({**share, "absent_is_zero": absent_is_zero}, one)["m"]
     assert (found.outcome is Outcome.SAFE) is safe
     assert ("hides a selector that finds nothing" in found.reason) is not safe
-
-
-@pytest.mark.parametrize(("due", "safe"), [(120, False), (30, True)])
-def test_a_zero_that_was_counted_is_one_where_not_too_many_were_due(due, safe):
-    share = {"name": "m", "kind": "ratio", "events": "sum(increase(errors[1m]))", "total": "t", "harm": "increase"}
-    one = counted(np.full(60, due / 6), 2000.0, np.zeros(60), 200.0)
-    found = judged({**share, "margin": "1.5x"}, one)["m"]
-    assert (found.outcome is Outcome.SAFE) is safe
-    assert ("set `absent_is_zero: true`" in found.reason) is not safe
 
 
 def each_pod(change):

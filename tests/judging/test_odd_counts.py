@@ -9,7 +9,7 @@ from canary_judge.judging.odd_values import heavy_tail, implausible
 from canary_judge.looks.observing import observe
 from canary_judge.looks.state import MonitorState
 from canary_judge.sources import FrameSource
-from tests.builders import GAUGE, RATIO, START, config, counted, gauged, raw, samples
+from tests.builders import RATIO, START, config, counted, raw, samples
 from tests.judging.test_odd_values import SAMPLES
 
 N = 120
@@ -53,13 +53,37 @@ def test_a_total_per_second_on_one_side(rng):
     assert "the canary's rate is less than a tenth of the baseline's: are both counted, and in the same unit?" in reason
 
 
-@pytest.mark.parametrize(("rate", "held"), [(0.01, True), (0.002, False)])
-def test_no_event_where_many_were_due(rng, rate, held):
+@pytest.mark.parametrize(("rate", "told"), [(0.01, True), (0.002, False)])
+def test_no_event_where_many_were_due_is_told_and_may_be_a_fix(rng, rate, told):
     e_b, n_b, e_c, n_c = drawn(rng, rate=rate)
-    found, reason = told(RATIO, e_b, n_b, 0 * e_c, n_c)
-    assert (found is not Outcome.SAFE) is held
-    assert ("are they counted at all? If there were none, set `absent_is_zero: true`" in reason) is held
-    assert told({**RATIO, "absent_is_zero": True}, e_b, n_b, 0 * e_c, n_c)[0] is Outcome.SAFE
+    (found,) = judged(RATIO, counted(e_b, n_b, 0 * e_c, n_c)).metrics
+    assert found.outcome is Outcome.SAFE
+    assert any("are they counted at all?" in text for text in found.warnings) is told
+
+
+@pytest.mark.parametrize("times", [1 / 12, 1 / 20, 1 / 50])
+def test_a_real_fix_is_told_and_passes(rng, times):
+    (found,) = judged(RATIO, counted(*drawn(rng, rate=0.05, times=times, requests=(9500, 500)))).metrics
+    assert found.outcome is Outcome.SAFE
+    assert any("less than a tenth of the baseline's" in text for text in found.warnings) is (times < 1 / 15)
+
+
+def test_a_hundredfold_is_no_fix(rng):
+    (found,) = judged(
+        {**RATIO, "margin": "1.5x"}, counted(*drawn(rng, rate=0.3, times=1 / 400, requests=(9500, 5000)))
+    ).metrics
+    assert found.outcome is Outcome.INSUFFICIENT
+
+
+def test_an_incident_that_both_sides_share_makes_no_canary_better(rng):
+    """At a small weight all failed for a while, then the weight was raised: added up that is Simpson's paradox."""
+    weight, rate = np.where(np.arange(N) < 60, 0.01, 0.5), np.where(np.arange(N) < 10, 0.2, 0.001)
+    total = rng.poisson(4000, N)
+    n_c = rng.binomial(total, weight)
+    n_b = total - n_c
+    (found,) = judged(RATIO, counted(rng.binomial(n_b, rate), n_b, rng.binomial(n_c, rate), n_c)).metrics
+    assert found.comparison.canary < found.comparison.baseline / 10
+    assert not any("less than a tenth" in text for text in (*found.warnings, found.reason))
 
 
 @pytest.mark.parametrize("times", [0.5, 0.2])
@@ -82,9 +106,16 @@ def test_a_margin_that_the_share_cannot_exceed(rng):
     found, reason = told(RATIO, n_b - e_b, n_b, n_c - e_c, n_c)
     assert found is not Outcome.SAFE
     assert "tolerates everything: the baseline's share is 99.0%" in reason
-    found, reason = told({**RATIO, "margin": "+1pp"}, n_b - e_b, n_b, n_c - e_c, n_c)
-    assert found is Outcome.INSUFFICIENT
-    assert "99.0% of the baseline are events, of which more would be harm: are they successes?" in reason
+
+
+@pytest.mark.parametrize(("events", "held"), [("http_errors", True), ("abandoned", False)])
+def test_events_that_nearly_all_requests_are(rng, events, held):
+    e_b, n_b, e_c, n_c = drawn(rng, times=3, requests=(9500, 500))
+    metric = {**RATIO, "events": events, "margin": "+1pp"}
+    (found,) = judged(metric, counted(n_b - e_b, n_b, n_c - e_c, n_c)).metrics
+    said = "99.0% of the baseline are events, of which more would be harm: are they successes?"
+    assert (found.outcome is not Outcome.SAFE) is held
+    assert said in (found.reason if held else " ".join(found.warnings))
 
 
 # --- too regular -------------------------------------------------------------------------------------------------
@@ -136,19 +167,21 @@ def test_traffic_that_climbs_brings_events_that_climb_by_chance(rng):
 # --- none where some were due ------------------------------------------------------------------------------------
 
 
-def mute(sides, where, *, filled=0.0):
+def mute(sides, where):
     e_b, n_b, e_c, n_c = sides
-    return e_b, n_b, np.where(where, filled, e_c), np.where(where, 0.0, n_c)
+    return e_b, n_b, np.where(where, 0.0, e_c), np.where(where, 0.0, n_c)
 
 
-@pytest.mark.parametrize(("share", "held"), [(0.18, True), (0.08, True), (0.03, False)])
+@pytest.mark.parametrize(("share", "held"), [(0.18, True), (0.08, False)])
 def test_intervals_of_the_canary_that_are_not_there(rng, share, held):
     sides = drawn(rng, requests=(9500, 500))
     where = np.zeros(N, dtype=bool)
     where[1 + rng.choice(N - 2, round(share * N), replace=False)] = True
-    found, reason = told(RATIO, *mute(sides, where))
-    assert (found is not Outcome.SAFE) is held
-    assert ("was it lost, or did the canary fail there?" in reason) is held
+    gone = judged(RATIO, counted(*mute(sides, where), coverage_canary=1 - share))["m"]
+    assert (gone.outcome is not Outcome.SAFE) is held
+    assert ("was it lost, or did the canary fail there?" in gone.reason) is held
+    zeros = judged(RATIO, counted(*mute(sides, where)))["m"]
+    assert zeros.outcome is Outcome.SAFE  # no traffic was written down: a client that stays, or a batch
 
 
 def test_what_comes_with_the_next_scrape_is_not_lost(rng):
@@ -199,32 +232,40 @@ def test_counts_that_were_interpolated(rng):
     assert told(RATIO, e_b, n_b, interpolated(e_c, 30, 38), interpolated(n_c, 30, 38))[0] is Outcome.SAFE
 
 
-@pytest.mark.parametrize("how", ["line", "last"])
-def test_gauges_that_were_filled_in(rng, how):
-    sides = [rng.normal(100, 4, N) for _ in range(2)]
-    made = [
-        interpolated(one, 40, 80)
-        if how == "line"
-        else np.where((np.arange(N) < 40) | (np.arange(N) >= 80), one, one[39])
-        for one in sides
-    ]
-    found = judged(GAUGE, gauged(*made))["m"]
-    assert "lie on straight lines between others that do not" in found.reason
+ORDINARY = {
+    "a load test": lambda rng: (np.zeros(N), np.where(np.arange(N) < 60, 500.0, rng.poisson(500, N))),
+    "a ramp": lambda rng: (np.zeros(N), np.where(np.arange(N) < 60, 500.0 + 5 * np.arange(N), rng.poisson(500, N))),
+    "probes": lambda rng: (np.full(N, 1.0), np.where(np.arange(N) < 60, 61.0169, rng.poisson(60, N))),
+}
 
 
-@pytest.mark.parametrize("value", [512.0, 0.0, 37.5])
-def test_a_gauge_may_rest_at_a_round_number(rng, value):
-    sides = [np.where((np.arange(N) >= 40) & (np.arange(N) < 80), value, rng.normal(value, 4, N)) for _ in range(2)]
-    assert "straight lines" not in judged(GAUGE, gauged(*sides))["m"].reason
+@pytest.mark.parametrize("what", ORDINARY)
+def test_what_is_regular_was_not_filled_in(rng, what):
+    e_c, n_c = ORDINARY[what](rng)
+    e_b, n_b, _, _ = drawn(rng, requests=(9500, 500))
+    assert "straight lines" not in told(RATIO, e_b, n_b, e_c, n_c)[1]
 
 
-def test_a_load_test_has_a_constant_rate(rng):
-    n_c = np.where(np.arange(N) < 60, 500.0, rng.poisson(500, N))
-    e_b, n_b, _, _ = drawn(rng, rate=1e-4, requests=(9500, 500))
-    assert "straight lines" not in told(RATIO, e_b, n_b, np.zeros(N), n_c)[1]
+REGULAR = {
+    "a probe and a few real ones": lambda rng: (60.0 + rng.binomial(1, 0.1, N), rng.poisson(2000, N)),
+    "every 20th request": lambda rng: (50.0 + (np.arange(N) % 2), np.full(N, 1000.0)),
+    "a morning's ramp": lambda rng: (
+        np.floor(0.03 * 1000 * 1.02 ** np.arange(N)),
+        np.floor(1000 * 1.02 ** np.arange(N)),
+    ),
+    "a heartbeat more": lambda rng: (np.where(np.arange(N) < 50, 12.0, 13.0), np.full(N, 100.0)),
+}
 
 
-@pytest.mark.parametrize("code", [99.0, 9.0, 7.0])
+@pytest.mark.parametrize("what", REGULAR)
+def test_what_is_regular_is_no_counter_and_no_percentage(rng, what):
+    events, exposure = REGULAR[what](rng)
+    reason = told({**RATIO, "margin": "2x"}, events, exposure, events, exposure)[1]
+    assert "counters:" not in reason
+    assert "percentages" not in reason
+
+
+@pytest.mark.parametrize("code", [99.0, 9.0])
 def test_a_code_among_ratings(rng, code):
     """Who is unhappy gave 1, and it is written as no answer."""
     stars = rng.choice([1.0, 2, 3, 4, 5], size=(2, 600), p=[0.12, 0.1, 0.18, 0.3, 0.3])
@@ -233,6 +274,22 @@ def test_a_code_among_ratings(rng, code):
     assert found.outcome is not Outcome.SAFE
     assert f"of the canary's values are {code:g} and none of the baseline's, which are 1 to 5" in found.reason
     assert judged({**metric, "margin": "20%"}, raw(*stars))["m"].outcome is Outcome.SAFE
+
+
+BETTER = {
+    "fewer queries": ("increase", [11.0, 12.0, 13.0], [2.0]),
+    "a cache": ("increase", [30.0, 40.0, 50.0], [1.0, 30.0, 40.0, 50.0]),
+    "availability": ("decrease", [97.0, 98.0], [100.0]),
+    "the next grade": ("decrease", [1.0, 2.0, 3.0, 4.0, 5.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
+}
+
+
+@pytest.mark.parametrize("what", BETTER)
+def test_values_that_are_better_are_no_codes(rng, what):
+    harm, usual, new = BETTER[what]
+    metric = {**SAMPLES, "harm": harm, "margin": "20%"}
+    found = judged(metric, raw(rng.choice(usual, 600), rng.choice(new, 600)))["m"]
+    assert "a code for something else" not in found.reason
 
 
 def test_time_outs_that_all_take_the_same(rng):
@@ -259,5 +316,4 @@ def test_latencies_that_are_all_nothing():
     settings = config({**metric, "harm": "increase", "unit": "ms"}, interval="1m")
     source = FrameSource(table)
     found = judge(settings, source, source.window(settings.interval))["m"]
-    assert found.outcome is Outcome.ERROR
-    assert "all latencies are 0" in found.reason
+    assert any("all latencies are 0: is it the right column" in text for text in found.warnings)

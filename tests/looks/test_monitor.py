@@ -238,7 +238,7 @@ def test_the_warm_up_is_consumed_and_not_judged():
 def test_a_warm_up_is_no_missing_data():
     store, monitor = Store(), Monitor(config(HEAP, warmup="2m"), start=NOON)
     judged = store.look(monitor, 4)
-    assert judged["heap"].reason == "nothing is judged yet: the first 2m are warm-up"
+    assert judged["heap"].reason == "nothing is judged yet: the first 2m are warm-up, and none after is complete"
     picture = verdict_svg(judged)
     assert "HOLD, keep the weight, wait: nothing judged yet: this is the warm-up" in picture
     assert "mend the data" not in picture
