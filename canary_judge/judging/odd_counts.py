@@ -30,8 +30,8 @@ _IMPLAUSIBLE, _NEVER, _HALF_OF_ALL, _BY_CHANCE = 10.0, 100.0, 0.4, 1e-3
 _FEWEST, _FEWEST_EVENTS = 3, 5.0
 # What percentages never exceed, and those of successes hardly fall below; of so many intervals; beside totals so large.
 _PERCENT, _LARGE_PERCENT, _PERCENTAGES, _MANY = 100.0, 90.0, 8, 200.0
-# A counter has been counting for so many times what an interval adds.
-_LONG_SINCE = 60.0
+# A counter has been counting for so many times what an interval adds; what rises at each step is less often chance.
+_LONG_SINCE, _IN_ORDER = 60.0, 1e-2
 # Of the variance of chance, what so regular events have.
 _REGULAR = 0.1
 # Of the canary's exposure, what may be missing; where so much is due in an interval, and hardly ever less than so much.
@@ -144,7 +144,7 @@ def _regular(counts: Counts, side: Side, *, proportion: bool) -> str | None:
     if share >= 1 and proportion:
         return None
     statistic, df = float(((events - share * exposure) ** 2 / variance).sum()), events.size - 1
-    if statistic > _REGULAR * df or special.chdtr(df, statistic) > _BY_CHANCE:
+    if statistic > _REGULAR * df or special.chdtr(df, statistic) > (_IN_ORDER if climbs else _BY_CHANCE):
         return None
     if climbs:
         return (
