@@ -19,8 +19,11 @@ __all__ = ["can_be_watched", "watched"]
 
 
 def can_be_watched(draw: Draw) -> bool:
-    """Whether what is known of a draw can be told apart by time: moments of users cannot."""
-    return isinstance(draw.samples.data, CountData | GaugeData | RawData)
+    """Whether what is known of a draw can be told apart by time: moments of users, and values without one, cannot."""
+    data = draw.samples.data
+    if isinstance(data, RawData):
+        return all(getattr(data, f"interval_{side}").size == getattr(data, str(side)).size for side in Side)
+    return isinstance(data, CountData | GaugeData)
 
 
 def watched(config: JudgeConfig, draw: Draw, every: int) -> MetricResult:

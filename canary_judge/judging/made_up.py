@@ -6,6 +6,7 @@ import numpy as np
 
 from canary_judge.arrays import Bool, Float
 from canary_judge.judging.odd_values import run_at_the_end
+from canary_judge.judging.silence import runs
 from canary_judge.results import Side
 from canary_judge.samples import AnyData, CountData, GaugeData, RawData
 
@@ -114,7 +115,6 @@ def _straight(values: Float) -> Bool:
 def _in_long_runs(of: Bool) -> Bool:
     """What is true so often in a row that it is no chance."""
     found = np.zeros(of.size, dtype=bool)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], of, [False]]).astype(np.int8)))
-    for begin, end in edges.reshape(-1, 2):
+    for begin, end in runs(of):
         found[begin:end] = end - begin >= _FEWEST_STILL
     return found

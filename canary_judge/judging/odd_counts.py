@@ -11,9 +11,9 @@ from scipy import special
 from canary_judge.arrays import Bool, Float
 from canary_judge.config.metrics import Metric, RatioMetric
 from canary_judge.judging.assessed import Assessed
-from canary_judge.judging.silence import longest_of
+from canary_judge.judging.silence import longest_of, runs
 from canary_judge.results import Comparison, Harm, Quality, Side
-from canary_judge.samples.counts import is_scaled
+from canary_judge.samples.counts import no_counts
 from canary_judge.stats.counts import Counts, strata
 from canary_judge.stats.dispersion import dispersion
 from canary_judge.stats.exact import rate_ratio_p_values
@@ -23,7 +23,7 @@ __all__ = ["odd_counts"]
 # Of the requests, what few errors never are.
 _NEARLY_ALL = 0.9
 # What a metric of failures is called.
-_FAILURES = re.compile(r"err|fail|5xx|timeout|crash|exception|reject", re.IGNORECASE)
+_FAILURES = re.compile(r"error|(?<![a-z])err|fail|5xx|timeout|crash|exception|reject", re.IGNORECASE)
 # So many times better, and surely so, is told; so much better, or by so much of all requests, no canary is.
 _IMPLAUSIBLE, _NEVER, _HALF_OF_ALL, _BY_CHANCE = 10.0, 100.0, 0.4, 1e-3
 # Of fewer intervals, or fewer events in each, nothing is known of how they vary.
@@ -181,7 +181,7 @@ def _mute(counts: Counts, quality: Quality | None) -> str | None:
     typical = float(np.median(own))
     if typical < _DUE or float(np.quantile(own, 0.05)) < _HARDLY_LESS * typical:
         return None
-    silent &= ~_made_up(canary[inside], silent, typical)
+    silent &= ~_caught_up(canary[inside], silent, typical)
     missing, every = int(silent.sum()), int((baseline[inside] > 0).sum())
     unknown = 0.0 if quality is None else (1 - quality.coverage_canary) * canary.size
     if missing <= _MOST_MUTE * every or unknown < missing / 2:
@@ -192,11 +192,10 @@ def _mute(counts: Counts, quality: Quality | None) -> str | None:
     )
 
 
-def _made_up(canary: Float, silent: Bool, typical: float) -> Bool:
+def _caught_up(canary: Float, silent: Bool, typical: float) -> Bool:
     """The silent intervals whose exposure comes with the next one."""
     found = np.zeros(silent.size, dtype=bool)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], silent, [False]]).astype(np.int8)))
-    for begin, end in edges.reshape(-1, 2):
+    for begin, end in runs(silent):
         found[begin:end] = end < canary.size and canary[end] >= (end - begin + 1) * typical * (1 - _HARDLY_LESS)
     return found
 
@@ -228,14 +227,8 @@ def _stopped(counts: Counts, side: Side) -> str | None:
 
 
 def _fractions(counts: Counts, side: Side) -> str | None:
-    """Whether events are no whole numbers where the total is: they are a percentage, or a rate."""
+    """Whether events are a percentage or a rate, which a look of few intervals could not tell."""
     events, exposure = getattr(counts, f"events_{side}"), getattr(counts, f"exposure_{side}")
-    broken = events[events != np.rint(events)]
-    if broken.size < 2 or broken.size < events.size / 2 or events.max() > _PERCENT or is_scaled(broken):
-        return None
-    if (exposure != np.rint(exposure)).any():
-        return None
-    return (
-        f"the {side}'s events of {broken[0]:g} in an interval, of a total that is whole, are no counts but a "
-        "percentage or a rate: give the number of events, or `kind: gauge`"
-    )
+    some = events > 0
+    why = no_counts(events[some], exposure[some], fewest=2)
+    return None if why is None else f"{side}: {why}"

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import numpy as np
 
-from canary_judge.arrays import Bool
+from canary_judge.arrays import Bool, Int
 from canary_judge.results import Judgement, MetricResult, Quality, Side
 from canary_judge.samples import AnyData, CountData, GaugeData, MetricSamples, RawData
 
@@ -20,6 +20,7 @@ __all__ = [
     "improbable_run",
     "longest_of",
     "longest_run",
+    "runs",
     "silent",
     "unheard",
 ]
@@ -123,11 +124,21 @@ def longest_of(of: Bool) -> slice:
         >>> longest_of(np.array([True, False, True, True]))
         slice(2, 4, None)
     """
-    ends = np.flatnonzero(np.diff(np.concatenate([[False], of, [False]]).astype(np.int8)))
-    if not ends.size:
+    found = runs(of)
+    if not found.size:
         return slice(0, 0)
-    longest = 2 * int(np.argmax(ends[1::2] - ends[::2]))
-    return slice(int(ends[longest]), int(ends[longest + 1]))
+    begin, end = found[np.argmax(found[:, 1] - found[:, 0])].tolist()
+    return slice(begin, end)
+
+
+def runs(of: Bool) -> Int:
+    """Where each run of what is true begins, and where it has ended, shape (runs, 2).
+
+    Examples:
+        >>> runs(np.array([True, False, True, True])).tolist()
+        [[0, 1], [2, 4]]
+    """
+    return np.flatnonzero(np.diff(np.concatenate([[False], of, [False]]).astype(np.int8))).reshape(-1, 2)
 
 
 def improbable_run(of: Bool) -> Bool:

@@ -26,7 +26,7 @@ from canary_judge.samples.raw import far_faster
 from canary_judge.series import Form, Result, Series, format_duration, selector
 from canary_judge.stats.counts import Counts
 
-__all__ = ["count_samples"]
+__all__ = ["count_samples", "no_counts"]
 
 # Where the total is so large, less than one event an interval is a share.
 _MANY = 10.0
@@ -299,17 +299,30 @@ def _refuse_fractions(read: _Read) -> None:
                 f"{side}: events of {events.max():g} an interval and less, of a total of {total.min():g} and more, "
                 "are no counts but a rate or a share; give the number of events, or judge it as `kind: gauge`"
             )
-        broken = events[events != np.rint(events)]
-        if broken.size < max(events.size / 2, _SOME) or events.max() > _PERCENT:
-            continue
-        if (total == np.rint(total)).all() and not is_scaled(events):  # not where both were extrapolated
-            raise Unusable(
-                f"{side}: events of {broken[0]:g} in an interval, of a total that is whole, are no counts but a "
-                "percentage or a rate; give the number of events, or judge it as `kind: gauge`"
-            )
+        if (why := no_counts(events, total, fewest=_SOME)) is not None:
+            raise Unusable(f"{side}: {why}")
 
 
-def is_scaled(events: Float) -> bool:
+def no_counts(events: Float, total: Float, *, fewest: int) -> str | None:
+    """Why events above 0, beside their total, shape (n,) each, are no counts; None where it is not seen.
+
+    Args:
+        events: Of each interval with any.
+        total: Of the same intervals.
+        fewest: So many of them must be no whole numbers, and half of all.
+    """
+    broken = events[events != np.rint(events)]
+    if broken.size < max(events.size / 2, fewest) or events.max() > _PERCENT:
+        return None
+    if (total != np.rint(total)).any() or _is_scaled(events):  # where both were extrapolated
+        return None
+    return (
+        f"events of {broken[0]:g} in an interval, of a total that is whole, are no counts but a percentage or a rate; "
+        "give the number of events, or judge it as `kind: gauge`"
+    )
+
+
+def _is_scaled(events: Float) -> bool:
     """Whether they are multiples of one number: of a sample, scaled up, or with a weight."""
     steps = np.diff(np.unique(np.append(0.0, events)))
     unit = float(steps.min())
