@@ -1,6 +1,7 @@
 """Ten million request rows, read and counted per minute, beside duckdb counting the same: `python -m benchmarks.tables [rows]`.
 
-Each in a process of its own, on one thread of duckdb: CPU seconds after the imports, and the largest memory with them.
+We read the file, and ask it in SQL through duckdb (docs/sql.md). Each in a process of its own, on one thread of
+duckdb: CPU seconds after the imports, and the largest memory with them.
 """
 
 from __future__ import annotations
@@ -33,11 +34,32 @@ sums = [int(one.series[0].values.sum()) for one in found]
 counted = sums[0] + sums[1], sums[2] + sums[3]
 """,
 }
+_SQL = {
+    "imports": "from datetime import UTC, datetime\nfrom canary_judge import JudgeConfig, Window\n"
+    "import duckdb_engine\nfrom canary_judge.sources.sql import SqlSource",
+    "work": """
+read = f"read_{'parquet' if sys.argv[1].endswith('parquet') else 'csv'}('{sys.argv[1]}')"
+counts = f'''
+SELECT time_bucket(INTERVAL '1 minute', "timestamp") AS time, count(*) AS total, count_if(NOT ok) AS events
+FROM {read} WHERE "timestamp" > :start AND "timestamp" <= :end AND side = '${{side}}' GROUP BY 1
+'''
+metric = {"name": "e", "kind": "ratio", "events": counts, "total": counts, "harm": "increase", "margin": "1.5x"}
+sides = {side: {"side": side} for side in ("baseline", "canary")}
+config = JudgeConfig.from_mapping({"name": "s", "interval": "1m", **sides, "metrics": [metric]})
+window = Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 6, tzinfo=UTC))
+source = SqlSource("duckdb://?threads=1", time_is="bucket_start", timeout=600)
+found = source.fetch(list(config.queries()), window)
+assert not any(one.error for one in found), found
+sums = [int(one.series[0].values.sum()) for one in found]
+counted = sums[0] + sums[1], sums[2] + sums[3]
+""",
+}
 _DUCKDB = {
     "imports": "import duckdb",
     "work": """
 connection = duckdb.connect()
 connection.execute("set threads = 1")
+connection.execute("set enable_progress_bar = false")
 table = f"read_{'parquet' if sys.argv[1].endswith('parquet') else 'csv'}('{sys.argv[1]}')"
 rows = connection.execute(
     f"select time_bucket(interval '1 minute', timestamp), side, count(*), count_if(not ok) from {table} group by all"
@@ -74,19 +96,19 @@ def measured(parts: dict[str, str], path: Path) -> tuple[float, float, list[str]
 
 def main(rows: int) -> None:
     """A row a file: medians of three."""
-    print("| file | ours s | duckdb s | ratio | ours MB | duckdb MB |")
-    print("|---|---|---|---|---|---|")
+    print("| file | ours s | through SQL s | duckdb s | ratio | through SQL | ours MB | through SQL MB | duckdb MB |")
+    print("|" + "---|" * 9)
     with tempfile.TemporaryDirectory() as folder:
         # in another process: what follows inherits the largest memory of this one
         with ProcessPoolExecutor(1) as pool:
             paths = pool.submit(write, rows, Path(folder)).result()
         for path in paths:
-            pairs = [(measured(_OURS, path), measured(_DUCKDB, path)) for _ in range(3)]
-            assert all(ours[2] == theirs[2] for ours, theirs in pairs), pairs
-            ours, theirs = (np.median([[one[k][0], one[k][1]] for one in pairs], axis=0) for k in (0, 1))
+            runs = [[measured(parts, path) for parts in (_OURS, _SQL, _DUCKDB)] for _ in range(3)]
+            assert all(one[2] == run[0][2] for run in runs for one in run), runs
+            ours, sql, theirs = np.median([[one[:2] for one in run] for run in runs], axis=0)
             print(
-                f"| {path.suffix[1:]} | {ours[0]:.2f} | {theirs[0]:.2f} | {ours[0] / theirs[0]:.2f} | "
-                f"{ours[1]:.0f} | {theirs[1]:.0f} |",
+                f"| {path.suffix[1:]} | {ours[0]:.2f} | {sql[0]:.2f} | {theirs[0]:.2f} | {ours[0] / theirs[0]:.2f} | "
+                f"{sql[0] / theirs[0]:.2f} | {ours[1]:.0f} | {sql[1]:.0f} | {theirs[1]:.0f} |",
                 flush=True,
             )
 

@@ -74,6 +74,9 @@ class SideQueries(StrictModel):
 
 
 QueryText = Annotated[str, Field(min_length=1)] | SideQueries
+# One in SQL may give several columns.
+_STATEMENT = re.compile(r"(\s|--[^\n]*\n|/\*.*?\*/)*(select|with)\b", re.IGNORECASE | re.DOTALL)
+_LONG = 100
 
 
 class _MetricModel(StrictModel):
@@ -228,6 +231,16 @@ _CAP = "Of a metric by user: most that one user can have (of the denominator, wh
 _NO_LIMIT = "limit: is not judged by user, for what users do adds up while they are counted; give a `margin`"
 
 
+def _refuse_the_same(events: QueryText, other: QueryText, name: str, remedy: str) -> None:
+    """One query for two counts, unless it is a statement that names a column for each."""
+    for side in ("baseline", "canary"):
+        text, second = (one if isinstance(one, str) else getattr(one, side) for one in (events, other))
+        both = all(re.search(rf"\b{column}\b", text, re.IGNORECASE) for column in ("time", "events", name))
+        if text == second and not (both and _STATEMENT.match(text)):
+            shown = text if len(text) <= _LONG else f"{text[:_LONG]} ..."
+            raise ValueError(f"`events` and `{name}` are both {shown!r}; {remedy}")
+
+
 class RatioMetric(_ShareModel):
     """Events out of a total: errors of requests, orders of sessions. By user: the same of each user's totals."""
 
@@ -260,8 +273,7 @@ class RatioMetric(_ShareModel):
 
     @model_validator(mode="after")
     def _a_part_of_the_total(self) -> Self:
-        if self.events == self.total:
-            raise ValueError(f"`events` and `total` are both {self.events!r}; `events` must select a part of `total`")
+        _refuse_the_same(self.events, self.total, "total", "`events` must select a part of `total`")
         return self
 
     def texts(self) -> Mapping[str, tuple[Reading, QueryText]]:
@@ -316,6 +328,8 @@ class RateMetric(_MetricModel):
 
     @model_validator(mode="after")
     def _margin_is_relative(self) -> Self:
+        if self.exposure is not None:
+            _refuse_the_same(self.events, self.exposure, "exposure", "leave `exposure` out for events per hour")
         margin = self.parsed_margin()
         if margin is not None and margin.absolute is not None:
             raise ValueError(f"margin {self.margin!r} of a rate must be relative, as in 1.5x; use `limit` for a bound")

@@ -35,6 +35,7 @@ def ask(objects: Objects, places: Sequence[Place], given: Given, sql: str) -> pd
     with duckdb.connect() as connection:
         try:
             connection.execute("SET TimeZone = 'UTC'")  # as everywhere else
+            connection.execute("SET enable_progress_bar = false")  # it is printed where our answer is
             _views(connection, objects, places, given)
             _shut(connection, objects, places)
             return connection.execute(sql).df()

@@ -1,18 +1,18 @@
 """A SQL database as a source, through SQLAlchemy: orders and plays are in a warehouse, not in Prometheus.
 
-A query is a statement that selects a column `time` and one of numbers. Nothing of a label ever becomes text of it:
-`'${version}'` is sent beside it as a value.
+A query is a statement that selects a column `time` and one of numbers (`sql_statements`), or a count of users
+(`sql_users`).
 """
 
 from __future__ import annotations
 
-import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import sqlalchemy
@@ -28,6 +28,7 @@ from canary_judge.sources.loading import Loading, time_of_day
 from canary_judge.sources.points import Labels, TimeIs, failed, provenance_of, to_result, twins
 from canary_judge.sources.sql_database import Database
 from canary_judge.sources.sql_sides import Names
+from canary_judge.sources.sql_statements import NO_LABELS, bound, column_of, prepared, sent_of, value_of
 from canary_judge.sources.sql_users import (
     Activity,
     Assignments,
@@ -42,10 +43,6 @@ from canary_judge.untrusted import printable
 
 __all__ = ["SqlSource"]
 
-_STRING = re.compile(r"'(?:[^']|'')*'")
-# Texts and comments; these are not sent, for a colon in them is no parameter.
-_QUOTED = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
-_NAME = re.compile(r"\$\{(\w+)\}")
 # Of a count of users, five rows are read for each side.
 _MOST_ROWS = 100
 # So many rows tell what the columns hold; and texts that sort by time look so.
@@ -103,8 +100,8 @@ class SqlSource:
 
     As `SELECT created_at AS time, 1 AS value FROM orders WHERE created_at > :start AND created_at <= :end AND
     release = '${version}'`. It gives a column `time` and one named like the part it answers (`events`, `total`, ...) or
-    `value`; other columns are labels. `:start_epoch` and `:end_epoch` are the same moments as seconds since 1970,
-    `:step` is the length of an interval in seconds.
+    `value`; other columns are labels. One statement may answer both counts of a metric. `:start_epoch` and
+    `:end_epoch` are the same moments as seconds since 1970, `:step` is the length of an interval in seconds.
 
     Args:
         url: As SQLAlchemy writes it, or an engine of it.
@@ -216,12 +213,14 @@ class SqlSource:
         if not queries:
             return []
         until = time.monotonic() + self._timeout
-        same_of = twins(queries, [None if query.users is not None else _sent(query, window) for query in queries])
-        refused = {id(queries[place]): text for place, text in same_of.items()}
+        sent = [None if query.users is not None else sent_of(query, window) for query in queries]
+        refused = {id(queries[place]): text for place, text in twins(queries, sent).items()}
+        alike: dict[object, list[Query]] = {}
+        for query, what in zip(queries, sent, strict=True):
+            if query.users is None and id(query) not in refused:
+                alike.setdefault(id(query) if what is None else (what, query.max_samples), []).append(query)
         asked: list[tuple[list[Query], Callable[[], list[Result]]]] = [
-            ([query], partial(self._ask, query, window))
-            for query in queries
-            if query.users is None and id(query) not in refused
+            (same, partial(self._ask, same, window)) for same in alike.values()
         ]
         for count, same in self._counts(queries, window).items():
             asked.append((same, partial(self._users, count, same)))
@@ -254,7 +253,7 @@ class SqlSource:
         Raises:
             SourceError: A query cannot be sent, or the database cannot be asked what its times are like.
         """
-        texts = [self._database.text_of(_prepared(*_bound(query, window))) for query in queries if query.users is None]
+        texts = [self._database.text_of(prepared(*bound(query, window))) for query in queries if query.users is None]
         for count, same in self._counts(queries, window).items():
             texts.append(self._database.text_of(self._statement(count, list(_by_metric(same).values()))[0]))
         return list(dict.fromkeys(texts))
@@ -383,75 +382,30 @@ class SqlSource:
 
     # --- queries ---
 
-    def _ask(self, query: Query, window: Window) -> list[Result]:
-        return [self._loading.answer(query, window, self._answer)]
+    def _ask(self, same: Sequence[Query], window: Window) -> list[Result]:
+        """The answers to queries that send the same statement, which is sent once."""
+        read = cache(partial(self._rows, same[0]))
+        parts = Counter((query.metric, query.side) for query in same)
+        answers = [partial(self._answer, read=read, alone=parts[query.metric, query.side] == 1) for query in same]
+        return [self._loading.answer(query, window, one) for query, one in zip(same, answers, strict=True)]
 
-    def _answer(self, query: Query, window: Window) -> Result:
-        text, values = _bound(query, window)
+    def _rows(self, query: Query, window: Window) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
+        text, values = bound(query, window)
         values = {
             name: self._database.local(value) if isinstance(value, datetime) else value
             for name, value in values.items()
         }
-        names, rows = self._database.rows(_prepared(text, values), query.max_samples)
-        column, place = _column(names, query.part), names.index("time")
-        labels = [at for at in range(len(names)) if at not in (place, column)]
+        return self._database.rows(prepared(text, values), query.max_samples)
+
+    def _answer(self, query: Query, window: Window, *, read: Callable[[Window], Any], alone: bool) -> Result:
+        names, rows = read(window)
+        column, place = column_of(names, query.part, alone=alone), names.index("time")
+        labels = [at for at, name in enumerate(names) if at != column and name not in NO_LABELS]
         found: dict[Labels, list[tuple[int, float]]] = {}
         for row in rows:
             key = tuple((names[at], "" if row[at] is None else str(row[at])) for at in labels)
-            found.setdefault(key, []).append((self._database.time(row[place]), _value(row[column], names[column])))
+            found.setdefault(key, []).append((self._database.time(row[place]), value_of(row[column], names[column])))
         return to_result(found, query, window, time_is=self._time_is, provenance=provenance_of(query, self.url))
-
-
-def _bound(query: Query, window: Window) -> tuple[str, dict[str, object]]:
-    """The statement with names in place of labels, and all values that go with it."""
-    template = query.template or query.expression
-    labels = dict(query.labels)
-    template = _QUOTED.sub(lambda found: found[0] if found[0][0] == "'" else " ", template)
-    # a label alone in quotes is a value, too; one in the middle of a text would have to become part of it
-    text = re.sub(r"'\$\{(\w+)\}'", r"${\1}", template)
-    if inside := next((one for one in _STRING.findall(text) if _NAME.search(one)), None):
-        raise QueryError(f"a label stands inside of the text {inside}; write it alone, as || ${{version}} ||")
-    text = _NAME.sub(r":label_\1", text)
-    if not re.match(r"\s*(select|with)\b", text, re.IGNORECASE):
-        text = "the statement must begin with SELECT or WITH (columns need unit_of_replication: user, or kind: mean)"
-        raise QueryError(text)
-    if not re.search(r":start(_epoch)?\b", text) or not re.search(r":end(_epoch)?\b", text):
-        raise QueryError(
-            "the statement must say `:start` and `:end` (or `:start_epoch`, `:end_epoch`): rows of (start, end]"
-        )
-    known: dict[str, object] = {
-        "start": window.start,
-        "end": window.end,
-        "start_epoch": window.start.timestamp(),
-        "end_epoch": window.end.timestamp(),
-        "step": query.step.total_seconds(),
-        **{f"label_{name}": value for name, value in labels.items()},
-    }
-    asked = set(re.findall(r"(?<![:\w\\]):(\w+)", _STRING.sub("''", text)))
-    if unknown := sorted(asked - known.keys()):
-        name = unknown[0].removeprefix("label_")
-        raise QueryError(f"`{name}` is not defined; there are {', '.join(sorted([*labels, 'start', 'end', 'step']))}")
-    return text, {name: known[name] for name in asked}
-
-
-def _sent(query: Query, window: Window) -> object:
-    """The statement with its values; None where there is none."""
-    try:
-        return _bound(query, window)
-    except QueryError:
-        return None
-
-
-def _prepared(text: str, values: Mapping[str, object]) -> sqlalchemy.TextClause:
-    """The statement with its values beside it."""
-    return sqlalchemy.text(text).bindparams(
-        *(
-            sqlalchemy.bindparam(name, value, sqlalchemy.DateTime(timezone=value.tzinfo is not None))
-            if isinstance(value, datetime)
-            else sqlalchemy.bindparam(name, value)
-            for name, value in values.items()
-        )
-    )
 
 
 def _by_metric(queries: Sequence[Query]) -> dict[str, PerUser | None]:
@@ -464,27 +418,3 @@ def _text(asked: PerUser | None) -> PerUser:
     if asked is None:
         raise QueryError("the query asks nothing of users")
     return replace(asked, since=None, past=None)
-
-
-def _column(names: Sequence[str], part: str) -> int:
-    """Which column answers a part."""
-    if "time" not in names:
-        raise QueryError(f"the statement gives no column `time`; its columns are {', '.join(names)}")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise QueryError(f"the statement gives two columns {twice!r}; rename one")
-    for name in (part, "value"):
-        if name in names:
-            return names.index(name)
-    raise QueryError(f"the statement gives no column `{part}` or `value`; its columns are {', '.join(names)}")
-
-
-def _value(value: object, name: str) -> float:
-    if value is None:
-        return float("nan")
-    try:
-        if isinstance(value, str | bytes):
-            raise TypeError
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise QueryError(f"column {name!r} has {value!r}, which is no number") from None

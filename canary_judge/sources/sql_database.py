@@ -30,12 +30,14 @@ _LATEST = 1e11
 _LONGEST_TEXT = 500
 # Text of this form sorts by time, and is written so by SQLAlchemy.
 _SORTABLE = "%Y-%m-%d %H:%M:%S.%f"
-# Statements that change nothing, by the database; each connection is also rolled back.
-_READ_ONLY = {
+# What is said first, so that nothing is changed, nothing goes on for ever, and nothing is printed; each connection is
+# also rolled back.
+_FIRST = {
     "postgresql": ("SET TRANSACTION READ ONLY", "SET LOCAL statement_timeout = {ms}"),
     "mysql": ("SET TRANSACTION READ ONLY", "SET SESSION max_execution_time = {ms}"),
     "mariadb": ("SET TRANSACTION READ ONLY", "SET SESSION max_statement_time = {seconds}"),
     "sqlite": ("PRAGMA query_only = ON",),
+    "duckdb": ("SET enable_progress_bar = false",),
 }
 
 # What is set for a connection, and not for a transaction: how it is read, and put back.
@@ -43,6 +45,7 @@ _SETTINGS = {
     "mysql": ("SELECT @@max_execution_time", "SET SESSION max_execution_time = {}"),
     "mariadb": ("SELECT @@max_statement_time", "SET SESSION max_statement_time = {}"),
     "sqlite": ("PRAGMA query_only", "PRAGMA query_only = {}"),
+    "duckdb": ("SELECT current_setting('enable_progress_bar')", "SET enable_progress_bar = {}"),
 }
 
 
@@ -70,7 +73,8 @@ class Database:
         try:
             if not isinstance(url, sqlalchemy.Engine):
                 # no pool: a warehouse ends idle connections, and a watch may last for days
-                more = {"connect_args": {"read_only": True}} if url.startswith("duckdb:///") else {}
+                kept = url.startswith("duckdb:///") and not url.startswith("duckdb:///:memory:")
+                more = {"connect_args": {"read_only": True}} if kept else {}
                 url = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, **more)
             self._engine = url
         except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
@@ -108,7 +112,7 @@ class Database:
         self._refuse_missing_file()
         try:
             with self._engine.connect() as connection, _given_back(connection):
-                for guard in _READ_ONLY.get(self.dialect, ()):
+                for guard in _FIRST.get(self.dialect, ()):
                     milliseconds = max(round(1000 * self._timeout), 1)
                     connection.exec_driver_sql(guard.format(ms=milliseconds, seconds=self._timeout))
                 answer = connection.execute(statement)

@@ -476,8 +476,8 @@ def test_a_finished_window_that_is_not_loaded_whole_is_no_pass(shop):
 
 def test_ordinary_queries_keep_to_every_as_well(shop):
     source, asked = SqlSource(shop, every="3h"), []
-    answer = source._answer
-    source._answer = lambda query, window: asked.append(window.end) or answer(query, window)
+    rows = source._rows
+    source._rows = lambda query, window: asked.append(window.end) or rows(query, window)
     monitor = Monitor(ordinary(), start=START)
     for quarter in range(1, 49):
         monitor.look(source, START + quarter * timedelta(minutes=15))

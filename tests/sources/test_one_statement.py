@@ -1,0 +1,156 @@
+"""One statement that answers both counts of a metric; and DuckDB, which counts files before Python sees a row."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+import sqlalchemy
+
+from canary_judge import JudgeConfig, Window, judge
+from canary_judge.errors import ConfigError
+from canary_judge.results import Verdict
+from canary_judge.sources import FrameSource
+from canary_judge.sources.sql import SqlSource
+
+START, STEP = datetime(2026, 1, 1, 12, tzinfo=UTC), timedelta(minutes=1)
+WINDOW = Window(START, START + 30 * STEP)
+BOTH = """
+SELECT cast(at / 60 AS int) * 60 AS time, count(*) AS total, sum(failed) AS events FROM requests
+WHERE at > :start_epoch AND at <= :end_epoch AND side = '${side}' GROUP BY 1
+"""
+
+
+def config(events=BOTH, total=BOTH, kind="ratio", **more):
+    second = "total" if kind == "ratio" else "exposure"
+    metric = {"name": "errors", "kind": kind, "events": events, second: total, "harm": "increase", "margin": "1.5x"}
+    sides = {side: {"side": side} for side in ("baseline", "canary")}
+    return JudgeConfig.from_mapping({"name": "shop", "interval": "1m", **sides, "metrics": [metric], **more})
+
+
+def requests(times_as_bad=1.0):
+    """Single requests of half an hour, of which 2 % fail."""
+    rng = np.random.default_rng(3)
+    parts = []
+    for side, number, bad in (("baseline", 40_000, 0.02), ("canary", 20_000, 0.02 * times_as_bad)):
+        # none on the full minute, which a bucket counts by its start and the judge by its end
+        at = START.timestamp() + np.sort(rng.uniform(0, 1799.9, number)).round(3) + 0.0005
+        parts.append(pd.DataFrame({"at": at, "side": side, "failed": (rng.random(number) < bad).astype(int)}))
+    return pd.concat(parts, ignore_index=True)
+
+
+@pytest.fixture
+def shop(tmp_path):
+    """The same requests in SQLite, and what is sent to it."""
+    made = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'shop.db'}", poolclass=sqlalchemy.NullPool)
+    requests().to_sql("requests", made, index=False)
+    sent = []
+    sqlalchemy.event.listen(made, "before_cursor_execute", lambda *told: sent.append(told[2]))
+    return made, sent
+
+
+def test_one_statement_answers_both_counts_and_is_sent_once_for_a_side(shop):
+    made, sent = shop
+    once = judge(config(), SqlSource(made, time_is="bucket_start"), WINDOW)
+    assert len([text for text in sent if "count(*)" in text]) == 2
+    alone = config(BOTH.replace("count(*) AS total, ", ""), BOTH.replace(", sum(failed) AS events", ""))
+    twice = judge(alone, SqlSource(made, time_is="bucket_start"), WINDOW)
+    assert len([text for text in sent if "requests" in text]) == 2 + 4
+    assert once.verdict is Verdict.PASS
+    assert once.metrics[0].comparison == twice.metrics[0].comparison
+
+
+def test_two_metrics_share_the_statement_of_their_total(shop):
+    made, sent = shop
+    both = config()
+    slow = both.metrics[0].model_copy(update={"name": "slow"})
+    twofold = both.model_copy(update={"metrics": (*both.metrics, slow)})
+    judge(twofold, SqlSource(made, time_is="bucket_start"), WINDOW)
+    assert len([text for text in sent if "count(*)" in text]) == 2
+
+
+def test_a_rate_and_its_exposure_in_one_statement(shop):
+    text = BOTH.replace("AS total", "AS exposure")
+    found = judge(config(text, text, kind="rate"), SqlSource(shop[0], time_is="bucket_start"), WINDOW)
+    assert found.verdict is Verdict.PASS
+    assert found.metrics[0].comparison.canary == pytest.approx(0.02, rel=0.1)
+
+
+def test_a_column_that_answers_tells_no_series_apart(shop):
+    made, _ = shop
+    for part in ("events", "total"):
+        beside = config(BOTH, BOTH.replace("sum(failed) AS events", "7 AS value"))
+        queries = [query for query in beside.queries() if query.part == part]
+        for found in SqlSource(made, time_is="bucket_start").fetch(queries, WINDOW):
+            assert [dict(one.labels) for one in found.series] == [{}]
+
+
+@pytest.mark.parametrize("column", ["value", "orders"])
+def test_a_statement_for_both_counts_must_name_both(shop, column):
+    text = BOTH.replace("AS total", f"AS {column} -- time, events and total\n")
+    found = judge(config(text, text), SqlSource(shop[0], time_is="bucket_start"), WINDOW)
+    assert found.verdict is not Verdict.PASS
+    assert "the statement gives no column `total`; its columns are time" in found.metrics[0].reason
+
+
+@pytest.mark.parametrize(
+    ("events", "total", "kind"),
+    [
+        ("sum(rate(x[1m]))", "sum(rate(x[1m]))", "ratio"),
+        ("sum(rate(x[1m]))", "sum(rate(x[1m]))", "rate"),
+        ("orders", "orders", "rate"),
+        (BOTH.replace("total", "value"), BOTH.replace("total", "value"), "ratio"),
+        ({"baseline": "a", "canary": "b"}, {"baseline": "c", "canary": "b"}, "ratio"),
+    ],
+)
+def test_the_same_query_for_both_counts_is_refused(events, total, kind):
+    with pytest.raises(ConfigError, match=r"`events` and `(total|exposure)` are both"):
+        config(events, total, kind)
+
+
+@pytest.mark.parametrize("behind", ["; delete from requests", "; select 1 as time, 2 as value", "; -- no\n select 1"])
+def test_more_than_one_statement_is_refused(shop, behind):
+    text = BOTH + behind
+    found = judge(config(text, text), SqlSource(shop[0], time_is="bucket_start"), WINDOW)
+    assert "behind the `;` of the statement" in found.metrics[0].reason
+    for harmless in (";", " ;\n", "; -- that is all"):
+        found = judge(config(BOTH + harmless, BOTH + harmless), SqlSource(shop[0], time_is="bucket_start"), WINDOW)
+        assert found.verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("times_as_bad", [1.0, 3.0])
+@pytest.mark.parametrize(("kind", "url"), [("parquet", "duckdb://"), ("csv", "duckdb:///:memory:?threads=1")])
+def test_duckdb_counts_a_file_as_it_is_read_here(tmp_path, kind, url, times_as_bad):
+    pytest.importorskip("duckdb_engine")
+    rows = requests(times_as_bad)
+    path = tmp_path / f"requests.{kind}"
+    times = pd.to_datetime(rows["at"], unit="s", utc=True)
+    table = pd.DataFrame({"timestamp": times, "side": rows["side"], "ok": rows["failed"] == 0})
+    table.to_parquet(path, index=False) if kind == "parquet" else table.to_csv(path, index=False)
+    counts = f"""
+        SELECT time_bucket(INTERVAL '1 minute', "timestamp") AS time, count(*) AS total, count_if(NOT ok) AS events
+        FROM read_{kind}('{path}')
+        WHERE "timestamp" > :start AND "timestamp" <= :end AND side = '${{side}}' GROUP BY 1
+    """
+    counted = config(counts, counts)
+    by_duckdb = judge(counted, SqlSource(url, time_is="bucket_start"), WINDOW)
+    by_us = judge(config("errors", "requests"), FrameSource(path), WINDOW)
+    assert by_duckdb.verdict is (Verdict.PASS if times_as_bad == 1 else Verdict.FAIL)
+    assert by_duckdb.verdict is by_us.verdict
+    assert by_duckdb.metrics[0].comparison == by_us.metrics[0].comparison
+
+
+def test_duckdb_prints_nothing_where_our_answer_is():
+    pytest.importorskip("duckdb_engine")
+    engine = sqlalchemy.create_engine("duckdb:///:memory:", poolclass=sqlalchemy.StaticPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SET enable_progress_bar = true")
+    said = """
+        SELECT :start AS time, 1 AS events, 2 AS total
+        WHERE NOT current_setting('enable_progress_bar')::BOOL AND :end IS NOT NULL AND '${side}' <> ''
+    """
+    for found in SqlSource(engine, time_is="bucket_start", workers=1).fetch(list(config(said, said).queries()), WINDOW):
+        assert found.error is None
+        assert len(found.series) == 1
+    with engine.connect() as connection:  # it is somebody else's
+        assert connection.exec_driver_sql("SELECT current_setting('enable_progress_bar')").scalar()
