@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from canary_judge._version import __version__
-from canary_judge.arrays import Float
+from canary_judge.arrays import Bool, Float, Int
 from canary_judge.errors import DataError
 from canary_judge.history.canary import EndedBy, Label, PastCanary, Span
 from canary_judge.history.tape import Tape
@@ -263,10 +263,10 @@ def canaries_of(table: pa.Table) -> Iterator[PastCanary]:
     unknown = {one.name: None for one in schema()}
     plain = table.drop_columns([name for name in ("looks", "consumed") if name in table.column_names]).to_pylist()
     looks, consumed = (table.column(name).combine_chunks() for name in ("looks", "consumed"))
+    numbers, at = _Consumed.of(consumed.values), consumed.offsets.to_pylist()
     for number, row in enumerate(plain):
         lines = tuple(cast("Iterable[str]", looks[number].values.field("read").to_pylist()))
-        arrays = {one.name: consumed[number].values.field(one.name) for one in consumed.type.value_type}
-        yield _canary({**unknown, **row}, Tape(lines=lines, data=_data(lines, arrays)))
+        yield _canary({**unknown, **row}, Tape(lines=lines, data=numbers.data(lines, slice(*at[number : number + 2]))))
 
 
 def _canary(row: Mapping[str, Any], tape: Tape) -> PastCanary:
@@ -296,42 +296,70 @@ def _utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
 
-def _data(lines: Sequence[str], arrays: Mapping[str, pa.Array]) -> dict[str, Data]:
-    """The data of each metric, from the numbers in columns and the kinds that the lines tell."""
-    kinds: dict[str, str] = {}
-    for text in lines:
-        parts = json.loads(text).get("data", {})
-        kinds |= {metric: part["whole"] for metric, part in parts.items() if "whole" in part}
-    encoded = arrays["metric"].dictionary_encode()
-    names, codes = encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
-    numbers = {name: arrays[name].to_numpy(zero_copy_only=False).astype(float) for name in ("events", "total", "value")}
-    side = arrays["side"].dictionary_encode()
-    is_canary = np.isin(
-        side.indices.to_numpy(zero_copy_only=False),
-        [i for i, one in enumerate(side.dictionary.to_pylist()) if one == "canary"],
-    )
-    instance = arrays["instance"].dictionary_encode()
-    instances = instance.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    interval = arrays["interval"].to_numpy(zero_copy_only=False).astype(np.int64)
-    found: dict[str, Data] = {}
-    for metric, kind in kinds.items():
-        mine = codes == names.index(metric) if metric in names else np.zeros(codes.size, dtype=bool)
-        both = (mine & ~is_canary, mine & is_canary)
-        if kind == "CountData":
-            columns = [numbers[name][part] for part in both for name in ("events", "total")]
-            found[metric] = CountData(counts=Counts(**dict(zip(COLUMNS, columns, strict=True))))
-        elif kind == "GaugeData":
-            sides = [_matrix(numbers["value"][part], instances[part]) for part in both]
-            width = max((one.shape[1] for one in sides if one.size), default=0)
-            baseline, canary = (one if one.size else np.empty((0, width)) for one in sides)
-            found[metric] = GaugeData(baseline=baseline, canary=canary)
-        elif kind == "RawData":
-            values = [numbers["value"][part] for part in both]
-            places = [interval[part] for part in both]
-            found[metric] = RawData(
-                baseline=values[0], canary=values[1], interval_baseline=places[0], interval_canary=places[1]
-            )
-    return found
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Consumed:
+    """What several canaries consumed, one entry for each row of it.
+
+    Attributes:
+        names: Of metrics.
+        metric: Which of them, shape (n,).
+        canary: Of the canary, not of the baseline, shape (n,).
+        instance: Another number for another instance, shape (n,).
+        interval: Shape (n,).
+        numbers: Columns of numbers, NaN for what is unknown, each of shape (n,).
+    """
+
+    names: Sequence[str]
+    metric: Int
+    canary: Bool
+    instance: Int
+    interval: Int
+    numbers: Mapping[str, Float]
+
+    @classmethod
+    def of(cls, rows: pa.StructArray) -> _Consumed:
+        """Of the rows of one or more canaries."""
+        metric, side, instance = (rows.field(name).dictionary_encode() for name in ("metric", "side", "instance"))
+        sides = side.dictionary.to_pylist()
+        return cls(
+            names=metric.dictionary.to_pylist(),
+            metric=metric.indices.to_numpy(zero_copy_only=False),
+            canary=np.array([one == "canary" for one in sides], dtype=bool)[
+                side.indices.to_numpy(zero_copy_only=False)
+            ],
+            instance=instance.indices.fill_null(-1).to_numpy(zero_copy_only=False),
+            interval=rows.field("interval").to_numpy(zero_copy_only=False).astype(np.int64),
+            numbers={
+                name: rows.field(name).to_numpy(zero_copy_only=False).astype(float)
+                for name in ("events", "total", "value")
+            },
+        )
+
+    def data(self, lines: Sequence[str], rows: slice) -> dict[str, Data]:
+        """The data of each metric of one canary: its rows, and the kinds that its lines tell."""
+        kinds: dict[str, str] = {}
+        for text in lines:
+            parts = json.loads(text).get("data", {})
+            kinds |= {metric: part["whole"] for metric, part in parts.items() if "whole" in part}
+        codes, canary = self.metric[rows], self.canary[rows]
+        found: dict[str, Data] = {}
+        for metric, kind in kinds.items():
+            mine = codes == (self.names.index(metric) if metric in self.names else -1)
+            sides = [rows.start + np.flatnonzero(mine & part) for part in (~canary, canary)]
+            if kind == "CountData":
+                columns = [self.numbers[name][part] for part in sides for name in ("events", "total")]
+                found[metric] = CountData(counts=Counts(**dict(zip(COLUMNS, columns, strict=True))))
+            elif kind == "GaugeData":
+                matrices = [_matrix(self.numbers["value"][part], self.instance[part]) for part in sides]
+                width = max((one.shape[1] for one in matrices if one.size), default=0)
+                baseline, canaries = (one if one.size else np.empty((0, width)) for one in matrices)
+                found[metric] = GaugeData(baseline=baseline, canary=canaries)
+            elif kind == "RawData":
+                values, places = ([column[part] for part in sides] for column in (self.numbers["value"], self.interval))
+                found[metric] = RawData(
+                    baseline=values[0], canary=values[1], interval_baseline=places[0], interval_canary=places[1]
+                )
+        return found
 
 
 def _matrix(values: Float, instances: np.ndarray[Any, Any]) -> Float:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
 from canary_judge.arrays import Float
 from canary_judge.config.metrics import Metric
 from canary_judge.stats.counts import Counts
-from canary_judge.stats.events import CountTest, surely_expected
+from canary_judge.stats.events import CountTest, p_at_least
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.questions import AtMargin, Compared, Once, Question, beyond, directions
 
@@ -66,12 +67,14 @@ class _Ends:
 
     Attributes:
         counts: One entry per interval.
+        proportion: As in `compare_counts`.
         firsts: Where each end begins, the shortest one last.
         parts: Of each end the tests of all of it, and of it without its most harmful interval, made when asked for;
             None without exposure on both sides.
     """
 
     counts: Counts
+    proportion: bool
     firsts: list[int]
     parts: list[list[Once[CountTest | None]]]
 
@@ -94,7 +97,7 @@ class _Ends:
         lengths = [one for one in dict.fromkeys(number // part for part in _PARTS) if one >= _FEWEST_INTERVALS]
         harmful = [_of_canary if upward else _of_baseline for upward in directions(metric.harm)]
         parts = [[tested(length), *(tested(length, without=one) for one in harmful)] for length in lengths]
-        return cls(counts, [number - length for length in lengths], parts)
+        return cls(counts, metric.is_proportion, [number - length for length in lengths], parts)
 
     def shared(
         self,
@@ -109,8 +112,8 @@ class _Ends:
         p-value is surely at least a half, too, for that is more than its share of any error.
         """
         least = min(_WHOLE * whole, 1.0)
-        for parts, expected in zip(self.parts, self._surely_expected(margin, upwards), strict=True):
-            if expected:
+        for parts, surely in zip(self.parts, self._p_at_least(margin, upwards), strict=True):
+            if _OF_PART * surely >= least:
                 continue
             largest = 0.0
             for part in parts:
@@ -124,13 +127,16 @@ class _Ends:
                 least = _OF_PART * largest
         return least
 
-    def _surely_expected(self, margin: Margin | None, upwards: Sequence[bool]) -> list[bool]:
-        """Of each end, whether all of it is unremarkable for reasons that cost little."""
+    def _p_at_least(self, margin: Margin | None, upwards: Sequence[bool]) -> list[float]:
+        """Of each end, what the p-value of all of it surely is at least, for reasons that cost little."""
         if margin is not None and margin.relative is None:
-            return [False] * len(self.firsts)
+            return [0.0] * len(self.firsts)
         ratios = ((1.0 if margin is None else margin.factor(upward=upward), upward) for upward in upwards)
-        found = [surely_expected(self.counts, self.firsts, ratio=ratio, upward=upward) for ratio, upward in ratios]
-        return [bool(one) for one in np.logical_and.reduce(found)]
+        found = [
+            p_at_least(self.counts, self.firsts, ratio=ratio, upward=upward, proportion=self.proportion)
+            for ratio, upward in ratios
+        ]
+        return cast("list[float]", (len(found) * np.minimum.reduce(found)).tolist())
 
 
 def _of_canary(one: Counts) -> Float:

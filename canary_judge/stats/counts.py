@@ -36,10 +36,10 @@ class Counts:
 
     def __post_init__(self) -> None:
         """Refuse what is no count, and so many that they cannot be added up."""
-        for name, values in zip(COLUMNS, self._arrays(), strict=True):
-            with np.errstate(over="ignore"):
-                finite = math.isfinite(values.sum())
-            if not finite or values.min(initial=0.0) < 0:
+        with np.errstate(over="ignore"):
+            sums = [values.sum() for values in self._arrays()]
+        for name, values, total in zip(COLUMNS, self._arrays(), sums, strict=True):
+            if not math.isfinite(total) or values.min(initial=0.0) < 0:
                 raise ValueError(f"{name} must be finite, also its sum, and not negative; it is {values}")
 
     @classmethod

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from canary_judge.arrays import Bool
+from canary_judge.arrays import Float
 from canary_judge.results import Comparison, Harm, LimitCheck, Scale
 from canary_judge.stats.counts import STRATUM_WIDTH, Counts, strata, without_burst
 from canary_judge.stats.dispersion import dispersion, needs_null, own_dispersion
@@ -44,10 +44,12 @@ from canary_judge.stats.questions import (
 from canary_judge.stats.residuals import Residuals
 from canary_judge.stats.score import difference_interval, score_distance, score_p_values, score_ratio_interval
 
-__all__ = ["CountTest", "compare_counts", "limit_counts", "margin_ruled_out", "surely_expected"]
+__all__ = ["CountTest", "compare_counts", "limit_counts", "margin_ruled_out", "p_at_least"]
 
 # Above this share of events the conditional test is needlessly wide and the score test takes its place.
 _FREQUENT = 0.1
+# Of the distance between the distribution of a sum and the normal one.
+_BERRY_ESSEEN = 0.56
 
 
 class _Slow(NamedTuple):
@@ -336,38 +338,63 @@ def margin_ruled_out(counts: Counts, *, harm: Harm, margin: Margin, proportion: 
     return 1.0 if test is None or tested is None else within(harm, tested, test.at_margin)
 
 
-def surely_expected(counts: Counts, firsts: Sequence[int], *, ratio: float, upward: bool) -> Bool:
-    """Where `CountTest.unremarkable` is sure to hold at a ratio of rates, found without any strata.
+def p_at_least(counts: Counts, firsts: Sequence[int], *, ratio: float, upward: bool, proportion: bool) -> Float:
+    """What `CountTest`'s p-values of the newest intervals at a ratio of rates surely are at least, without any strata.
 
     Within a stratum the odds of the exposure, and with them the canary's share of it and the baseline's, differ by no
     more than `STRATUM_WIDTH` from those of each of its intervals. So what is no more than the intervals by themselves
-    let expect, twice that far away, is no more than the strata do; of the exact test and of the score test alike.
+    let expect, twice that far away, is no more than the strata do: the p-value is at least a half, of the exact test
+    and of the score test alike. Of more events than that, the distribution of the exact test differs from the normal
+    one by no more than 0.56 over its standard deviation; a dispersion above 1 makes a p-value below a half larger.
 
     Args:
         counts: One entry per interval.
         firsts: The entries since each of these are asked, in rising order.
         ratio: Canary / baseline.
-        upward: Whether the events are surely no more than expected; else no fewer.
+        upward: Whether more events of the canary are evidence; else fewer.
+        proportion: As in `compare_counts`.
 
     Returns:
-        Shape (len(firsts),); False where it is not sure. Counts that are not whole are rounded in strata: never sure.
+        Shape (len(firsts),), between 0 and a half. Counts that are not whole are rounded in strata: never sure.
+
+    References:
+        Shevtsova, I. G. (2010), doi:10.1134/S1064562410060062 (the bound of Berry and Esseen for unlike summands).
     """
-    none = np.zeros(len(firsts), dtype=bool)
+    nothing = np.zeros(len(firsts))
     if ratio <= 0 or not firsts:
-        return none
+        return nothing
     both = (counts.exposure_canary > 0) & (counts.exposure_baseline > 0)
     canary, baseline = (np.where(both, one, 0.0) for one in (counts.events_canary, counts.events_baseline))
     if (np.rint(canary) != canary).any() or (np.rint(baseline) != baseline).any():
-        return none
-    exposure = counts.exposure_canary + counts.exposure_baseline
+        return nothing
+    exposure = np.where(both, counts.exposure_canary + counts.exposure_baseline, 0.0)
     share = np.divide(counts.exposure_canary, exposure, out=np.zeros_like(exposure), where=both)
     # of the score test, then of the exact one, whose share of the canary's is that at the ratio
     seen, expected = canary * (1 - share), ratio * baseline * share
     at_ratio = 1 - share + ratio * share
-    parts = np.add.reduceat([seen, expected, seen / at_ratio, expected / at_ratio], firsts, axis=1)
+    events, tilted = canary + baseline, ratio * share / at_ratio
+    mean = events * tilted
+    columns = [
+        seen,
+        expected,
+        seen / at_ratio,
+        expected / at_ratio,
+        events,
+        canary,
+        mean,
+        mean * (1 - tilted),
+        exposure,
+    ]
+    parts = np.add.reduceat(columns, firsts, axis=1)
     sums = np.cumsum(parts[:, ::-1], axis=1)[:, ::-1]
-    less, more = (sums[::2], sums[1::2]) if upward else (sums[1::2], sums[::2])
-    return np.asarray((STRATUM_WIDTH**2 * less <= more).all(axis=0))
+    less, more = (sums[:4:2], sums[1:4:2]) if upward else (sums[1:4:2], sums[:4:2])
+    half = (STRATUM_WIDTH**2 * less <= more).all(axis=0)
+    events, canary, mean, variance, exposure = sums[4:]
+    beyond = canary - mean / STRATUM_WIDTH if upward else mean * STRATUM_WIDTH - canary
+    deviation = np.sqrt(np.maximum(variance, 1e-300)) / STRATUM_WIDTH
+    exact = special.ndtr(-np.maximum(beyond, 0.0) / deviation) - _BERRY_ESSEEN / deviation
+    exact[proportion & (events > _FREQUENT * exposure)] = 0.0
+    return np.where(half, 0.5, np.maximum(exact, 0.0))
 
 
 def _rate(total: Counts) -> float:

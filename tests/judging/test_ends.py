@@ -9,7 +9,7 @@ from canary_judge import JudgeConfig
 from canary_judge.judging import ends
 from canary_judge.judging.ends import scanned
 from canary_judge.results import Harm
-from canary_judge.stats.events import CountTest, compare_counts, surely_expected
+from canary_judge.stats.events import CountTest, compare_counts, p_at_least
 from canary_judge.stats.margins import Margin
 from tests.builders import counts
 
@@ -65,7 +65,7 @@ def test_the_ends_say_the_same_when_every_part_of_them_is_tested(case, harm):
     found = scanned(metric, made, compared, phi)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CountTest, "unremarkable", lambda *_, **__: False)
-        patch.setattr(ends, "surely_expected", lambda _, firsts, **__: np.zeros(len(firsts), dtype=bool))
+        patch.setattr(ends, "p_at_least", lambda _, firsts, **__: np.zeros(len(firsts)))
         whole = scanned(metric, made, compared, phi)
         upward = harm is not Harm.DECREASE
         wide = metric.parsed_margin().times(1.3)
@@ -74,31 +74,46 @@ def test_the_ends_say_the_same_when_every_part_of_them_is_tested(case, harm):
     assert found.at_margin(wide, upward=upward) == expected
 
 
-@settings(max_examples=400, deadline=None)
-@given(cases(), st.sampled_from([0.7, 1.0, 1.5, 3.0]))
-def test_what_is_surely_expected_is_unremarkable(case, ratio):
+@settings(max_examples=600, deadline=None)
+@given(cases(), st.sampled_from([0.7, 1.0, 1.5, 3.0]), st.booleans())
+def test_a_p_value_is_no_smaller_than_is_told_without_strata(case, ratio, proportion):
     made, _, upward, phi = case
     size = made.events_canary.size
-    firsts = [first for first in (0, size // 2, size - 2) if first < size]
-    firsts = sorted(set(firsts))
-    for first, sure in zip(firsts, surely_expected(made, firsts, ratio=ratio, upward=upward), strict=True):
-        test = CountTest.of(made.since(first), margin=None, proportion=True, between=1.0, phi=phi)
-        if sure and test is not None:
-            margin = Margin(relative=abs(ratio - 1)) if ratio != 1 else None
-            if margin is None or upward is (ratio > 1):
-                assert test.unremarkable(margin, upward=upward)
+    firsts = sorted({first for first in (0, size // 2, size - 2) if first < size})
+    told = p_at_least(made, firsts, ratio=ratio, upward=upward, proportion=proportion)
+    for first, least in zip(firsts, told, strict=True):
+        test = CountTest.of(made.since(first), margin=None, proportion=proportion, between=1.0, phi=phi)
+        if test is None:
+            continue
+        assert test.ratio(ratio, test.whole).worse(upward=upward) >= least - 1e-9
+        margin = Margin(relative=abs(ratio - 1)) if ratio != 1 else None
+        if least == 0.5 and (margin is None or upward is (ratio > 1)):
+            assert test.unremarkable(margin, upward=upward)
 
 
-def test_what_is_a_little_less_than_expected_is_surely_so():
+def test_what_is_told_without_strata_is_worth_asking():
     """Else the test above says nothing."""
     n = np.full(40, 1000.0)
-    made = counts(np.full(40, 20.0), n, np.full(40, 18.0), n)
-    assert surely_expected(made, [0, 20, 38], ratio=1.0, upward=True).all()
-    assert not surely_expected(made, [0, 20, 38], ratio=1.0, upward=False).any()
-    assert surely_expected(made, [0, 20, 38], ratio=0.8, upward=False).all()
-    broken = counts(np.full(40, 20.0), n, np.where(np.arange(40) < 20, 10.0, 30.0), n)
-    assert surely_expected(broken, [0, 20], ratio=1.2, upward=True).tolist() == [True, False]
-    assert not surely_expected(counts(np.full(40, 20.0), n, np.full(40, 17.5), n), [0], ratio=1.0, upward=True)
+
+    def told(each, *, firsts=(0, 20, 38), ratio=1.0, upward=True, proportion=True, of=n):
+        made = counts(np.full(40, 20.0), n, each * of / n, of)
+        return p_at_least(made, list(firsts), ratio=ratio, upward=upward, proportion=proportion)
+
+    fewer = np.full(40, 18.0)
+    assert (told(fewer) == 0.5).all()
+    assert (told(fewer, upward=False) < 0.5).all()
+    assert (told(fewer, ratio=0.8, upward=False) == 0.5).all()
+    half = np.where(np.arange(40) < 20, 10.0, 30.0)
+    assert (told(half, firsts=[0, 20], ratio=1.2) == 0.5).tolist() == [True, False]
+    assert told(np.full(40, 17.5), firsts=[0])[0] == 0
+    assert (
+        0.05 < told(20.0 + np.arange(40) % 2)[0] < 0.5
+    )  # 820 events where 810 are expected, of which 2 % are not sure
+    assert told(np.full(40, 3.0), ratio=0.1, firsts=[39])[0] == 0  # of so few the normal distribution says too little
+    frequent = np.full(40, 150.0)
+    made = counts(frequent, n, frequent + 1, n)
+    assert p_at_least(made, [0], ratio=1.02, upward=True, proportion=True)[0] == 0  # the score test is another one
+    assert p_at_least(made, [0], ratio=1.02, upward=True, proportion=False)[0] > 0.04
 
 
 def test_some_parts_are_unremarkable_and_some_are_not():
