@@ -116,6 +116,8 @@ def _followed(
             _keep_to(monitor, path, start=start if options.start else None, horizon=horizon)
             if table is not None:
                 _of_the_table(monitor, path, table)
+            else:
+                _of_this_day(monitor, path, datetime.now(UTC))
         if monitor.watermark is None or monitor.watermark == monitor.start:  # else it has worked before
             look_first(options, config, sources, horizon=horizon, weight=options.weight)
         every = duration_of(options.every, "--every") or config.interval
@@ -180,6 +182,19 @@ def _of_the_table(monitor: Monitor, path: Path | None, table: Window) -> None:
         f"{table.start:%Y-%m-%d %H:%M:%S} to {table.end:%Y-%m-%d %H:%M:%S} UTC: is it of another canary? Name another "
         "--state"
     )
+
+
+def _of_this_day(monitor: Monitor, path: Path | None, now: datetime) -> None:
+    """Refuse a plan that ended long ago: nothing is read any more, so it would answer for all canaries after it."""
+    state, interval = monitor.evidence, monitor.config.interval
+    if state is None or state.horizon is None or state.consumed < state.horizon:
+        return
+    end = state.start + state.horizon * interval
+    if now - end > max(_LONGEST_GAP, 10 * interval):
+        raise DataError(
+            f"--state: {path} is of a plan that ended at {end:%Y-%m-%d %H:%M:%S} UTC, and nothing that came after it "
+            "is read: is this another canary? Name another --state"
+        )
 
 
 def _clock(every: timedelta, *, once: bool, most: timedelta | None) -> Iterator[datetime]:

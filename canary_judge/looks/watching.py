@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from canary_judge.errors import DataError, SourceUnavailable
+from canary_judge.judging.silence import heard
 from canary_judge.looks.log import StateLog
 from canary_judge.looks.monitor import Monitor
-from canary_judge.results import Judgement, Verdict
+from canary_judge.results import Judgement, Side, Verdict
+from canary_judge.samples import UserData
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -80,7 +82,7 @@ def follow(
         DataError: The canary passes, but the evidence could not be kept.
     """
     last: Judgement | None = None
-    failed, unkept, before = 0, "", monitor.watermark
+    failed, unkept, before = 0, "", _compared(monitor)
     for moment in moments:
         try:
             # a pass that was not kept is no pass yet, so that the next one is of fresh evidence, too
@@ -97,12 +99,24 @@ def follow(
             complain(f"{unkept}; the canary cannot pass while its evidence is not kept")
         show(last)
         # what stood already when this began says nothing of what has come since, nor of a weight not yet seen
-        passes = last.verdict is Verdict.PASS and not unkept and monitor.watermark != before and _settled(monitor)
+        passes = last.verdict is Verdict.PASS and not unkept and _compared(monitor) != before and _settled(monitor)
         if passes or last.verdict is Verdict.FAIL or (last.look is not None and last.look.ended):
             break
     if last is not None and last.verdict is Verdict.PASS and unkept:
         raise DataError(f"{unkept}; the canary passes, but its evidence is not kept")
     return last
+
+
+def _compared(monitor: Monitor) -> dict[str, float]:
+    """Of each metric, how much of both sides is known: a look that finds nothing adds nothing to it."""
+    found: dict[str, float] = {}
+    for name, stream in {} if monitor.evidence is None else monitor.evidence.streams.items():
+        if isinstance(stream.data, UserData):
+            found[name] = min(stream.data.baseline.whole.users, stream.data.canary.whole.users)
+        elif stream.data is not None:
+            baseline, canary = (heard(stream.data, side) for side in Side)
+            found[name] = float((baseline & canary).sum())
+    return found
 
 
 def _settled(monitor: Monitor) -> bool:

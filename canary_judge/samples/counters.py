@@ -110,7 +110,7 @@ def increments(
         reports[seen[inside]] = True
     for reports in instances.values():
         side.reporting += reports
-    if result.form is Form.COUNTS and result.series:
+    if result.form is Form.COUNTS:  # also of a look of one interval without any row
         side.absent = ~side.covered
     return side
 
