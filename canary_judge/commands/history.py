@@ -73,6 +73,7 @@ def _span(text: str) -> Span:
 
 def _archive(options: argparse.Namespace) -> int:
     from canary_judge.history import History, Label, of_log, record
+    from canary_judge.history.archiving import refuse_several
     from canary_judge.series import format_duration
     from canary_judge.sources import FrameSource
 
@@ -96,6 +97,7 @@ def _archive(options: argparse.Namespace) -> int:
         source = FrameSource(Path(options.data))
         every = duration_of(options.every, "--every")
         horizon = duration_of(options.horizon, "--horizon")
+        refuse_several(source, config.interval)
         window = source.window(config.interval)
         canary = record(config, source, window, every=every, horizon=horizon, **more)
         if horizon is not None and window.end - canary.end >= config.interval:

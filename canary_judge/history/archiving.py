@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from canary_judge.checked_lines import Damaged, Line, read_lines
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
 from canary_judge.history.canary import PastCanary
 from canary_judge.history.tape import Tape
+from canary_judge.judging.silence import heard
 from canary_judge.looks.log import Folded
 from canary_judge.looks.monitor import Monitor
 from canary_judge.looks.state import MonitorState, check_belongs
-from canary_judge.samples import lacks_a_side
+from canary_judge.results import Side
+from canary_judge.samples import UserData, lacks_a_side
 from canary_judge.series import MetricSource, Window, duration_from, format_duration, moment_from
 
-__all__ = ["of_log", "record"]
+if TYPE_CHECKING:
+    from canary_judge.sources import FrameSource
+
+__all__ = ["of_log", "record", "refuse_several"]
+
+# Newest intervals without a value of the canary that may be late; more of them, and a larger share, are its end.
+_FEW_SILENT, _SILENT_SHARE = 3, 0.05
+# A canary that is away for so few intervals is the same.
+_FEW_AWAY = 10
+_SHOWN = 4
 
 Sources = MetricSource | Mapping[str, MetricSource]
 
@@ -59,6 +73,48 @@ def of_lines(config: JudgeConfig, lines: Sequence[Line], **more: Any) -> PastCan
     return PastCanary.of(config, Tape.of_lines(lines), **more)
 
 
+def refuse_several(source: FrameSource, interval: timedelta) -> None:
+    """Refuse a table of several canaries one after the other, which would become one.
+
+    Raises:
+        DataError: The canary is away for longer than it ever is there, while the baseline goes on.
+    """
+    table = source.table
+    times = table.times[table.canary]
+    if not times.size:
+        return
+    step = interval // timedelta(microseconds=1) * 1000
+    gaps = np.diff(times)
+    stretches = np.split(times, np.flatnonzero(gaps > _FEW_AWAY * step) + 1)
+    longest = max(int(one[-1] - one[0]) for one in stretches)
+    baseline = table.times[~table.canary]
+    away = (
+        ((before[-1] < baseline) & (baseline < after[0])).any()
+        for before, after in itertools.pairwise(stretches)
+        if after[0] - before[-1] > longest
+    )
+    begun = [f"{datetime.fromtimestamp(int(one[0]) / 1e9, UTC):%Y-%m-%d %H:%M}" for one in stretches]
+    if any(away):
+        shown = ", ".join(begun[:_SHOWN]) + (" ..." if len(begun) > _SHOWN else "")
+        raise DataError(
+            f"the table has rows of the canary in {len(begun)} stretches, which begin at {shown}: are these several "
+            "canaries? Archive each by its time: History.from_source(config, source, [start, ...], length=...)"
+        )
+
+
+def _silent(state: MonitorState) -> int:
+    """The newest intervals in which the canary has no value of any metric; 0 where that is not known."""
+    last = 0
+    for stream in state.streams.values():
+        if isinstance(stream.data, UserData):  # of which each look has all users so far
+            return 0
+        if stream.data is not None:
+            there = np.flatnonzero(heard(stream.data, Side.CANARY))
+            last = max(last, int(there[-1]) + 1 if there.size else 0)
+    judged = state.consumed - state.left_out
+    return judged - last if last else 0
+
+
 def record(
     config: JudgeConfig,
     source: Sources,
@@ -71,7 +127,8 @@ def record(
 ) -> PastCanary:
     """A canary of the past, read from a source that still has it, with looks that are made up.
 
-    Nothing is judged.
+    Nothing is judged. Where the canary has no value for the rest of the window, somebody ended it: so does what is
+    archived, unless `ended_by` says that it ran to its planned end.
 
     Args:
         config: What was compared, with the labels of both versions.
@@ -103,6 +160,12 @@ def record(
         states += [state for state in monitor.steps if not states or state.consumed != states[-1].consumed]
     if not states or not states[-1].consumed:
         raise DataError(f"nothing was read of the canary from {window.start.isoformat()} to {window.end.isoformat()}")
+    silent = _silent(states[-1])
+    if silent > max(_FEW_SILENT, _SILENT_SHARE * states[-1].consumed) and more.get("ended_by") != "the planned end":
+        until = states[-1].watermark(config.interval) - silent * config.interval
+        known = [(at, percent) for at, percent in known if at < until]
+        window = Window(window.start, until)
+        return record(config, source, window, every=every, weights=known, horizon=horizon, **more)
     more = {"weights": tuple((at.astimezone(UTC), percent) for at, percent in known), "reconstructed": True, **more}
     streams = states[-1].streams.values()
     if all(stream.data is None or lacks_a_side(stream.data) for stream in streams):

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -223,7 +223,7 @@ def _each_once(cases: Sequence[Case]) -> tuple[list[Case], list[Skipped]]:
     """The canaries, and those of them that are another one again: of one service, at one time, with the same numbers.
 
     One that was archived again with an edited config, or from a table with an interval less, has another id. That with
-    a label is kept, else the first.
+    a label is kept, else the first; where labels contradict each other none is believed.
     """
     kept: list[Case] = []
     again: list[Skipped] = []
@@ -238,8 +238,14 @@ def _each_once(cases: Sequence[Case]) -> tuple[list[Case], list[Skipped]]:
             first, second = kept[place], case
             if first.label == "unknown" and second.label != "unknown":
                 first, second = second, first
+            reason = f"it is canary {first.id} again, with the same numbers"
+            if {first.label, second.label} == {"healthy", "bad"}:
+                reason += (
+                    f", but is labelled {second.label} and that {first.label}: counted as unknown. Label both alike"
+                )
+                first = replace(first, label="unknown")
             kept[place] = first
-            again.append(Skipped(id=second.id, reason=f"it is canary {first.id} again, with the same numbers"))
+            again.append(Skipped(id=second.id, reason=reason))
         at |= {(case.name, digest): place for digest in case.data}
     return kept, again
 

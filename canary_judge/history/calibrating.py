@@ -215,7 +215,8 @@ def _single(config: JudgeConfig, metric: Metric) -> JudgeConfig:
 
 def _history(suggestions: Sequence[Suggestion], config: JudgeConfig, length: timedelta) -> float | None:
     """Of gauges: thirty times the longest correlation time, and eight windows at least."""
-    gauges = {metric.name for metric in config.metrics if metric.kind == "gauge"}
+    # instances are compared with each other, and not with how they were before
+    gauges = {metric.name for metric in config.metrics if metric.kind == "gauge" and not metric.by}
     taus = [one.tau or 1.0 for one in suggestions if one.metric in gauges]
     if not taus:
         return None

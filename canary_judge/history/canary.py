@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -27,6 +28,10 @@ __all__ = ["EndedBy", "Label", "LabelKind", "PastCanary", "Span", "digests"]
 
 # By so many of the newest intervals canaries are known again, where they hold more than so many different numbers.
 _COMPARED, _VARIED = 20, 5
+# A deploy before a canary, or an incident after it, still says something of it.
+_NEAR = timedelta(days=7)
+# Of a plan of so many intervals one may be missing.
+_A_PLAN = 10
 # Of series that take two values each, so many places are the same by no chance.
 _FEW_BITS = 40
 EndedBy = Literal["this judge", "another judge", "a person", "the planned end", "unknown"]
@@ -149,6 +154,7 @@ class PastCanary:
         """Of what a run consumed, and what else is known of it (the attributes of this class)."""
         state, text = tape.last, config_text(config)
         start = state.start.astimezone(UTC)
+        _refuse_far(more.get("spans", ()), start, state.watermark(config.interval))
         return cls(
             **{
                 "id": id_of(config, start),
@@ -182,8 +188,11 @@ class PastCanary:
     def ran_out(self) -> bool:
         """Whether it ran to its planned end: of one that somebody ended, a slower judge cannot be known."""
         horizon = self.tape.horizon
-        reached = horizon is not None and self.end - self.start >= horizon * self.interval
-        return reached or self.ended_by == "the planned end"
+        if self.ended_by == "a person" or horizon is None:
+            return self.ended_by == "the planned end"
+        # the last rows of a run are often missing
+        least = horizon - 1 if horizon >= _A_PLAN else horizon
+        return self.end - self.start >= least * self.interval or self.ended_by == "the planned end"
 
     def settings(self) -> JudgeConfig:
         """Its config."""
@@ -196,6 +205,16 @@ class PastCanary:
     def labelled(self, label: Label) -> PastCanary:
         """The same with this label."""
         return replace(self, label=label)
+
+
+def _refuse_far(spans: Iterable[Span], start: datetime, end: datetime) -> None:
+    """What happened at another time is a slip of the pen: the canary would stay among those that saw nothing."""
+    for one in spans:
+        if one.end < start - _NEAR or one.start > end + _NEAR:
+            raise DataError(
+                f"spans: {one.what} from {one.start:%Y-%m-%d %H:%M} to {one.end:%Y-%m-%d %H:%M} is far from the "
+                f"canary, which served from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC; is the date right?"
+            )
 
 
 @lru_cache(maxsize=64)

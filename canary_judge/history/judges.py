@@ -164,9 +164,9 @@ def _harmed(config: JudgeConfig, state: MonitorState, intervals: int | None) -> 
     if not gates:
         return requests, None
     metric, counts = gates[0]
-    n_b, n_c = counts.exposure_baseline[some], counts.exposure_canary[some]
-    share = np.divide(counts.events_baseline[some], n_b, out=np.zeros_like(n_b), where=n_b > 0)
-    excess = float((counts.events_canary[some] - n_c * share).sum())
+    both = (counts.exposure_baseline[some] > 0) & (counts.exposure_canary[some] > 0)
+    share = counts.events_baseline[some][both] / counts.exposure_baseline[some][both]
+    excess = float((counts.events_canary[some][both] - counts.exposure_canary[some][both] * share).sum())
     return requests, excess if metric.harm is Harm.INCREASE else -excess
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
-from canary_judge.history.archiving import record
+from canary_judge.history.archiving import record, refuse_several
 from canary_judge.history.asking import ask
 from canary_judge.history.canary import Label, LabelKind, PastCanary
 from canary_judge.history.labels import given_labels, keep_labels, labels_of_csv
@@ -195,6 +195,7 @@ class History:
 
         _refuse_other(config)
         source = frame if isinstance(frame, FrameSource) else FrameSource(frame)
+        refuse_several(source, config.interval)
         window = source.window(config.interval)
         return self.append_same(record(config, source, window, every=every, horizon=horizon, **more))
 

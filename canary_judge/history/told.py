@@ -226,8 +226,11 @@ def _number(count: int, one: str, many: str) -> str:
 
 
 def _table(found: Backtest) -> list[str]:
-    labelled = [case for case in found.cases if case.label == "bad"]
-    of = "the bad" if labelled else "all"
+    labelled = [case for case in found.cases if case.label == "bad"] or found.cases
+    # of one that was cut nobody knows when it would have been found
+    timed = [case for case in labelled if not case.cut]
+    of = "the bad" if labelled is not found.cases else "all"
+    of += " not cut" if len(timed) < len(labelled) else ""
     rows = [
         [
             "judge",
@@ -240,7 +243,7 @@ def _table(found: Backtest) -> list[str]:
         ]
     ]
     for number, judge in enumerate(found.judges):
-        decisions = [(case, case.decisions[number]) for case in labelled or found.cases]
+        decisions = [(case, case.decisions[number]) for case in timed]
         rows.append(
             [
                 printable(judge),
@@ -274,6 +277,7 @@ def _beside(found: Backtest, judge: int) -> str:
             waits = [
                 decision.seconds if decision.verdict is Verdict.PASS and decision.seconds is not None else case.seconds
                 for case, decision in decisions
+                if not case.cut
             ]
             passed = f", a pass takes {_typical(waits, wait)} on average (the others to their end)"
             said.append(f"{left} healthy undecided{passed if count[Verdict.PASS] else ''}")
@@ -330,7 +334,7 @@ def _pair(found: Backtest, other: int) -> list[str]:
             p = _adjusted(found, other, label, verdict)
             text = f"p = {p:.2g}, the difference is {low:+.1f} to {high:+.1f} percentage points"
         lines.append(f"  {what}: {differ}; {text}")
-    cases = [case for case in found.cases if case.label == "bad"]
+    cases = [case for case in found.cases if case.label == "bad" and not case.cut]
     if cases:
         times = [[_detected(case, case.decisions[number]) for case in cases] for number in (0, other)]
         each = min(one.worth / one.total for one in (rate(found, number, "bad") for number in (0, other)))

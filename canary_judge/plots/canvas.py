@@ -123,7 +123,7 @@ def canvas(
         whole = ax.get_figure()
         wide = size[0] if whole is None else whole.bbox.width / whole.dpi
         box = ax.get_position()
-        across = 72 * wide * (1 - box.x0) + indent - 6
+        across = 0.98 * (72 * wide * (1 - box.x0) + indent - 6)  # widths are those of another rendering
         beside = 72 * wide * (1 - box.x1) - 14
         made = Canvas(ax=ax, tones=tones, blue=CANARY[theme], room=across, indent=indent, beside=beside)
         made.dressed(ax)

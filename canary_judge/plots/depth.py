@@ -78,6 +78,9 @@ def depth(
     """
     found = judgement[metric]
     known = tuple(looks) or (judgement,)
+    begun = {(one.name, one.start) for one in (*known, judgement)}
+    if len(begun) > 1 or any(before.end > after.end for before, after in pairwise((*known, judgement))):
+        raise ValueError("looks: give those of this run up to this judgement, in their order")
     if known[-1].end != judgement.end:
         known = (*known, judgement)
     with_evidence = len(known) > 1 and all(one.look is not None for one in known)

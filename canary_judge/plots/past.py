@@ -105,6 +105,8 @@ def backtest(
     """
     if not records:
         raise ValueError("records is empty; give one for each judge")
+    if promised is not None and not 0 < promised < 1:
+        raise ValueError(f"promised is {promised:g}; give a rate between 0 and 1, as 0.01 for 1 %")
     below = 0.75 if unlabelled else 0.45
     with canvas(ax, (8.2, 1.0 + below + max(0.42 * len(records), 1.0)), theme, sides=(2.2, 1.3, below)) as made:
         first = records[0]

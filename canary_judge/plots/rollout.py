@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from canary_judge.pictures.lettering import width_of
+from canary_judge.pictures.lettering import width_of, wrap
 from canary_judge.pictures.rows import select
 from canary_judge.pictures.words import why
 from canary_judge.plots.canvas import Canvas, Mode, Style, canvas, panels, say
@@ -61,7 +61,7 @@ def rollout(events: Sequence[Event], *, theme: Mode = "light", ax: Axes | None =
         last = events[-1].at + max(0.08 * (events[-1].at - events[0].at), timedelta(seconds=1))
         _weights(made, weights, events, last)
         _looks(made, verdicts, events, every or timedelta(seconds=15))
-        _marks(made, weights, events)
+        _marks(made, weights, events, last)
         for one in (weights, verdicts):
             one.set_xlim(_x(events[0].at), _x(last))
             _clock(one, events[0].at, last)
@@ -148,25 +148,32 @@ def _looks(made: Canvas, ax: Axes, events: Sequence[Event], every: timedelta) ->
     ax.spines["left"].set_visible(False)
 
 
-def _marks(made: Canvas, ax: Axes, events: Sequence[Event]) -> None:
+def _marks(made: Canvas, ax: Axes, events: Sequence[Event], last: datetime) -> None:
     """The rollback, what was found after it, and what people and troubles did."""
     for one in events:
         if one.kind is EventKind.ROLLING_BACK:
             ax.axvline(_x(one.at), color=made.tones["bad"], lw=1.6)
-            late = _x(one.at) > (_x(events[0].at) + _x(events[-1].at)) / 2
+            late = _along(one.at, events, last) > 1 / 2
             beside: Style = {"textcoords": "offset points", "color": made.tones["bad"], "va": "center", "zorder": 5}
             at, side = (-8 if late else 8), "right" if late else "left"
             ax.annotate("all traffic back in one step", (_x(one.at), 118), xytext=(at, 0), ha=side, **beside)
     found = next((one for one in events[::-1] if one.kind is EventKind.AFTERCARE), None)
     if found is not None:
         back = next((one.at for one in events if one.kind is EventKind.ROLLING_BACK), found.at)
-        late = _x(back) > (_x(events[0].at) + _x(events[-1].at)) / 2
+        along = _along(back, events, last)
+        late = along > 1 / 2
+        wide = 72 * made.ax.get_window_extent().width / made.ax.figure.dpi
         line = {"arrowstyle": "-", "color": made.tones["line"], "lw": 0.8}
-        text = say(found.text if len(found.text) <= 60 else f"{found.text[:58].rstrip()}\u2026")
+        text = "\n".join(map(say, wrap(found.text, max(along, 1 - along) * wide - 12, 9.5, 2)))
         place: Style = {"xytext": (-8 if late else 8, 0), "ha": "right" if late else "left", "va": "center"}
-        ax.annotate(text, (_x(back), 62), textcoords="offset points", color=made.tones["dim"], fontsize=9.5, **place)
-        ax.annotate("", (_x(found.at), 0), xytext=(_x(back), 50), arrowprops=line)
+        ax.annotate(text, (_x(back), 74), textcoords="offset points", color=made.tones["dim"], fontsize=9.5, **place)
+        ax.annotate("", (_x(found.at), 0), xytext=(_x(back), 44), arrowprops=line)
     _told(made, ax, events)
+
+
+def _along(moment: datetime, events: Sequence[Event], last: datetime) -> float:
+    """How far along the axis it is, from 0 to 1."""
+    return (_x(moment) - _x(events[0].at)) / (_x(last) - _x(events[0].at))
 
 
 def _told(made: Canvas, ax: Axes, events: Sequence[Event]) -> None:

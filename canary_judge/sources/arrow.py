@@ -139,7 +139,7 @@ def _piece(name: str, column: pa.Array) -> NDArray[Any]:
         try:
             return np.asarray(column.cast(pa.timestamp("ns", kind.tz)).cast(pa.int64()))
         except pa.ArrowInvalid as error:
-            raise DataError(NO_TIME_OF_A_RUN.format("a timestamp", max(column.to_pylist()))) from error
+            raise DataError(NO_TIME_OF_A_RUN.format("a timestamp", _latest(column))) from error
     text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     if name == "side" and (text or pa.types.is_dictionary(kind)):
         return _sides(column)
@@ -155,6 +155,14 @@ def _piece(name: str, column: pa.Array) -> NDArray[Any]:
     values = np.empty(len(column), dtype=object)
     values[:] = column.to_pylist()
     return values
+
+
+def _latest(column: pa.Array) -> object:
+    """What is too far away for nanoseconds; databases write infinity as a time beyond those of Python."""
+    try:
+        return max(column.to_pylist())
+    except (OverflowError, ValueError):
+        return "infinity"
 
 
 def _codes(column: pa.DictionaryArray) -> NDArray[np.int64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
@@ -37,7 +37,7 @@ from canary_judge.sources.repeats import (
     refuse_numbers_that_tell_apart,
     without_repeats,
 )
-from canary_judge.sources.tables import Align, Table
+from canary_judge.sources.tables import FEWEST_NUMBERED, Align, Table, is_number, numbers_rows
 from canary_judge.sources.users import Rows, codes_of, moments_by_side, span_of, totals_before
 
 if TYPE_CHECKING:
@@ -50,8 +50,6 @@ __all__ = ["FrameSource"]
 _FEWEST_REQUESTS, _NEARLY_ALL_FAIL = 100, 0.9
 # Of fewer rows nobody can tell whether they are cumulative.
 _FEWEST_OF_A_SERIES = 7
-# Of so few rows one cannot tell that a column numbers them.
-_FEWEST_NUMBERED = 20
 # A text of so few rows is a remark, and no label.
 _A_REMARK = 0.1
 # Columns that say for how many requests a row stands.
@@ -110,6 +108,7 @@ class FrameSource:
         self._long = {"metric", "value"} <= columns
         self._names, self._labels = self._columns()
         self._codes = cache(self._users)
+        self._whole = cache(self._all_series)
         self._activity = lru_cache(maxsize=16)(self._rows_of_users)
         self._appended = cache(self._appended_twice)
         self._turned_round = cache(self._fails_always)
@@ -274,7 +273,7 @@ class FrameSource:
                     for name, values in table.numbers.items()
                     if name != "value"
                     and not name.startswith("Unnamed")
-                    and not all(_numbers_rows(values[table.side(side)]) for side in Side)
+                    and not all(numbers_rows(values[table.side(side)]) for side in Side)
                 ),
             ]
         return [name for name in table.numbers if name != self._user], texts
@@ -282,6 +281,8 @@ class FrameSource:
     def _is_a_remark(self, texts: NDArray[np.object_]) -> bool:
         """Whether a text tells no series apart: one of a few rows, or another one in each row, where times differ."""
         table = self._table
+        if isinstance(next((text for text in texts if text is not None), None), list | dict | np.ndarray):
+            return True  # as Parquet has them
         if self._long or self._requests or not texts.size:
             return False
         for side in Side:
@@ -289,7 +290,7 @@ class FrameSource:
             if (np.diff(table.times[rows]) == 0).any():
                 return False
             known = [text for text in texts[rows] if text is not None]
-            own = _FEWEST_NUMBERED <= len(known) == len(set(known)) == np.count_nonzero(rows)
+            own = FEWEST_NUMBERED <= len(known) == len(set(known)) == np.count_nonzero(rows)
             if len(known) > _A_REMARK * np.count_nonzero(rows) and not own:
                 return False
         return True
@@ -366,7 +367,6 @@ class FrameSource:
             return Result(error=wrong, temporary=self._long and unknown, provenance=provenance)
         if self._requests:
             return self._from_requests(query, rows_of, window, provenance)
-        rows = rows_of(query.side)
         form = FORMS[query.reading]
         if form is Form.COUNTS and name in self._counters:
             form = Form.COUNTER
@@ -375,7 +375,7 @@ class FrameSource:
         series, warnings = [], []
         base = self._last_before(query, window) if form is Form.COUNTER else {}
         values_of = self._table.numbers["value" if self._long else name]
-        for labels, own in self._split(self._of_metric(name, rows)):
+        for labels, own in self._series(query, window.start, window.end):
             times, values = self._table.times[own], values_of[own]
             present = ~np.isnan(values) | (not self._long and not self._labels)
             times, values = times[present], values[present]
@@ -397,7 +397,7 @@ class FrameSource:
         """Why no row of this table answers."""
         name = query.expression
         if name in self._table.texts and name != self._user and not (self._long or self._requests):
-            what = next((repr(value) for value in self._table.texts[name] if not _is_number(value)), "numbers as text")
+            what = next((repr(value) for value in self._table.texts[name] if not is_number(value)), "numbers as text")
             return f"column {name!r} is no numbers: it has {what}"
         if name not in self._names:
             shown = ", ".join(self._names[:20]) or "no numbers in it"
@@ -419,24 +419,32 @@ class FrameSource:
 
     def _so_far(self, query: Query, window: Window) -> list[Float]:
         """The values of each series, from the first row of the table to the end of the window."""
-        end = np.searchsorted(self._table.times, nanoseconds(window.end), side="right")
-        rows = self._of_metric(query.expression, np.flatnonzero(self._table.side(query.side)[:end]))
         values = self._table.numbers["value" if self._long else query.expression]
-        series = [own for _, own in self._split(rows)]
+        series = [own for _, own in self._series(query, None, window.end)]
         if max((own.size for own in series), default=0) < _FEWEST_OF_A_SERIES:  # a text of each row tells none apart
-            series = [rows]
+            series = [np.sort(np.concatenate(series))] if series else []
         return [values[own][np.isfinite(values[own])] for own in series]
 
     def _last_before(self, query: Query, window: Window) -> dict[tuple[tuple[str, str], ...], int]:
         """Each cumulative series' last row at or before the window, the base of the first interval."""
-        end = np.searchsorted(self._table.times, nanoseconds(window.start), side="right")
-        rows = self._of_metric(query.expression, np.flatnonzero(self._table.side(query.side)[:end]))
-        return {tuple(labels.items()): int(own[-1]) for labels, own in self._split(rows) if own.size}
+        before = self._series(query, None, window.start)
+        return {tuple(labels.items()): int(own[-1]) for labels, own in before}
 
-    def _of_metric(self, name: str, rows: Int) -> Int:
-        return rows[self._table.texts["metric"][rows] == name] if self._long else rows
+    def _series(self, query: Query, after: datetime | None, until: datetime) -> Iterator[tuple[dict[str, str], Int]]:
+        """The rows of each series in (after, until], in order of time; of those that have any."""
+        bounds = [nanoseconds(moment) for moment in (after, until) if moment is not None]
+        ends = np.searchsorted(self._table.times, bounds, side="right")
+        first, last = (ends[0], ends[-1]) if after is not None else (0, ends[-1])
+        for labels, rows in self._whole(query.expression if self._long else None, query.side):
+            own = rows[slice(*np.searchsorted(rows, (first, last)))]
+            if own.size:
+                yield labels, own
 
-    def _split(self, rows: Int) -> list[tuple[dict[str, str], Int]]:
+    def _all_series(self, name: str | None, side: Side) -> list[tuple[dict[str, str], Int]]:
+        """Told apart once: a row of a wide table is of the same series whichever column is asked for."""
+        rows = np.flatnonzero(self._table.side(side))
+        if name is not None:
+            rows = rows[self._table.texts["metric"][rows] == name]
         return self._table.groups(self._labels, rows)
 
     def _from_requests(self, query: Query, rows_of: Callable[[Side], Int], window: Window, provenance: str) -> Result:
@@ -482,17 +490,3 @@ def _on_grid(first: int, last: int, interval: timedelta) -> Window:
     step = interval // timedelta(microseconds=1) * 1000
     start, end = (first - 1) // step * step, -(-last // step) * step
     return Window(*(datetime.fromtimestamp(moment // 1000 / 1e6, UTC) for moment in (start, max(end, start + step))))
-
-
-def _numbers_rows(values: Float) -> bool:
-    """Whether each row has its own number, which is no label of a series."""
-    first = values[:_FEWEST_NUMBERED]
-    return np.unique(first).size == _FEWEST_NUMBERED and np.unique(values).size == values.size
-
-
-def _is_number(value: object) -> bool:
-    try:
-        float(str(value))
-    except ValueError:
-        return value is None
-    return True

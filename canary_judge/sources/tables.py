@@ -29,7 +29,16 @@ if TYPE_CHECKING:
     # with None for what is missing
     Raw = NDArray[Any]
 
-__all__ = ["NO_TIME_OF_A_RUN", "Align", "Table", "refuse_repeated", "strange_side"]
+__all__ = [
+    "FEWEST_NUMBERED",
+    "NO_TIME_OF_A_RUN",
+    "Align",
+    "Table",
+    "is_number",
+    "numbers_rows",
+    "refuse_repeated",
+    "strange_side",
+]
 
 Align = Literal["time", "start"]
 # Bytes up to which a CSV file is read here; about what is parsed in the time that pandas takes to be imported.
@@ -46,6 +55,8 @@ _FIRST_YEAR, _LAST_YEAR = 1677, 2262
 _LOOKED_AT = 100_000
 _FEWEST_OF_BOTH, _A_THOUSAND, _MANY_TIMES, _MOSTLY = 5, 1000, 5.0, 0.7
 _MISSING = frozenset({"", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None", "<NA>"})
+# Of so few rows one cannot tell that a column numbers them.
+FEWEST_NUMBERED = 20
 # Columns of a table that has counts.
 _COUNTED = ("requests", "errors", "total", "count")
 _TRUTHS = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0.0": False}
@@ -431,3 +442,18 @@ def _truths(column: Raw) -> Mask:
             raise DataError(f"column 'ok' has {value!r} in row {row}; it must be true or false")
         truths[row] = truth
     return truths
+
+
+def numbers_rows(values: Float) -> bool:
+    """Whether each row has its own number, which is no label of a series."""
+    first = values[:FEWEST_NUMBERED]
+    return np.unique(first).size == FEWEST_NUMBERED and np.unique(values).size == values.size
+
+
+def is_number(value: object) -> bool:
+    """Whether it is one, or a text of one, or nothing."""
+    try:
+        float(str(value))
+    except ValueError:
+        return value is None
+    return True
