@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import os
 import re
 import sys
@@ -94,6 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout, sys.stderr = (
         os.fdopen(os.open(os.devnull, os.O_WRONLY), "w") if one is None else one for one in (sys.stdout, sys.stderr)
     )
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a letter that the terminal lacks must not cost the exit code
+            stream.reconfigure(errors="backslashreplace")
     parser, given = _parser(), sys.argv[1:] if arguments is None else list(arguments)
     if "_ARGCOMPLETE" in os.environ:  # the shell asks what could come next
         import argcomplete

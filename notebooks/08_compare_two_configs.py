@@ -96,7 +96,12 @@ ax = found.plot(promised=config.false_alarm_rate)
 
 # %% [markdown]
 # Every decision is a row, for your own questions: how many canary requests were served until each bad one was found?
+# The columns are as of the decision, so they say so where it was "fail"; where it was "pass" they say how early the bad
+# one was let through, and a judge that passes many would look quick if both were averaged.
 
 # %%
 frame = found.to_frame()
-frame[frame.label == "bad"].groupby("judge")[["decided_after", "requests", "excess"]].mean().round(0)
+bad = frame[frame.label == "bad"]
+bad.groupby(["judge", "verdict"]).agg(
+    canaries=("id", "count"), after=("decided_after", "mean"), requests=("requests", "mean"), excess=("excess", "mean")
+).round(0)

@@ -35,7 +35,9 @@ def ask(objects: Objects, places: Sequence[Place], given: Given, sql: str) -> pd
     with duckdb.connect() as connection:
         try:
             connection.execute("SET TimeZone = 'UTC'")  # as everywhere else
-            connection.execute("SET enable_progress_bar = false")  # it is printed where our answer is
+            # it is printed where our answer is; in Jupyter the setting may be refused, and is off
+            if connection.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(True,)]:
+                connection.execute("SET enable_progress_bar = false")
             _views(connection, objects, places, given)
             _shut(connection, objects, places)
             return connection.execute(sql).df()

@@ -17,6 +17,7 @@ from canary_judge.history.canary import Label, LabelKind
 from canary_judge.history.objects import Objects
 from canary_judge.history.parquet import Place
 from canary_judge.series import moment_from
+from canary_judge.untrusted import printable
 
 __all__ = ["Given", "given_labels", "keep_labels", "labels_of_csv"]
 
@@ -83,16 +84,20 @@ def keep_labels(objects: Objects, labels: Sequence[tuple[str, Label]], archived:
 
 
 def labels_of_csv(path: Path) -> list[tuple[str, str, Label]]:
-    """Where in the file, which canary, and its label, line by line.
+    """Where in the file, which canary, and its label; as spreadsheets write them, with `;` or tabs and empty lines.
 
     Raises:
         DataError: It cannot be read, or a line is no label.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is not UTF-8 ({error.reason}); save it as CSV in UTF-8") from error
+    except OSError as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
-    reader = csv.DictReader(io.StringIO(text), strict=True)
+    first = text.split("\n", 1)[0]
+    reader = csv.DictReader(io.StringIO(text), strict=True, delimiter=max(",;\t", key=first.count))
+    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
     try:
         return list(_rows(path, reader))
     except csv.Error as error:
@@ -103,20 +108,29 @@ def _rows(path: Path, reader: csv.DictReader[str]) -> Iterable[tuple[str, str, L
     names = list(reader.fieldnames or [])
     if twice := [name for name in names if names.count(name) > 1]:
         raise DataError(f"{path}: has the column {twice[0]!r} twice; keep one of them")
-    missing = [name for name in ("id", "label", "by") if name not in (reader.fieldnames or [])]
+    missing = [name for name in ("id", "label", "by") if name not in names]
     if missing:
-        raise DataError(f"{path}: has no column {', '.join(missing)}; give id, label, by and, if you like, note")
+        raise DataError(
+            f"{path}: has no column {', '.join(missing)}, but {', '.join(map(printable, names)) or 'none'}; give id, "
+            "label, by and, if you like, note"
+        )
     said: dict[str, Label] = {}
     for row in reader:
         where = f"{path}, line {reader.line_num}"
         if None in row or None in row.values():
             raise DataError(f"{where}: has more or fewer fields than the first line names")
+        told = {name: value.strip() for name, value in row.items()}
+        if not any(told.values()):
+            continue
         try:
-            label = Label(kind=cast("LabelKind", row["label"]), by=row["by"], note=row.get("note", ""))
+            label = Label(kind=cast("LabelKind", told["label"].lower()), by=told["by"], note=told.get("note", ""))
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
-        if said.setdefault(row["id"], label) != label:
-            raise DataError(f"{where}: canary {row['id']!r} is labelled twice, and not alike")
-        yield where, row["id"], label
+        known = said.get(told["id"])
+        if known is not None and known != label:
+            raise DataError(f"{where}: canary {told['id']!r} is labelled twice, and not alike")
+        said[told["id"]] = label
+        if known is None:
+            yield where, told["id"], label
     if not said:
         raise DataError(f"{path}: labels no canary; give a line for each")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 
@@ -28,6 +29,10 @@ _FAILURES = re.compile(r"error|(?<![a-z])err|fail|5xx|timeout|crash|exception|re
 _IMPLAUSIBLE, _NEVER, _HALF_OF_ALL, _BY_CHANCE = 10.0, 100.0, 0.4, 1e-3
 # Of fewer intervals, or fewer events in each, nothing is known of how they vary.
 _FEWEST, _FEWEST_EVENTS = 3, 5.0
+# So many intervals of so many requests in which there must have been two events, and there never were.
+_MOST_WITH_TWO, _MANY_FOR_A_FLAG = 15.0, 20.0
+# So many equal counts are no chance, where the other side takes so many values.
+_FEWEST_STILL, _VARIED = 8, 5
 # What percentages never exceed, and those of successes hardly fall below; of so many intervals; beside totals so large.
 _PERCENT, _LARGE_PERCENT, _PERCENTAGES, _MANY = 100.0, 90.0, 8, 200.0
 # A counter has been counting for so many times what an interval adds; what rises at each step is less often chance.
@@ -53,6 +58,8 @@ def odd_counts(metric: Metric, counts: Counts, found: Assessed) -> Assessed:
         better if surely else None,
         successes if meant else None,
         *(_regular(counts, side, proportion=metric.is_proportion) for side in sides),
+        *(_flags(counts, side) for side in sides),
+        _still(counts) if compared else None,
         _mute(counts, found.quality),
         *(_stopped(counts, side) for side in _better_without_events(metric) if side in sides),
         *(_fractions(counts, side) for side in sides if metric.is_proportion),
@@ -154,6 +161,40 @@ def _regular(counts: Counts, side: Side, *, proportion: bool) -> str | None:
     return (
         f"the {side}'s events are {events.min():g} to {events.max():g} in every interval, whatever the total, and vary "
         "far less than counts of their size: are they percentages? Give the number of events, or `kind: gauge`"
+    )
+
+
+def _flags(counts: Counts, side: Side) -> str | None:
+    """Whether events only say that there were any: no interval has two where many must, of so many that have one.
+
+    Where none is found in this share of intervals, counts of a Poisson process have two or more in so many; what comes
+    in clumps has them in more, and what comes at most once in an interval by itself is left alone where it always does.
+    """
+    exposed = getattr(counts, f"exposure_{side}") > 0
+    events, exposure = (getattr(counts, f"{what}_{side}")[exposed] for what in ("events", "exposure"))
+    if not events.size or events.max() != 1 or exposure.min() < _MANY_FOR_A_FLAG or not np.isin(events, (0, 1)).all():
+        return None
+    none = float((events == 0).mean())
+    if none == 0 or events.size * (1 - none * (1 - math.log(none))) < _MOST_WITH_TWO:
+        return None
+    return (
+        f"the {side}'s events are 0 or 1 in every interval, and 1 in {1 - none:.0%} of them, where counts would often "
+        "be more: do they say whether there were any? Give the number of events"
+    )
+
+
+def _still(counts: Counts) -> str | None:
+    """Whether the canary's events never change, whatever its exposure, while the baseline's do as counts."""
+    both = (counts.exposure_canary > 0) & (counts.exposure_baseline > 0)
+    events, exposure = counts.events_canary[both], counts.exposure_canary[both]
+    theirs = counts.events_baseline[both]
+    if events.size < _FEWEST_STILL or events[0] < _FEWEST_EVENTS or (events != events[0]).any():
+        return None
+    if np.unique(exposure).size <= events.size / 2 or np.unique(theirs).size < _VARIED:  # a probe sends as many
+        return None
+    return (
+        f"the canary's events are {events[0]:g} in every interval, whatever the total, while the baseline's vary: has "
+        "their exporter died?"
     )
 
 

@@ -11,7 +11,7 @@ from canary_judge.arrays import Bool, Float, Int, median
 from canary_judge.config.metrics import Metric
 from canary_judge.results import Harm
 from canary_judge.samples import RawData
-from canary_judge.samples.raw import other_unit
+from canary_judge.samples.raw import other_unit, zeros_alone
 from canary_judge.stats.exact import binomial_tails
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.rank import ranks_of
@@ -31,6 +31,8 @@ __all__ = [
 
 # So many equal values in a row are no chance where others differ.
 _FEWEST_STILL = 8
+# So long nothing has settled beside what moves.
+_LONG_STILL = 3 * _FEWEST_STILL
 # Whole numbers below are round ones.
 _FEW_DIGITS, _A_MEGABYTE, _PAGES = 1000, 2.0**20, 2.0**16
 # A larger share of negative values on one side alone is a code for something else.
@@ -40,8 +42,6 @@ _FAR, _FAR_LIMIT = 5.0, 100.0
 # So many different values are codes; of no more the others are grades, as stars, each given so often on average; and a
 # code is so many times their range away.
 _MOST_CODES, _MOST_GRADES, _GRADED, _GRADES_AWAY = 3, 20, 5, 0.9
-# Of the median, what the smallest values are beyond where zeros do not belong to them.
-_DETACHED = 0.2
 # A canary that is so many times better is no better one.
 _IMPLAUSIBLE = 10.0
 # Of the baseline's values, those of its tail; how many times as many of the canary's are a heavier one.
@@ -137,7 +137,7 @@ def implausible(metric: Metric, baseline: Float, canary: Float) -> Iterator[str]
         _far_beyond(baseline, canary, metric.harm),
         _negative_alone(baseline, canary),
         _shares_for_percents(metric, baseline, canary),
-        None if metric.harm is Harm.DECREASE else _zeros_alone(baseline, canary),
+        None if metric.harm is Harm.DECREASE else zeros_alone(baseline, canary),
         _code_alone(baseline, canary, metric.harm),
     ]
     if metric.kind == "samples":
@@ -163,20 +163,6 @@ def _negative_alone(baseline: Float, canary: Float) -> str | None:
     if np.unique(canary[canary < 0]).size > _MOST_CODES:  # a level that goes below 0 takes many values there
         return None
     return f"{share:.0%} of the canary's values are negative and none of the baseline's: a code for something else?"
-
-
-def _zeros_alone(baseline: Float, canary: Float) -> str | None:
-    """Whether only the canary has zeros, far from all other values: as time-outs that took no time."""
-    zeros = int((canary == 0).sum())
-    share, chance = zeros / canary.size, (canary.size / (canary.size + baseline.size)) ** zeros
-    if share <= _MOST_NEGATIVE or chance > _BY_CHANCE or baseline.min() <= 0:
-        return None
-    others = np.concatenate([baseline, canary[canary != 0]])
-    if others.min() < 0 or np.quantile(others, 0.01) < _DETACHED * np.median(others):
-        return None
-    return (
-        f"{share:.0%} of the canary's values are 0 and none of the baseline's is even near: a code for something else?"
-    )
 
 
 def _code_alone(baseline: Float, canary: Float, harm: Harm) -> str | None:
@@ -306,8 +292,9 @@ def stuck(baseline: Float, canary: Float) -> str | None:
     if last < _FEWEST_STILL or _may_rest(float(canary[-1])):
         return None
     before, beside = canary[:-last], baseline[-last:]
-    lively = np.unique(before).size > before.size / 2 and np.unique(beside).size > beside.size / 2
-    if not lively or before.size < _FEWEST_STILL:
+    if np.unique(beside).size <= beside.size / 2 or np.unique(before).size <= before.size / 2:
+        return None
+    if before.size < _FEWEST_STILL and last < _LONG_STILL:  # what has just begun, and has settled
         return None
     return f"the canary's value has not changed in its last {last} intervals while the baseline's did: has it died?"
 

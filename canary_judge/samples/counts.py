@@ -22,7 +22,7 @@ from canary_judge.samples.grid import (
     refuse_huge,
     refuse_shared_series,
 )
-from canary_judge.samples.raw import far_faster
+from canary_judge.samples.raw import far_faster, zeros_alone
 from canary_judge.series import Form, Result, Series, format_duration, selector
 from canary_judge.stats.counts import Counts
 
@@ -34,6 +34,8 @@ _MANY = 10.0
 _MOST_BEYOND_ALL = 0.01
 # So many latencies are what they usually are.
 _ENOUGH = 100
+# So many tell a unit, which is a hundredfold; looks have few.
+_SOME = 20
 # A bound that is so many times all that was seen is one of another unit.
 _FAR = 10.0
 # So many broken numbers of events are no rounding; those of a percentage end here.
@@ -149,7 +151,8 @@ def _leave_out_unobserved(events: CountedSide, exposure: CountedSide, *, zeros: 
     def either(one: Bool | None, other: Bool | None) -> Bool:
         return (none if one is None else one) | (none if other is None else other)
 
-    no_events = either(events.infinite, events.absent if zeros else None)
+    # of a side without any row nothing tells that its zeros are written
+    no_events = either(events.infinite, events.absent if zeros and events.series else None)
     no_exposure = either(exposure.infinite, exposure.absent)
     events.lost += float(events.increments[no_exposure].sum())
     exposure.lost += float(exposure.increments[no_events].sum())
@@ -231,7 +234,8 @@ def _oddities(read: _Read, quality: Quality) -> Iterator[str]:
             "zero (no `up` or process_start_time_seconds of their target); their first value is left out"
         )
     for side in Side:
-        if _absent(read.events[side]):
+        absent, filled = read.events[side].absent, read.events[side].filled
+        if absent is not None and filled is not None and (absent & ~filled).any():
             yield (
                 f"the {side} has intervals with traffic and without a value of the events; none is written as 0, so "
                 "they are read as no events"
@@ -250,7 +254,7 @@ def _far_off(metric: LatencyMetric, parts: Parts) -> Iterator[str]:
         return
     sides = [np.concatenate([one.values for one in answer.series] or [np.empty(0)]) for answer in answers]
     known = [values[np.isfinite(values)] for values in sides]
-    if all(values.size >= _ENOUGH for values in known) and (odd := far_faster(*known)):
+    if all(values.size >= _SOME for values in known) and (odd := far_faster(*known) or zeros_alone(*known)):
         raise Unusable(odd)  # as slow as that it may be
     if known[0].size >= _ENOUGH and known[1].size >= _ENOUGH:
         shares = [float((values == metric.bound()).mean()) for values in known]

@@ -13,13 +13,17 @@ from canary_judge.samples.grid import Parts, coverage, intervals, late, pause, r
 from canary_judge.series import Result
 from canary_judge.stats.rank import ranks_of
 
-__all__ = ["far_faster", "other_unit", "raw_samples"]
+__all__ = ["far_faster", "other_unit", "raw_samples", "zeros_alone"]
 
 # Of so many series their levels may differ; of so many values that is told, where so many say no more than one, and
 # levels vary so many times as much as values within.
 _FEWEST_SERIES, _LOOKED_AT, _MUCH_ALIKE, _SURELY_ALIKE = 5, 20_000, 2.0, 4.0
 # Factors by which units differ, and how near a ratio comes to one by no chance.
 _MUCH_FASTER = 100.0
+# Zeros of one side alone, as a share and by chance.
+_MOST_ZEROS, _ZEROS_BY_CHANCE = 0.01, 1e-3
+# Of the median, what the smallest values are beyond where zeros do not belong to them.
+_DETACHED = 0.2
 _UNITS, _NEAR, _ALIKE = (1e3, 2.0**10, 1e6, 2.0**20, 1e9), 1.3, 4.0
 
 
@@ -123,6 +127,20 @@ def far_faster(baseline: Float, canary: Float) -> str | None:
     return (
         f"the canary's values are about {levels[0] / levels[1]:,.0f} times below the baseline's: are they in another "
         "unit?"
+    )
+
+
+def zeros_alone(baseline: Float, canary: Float) -> str | None:
+    """Whether only the canary has zeros, far from all other values: as time-outs that took no time."""
+    zeros = int((canary == 0).sum())
+    share, chance = zeros / canary.size, (canary.size / (canary.size + baseline.size)) ** zeros
+    if share <= _MOST_ZEROS or chance > _ZEROS_BY_CHANCE or baseline.min() <= 0:
+        return None
+    others = np.concatenate([baseline, canary[canary != 0]])
+    if others.min() < 0 or np.quantile(others, 0.01) < _DETACHED * np.median(others):
+        return None
+    return (
+        f"{share:.0%} of the canary's values are 0 and none of the baseline's is even near: a code for something else?"
     )
 
 

@@ -370,6 +370,9 @@ class FrameSource:
         form = FORMS[query.reading]
         if form is Form.COUNTS and name in self._counters:
             form = Form.COUNTER
+        if form is Form.COUNTS and name in self._table.truths and self._counts_many(beside):
+            error = f"column {name!r} holds true and false, which says whether there were any; give the number of them"
+            return Result(error=error, provenance=provenance)
         if form is Form.COUNTS and self._cumulative(query, window, beside):
             return Result(error=CUMULATIVE.format(name=repr(name)), provenance=provenance)
         series, warnings = [], []
@@ -392,6 +395,10 @@ class FrameSource:
                 values = np.concatenate([values_of[[row]], values])
             series.append(Series(timestamps=times, values=values, labels=labels))
         return Result(series=tuple(series), form=form, warnings=tuple(warnings), provenance=provenance)
+
+    def _counts_many(self, others: Sequence[Query]) -> bool:
+        """Whether a row stands for more than one, as what is counted beside it says."""
+        return any(np.nanmax(self._table.numbers[other.expression], initial=0.0) > 1 for other in others)
 
     def _unanswerable(self, query: Query) -> str | None:
         """Why no row of this table answers."""

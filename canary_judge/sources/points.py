@@ -89,6 +89,7 @@ def to_result(
     start, end = nanoseconds(window.start), nanoseconds(window.end)
     slack = query.step // timedelta(microseconds=1) * 1000 if lenient else 0
     series, outside = [], 0
+    filled: tuple[int, ...] = ()
     for key in sorted(moved):
         points = sorted(moved[key])
         inside = [point for point in points if start < point[0] <= end]
@@ -103,13 +104,14 @@ def to_result(
             )
             series.append(_checked(one, form, query))
     if form is Form.COUNTS and query.part == "events" and len(series) == 1:
-        series = [_with_zeros(series[0], window.edges(query.step))]
+        series[0], filled = _with_zeros(series[0], window.edges(query.step))
     warnings = (f"{outside} rows of {query.part} lie outside of the window and are left out",) if outside else ()
     return Result(
         series=tuple(series),
         form=form,
         warnings=warnings,
         complete=not outside,  # whatever moved them there may have moved others away
+        filled=filled,
         provenance=provenance,
     )
 
@@ -153,11 +155,16 @@ def _checked(one: Series, form: Form, query: Query) -> Series:
     return one
 
 
-def _with_zeros(one: Series, edges: Int) -> Series:
-    """The store has answered: an interval without a row of events had none; without any row it may be a typo."""
+def _with_zeros(one: Series, edges: Int) -> tuple[Series, tuple[int, ...]]:
+    """The store has answered: an interval without a row of events had none; without any row it may be a typo.
+
+    Returns:
+        The series, and the ends of the intervals that had no row.
+    """
     seen = np.searchsorted(edges, one.timestamps, side="left")
     empty = np.setdiff1d(np.arange(1, edges.size), seen)
     times = np.concatenate([one.timestamps, edges[empty]])
     order = np.argsort(times, kind="stable")
     values = np.concatenate([one.values, np.zeros(empty.size)])
-    return Series(timestamps=times[order], values=values[order], labels=one.labels)
+    filled = Series(timestamps=times[order], values=values[order], labels=one.labels)
+    return filled, tuple(edges[empty].tolist())

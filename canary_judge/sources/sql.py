@@ -28,7 +28,7 @@ from canary_judge.sources.loading import Loading, time_of_day
 from canary_judge.sources.points import Labels, TimeIs, failed, provenance_of, to_result, twins
 from canary_judge.sources.sql_database import Database
 from canary_judge.sources.sql_sides import Names
-from canary_judge.sources.sql_statements import NO_LABELS, bound, column_of, prepared, sent_of, value_of
+from canary_judge.sources.sql_statements import NO_LABELS, bound, column_of, odd_text, prepared, sent_of, value_of
 from canary_judge.sources.sql_users import (
     Activity,
     Assignments,
@@ -405,7 +405,10 @@ class SqlSource:
         for row in rows:
             key = tuple((names[at], "" if row[at] is None else str(row[at])) for at in labels)
             found.setdefault(key, []).append((self._database.time(row[place]), value_of(row[column], names[column])))
-        return to_result(found, query, window, time_is=self._time_is, provenance=provenance_of(query, self.url))
+        result = to_result(found, query, window, time_is=self._time_is, provenance=provenance_of(query, self.url))
+        if self._database.dialect == "sqlite" and (odd := odd_text(row[place] for row in rows)) is not None:
+            result = replace(result, complete=False, warnings=(*result.warnings, odd))
+        return result
 
 
 def _by_metric(queries: Sequence[Query]) -> dict[str, PerUser | None]:

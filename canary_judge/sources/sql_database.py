@@ -30,14 +30,12 @@ _LATEST = 1e11
 _LONGEST_TEXT = 500
 # Text of this form sorts by time, and is written so by SQLAlchemy.
 _SORTABLE = "%Y-%m-%d %H:%M:%S.%f"
-# What is said first, so that nothing is changed, nothing goes on for ever, and nothing is printed; each connection is
-# also rolled back.
-_FIRST = {
+# Statements that change nothing, by the database; each connection is also rolled back.
+_READ_ONLY = {
     "postgresql": ("SET TRANSACTION READ ONLY", "SET LOCAL statement_timeout = {ms}"),
     "mysql": ("SET TRANSACTION READ ONLY", "SET SESSION max_execution_time = {ms}"),
     "mariadb": ("SET TRANSACTION READ ONLY", "SET SESSION max_statement_time = {seconds}"),
     "sqlite": ("PRAGMA query_only = ON",),
-    "duckdb": ("SET enable_progress_bar = false",),
 }
 
 # What is set for a connection, and not for a transaction: how it is read, and put back.
@@ -45,7 +43,6 @@ _SETTINGS = {
     "mysql": ("SELECT @@max_execution_time", "SET SESSION max_execution_time = {}"),
     "mariadb": ("SELECT @@max_statement_time", "SET SESSION max_statement_time = {}"),
     "sqlite": ("PRAGMA query_only", "PRAGMA query_only = {}"),
-    "duckdb": ("SELECT current_setting('enable_progress_bar')", "SET enable_progress_bar = {}"),
 }
 
 
@@ -76,6 +73,8 @@ class Database:
                 kept = url.startswith("duckdb:///") and not url.startswith("duckdb:///:memory:")
                 more = {"connect_args": {"read_only": True}} if kept else {}
                 url = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, **more)
+                if url.dialect.name == "duckdb":
+                    sqlalchemy.event.listen(url, "connect", _quiet)
             self._engine = url
         except (ArgumentError, NoSuchModuleError, ImportError, ValueError) as error:
             # the address may hold a password, and so may what is said of it
@@ -112,7 +111,7 @@ class Database:
         self._refuse_missing_file()
         try:
             with self._engine.connect() as connection, _given_back(connection):
-                for guard in _FIRST.get(self.dialect, ()):
+                for guard in _READ_ONLY.get(self.dialect, ()):
                     milliseconds = max(round(1000 * self._timeout), 1)
                     connection.exec_driver_sql(guard.format(ms=milliseconds, seconds=self._timeout))
                 answer = connection.execute(statement)
@@ -253,6 +252,12 @@ def _given_back(connection: sqlalchemy.Connection) -> Iterator[None]:
         connection.rollback()
         if back:
             connection.exec_driver_sql(back.format(before))
+
+
+def _quiet(connection: Any, _: object) -> None:
+    """DuckDB would print how far it is where our answer is; in Jupyter the setting may be refused, and is off."""
+    if connection.execute("SELECT current_setting('enable_progress_bar')").fetchall()[0][0]:
+        connection.execute("SET enable_progress_bar = false")
 
 
 def _is_of_the_statement(error: OperationalError) -> bool:

@@ -6,21 +6,23 @@ Nothing of a label ever becomes text of a statement: `'${version}'` is sent besi
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 import sqlalchemy
 
 from canary_judge.errors import QueryError
 from canary_judge.series import Query, Window
+from canary_judge.untrusted import printable
 
-__all__ = ["NO_LABELS", "bound", "column_of", "prepared", "sent_of", "value_of"]
+__all__ = ["NO_LABELS", "bound", "column_of", "odd_text", "prepared", "sent_of", "value_of"]
 
 _STRING = re.compile(r"'(?:[^']|'')*'")
 _NAMED = re.compile(rf'{_STRING.pattern}|"[^"]*"')
 # Texts and comments; these are not sent, for a colon in them is no parameter.
 _QUOTED = re.compile(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _NAME = re.compile(r"\$\{(\w+)\}")
+_SORTABLE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 # Columns that answer, and tell no series apart: one statement may count events and their total.
 NO_LABELS = frozenset({"time", "value", "events", "total", "exposure"})
 
@@ -92,6 +94,15 @@ def column_of(names: Sequence[str], part: str, *, alone: bool) -> int:
             return names.index(name)
     known = f"`{part}` or `value`" if alone else f"`{part}`"
     raise QueryError(f"the statement gives no column {known}; its columns are {', '.join(names)}")
+
+
+def odd_text(times: Iterable[object]) -> str | None:
+    """What is wrong with times that are texts, and are compared with `:start` letter by letter."""
+    odd = next((one for one in times if isinstance(one, str) and not _SORTABLE.match(one)), None)
+    if odd is None:
+        return None
+    shown = printable(repr(odd))
+    return f"the time {shown} does not sort beside 2026-01-01 12:00:00, as `:start` is sent: rows may be missing"
 
 
 def value_of(value: object, name: str) -> float:

@@ -74,6 +74,7 @@ class Table:
         texts: Other columns by name, None for what is missing.
         sorted_sides: Those of which the rows came in order of time, so that no file was appended to another.
         places: Where each row stood in the file; None where all came in order of time.
+        truths: Columns of numbers that were true or false.
     """
 
     times: Int
@@ -83,6 +84,7 @@ class Table:
     texts: Mapping[str, NDArray[np.object_]]
     sorted_sides: frozenset[Side] = frozenset()
     places: Int | None = None
+    truths: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, data: pd.DataFrame | str | Path, align: Align) -> Table:
@@ -109,6 +111,7 @@ class Table:
             texts={name: values[kept] for name, values in self.texts.items()},
             sorted_sides=self.sorted_sides,
             places=None if self.places is None else self.places[kept],
+            truths=self.truths,
         )
 
     def side(self, side: Side) -> Mask:
@@ -311,6 +314,7 @@ def _checked(columns: dict[str, Raw], align: str) -> Table:
         texts={name: values[order] for name, values in columns.items() if values.dtype == object},
         sorted_sides=sorted_sides,
         places=places,
+        truths=frozenset(name for name, values in columns.items() if values.dtype == bool),
     )
 
 

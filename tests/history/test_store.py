@@ -516,3 +516,41 @@ def test_a_file_that_labels_nobody_and_windows_that_are_a_text_are_refused(tmp_p
         history.label_all(tmp_path / "labels.csv")
     with pytest.raises(DataError, match="give a list of windows"):
         history.from_source(SHOP, FrameSource.__new__(FrameSource), "2026-01-03T12:00Z", length="1h")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id;label;by;note\r\n{0};bad;Jörg;orders fell\r\n{1};healthy;nobody;\r\n",
+        "ID\tLabel\tBy\tNote\n{0}\tBad\tJörg\torders fell\n{1}\tHEALTHY\tnobody\t\n",
+        "id, label, by, note\n {0} , bad, Jörg, orders fell\n{1}, healthy, nobody,\n,,,\n,,,\n",
+        "id,label,by,note\n{0},bad,Jörg,orders fell\n{0},bad,Jörg,orders fell\n{1},healthy,nobody,\n",
+    ],
+)
+def test_labels_are_read_as_spreadsheets_write_them(tmp_path, text):
+    history, table = History(tmp_path / "a"), tmp_path / "labels.csv"
+    names = [history.append(shop(number, n=12)) for number in range(2)]
+    table.write_text(text.format(*names), encoding="utf-8-sig")
+    assert history.label_all(table) == 2
+    found = {one.id: one.label for one in history}
+    assert [(found[name].kind, found[name].by) for name in names] == [("bad", "Jörg"), ("healthy", "nobody")]
+    assert found[names[0]].note == "orders fell"
+
+
+def test_labels_in_another_encoding_say_what_to_do(tmp_path):
+    table = tmp_path / "labels.csv"
+    for encoding in ("utf-16", "latin-1"):
+        table.write_text("id,label,by\nx,bad,Jörg\n", encoding=encoding)
+        with pytest.raises(DataError, match="save it as CSV in UTF-8"):
+            History(tmp_path / "a").label_all(table)
+    table.write_text("canary|label|by\nx|bad|me\n")
+    with pytest.raises(DataError, match=r"has no column id, label, by, but canary\|label\|by"):
+        History(tmp_path / "a").label_all(table)
+
+
+def test_an_incident_of_another_year_is_a_slip_of_the_pen():
+    incident = Span(what="incident", start=NOON - timedelta(days=365), end=NOON - timedelta(days=364))
+    with pytest.raises(DataError, match="is far from the canary, which served from .*; is the date right?"):
+        shop(0, n=12, spans=(incident,))
+    near = Span(what="incident", start=NOON - timedelta(days=2), end=NOON - timedelta(days=1))
+    assert shop(0, n=12, spans=(near,)).spans == (near,)

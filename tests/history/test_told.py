@@ -123,6 +123,17 @@ def test_a_canary_that_is_archived_twice_counts_once(tmp_path, first_has_label):
     assert all("again, with the same numbers" in one.reason for one in found.skipped)
 
 
+@pytest.mark.parametrize("kinds", [("healthy", "bad"), ("bad", "healthy")])
+def test_labels_that_contradict_each_other_are_not_believed(tmp_path, kinds):
+    history = History(tmp_path)
+    canary = shop(1, n=40, label=labelled(kinds[0]))
+    history.append(canary)
+    history.append(canary.__class__.of(MARGIN_AGAIN, canary.tape, label=labelled(kinds[1])))
+    found = backtest(SHOP, history)
+    assert [one.label for one in found.cases] == ["unknown"]
+    assert all("Label both alike" in one.reason for one in found.skipped)
+
+
 def test_other_canaries_of_the_same_time_are_none_again(tmp_path):
     history = History(tmp_path)
     for number in range(4):

@@ -191,16 +191,15 @@ def test_a_state_of_an_earlier_version_is_converted_once(version, tmp_path):
 
 
 def test_what_cannot_be_kept_is_shown_and_does_not_pass(tmp_path, monkeypatch):
-    judged = [judgement for _, judgement in run(("errors",), 3, 250)]
-    passing = next(one for one in judged if one.verdict is Verdict.PASS)
+    known, passing = next(one for one in run(("errors",), 3, 250) if one[1].verdict is Verdict.PASS)
 
     class Looking:
-        watermark = evidence = None
+        evidence = None
         steps = (MonitorState(start=START, horizon=None, consumed=1, looks=1),)
 
         def look(self, source, moment, *, weight, fresh):
             asked.append(fresh)
-            self.watermark = moment
+            self.evidence = known
             return passing
 
     def full(*_):

@@ -18,12 +18,13 @@ from matplotlib.text import Text
 from benchmarks.picture_cases import CASES, judged, looks
 from benchmarks.pictures import samples_of
 from benchmarks.plot_cases import planned, rollout_events
-from canary_judge import plots
+from canary_judge import Controller, RolloutPlan, plots
 from canary_judge.pictures import drawn
 from canary_judge.planning import plans
 from canary_judge.plots.evidence import Evidence
 from canary_judge.results import Outcome, Verdict
 from canary_judge.stats.trials import clopper_pearson
+from canary_judge.testing import simulated_world
 from tests.pictures.drawings import texts
 from tests.pictures.test_fuzz import mutated
 
@@ -405,3 +406,30 @@ def test_what_is_counted_stands_in_its_own_panel():
     ]
     assert len(boxes) == 10
     assert not any(one.overlaps(other) for k, one in enumerate(boxes) for other in boxes[:k])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_rollback_found_stays_inside_of_the_figure(seed):
+    world = simulated_world(canary_error_rate=0.02, seed=seed)
+    stages = RolloutPlan(stages=[5, 50, 100], minimum=timedelta(minutes=2))
+    driven = Controller(world.config, world.source, world.router, stages, clock=world.clock)
+    ax = plots.rollout(list(driven.events()))
+    figure = ax.get_figure()
+    figure.canvas.draw()
+    shown = [one for axes in (ax, *ax.child_axes) for one in axes.texts if one.get_text()]
+    boxes = [one.get_window_extent() for one in shown]
+    assert any("since" in one.get_text() for one in shown)
+    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.width for box in boxes)
+
+
+@pytest.mark.parametrize("promised", [0, 1, 5, -0.1])
+def test_a_promised_rate_is_one_between_0_and_1(promised):
+    with pytest.raises(ValueError, match="give a rate between 0 and 1, as 0.01 for 1 %"):
+        plots.backtest(RECORDS, promised=promised)
+
+
+def test_looks_in_depth_are_those_of_the_run_in_their_order():
+    run, other = looks("fail"), looks("pass")
+    for wrong in (run[::-1], [*other, *run]):
+        with pytest.raises(ValueError, match="looks: give those of this run up to this judgement, in their order"):
+            run[-1].plot("errors", looks=wrong)

@@ -1,5 +1,7 @@
 """One statement that answers both counts of a metric; and DuckDB, which counts files before Python sees a row."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -140,17 +142,62 @@ def test_duckdb_counts_a_file_as_it_is_read_here(tmp_path, kind, url, times_as_b
     assert by_duckdb.metrics[0].comparison == by_us.metrics[0].comparison
 
 
+PRINTING = """
+from canary_judge.sources.sql import SqlSource
+from tests.sources.test_one_statement import WINDOW, config
+said = (
+    "SELECT to_timestamp(:start_epoch) AS time, count_if(sin(range) > 2) AS events, count(*) AS total "
+    "FROM range(60000000) WHERE :end_epoch > 0 AND '${side}' <> ''"
+)
+for found in SqlSource("duckdb://?threads=1", time_is="bucket_start").fetch(list(config(said, said).queries()), WINDOW):
+    assert found.error is None and found.series, found
+print("answered")
+"""
+
+
 def test_duckdb_prints_nothing_where_our_answer_is():
     pytest.importorskip("duckdb_engine")
-    engine = sqlalchemy.create_engine("duckdb:///:memory:", poolclass=sqlalchemy.StaticPool)
-    with engine.connect() as connection:
-        connection.exec_driver_sql("SET enable_progress_bar = true")
-    said = """
-        SELECT :start AS time, 1 AS events, 2 AS total
-        WHERE NOT current_setting('enable_progress_bar')::BOOL AND :end IS NOT NULL AND '${side}' <> ''
+    done = subprocess.run([sys.executable, "-c", PRINTING], check=False, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("answered\n", "")  # a bar comes after two seconds
+
+
+SEPARATE = [
+    BOTH.replace("count(*) AS total, sum(failed) AS events", "count(*) AS events").replace("WHERE", "WHERE failed AND"),
+    BOTH.replace(", sum(failed) AS events", ""),
+]
+
+
+def test_rows_of_events_that_stopped_coming_are_no_zeros(shop):
+    made, _ = shop
+    with made.begin() as connection:
+        gone = START.timestamp() + 900
+        connection.exec_driver_sql(f"update requests set failed = 0 where at > {gone}")
+        connection.exec_driver_sql(f"update requests set failed = 1 where at > {gone} and side = 'canary'")
+        connection.exec_driver_sql(f"create table failures as select * from requests where failed and at <= {gone}")
+    late = [SEPARATE[0].replace("FROM requests", "FROM failures"), SEPARATE[1]]
+    found = judge(config(*late), SqlSource(made, time_is="bucket_start"), WINDOW)
+    assert found.verdict is Verdict.MARGINAL
+    assert "have they stopped coming?" in found.metrics[0].reason
+
+
+def test_an_interval_without_a_row_of_rare_events_had_none_and_needs_no_word(shop):
+    found = judge(config(*SEPARATE), SqlSource(shop[0], time_is="bucket_start"), WINDOW)
+    assert found.verdict is Verdict.PASS
+    assert not any("without a value of the events" in text for text in found.metrics[0].warnings)
+
+
+def test_times_as_text_that_do_not_sort_are_told(tmp_path):
+    made = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'text.db'}", poolclass=sqlalchemy.NullPool)
+    rows = requests().head(20_000)
+    text = """
+    SELECT at AS time, count(*) AS total, sum(failed) AS events FROM requests
+    WHERE at > :start AND at <= :end AND side = '${side}' GROUP BY 1
     """
-    for found in SqlSource(engine, time_is="bucket_start", workers=1).fetch(list(config(said, said).queries()), WINDOW):
-        assert found.error is None
-        assert len(found.series) == 1
-    with engine.connect() as connection:  # it is somebody else's
-        assert connection.exec_driver_sql("SELECT current_setting('enable_progress_bar')").scalar()
+    for form, odd in (("%Y-%m-%dT%H:%M:%S", True), ("%Y-%m-%d %H:%M:%S", False)):
+        written = pd.to_datetime(rows["at"], unit="s").dt.strftime(form)
+        rows.assign(at=written).to_sql("requests", made, index=False, if_exists="replace")
+        night = Window(START, START + 13 * 60 * STEP)  # a `T` of this day sorts before the next one
+        (found, *_) = SqlSource(made, timezone="UTC", time_is="moment").fetch(list(config(text, text).queries()), night)
+        assert found.series
+        assert found.complete is not odd
+        assert any("does not sort beside" in one for one in found.warnings) is odd

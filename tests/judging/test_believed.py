@@ -1,0 +1,148 @@
+"""Inputs that a tired person believes in: flags for counts, exporters that died, codes for none; and healthy ones."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from canary_judge import JudgeConfig, Monitor, Verdict, judge
+from canary_judge.errors import QueryError
+from canary_judge.sources import FrameSource
+
+START, MINUTE = datetime(2026, 1, 1, 12, tzinfo=UTC), timedelta(minutes=1)
+ERRORS = {"name": "m", "kind": "ratio", "events": "errors", "total": "requests", "harm": "increase", "margin": "1.5x"}
+HEAP = {"name": "m", "kind": "gauge", "query": "heap", "harm": "increase", "margin": "10%"}
+SLOW = {"name": "m", "kind": "latency", "histogram": "latency", "slower_than": "200ms", "unit": "ms"}
+SLOW |= {"margin": "1.5x or +0.5pp"}
+TIMES = pd.date_range(START, periods=60, freq="1min") + pd.Timedelta("30s")
+
+
+def minutes(side, **columns):
+    return pd.DataFrame({"timestamp": TIMES, "side": side, **columns})
+
+
+def served(rng, *, baseline=0.01, canary=0.01, requests=1000):
+    parts = []
+    for side, share in (("baseline", baseline), ("canary", canary)):
+        total = rng.poisson(requests, 60)
+        parts.append(minutes(side, requests=total, errors=rng.binomial(total, share)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def requests(rng, number=100, *, zeros=0.0, unit=1.0):
+    parts = []
+    for side in ("baseline", "canary"):
+        at = np.sort(rng.uniform(0, 3600, 60 * number))
+        latency = rng.lognormal(4.0, 0.5, at.size)
+        if side == "canary":
+            latency = np.where(rng.random(at.size) < zeros, 0.0, latency * unit)
+        times = pd.to_datetime(START) + pd.to_timedelta(at, unit="s")
+        parts.append(pd.DataFrame({"timestamp": times, "side": side, "ok": True, "latency": latency}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def judged(frame, metric):
+    config = JudgeConfig.from_mapping({"name": "shop", "interval": "1m", "metrics": [metric]})
+    source = FrameSource(frame)
+    return judge(config, source, source.window(MINUTE))
+
+
+def told(frame, metric, text):
+    found = judged(frame, metric)
+    assert found.verdict is Verdict.MARGINAL
+    assert text in found.metrics[0].reason
+
+
+def passes(make, metric, times=6):
+    found = [judged(make(np.random.default_rng(seed)), metric).verdict for seed in range(times)]
+    assert found == [Verdict.PASS] * times
+
+
+def test_truth_values_are_no_counts_of_many_requests(tmp_path):
+    frame = served(np.random.default_rng(1), canary=0.05)
+    frame["errors"] = frame.errors > 0
+    told(frame, ERRORS, "column 'errors' holds true and false, which says whether there were any")
+    frame.to_csv(tmp_path / "flags.csv", index=False)
+    frame.to_parquet(tmp_path / "flags.parquet", index=False)
+    for kind in ("csv", "parquet"):
+        told(tmp_path / f"flags.{kind}", ERRORS, "holds true and false")
+
+
+def test_truth_values_of_single_requests_are_counts():
+    def singles(rng):
+        frame = requests(rng, number=60).drop(columns=["ok", "latency"])
+        return frame.assign(requests=1, errors=rng.random(len(frame)) < 0.05)
+
+    passes(singles, ERRORS, times=3)
+
+
+def test_flags_written_as_numbers_are_no_counts_either():
+    frame = served(np.random.default_rng(1), baseline=0.002, canary=0.006)
+    frame["errors"] = (frame.errors > 0).astype(int)
+    told(frame, ERRORS, "events are 0 or 1 in every interval")
+
+
+def test_rare_events_and_probes_are_counts():
+    passes(lambda rng: served(rng, baseline=0.0004, canary=0.0004, requests=1500), ERRORS | {"margin": "3x"})
+    one = minutes("baseline", requests=1000, errors=1)
+    probe = pd.concat([one, one.assign(side="canary")])
+    assert judged(probe, ERRORS).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("value", [7, 9, 10, 11])
+def test_events_that_never_change_beside_those_that_do_are_no_evidence(value):
+    frame = served(np.random.default_rng(1), canary=0.05)
+    frame.loc[frame.side == "canary", "errors"] = value
+    told(frame, ERRORS, f"the canary's events are {value} in every interval, whatever the total")
+
+
+def test_a_probe_beside_traffic_fails_as_often_as_it_always_does():
+    def probe(rng):
+        frame = served(rng)
+        frame.loc[frame.side == "canary", ["requests", "errors"]] = (1000, 9)
+        return frame
+
+    passes(probe, ERRORS)
+
+
+@pytest.mark.parametrize("since", [3, 5, 7, 20])
+def test_a_gauge_that_stops_after_its_start_is_no_evidence(since):
+    rng = np.random.default_rng(2)
+    heap = np.where(np.arange(60) < since, rng.normal(130, 5, 60), 97.3712345)
+    frame = pd.concat([minutes("baseline", heap=rng.normal(100, 5, 60)), minutes("canary", heap=heap)])
+    told(frame, HEAP, "has not changed in its last")
+
+
+def test_a_gauge_that_has_just_settled_is_left_alone():
+    rng = np.random.default_rng(2)
+    heap = np.where(np.arange(20) < 5, rng.normal(100, 1, 20), 100.0371)
+    sides = [("baseline", rng.normal(100, 1, 20)), ("canary", heap)]
+    frame = pd.concat([minutes(side, heap=np.pad(values, (0, 40)))[:20] for side, values in sides])
+    assert "has not changed" not in judged(frame, HEAP).metrics[0].reason
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4])
+def test_requests_logged_with_no_time_are_no_fast_ones(share):
+    told(requests(np.random.default_rng(3), zeros=share), SLOW, "none of the baseline's is even near")
+
+
+def test_latencies_rounded_to_zero_are_fast_ones():
+    def rounded(rng):
+        frame = requests(rng)
+        frame["latency"] = 30 * np.floor(frame.latency / 30 * np.where(frame.side == "canary", 0.9, 1.0))
+        return frame
+
+    passes(rounded, SLOW, times=3)
+
+
+def test_another_unit_is_seen_in_looks_of_few_requests():
+    config = JudgeConfig.from_mapping({"name": "shop", "interval": "1m", "metrics": [SLOW]})
+    source, monitor = (
+        FrameSource(requests(np.random.default_rng(4), number=40, unit=2e-3)),
+        Monitor(config, start=START),
+    )
+    passed = 0
+    with pytest.raises(QueryError, match="are they in another unit"):
+        passed += sum(monitor.look(source, START + k * MINUTE).verdict is Verdict.PASS for k in range(1, 61))
+    assert passed == 0
