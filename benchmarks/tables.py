@@ -41,7 +41,7 @@ _SQL = {
 read = f"read_{'parquet' if sys.argv[1].endswith('parquet') else 'csv'}('{sys.argv[1]}')"
 counts = f'''
 SELECT time_bucket(INTERVAL '1 minute', "timestamp") AS time, count(*) AS total, count_if(NOT ok) AS events
-FROM {read} WHERE "timestamp" > :start AND "timestamp" <= :end AND side = '${{side}}' GROUP BY 1
+FROM {read} WHERE "timestamp" >= :start AND "timestamp" < :end AND side = '${{side}}' GROUP BY 1
 '''
 metric = {"name": "e", "kind": "ratio", "events": counts, "total": counts, "harm": "increase", "margin": "1.5x"}
 sides = {side: {"side": side} for side in ("baseline", "canary")}

@@ -87,8 +87,9 @@ def to_result(
     form = FORMS[query.reading]
     moved = _moved(found, query, form, time_is)
     start, end = nanoseconds(window.start), nanoseconds(window.end)
-    slack = query.step // timedelta(microseconds=1) * 1000 if lenient else 0
-    series, outside = [], 0
+    step = query.step // timedelta(microseconds=1) * 1000
+    slack = step if lenient else 0
+    series, outside, after = [], 0, 0
     filled: tuple[int, ...] = ()
     for key in sorted(moved):
         points = sorted(moved[key])
@@ -96,6 +97,7 @@ def to_result(
         outside += sum(
             not start - slack <= at <= end + slack for at, _ in points
         )  # one at the start is of the interval before
+        after += sum(at == end + step for at, _ in points)
         if inside:
             one = Series(
                 timestamps=np.array([at for at, _ in inside], dtype=np.int64),
@@ -105,7 +107,10 @@ def to_result(
             series.append(_checked(one, form, query))
     if form is Form.COUNTS and query.part == "events" and len(series) == 1:
         series[0], filled = _with_zeros(series[0], window.edges(query.step))
-    warnings = (f"{outside} rows of {query.part} lie outside of the window and are left out",) if outside else ()
+    told = f"{outside} rows of {query.part} lie outside of the window and are left out"
+    if time_is == "bucket_start" and form is Form.COUNTS and after == outside:
+        told += ": a bucket by its start holds what is `>= :start` and `< :end`"
+    warnings = (told,) if outside else ()
     return Result(
         series=tuple(series),
         form=form,

@@ -201,3 +201,22 @@ def test_times_as_text_that_do_not_sort_are_told(tmp_path):
         assert found.series
         assert found.complete is not odd
         assert any("does not sort beside" in one for one in found.warnings) is odd
+
+
+def test_rows_of_whole_seconds_are_asked_for_as_their_buckets_hold_them(tmp_path):
+    made = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'shop.db'}", poolclass=sqlalchemy.NullPool)
+    rows = requests()
+    rows.assign(at=np.floor(rows["at"])).to_sql("requests", made, index=False)
+    minute = Window(START, START + STEP)
+
+    def fetched(text):
+        (found, *_) = SqlSource(made, time_is="bucket_start").fetch(list(config(text, text).queries()), minute)
+        return found
+
+    late = fetched(BOTH)
+    assert not late.complete
+    assert "1 rows of events lie outside of the window" in late.warnings[0]
+    assert "a bucket by its start holds what is `>= :start` and `< :end`" in late.warnings[0]
+    right = BOTH.replace("at > :start_epoch AND at <= :end_epoch", "at >= :start_epoch AND at < :end_epoch")
+    assert (fetched(right).complete, fetched(right).warnings) == (True, ())
+    assert judge(config(right, right), SqlSource(made, time_is="bucket_start"), WINDOW).verdict is Verdict.PASS
