@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -71,8 +71,8 @@ def _judge(options: argparse.Namespace) -> int:
         return result.to_mapping(), {"Pass": PASS, "Marginal": MARGINAL, "Fail": FAIL}[result.classification]
 
     if options.lines:
-        with _opened(options.request, errors="surrogateescape") as lines:
-            for line in lines:
+        with _opened(options.request, errors="surrogateescape") as file:
+            for line in _lines(options.request, file):
                 if line.strip():
                     print(kayenta.to_json(answer(line)[0]), flush=True)
         return 0
@@ -104,15 +104,26 @@ def _convert(options: argparse.Namespace) -> int:
 def _opened(name: str, *, errors: str = "strict") -> Iterator[TextIO]:
     """Text; with `surrogateescape` what is no UTF-8 costs its own line alone."""
     if name == "-":
+        if sys.stdin is None:
+            raise DataError("-: standard input is closed; name a file")
         yield sys.stdin
         return
+    with ExitStack() as closing:
+        try:
+            file = closing.enter_context(Path(name).open(encoding="utf-8-sig", errors=errors))
+        except OSError as error:
+            raise DataError(f"{name}: cannot be read: {error}") from error
+        yield file
+
+
+def _lines(name: str, file: TextIO) -> Iterator[str]:
+    """Its lines; an error while they are answered is none of reading."""
     try:
-        with Path(name).open(encoding="utf-8", errors=errors) as file:
-            yield file
+        yield from file
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{name}: cannot be read: {error}") from error
 
 
 def _text(name: str) -> str:
     with _opened(name) as file:
-        return file.read()
+        return "".join(_lines(name, file))

@@ -1,6 +1,9 @@
 """Both judges side by side: the verdicts, and a sentence that says why they differ."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +172,51 @@ def test_judge_answers_line_by_line(tmp_path, capsys):
     assert main(["kayenta", "judge", str(file), "--lines"]) == 0
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [min(answer) for answer in answers] == ["groupScores", "error", "error", "groupScores"]
+
+
+def test_what_a_spreadsheet_or_a_shell_does_to_requests(tmp_path, capsys, monkeypatch):
+    file, good = tmp_path / "r.jsonl", json.dumps(CASES["too few values"][0])
+    file.write_text(f"{good}\n{good}\n", encoding="utf-8-sig")
+    assert main(["kayenta", "judge", str(file), "--lines"]) == 0
+    assert [min(json.loads(line)) for line in capsys.readouterr().out.splitlines()] == ["groupScores"] * 2
+    monkeypatch.setattr("sys.stdin", None)
+    assert main(["kayenta", "judge"]) == 1
+    assert "standard input is closed; name a file" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_no_fault_of_the_requests(tmp_path):
+    file = tmp_path / "r.jsonl"
+    file.write_text(f"{json.dumps(CASES['too few values'][0])}\n")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "canary_judge", "kayenta", "judge", str(file), "--lines"],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "canary-judge: error: the output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("command", [["judge", "--format", "text"], ["judge", "--format", "json"]])
+def test_letters_that_a_terminal_lacks_cost_no_exit_code(tmp_path, command):
+    times = [f"2026-01-01T12:{minute:02}:00Z" for minute in range(30)]
+    rows = [f"{at},{side},1000,{10 if side == 'baseline' else 200}" for at in times for side in ("baseline", "canary")]
+    (tmp_path / "t.csv").write_text("timestamp,side,requests,errors\n" + "\n".join(rows))
+    metric = {"name": "Überläufe ✓", "kind": "ratio", "events": "errors", "total": "requests", "harm": "increase"}
+    config = {"name": "läden", "interval": "1m", "metrics": [metric | {"margin": "1.5x"}]}
+    (tmp_path / "c.yaml").write_text(json.dumps(config))
+    asked = [command[0], str(tmp_path / "c.yaml"), "--data", str(tmp_path / "t.csv"), *command[1:]]
+    for encoding in ("ascii", "latin-1", "utf-8"):
+        done = subprocess.run(
+            [sys.executable, "-m", "canary_judge", *asked],
+            check=False,
+            capture_output=True,
+            env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+        )
+        assert done.returncode == 2, done.stderr
+        assert b"berl" in done.stdout
 
 
 def test_compare_prints_text_or_json(capsys):
