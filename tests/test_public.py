@@ -1,5 +1,6 @@
 """The front door: what it offers, what it does not drag in."""
 
+import ast
 import importlib
 import pkgutil
 import subprocess
@@ -32,8 +33,26 @@ def test_every_module_keeps_its_promises(name):
     assert module.__doc__
     for public in getattr(module, "__all__", ()):
         assert hasattr(module, public)
-    lines = Path(module.__file__).read_text().count("\n")
+    text = Path(module.__file__).read_text()
+    assert not list(bound_twice(ast.parse(text)))  # the second would be what both places read
+    lines = text.count("\n")
     assert lines <= 500, f"{name} has {lines} lines: two ideas in one file?"
+
+
+def bound_twice(module):
+    """Names of constants that are assigned a second time."""
+    known = set()
+    for statement in module.body:
+        for target in statement.targets if isinstance(statement, ast.Assign) else ():
+            for one in target.elts if isinstance(target, ast.Tuple) else [target]:
+                if isinstance(one, ast.Name):
+                    if one.id in known:
+                        yield one.id
+                    known.add(one.id)
+
+
+def test_a_constant_that_is_bound_twice_is_found():
+    assert list(bound_twice(ast.parse("_SOME = 20\n_SOME, _MORE = 3, 4"))) == ["_SOME"]
 
 
 def loaded_after(code):

@@ -116,6 +116,7 @@ def _followed(
             _keep_to(monitor, path, start=start if options.start else None, horizon=horizon)
             if table is not None:
                 _of_the_table(monitor, path, table)
+                _tell_lateness(config, table, datetime.now(UTC) if options.once else table.end)
             else:
                 _of_this_day(monitor, path, datetime.now(UTC))
         if monitor.watermark is None or monitor.watermark == monitor.start:  # else it has worked before
@@ -179,9 +180,23 @@ def _of_the_table(monitor: Monitor, path: Path | None, table: Window) -> None:
         return
     raise DataError(
         f"--state: {path} holds {start:%Y-%m-%d %H:%M:%S} to {watermark:%Y-%m-%d %H:%M:%S} UTC, and the table "
-        f"{table.start:%Y-%m-%d %H:%M:%S} to {table.end:%Y-%m-%d %H:%M:%S} UTC: is it of another canary? Name another "
-        "--state"
+        f"{table.start:%Y-%m-%d %H:%M:%S} to {table.end:%Y-%m-%d %H:%M:%S} UTC: is it of another canary, or are its "
+        "rows late? Name another --state"
     )
+
+
+def _tell_lateness(config: JudgeConfig, table: Window, now: datetime) -> None:
+    """A table that lags: an interval is consumed once, with the rows that are there by then."""
+    from canary_judge.judging.silence import PATIENCE
+    from canary_judge.series import format_duration
+
+    age = (now - table.end) // config.interval * config.interval
+    if age > PATIENCE * config.interval:
+        print(
+            f"canary-judge: the newest row of the table is {format_duration(age)} old, and what comes later than "
+            f"{PATIENCE} intervals is lost to this watch: export it sooner, or look once it is there",
+            file=sys.stderr,
+        )
 
 
 def _of_this_day(monitor: Monitor, path: Path | None, now: datetime) -> None:

@@ -35,7 +35,7 @@ _MOST_BEYOND_ALL = 0.01
 # So many latencies are what they usually are.
 _ENOUGH = 100
 # So many tell a unit, which is a hundredfold; looks have few.
-_SOME = 20
+_TELL_A_UNIT = 20
 # A bound that is so many times all that was seen is one of another unit.
 _FAR = 10.0
 # So many broken numbers of events are no rounding; those of a percentage end here.
@@ -254,7 +254,7 @@ def _far_off(metric: LatencyMetric, parts: Parts) -> Iterator[str]:
         return
     sides = [np.concatenate([one.values for one in answer.series] or [np.empty(0)]) for answer in answers]
     known = [values[np.isfinite(values)] for values in sides]
-    if all(values.size >= _SOME for values in known) and (odd := far_faster(*known) or zeros_alone(*known)):
+    if all(values.size >= _TELL_A_UNIT for values in known) and (odd := far_faster(*known) or zeros_alone(*known)):
         raise Unusable(odd)  # as slow as that it may be
     if known[0].size >= _ENOUGH and known[1].size >= _ENOUGH:
         shares = [float((values == metric.bound()).mean()) for values in known]

@@ -87,9 +87,18 @@ def test_a_state_of_another_table_is_refused(recorded, capsys):
     capsys.readouterr()
     assert watched(recorded, "--state", str(recorded / "state")) == 1
     said = capsys.readouterr().err
-    assert "is it of another canary? Name another --state" in said
+    assert "is it of another canary, or are its rows late? Name another --state" in said
     assert "2026-01-03" in said
     assert (recorded / "state").read_bytes() == kept
+
+
+def test_a_table_that_lags_is_told(recorded, capsys):
+    assert watched(recorded, "--state", str(recorded / "s"), "--once") == 4
+    assert re.search(
+        r"the newest row of the table is \S+ old, and what comes later than 3 intervals", capsys.readouterr().err
+    )
+    assert watched(recorded, "--state", str(recorded / "t")) == 2
+    assert "the newest row" not in capsys.readouterr().err
 
 
 def test_rows_of_the_future_are_refused_where_now_is_asked(recorded, capsys):
