@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from canary_judge.untrusted import printable
 
-__all__ = ["first_fitting", "fit", "fit_name", "plain", "width_of", "wrap"]
+__all__ = ["first_fitting", "fit", "fit_apart", "fit_name", "plain", "width_of", "wrap"]
 
 # Advance widths of DejaVu Sans, the widest of the usual system fonts, in 1/100 em, ASCII 32 to 126: what fits in it
 # overflows in no other.
@@ -82,6 +82,18 @@ def fit_name(text: str, room: float, size: float) -> tuple[str, float]:
         if width_of(text, smaller, bold=True) <= room:
             return text, smaller
     return fit(text, room, size - 1, bold=True, name=True), size - 1
+
+
+def fit_apart(texts: Sequence[str], room: float, size: float) -> list[str]:
+    """Names, cut where the most of them stay different: in the middle, at their ends, or at what all begin with."""
+    same = next((at for at, letters in enumerate(zip(*texts, strict=False)) if len(set(letters)) > 1), 0)
+    middle = [fit(text, room, size, name=True) for text in texts]
+    ends = [fit(text, room, size) for text in texts]
+    begun = [
+        fit(f"\u2026{text[same:]}" if fitted != text else text, room, size)
+        for text, fitted in zip(texts, ends, strict=True)
+    ]
+    return max((middle, ends, begun), key=lambda shown: len(set(shown)))
 
 
 def first_fitting(texts: Sequence[str], room: float, size: float, *, bold: bool = False) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from canary_judge.pictures.lettering import fit, plain
+from canary_judge.pictures.lettering import fit_apart, plain
 from canary_judge.plots.canvas import Mode, Style, canvas, panels, say, time_ticks
 from canary_judge.stats.trials import clopper_pearson
 
@@ -142,7 +142,7 @@ def backtest(
         for axes in (alarms, found):
             axes.set_xlim(-3, 104)
             axes.set_xticks([0, 50, 100], ["0", "50", "100 %"])
-        named = [say(fit(plain(one.judge), _NAME, 10, name=True)) for one in records]
+        named = [say(name) for name in fit_apart([plain(one.judge) for one in records], _NAME, 10)]
         alarms.set_yticks(rows, named)
         alarms.tick_params(axis="y", length=0, labelcolor=made.tones["ink"])
         if unlabelled:

@@ -422,6 +422,21 @@ def test_what_a_rollback_found_stays_inside_of_the_figure(seed):
     assert all(box.x0 >= 0 and box.x1 <= figure.bbox.width for box in boxes)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"errors <= {limit} %, five failures are borne" for limit in ("1.0", "2.0", "4.0")],
+        [f"the config of the service, version {number}" for number in range(3)],
+        [f"the very long name of service {number} as it was before the summer holidays" for number in range(3)],
+    ],
+)
+def test_judges_of_long_names_are_told_apart(names):
+    ax = plots.backtest([replace(RECORDS[0], judge=name) for name in names])
+    shown = [label.get_text() for label in ax.child_axes[0].get_yticklabels()]
+    assert len(set(shown)) == len(names)
+    assert all(shown)
+
+
 @pytest.mark.parametrize("promised", [0, 1, 5, -0.1])
 def test_a_promised_rate_is_one_between_0_and_1(promised):
     with pytest.raises(ValueError, match="give a rate between 0 and 1, as 0.01 for 1 %"):
