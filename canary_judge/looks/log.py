@@ -328,6 +328,8 @@ def _convert(config: JudgeConfig, path: Path) -> None:
         text = file.read()
         if (plain := _old_state(text)) is None:
             return  # a log has more than one line, and says itself what is wrong with it
+        if "format" not in plain:  # as a config has none
+            raise DataError(f"{path}: is JSON of something else, and no state of a watch; name another file")
         state = MonitorState.from_json(config, text)
         made = path.with_name(f"{path.name}.new")
         made.unlink(missing_ok=True)  # what a process that was killed left behind

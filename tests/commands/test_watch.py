@@ -59,11 +59,14 @@ def test_watch_once_needs_a_state(recorded, capsys):
     assert "needs --state" in capsys.readouterr().err
 
 
-def test_watch_refuses_a_broken_state(recorded, capsys):
-    (recorded / "state.json").write_text("{}")
+@pytest.mark.parametrize(
+    ("text", "told"), [("{}", "is JSON of something else"), ('{"format": 3}', "this is no monitor state")]
+)
+def test_watch_refuses_a_broken_state(recorded, capsys, text, told):
+    (recorded / "state.json").write_text(text)
     assert watched(recorded, "--state", str(recorded / "state.json")) == 1
     error = capsys.readouterr().err
-    assert "state.json: this is no monitor state" in error
+    assert f"state.json: {told}" in error
     assert "Traceback" not in error
 
 

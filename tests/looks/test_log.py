@@ -308,3 +308,11 @@ def test_what_stood_there_before_a_rollout_begins_is_kept(tmp_path):
     (tmp_path / "s").write_text("my notes")
     StateLog.begun(config("errors"), tmp_path / "s").close()
     assert (tmp_path / "s.old").read_text() == "my notes"
+
+
+def test_a_file_of_something_else_is_not_told_to_be_deleted(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"name": "shop", "interval": "1m", "metrics": []}')
+    with pytest.raises(DataError, match=r"config\.json: is JSON of something else, and no state of a watch"):
+        StateLog(config("errors"), path)
+    assert "shop" in path.read_text()
