@@ -10,7 +10,7 @@ import numpy as np
 from scipy import special
 
 from canary_judge.arrays import Bool, Float
-from canary_judge.config.metrics import Metric, RatioMetric
+from canary_judge.config.metrics import Metric, RateMetric, RatioMetric
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.silence import longest_of, runs
 from canary_judge.results import Comparison, Harm, Quality, Side
@@ -52,13 +52,14 @@ def odd_counts(metric: Metric, counts: Counts, found: Assessed) -> Assessed:
         return found
     # a limit asks nothing of the baseline
     compared, sides = metric.margin is not None, (*Side,) if metric.margin is not None else (Side.CANARY,)
+    timed = isinstance(metric, RateMetric) and metric.exposure is None  # what happens once a minute at most
     better, surely = _far_better(metric, counts, comparison) if compared else (None, False)
     successes, meant = _nearly_all_harmful(metric, comparison) if compared else (None, False)
     forbidden = [
         better if surely else None,
         successes if meant else None,
         *(_regular(counts, side, proportion=metric.is_proportion) for side in sides),
-        *(_flags(counts, side) for side in sides),
+        *(_flags(counts, side) for side in sides if not timed),
         _still(counts) if compared else None,
         _mute(counts, found.quality),
         *(_stopped(counts, side) for side in _better_without_events(metric) if side in sides),

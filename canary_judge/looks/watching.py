@@ -108,14 +108,17 @@ def follow(
 
 
 def _compared(monitor: Monitor) -> dict[str, float]:
-    """Of each metric, how much of both sides is known: a look that finds nothing adds nothing to it."""
+    """Of each metric, how much is known of what it compares: a look that finds nothing adds nothing to it."""
     found: dict[str, float] = {}
-    for name, stream in {} if monitor.evidence is None else monitor.evidence.streams.items():
-        if isinstance(stream.data, UserData):
-            found[name] = min(stream.data.baseline.whole.users, stream.data.canary.whole.users)
-        elif stream.data is not None:
-            baseline, canary = (heard(stream.data, side) for side in Side)
-            found[name] = float((baseline & canary).sum())
+    streams = {} if monitor.evidence is None else monitor.evidence.streams
+    for metric in monitor.config.metrics:
+        data = streams[metric.name].data if metric.name in streams else None
+        if isinstance(data, UserData):
+            found[metric.name] = min(data.baseline.whole.users, data.canary.whole.users)
+        elif data is not None:
+            baseline, canary = (heard(data, side) for side in Side)
+            alone = metric.margin is None and metric.limit is not None  # a limit asks nothing of the baseline
+            found[metric.name] = float((canary if alone else baseline & canary).sum())
     return found
 
 

@@ -85,6 +85,8 @@ def test_flags_written_as_numbers_are_no_counts_either():
 
 def test_rare_events_and_probes_are_counts():
     passes(lambda rng: served(rng, baseline=0.0004, canary=0.0004, requests=1500), ERRORS | {"margin": "3x"})
+    runs = {"name": "m", "kind": "rate", "events": "runs", "harm": "increase", "margin": "3x"}  # of a job, one a minute
+    passes(lambda rng: pd.concat([minutes(s, runs=rng.binomial(1, 0.7, 60)) for s in ("baseline", "canary")]), runs)
     one = minutes("baseline", requests=1000, errors=1)
     probe = pd.concat([one, one.assign(side="canary")])
     assert judged(probe, ERRORS).verdict is Verdict.PASS

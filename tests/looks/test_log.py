@@ -194,6 +194,7 @@ def test_what_cannot_be_kept_is_shown_and_does_not_pass(tmp_path, monkeypatch):
     known, passing = next(one for one in run(("errors",), 3, 250) if one[1].verdict is Verdict.PASS)
 
     class Looking:
+        config = config("errors")
         evidence = None
         steps = (MonitorState(start=START, horizon=None, consumed=1, looks=1),)
 
