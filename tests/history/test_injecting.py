@@ -377,7 +377,9 @@ def test_only_gauges_ask_for_a_history():
     span = Window(NOON, NOON + 8 * HOUR)
     samples = calibrate(config(LATENCY), requests(hours=8, each=30), span, length="1h", weight=20, draws=2)
     assert samples.history is None
-    heap = calibrate(config({**MEMORY, "by": "pod"}), pods(6, hours=8), span, length="1h", weight=20, draws=2)
+    by_pod = calibrate(config({**MEMORY, "by": "pod"}), pods(6, hours=8), span, length="1h", weight=20, draws=2)
+    assert by_pod.enough_history == ""  # instances are compared with each other, and none of it is read
+    heap = calibrate(config(MEMORY), pods(1, hours=8), span, length="1h", weight=20, draws=2)
     assert heap.enough_history == "8h"
 
 
