@@ -319,7 +319,7 @@ class Result:
         temporary: The error is one of the moment: asking again may help.
         provenance: The rendered query and where it was sent, without secrets.
         moments: Of the users, for the form MOMENTS.
-        filled: Ends of intervals, in nanoseconds, without a row of events, which stand in the series as 0.
+        sparse: An interval without a row had none, as where a statement counts what happened.
         known_until: Up to when the store has all rows, where that is not the end of the window: later intervals are
             asked for again, however late they are.
     """
@@ -333,7 +333,7 @@ class Result:
     temporary: bool = False
     provenance: str = ""
     moments: UserMoments | None = None
-    filled: tuple[int, ...] = ()
+    sparse: bool = False
     known_until: datetime | None = None
 
 

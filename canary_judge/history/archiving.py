@@ -15,7 +15,7 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
 from canary_judge.history.canary import PastCanary
 from canary_judge.history.tape import Tape
-from canary_judge.judging.silence import heard
+from canary_judge.judging.silence import heard, longest_run
 from canary_judge.looks.log import Folded
 from canary_judge.looks.monitor import Monitor
 from canary_judge.looks.state import MonitorState, check_belongs
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["of_log", "record", "refuse_several"]
 
 # Newest intervals without a value of the canary that may be late; more of them, and a larger share, are its end.
-_FEW_SILENT, _SILENT_SHARE = 3, 0.05
-# A canary that is away for so few intervals is the same.
-_FEW_AWAY = 10
+_FEW_SILENT, _SILENT_SHARE, _TIMES_AS_SILENT = 3, 0.05, 3
+# A canary that is away for so few intervals is the same, and one that is away no longer than so many times as it is
+# ever there: its weight was 0 for a night.
+_FEW_AWAY, _TIMES_AS_LONG = 10, 4
 _SHOWN = 4
 
 Sources = MetricSource | Mapping[str, MetricSource]
@@ -77,7 +78,7 @@ def refuse_several(source: FrameSource, interval: timedelta) -> None:
     """Refuse a table of several canaries one after the other, which would become one.
 
     Raises:
-        DataError: The canary is away for longer than it ever is there, while the baseline goes on.
+        DataError: The canary is away for far longer than it ever is there, while the baseline goes on.
     """
     table = source.table
     times = table.times[table.canary]
@@ -87,32 +88,40 @@ def refuse_several(source: FrameSource, interval: timedelta) -> None:
     gaps = np.diff(times)
     stretches = np.split(times, np.flatnonzero(gaps > _FEW_AWAY * step) + 1)
     longest = max(int(one[-1] - one[0]) for one in stretches)
+    if sum(one[-1] - one[0] >= _FEW_AWAY * step for one in stretches) < 2:  # thin, or comes in batches
+        return
     baseline = table.times[~table.canary]
     away = (
         ((before[-1] < baseline) & (baseline < after[0])).any()
         for before, after in itertools.pairwise(stretches)
-        if after[0] - before[-1] > longest
+        if after[0] - before[-1] > _TIMES_AS_LONG * longest
     )
     begun = [f"{datetime.fromtimestamp(int(one[0]) / 1e9, UTC):%Y-%m-%d %H:%M}" for one in stretches]
     if any(away):
         shown = ", ".join(begun[:_SHOWN]) + (" ..." if len(begun) > _SHOWN else "")
         raise DataError(
             f"the table has rows of the canary in {len(begun)} stretches, which begin at {shown}: are these several "
-            "canaries? Archive each by its time: History.from_source(config, source, [start, ...], length=...)"
+            "canaries? Archive each by its time: History.from_source(config, source, [start, ...], length=...); if it "
+            "is one, history.append(record(config, source, source.window(config.interval)))"
         )
 
 
 def _silent(state: MonitorState) -> int:
     """The newest intervals in which the canary has no value of any metric; 0 where that is not known."""
-    last = 0
+    canary = baseline = np.zeros(state.consumed - state.left_out, dtype=bool)
     for stream in state.streams.values():
         if isinstance(stream.data, UserData):  # of which each look has all users so far
             return 0
         if stream.data is not None:
-            there = np.flatnonzero(heard(stream.data, Side.CANARY))
-            last = max(last, int(there[-1]) + 1 if there.size else 0)
-    judged = state.consumed - state.left_out
-    return judged - last if last else 0
+            there = [np.flatnonzero(heard(stream.data, side)) for side in (Side.CANARY, Side.BASELINE)]
+            canary, baseline = (
+                np.isin(np.arange(canary.size), one) | old for one, old in zip(there, (canary, baseline), strict=True)
+            )
+    if not canary.any():
+        return 0
+    last = int(np.flatnonzero(canary)[-1]) + 1
+    before = longest_run(~canary[int(canary.argmax()) : last])  # it is silent now and then
+    return canary.size - last if baseline[last:].sum() > _TIMES_AS_SILENT * before else 0
 
 
 def record(

@@ -59,15 +59,14 @@ def odd_counts(metric: Metric, counts: Counts, found: Assessed) -> Assessed:
         better if surely else None,
         successes if meant else None,
         *(_regular(counts, side, proportion=metric.is_proportion) for side in sides),
-        *(_flags(counts, side) for side in sides if not timed),
-        _still(counts) if compared else None,
         _mute(counts, found.quality),
         *(_stopped(counts, side) for side in _better_without_events(metric) if side in sides),
         *(_fractions(counts, side) for side in sides if metric.is_proportion),
     ]
-    told = [text for text, holds in ((better, surely), (successes, meant)) if text is not None and not holds]
-    if told:
-        found = replace(found, warnings=(*found.warnings, *told))
+    told = [better if not surely else None, successes if not meant else None]
+    if compared:  # what happens once an interval at most is so by itself, and so is a probe
+        told += [*(_flags(counts, side) for side in Side if not timed), _still(counts), _both_stopped(counts)]
+    found = replace(found, warnings=(*found.warnings, *(text for text in told if text is not None)))
     for text in forbidden:
         found = found if text is None else found.unsafe(text)
     return found
@@ -265,6 +264,23 @@ def _stopped(counts: Counts, side: Side) -> str | None:
     return (
         f"the {side} has no event in {run.stop - run.start} intervals in a row, in which {due:,.0f} were to be "
         "expected: have they stopped coming?"
+    )
+
+
+def _both_stopped(counts: Counts) -> str | None:
+    """Whether neither side has any event at the end, where the baseline's own rate let many expect."""
+    both = (counts.exposure_canary > 0) & (counts.exposure_baseline > 0)
+    events = (counts.events_baseline + counts.events_canary)[both]
+    if not events.any():
+        return None
+    last = int(np.flatnonzero(events)[-1]) + 1
+    rate = counts.events_baseline[both].sum() / counts.exposure_baseline[both][:last].sum()
+    due = rate * float(counts.exposure_baseline[both][last:].sum())
+    if events.size - last < _FEWEST or due < _MOST_DUE:
+        return None
+    return (
+        f"neither side has an event in the last {events.size - last} intervals, in which {due:,.0f} of the baseline "
+        "were to be expected: have they stopped coming?"
     )
 
 

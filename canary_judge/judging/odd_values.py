@@ -31,8 +31,6 @@ __all__ = [
 
 # So many equal values in a row are no chance where others differ.
 _FEWEST_STILL = 8
-# So long nothing has settled beside what moves.
-_LONG_STILL = 3 * _FEWEST_STILL
 # Whole numbers below are round ones.
 _FEW_DIGITS, _A_MEGABYTE, _PAGES = 1000, 2.0**20, 2.0**16
 # A larger share of negative values on one side alone is a code for something else.
@@ -284,8 +282,12 @@ def _shares_for_percents(metric: Metric, baseline: Float, canary: Float) -> str 
     )
 
 
-def stuck(baseline: Float, canary: Float) -> str | None:
-    """Whether the canary's newest values are one that is repeated, after it had moved as the baseline still does."""
+def stuck(baseline: Float, canary: Float) -> tuple[str, bool] | None:
+    """Whether the canary's newest values are one that is repeated, after it had moved as the baseline still does.
+
+    Returns:
+        What is odd, and whether that is sure: what has just begun may have settled, as a heap does, at an odd number.
+    """
     if canary.size != baseline.size or canary.size < 2 * _FEWEST_STILL or canary[-1] != canary[-_FEWEST_STILL]:
         return None
     last = run_at_the_end(canary)
@@ -294,9 +296,8 @@ def stuck(baseline: Float, canary: Float) -> str | None:
     before, beside = canary[:-last], baseline[-last:]
     if np.unique(beside).size <= beside.size / 2 or np.unique(before).size <= before.size / 2:
         return None
-    if before.size < _FEWEST_STILL and last < _LONG_STILL:  # what has just begun, and has settled
-        return None
-    return f"the canary's value has not changed in its last {last} intervals while the baseline's did: has it died?"
+    text = f"the canary's value has not changed in its last {last} intervals while the baseline's did: has it died?"
+    return text, before.size >= _FEWEST_STILL
 
 
 def run_at_the_end(values: Float) -> int:

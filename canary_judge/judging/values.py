@@ -189,8 +189,9 @@ def assess_gauge(look: Look, metric: Metric, data: GaugeData, bare: Assessed, sh
         bare = replace(bare, warnings=(*bare.warnings, text)).unsafe(text)
     if (still := frozen(values_b, values_c)) is not None:
         bare = bare.unsafe(still)
-    if paired and (still := stuck(values_b, values_c)) is not None:
-        bare = bare.unsafe(still)
+    if paired and (odd := stuck(values_b, values_c)) is not None:
+        died, surely = odd
+        bare = bare.unsafe(died) if surely else replace(bare, warnings=(*bare.warnings, died))
     gapped, lost = one_sided(whole) if paired else (None, 0.0)
     if lost > _MOST_ONE_SIDED:
         text = f"{lost:.0%} of the intervals have a value on one side only: scrapes are lost when things are slow"

@@ -107,18 +107,18 @@ def follow(
     return last
 
 
-def _compared(monitor: Monitor) -> dict[str, float]:
+def _compared(monitor: Monitor) -> dict[str, object]:
     """Of each metric, how much is known of what it compares: a look that finds nothing adds nothing to it."""
-    found: dict[str, float] = {}
+    found: dict[str, object] = {}
     streams = {} if monitor.evidence is None else monitor.evidence.streams
     for metric in monitor.config.metrics:
         data = streams[metric.name].data if metric.name in streams else None
         if isinstance(data, UserData):
-            found[metric.name] = min(data.baseline.whole.users, data.canary.whole.users)
+            found[metric.name] = [(one.users, *one.mean) for one in (data.baseline.whole, data.canary.whole)]
         elif data is not None:
             baseline, canary = (heard(data, side) for side in Side)
             alone = metric.margin is None and metric.limit is not None  # a limit asks nothing of the baseline
-            found[metric.name] = float((canary if alone else baseline & canary).sum())
+            found[metric.name] = int((canary if alone else baseline & canary).sum())
     return found
 
 

@@ -35,8 +35,6 @@ class CountedSide:
     # counts without a cumulative record: intervals without a number, and those with one that is infinite
     absent: Bool | None = None
     infinite: Bool | None = None
-    # of those without a number, the intervals in which the source has told that there was none
-    filled: Bool | None = None
     # some of them are written as 0, so that one that is absent is not 0
     zeros: bool = False
     by_instance: bool = False
@@ -101,8 +99,6 @@ def increments(
             raise Unusable(f"{where}: {why}")
         if result.form is Form.COUNTS and _is_cumulative(one.values[finite], beside):
             raise Unusable(f"{where}: {CUMULATIVE.format(name=selector(one.labels))}")
-        written = finite & ~np.isin(one.timestamps, result.filled)
-        side.zeros |= result.form is Form.COUNTS and bool((one.values[written] == 0).any())
         amount = _added(side, one, finite, result.form, edges, first, most)
         seen, inside = intervals(one.timestamps[finite], edges)
         side.covered[seen[inside]] = True
@@ -114,11 +110,8 @@ def increments(
         reports[seen[inside]] = True
     for reports in instances.values():
         side.reporting += reports
-    if result.form is Form.COUNTS:  # also of a look of one interval without any row
-        side.filled = np.zeros(edges.size - 1, dtype=bool)
-        filled, inside = intervals(np.array(result.filled, dtype=np.int64), edges)
-        side.filled[filled[inside]] = True
-        side.absent = ~side.covered | side.filled
+    if result.form is Form.COUNTS and (result.series or not result.sparse):  # also of a look without any row
+        side.absent = ~side.covered
     return side
 
 
@@ -140,6 +133,7 @@ def _added(
         at, on_grid = intervals(one.timestamps[np.isinf(one.values)], edges)
         broken[at[on_grid]] = True
         side.infinite = broken
+        side.zeros |= bool((values == 0).any())
     interval, inside = intervals(times, edges)
     added = np.bincount(interval[inside], weights=values[inside], minlength=edges.size - 1)
     side.increments += added

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ from canary_judge.sources.repeats import (
     refuse_numbers_that_tell_apart,
     without_repeats,
 )
-from canary_judge.sources.tables import FEWEST_NUMBERED, Align, Table, is_number, numbers_rows
+from canary_judge.sources.tables import FEWEST_NUMBERED, Align, Table, is_number, numbers_rows, on_grid
 from canary_judge.sources.users import Rows, codes_of, moments_by_side, span_of, totals_before
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ __all__ = ["FrameSource"]
 _FEWEST_REQUESTS, _NEARLY_ALL_FAIL = 100, 0.9
 # Of fewer rows nobody can tell whether they are cumulative.
 _FEWEST_OF_A_SERIES = 7
+# Of more rows of a series in an interval, each is of one request or session.
+_A_ROW_EACH = 1.5
 # A text of so few rows is a remark, and no label.
 _A_REMARK = 0.1
 # Columns that say for how many requests a row stands.
@@ -178,14 +180,14 @@ class FrameSource:
             if baseline_alone:
                 return self.span(interval)
             raise DataError("the table has no row whose side is 'canary'")
-        return _on_grid(int(times[canary.argmax()]), int(times[-1]), interval)
+        return on_grid(int(times[canary.argmax()]), int(times[-1]), interval)
 
     def span(self, interval: str | timedelta) -> Window:
         """From the first row to the last one, whichever side they are of, on the grid of the interval."""
         times = self._table.times
         if not times.size:
             raise DataError("the table has no row")
-        return _on_grid(int(times[0]), int(times[-1]), duration_from(interval, "interval"))
+        return on_grid(int(times[0]), int(times[-1]), duration_from(interval, "interval"))
 
     def usual_spacing(self) -> timedelta:
         """The median distance between two different timestamps; DataError when there are fewer than two."""
@@ -370,7 +372,7 @@ class FrameSource:
         form = FORMS[query.reading]
         if form is Form.COUNTS and name in self._counters:
             form = Form.COUNTER
-        if form is Form.COUNTS and name in self._table.truths and self._counts_many(beside):
+        if form is Form.COUNTS and name in self._table.truths and self._counts_many(query, beside, window):
             error = f"column {name!r} holds true and false, which says whether there were any; give the number of them"
             return Result(error=error, provenance=provenance)
         if form is Form.COUNTS and self._cumulative(query, window, beside):
@@ -396,9 +398,11 @@ class FrameSource:
             series.append(Series(timestamps=times, values=values, labels=labels))
         return Result(series=tuple(series), form=form, warnings=tuple(warnings), provenance=provenance)
 
-    def _counts_many(self, others: Sequence[Query]) -> bool:
-        """Whether a row stands for more than one, as what is counted beside it says."""
-        return any(np.nanmax(self._table.numbers[other.expression], initial=0.0) > 1 for other in others)
+    def _counts_many(self, query: Query, others: Sequence[Query], window: Window) -> bool:
+        """Whether a row stands for an interval, and not for one session with so many pages or seconds."""
+        rows = max((own.size for _, own in self._series(query, window.start, window.end)), default=0)
+        many = any(np.nanmax(self._table.numbers[other.expression], initial=0.0) > 1 for other in others)
+        return many and rows <= _A_ROW_EACH * (window.duration / query.step)
 
     def _unanswerable(self, query: Query) -> str | None:
         """Why no row of this table answers."""
@@ -490,10 +494,3 @@ class FrameSource:
             if failed and table.ok is not None:
                 counts[place] = np.count_nonzero(mine & ~table.ok[first:last])
         return requests, counts if failed else requests
-
-
-def _on_grid(first: int, last: int, interval: timedelta) -> Window:
-    """The window of whole intervals that holds these moments, in nanoseconds."""
-    step = interval // timedelta(microseconds=1) * 1000
-    start, end = (first - 1) // step * step, -(-last // step) * step
-    return Window(*(datetime.fromtimestamp(moment // 1000 / 1e6, UTC) for moment in (start, max(end, start + step))))

@@ -90,7 +90,6 @@ def to_result(
     step = query.step // timedelta(microseconds=1) * 1000
     slack = step if lenient else 0
     series, outside, after = [], 0, 0
-    filled: tuple[int, ...] = ()
     for key in sorted(moved):
         points = sorted(moved[key])
         inside = [point for point in points if start < point[0] <= end]
@@ -106,7 +105,7 @@ def to_result(
             )
             series.append(_checked(one, form, query))
     if form is Form.COUNTS and query.part == "events" and len(series) == 1:
-        series[0], filled = _with_zeros(series[0], window.edges(query.step))
+        series = [_with_zeros(series[0], window.edges(query.step))]
     told = f"{outside} rows of {query.part} lie outside of the window and are left out"
     if time_is == "bucket_start" and form is Form.COUNTS and after == outside:
         told += ": a bucket by its start holds what is `>= :start` and `< :end`"
@@ -116,7 +115,7 @@ def to_result(
         form=form,
         warnings=warnings,
         complete=not outside,  # whatever moved them there may have moved others away
-        filled=filled,
+        sparse=form is Form.COUNTS and query.part == "events",
         provenance=provenance,
     )
 
@@ -160,16 +159,11 @@ def _checked(one: Series, form: Form, query: Query) -> Series:
     return one
 
 
-def _with_zeros(one: Series, edges: Int) -> tuple[Series, tuple[int, ...]]:
-    """The store has answered: an interval without a row of events had none; without any row it may be a typo.
-
-    Returns:
-        The series, and the ends of the intervals that had no row.
-    """
+def _with_zeros(one: Series, edges: Int) -> Series:
+    """The store has answered: an interval without a row of events had none; without any row it may be a typo."""
     seen = np.searchsorted(edges, one.timestamps, side="left")
     empty = np.setdiff1d(np.arange(1, edges.size), seen)
     times = np.concatenate([one.timestamps, edges[empty]])
     order = np.argsort(times, kind="stable")
     values = np.concatenate([one.values, np.zeros(empty.size)])
-    filled = Series(timestamps=times[order], values=values[order], labels=one.labels)
-    return filled, tuple(edges[empty].tolist())
+    return Series(timestamps=times[order], values=values[order], labels=one.labels)

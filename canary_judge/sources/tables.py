@@ -8,7 +8,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from numbers import Number
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -18,7 +18,7 @@ import numpy as np
 from canary_judge.arrays import Bool, Float, Int
 from canary_judge.errors import ConfigError, DataError
 from canary_judge.results import Side
-from canary_judge.series import nanoseconds
+from canary_judge.series import Window, nanoseconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +36,7 @@ __all__ = [
     "Table",
     "is_number",
     "numbers_rows",
+    "on_grid",
     "refuse_repeated",
     "strange_side",
 ]
@@ -461,3 +462,10 @@ def is_number(value: object) -> bool:
     except ValueError:
         return value is None
     return True
+
+
+def on_grid(first: int, last: int, interval: timedelta) -> Window:
+    """The window of whole intervals that holds these moments, in nanoseconds."""
+    step = interval // timedelta(microseconds=1) * 1000
+    start, end = (first - 1) // step * step, -(-last // step) * step
+    return Window(*(datetime.fromtimestamp(moment // 1000 / 1e6, UTC) for moment in (start, max(end, start + step))))

@@ -56,6 +56,16 @@ def test_of_a_short_plan_no_interval_may_be_missing():
         assert record(CONFIG, FrameSource(served()), window, horizon="5m").ran_out is ran_out
 
 
+def test_a_canary_that_is_silent_now_and_then_was_not_ended():
+    frame = served()
+    thin = frame[(frame.side == "baseline") | (frame.timestamp.dt.minute % 7 == 0)]
+    assert recorded(thin).ran_out
+    quiet = frame[frame.timestamp < START + 52 * MINUTE]  # both sides, as at night
+    assert (
+        record(CONFIG, FrameSource(quiet), Window(START, START + 60 * MINUTE), horizon="1h").end > START + 55 * MINUTE
+    )
+
+
 def test_who_is_said_to_have_ended_it_did():
     assert recorded(served()).ran_out
     assert not recorded(served(), ended_by="a person").ran_out
@@ -90,6 +100,10 @@ def test_a_canary_that_is_away_for_a_while_is_one(tmp_path):
     night = pd.concat([served(), served(START + timedelta(minutes=110), seed=2)[lambda one: one.side == "canary"]])
     through = pd.concat([night, served(START + timedelta(hours=1), baseline=110, canary=0)]).sort_values("timestamp")
     assert history.add(through, CONFIG)
+    for pause in (timedelta(hours=2), timedelta(hours=3)):  # its weight was 0 for a while
+        again = served(START + pause, seed=2)[lambda one: one.side == "canary"]
+        beside = served(baseline=300, canary=60)
+        assert History(tmp_path / str(pause)).add(pd.concat([beside, again]).sort_values("timestamp"), CONFIG)
     nothing_beside = pd.concat([served(), served(START + timedelta(hours=9), seed=2)])
     assert History(tmp_path / "another").add(nothing_beside, CONFIG)
 
