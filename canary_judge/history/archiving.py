@@ -121,7 +121,9 @@ def _silent(state: MonitorState) -> int:
         return 0
     last = int(np.flatnonzero(canary)[-1]) + 1
     before = longest_run(~canary[int(canary.argmax()) : last])  # it is silent now and then
-    return canary.size - last if baseline[last:].sum() > _TIMES_AS_SILENT * before else 0
+    rest = baseline[last:]
+    ended = rest.sum() > _TIMES_AS_SILENT * before and 2 * rest.sum() >= rest.size  # else both are quiet
+    return rest.size if ended else 0
 
 
 def record(
