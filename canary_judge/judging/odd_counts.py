@@ -12,7 +12,7 @@ from scipy import special
 from canary_judge.arrays import Bool, Float
 from canary_judge.config.metrics import Metric, RateMetric, RatioMetric
 from canary_judge.judging.assessed import Assessed
-from canary_judge.judging.silence import longest_of, runs
+from canary_judge.judging.silence import longest_of, longest_run, runs
 from canary_judge.results import Comparison, Harm, Quality, Side
 from canary_judge.samples.counts import no_counts
 from canary_judge.stats.counts import Counts, strata
@@ -276,7 +276,8 @@ def _both_stopped(counts: Counts) -> str | None:
     last = int(np.flatnonzero(events)[-1]) + 1
     rate = counts.events_baseline[both].sum() / counts.exposure_baseline[both][:last].sum()
     due = rate * float(counts.exposure_baseline[both][last:].sum())
-    if events.size - last < _FEWEST or due < _MOST_DUE:
+    quiet = max(_FEWEST_STILL, 2 * longest_run(events[:last] == 0))  # what comes in clumps stays away for a while
+    if events.size - last < quiet or due < _MOST_DUE * dispersion(counts.select(both & (np.cumsum(both) <= last))):
         return None
     return (
         f"neither side has an event in the last {events.size - last} intervals, in which {due:,.0f} of the baseline "
