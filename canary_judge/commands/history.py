@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,14 +100,13 @@ def _archive(options: argparse.Namespace) -> int:
         refuse_several(source, config.interval)
         window = source.window(config.interval)
         canary = record(config, source, window, every=every, horizon=horizon, **more)
-        if horizon is not None and window.end - canary.end >= config.interval:
-            text = (
-                f"{format_duration(window.end - canary.end)} of the table lie behind the planned end, and are left out"
-            )
+        planned = window.end if horizon is None else canary.start + horizon
+        if window.end - planned >= config.interval:
+            text = f"{format_duration(window.end - planned)} of the table lie behind the planned end, and are left out"
             print(f"canary-judge: --horizon: {text}", file=sys.stderr)
-        short = canary.start + horizon - canary.end if horizon is not None else timedelta(0)
-        if timedelta(0) < short and options.ended_by != "the planned end":
-            text = f"the table ends {format_duration(short)} before the planned end, so that no judge passes the canary"
+        if horizon is not None and not canary.ran_out:
+            early = f"ends {format_duration(planned - canary.end)} before the planned end"
+            text = f"the canary {early if planned > canary.end else 'was ended'}, so that no judge passes it"
             print(f'canary-judge: --horizon: {text}; `--ended-by "the planned end"` says otherwise', file=sys.stderr)
     if options.state is None and options.horizon is None and options.ended_by != "the planned end":
         text = "without --horizon its planned end is not known, so that no judge passes it in a backtest"

@@ -116,7 +116,8 @@ def _followed(
             _keep_to(monitor, path, start=start if options.start else None, horizon=horizon)
             if table is not None:
                 _of_the_table(monitor, path, table)
-                _tell_lateness(config, table, datetime.now(UTC) if options.once else table.end)
+                if options.once:
+                    _tell_lateness(config, table, datetime.now(UTC))
             else:
                 _of_this_day(monitor, path, datetime.now(UTC))
         if monitor.watermark is None or monitor.watermark == monitor.start:  # else it has worked before

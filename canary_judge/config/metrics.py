@@ -74,8 +74,8 @@ class SideQueries(StrictModel):
 
 
 QueryText = Annotated[str, Field(min_length=1)] | SideQueries
-# One in SQL may give several columns.
-_STATEMENT = re.compile(r"(\s|--[^\n]*\n|/\*.*?\*/)*(select|with)\b", re.IGNORECASE | re.DOTALL)
+# One in SQL may give several columns; its comments name none.
+_STATEMENT, _COMMENT = re.compile(r"\s*(select|with)\b", re.IGNORECASE), re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _LONG = 100
 
 
@@ -235,8 +235,9 @@ def _refuse_the_same(events: QueryText, other: QueryText, name: str, remedy: str
     """One query for two counts, unless it is a statement that names a column for each."""
     for side in ("baseline", "canary"):
         text, second = (one if isinstance(one, str) else getattr(one, side) for one in (events, other))
-        both = all(re.search(rf"\b{column}\b", text, re.IGNORECASE) for column in ("time", "events", name))
-        if text == second and not (both and _STATEMENT.match(text)):
+        sent = _COMMENT.sub(" ", text)
+        both = all(re.search(rf"\b{column}\b", sent, re.IGNORECASE) for column in ("time", "events", name))
+        if text == second and not (both and _STATEMENT.match(sent)):
             shown = text if len(text) <= _LONG else f"{text[:_LONG]} ..."
             raise ValueError(f"`events` and `{name}` are both {shown!r}; {remedy}")
 

@@ -282,7 +282,7 @@ def _beside(found: Backtest, judge: int) -> str:
             passed = f", a pass takes {_typical(waits, wait)} on average (the others to their end)"
             said.append(f"{left} healthy undecided{passed if count[Verdict.PASS] else ''}")
         else:
-            too_many = [decision.excess for _, decision in decisions if decision.excess is not None]
+            too_many = [one.excess for case, one in decisions if one.excess is not None and not case.cut]
             harm = f", {_typical(too_many, _whole)} bad requests beyond the baseline's share until then"
             said.append(f"{left} bad undecided{harm if too_many else ''}")
     return f"{printable(found.judges[judge])}: {'; '.join(said)}"

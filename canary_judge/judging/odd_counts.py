@@ -185,9 +185,8 @@ def _flags(counts: Counts, side: Side) -> str | None:
 
 def _still(counts: Counts) -> str | None:
     """Whether the canary's events never change, whatever its exposure, while the baseline's do as counts."""
-    both = (counts.exposure_canary > 0) & (counts.exposure_baseline > 0)
-    events, exposure = counts.events_canary[both], counts.exposure_canary[both]
-    theirs = counts.events_baseline[both]
+    some = counts.exposed()
+    events, exposure, theirs = some.events_canary, some.exposure_canary, some.events_baseline
     if events.size < _FEWEST_STILL or events[0] < _FEWEST_EVENTS or (events != events[0]).any():
         return None
     if np.unique(exposure).size <= events.size / 2 or np.unique(theirs).size < _VARIED:  # a probe sends as many
@@ -269,15 +268,16 @@ def _stopped(counts: Counts, side: Side) -> str | None:
 
 def _both_stopped(counts: Counts) -> str | None:
     """Whether neither side has any event at the end, where the baseline's own rate let many expect."""
-    both = (counts.exposure_canary > 0) & (counts.exposure_baseline > 0)
-    events = (counts.events_baseline + counts.events_canary)[both]
+    some = counts.exposed()
+    events = some.events_baseline + some.events_canary
     if not events.any():
         return None
     last = int(np.flatnonzero(events)[-1]) + 1
-    rate = counts.events_baseline[both].sum() / counts.exposure_baseline[both][:last].sum()
-    due = rate * float(counts.exposure_baseline[both][last:].sum())
+    rate = some.events_baseline.sum() / some.exposure_baseline[:last].sum()
+    due = rate * float(some.exposure_baseline[last:].sum())
+    before = some.select(np.arange(events.size) < last)
     quiet = max(_FEWEST_STILL, 2 * longest_run(events[:last] == 0))  # what comes in clumps stays away for a while
-    if events.size - last < quiet or due < _MOST_DUE * dispersion(counts.select(both & (np.cumsum(both) <= last))):
+    if events.size - last < quiet or due < _MOST_DUE * dispersion(before):
         return None
     return (
         f"neither side has an event in the last {events.size - last} intervals, in which {due:,.0f} of the baseline "

@@ -95,6 +95,25 @@ def test_a_table_of_several_canaries_is_refused(tmp_path, capsys):
     assert len(set(each)) == 3
 
 
+@pytest.mark.parametrize(
+    ("frame", "more", "told"),
+    [
+        ({"canary": 8}, [], ["the canary ends 52m before the planned end, so that no judge passes it"]),
+        ({"canary": 8}, ["--ended-by", "the planned end"], []),
+        ({"baseline": 90}, [], ["30m of the table lie behind the planned end, and are left out"]),
+        ({}, ["--ended-by", "a person"], ["the canary was ended, so that no judge passes it"]),
+        ({}, [], []),
+    ],
+)
+def test_what_an_archive_leaves_out_is_said_as_it_is(tmp_path, capsys, frame, more, told):
+    served(**frame).to_csv(tmp_path / "t.csv", index=False)
+    (tmp_path / "shop.yaml").write_text(json.dumps(CONFIG.model_dump(mode="json", by_alias=True, exclude_none=True)))
+    asked = ["archive", f"{tmp_path}/shop.yaml", "--data", f"{tmp_path}/t.csv", "--to", f"{tmp_path}/a", *more]
+    assert main([*asked, "--horizon", "1h"]) == 0
+    said = [line.split("--horizon: ")[1].split(";")[0] for line in capsys.readouterr().err.splitlines()]
+    assert said == told
+
+
 def test_a_canary_that_is_away_for_a_while_is_one(tmp_path):
     history = History(tmp_path / "archive")
     night = pd.concat([served(), served(START + timedelta(minutes=110), seed=2)[lambda one: one.side == "canary"]])
@@ -133,4 +152,6 @@ def test_what_others_ended_says_nothing_of_how_soon_a_judge_is(tmp_path):
     line = next(line for line in told.splitlines() if line.startswith("nobody"))
     assert "mean of the bad not cut" in told
     assert "60 minutes" in line
+    whole = backtest(nobody, history).to_frame().set_index("cut").loc[False, "excess"]
+    assert f"{whole:,.0f} bad requests beyond the baseline's share" in told  # of the one that ran its hour
     assert "those it does not fail counted to their end" in told

@@ -25,11 +25,6 @@ from canary_judge.sources import FrameSource
 from tests.history.canaries import FOLLOWED, NOON, SHOP, followed, labelled, shop
 
 
-@pytest.fixture(params=["disk", "memory"])
-def history(request, tmp_path):
-    return History(tmp_path / "a" if request.param == "disk" else f"memory://{tmp_path.name}")
-
-
 def lines(canary):
     return list(canary.tape.unpacked())
 
@@ -154,41 +149,6 @@ def test_a_column_that_no_version_writes_is_damage_and_one_of_a_newer_is_not(tmp
     assert history.query("SELECT of_tomorrow FROM canaries").iloc[0, 0] == "x"
 
 
-def test_an_archive_knows_when_a_label_was_given(tmp_path):
-    history = History(tmp_path)
-    first, second = history.append(shop(1, n=12)), history.append(shop(2, n=12))
-    before = datetime.now(UTC)
-    history.label(first, "bad", "pager", by="incident 7")
-    told = history.query("SELECT label_at FROM canaries ORDER BY label_at NULLS LAST").label_at
-    assert before <= told[0] <= datetime.now(UTC)
-    assert pd.isna(told[1])
-    assert {one.id: one.label.at is not None for one in history} == {first: True, second: False}
-    with pytest.raises(DataError, match="label 'bad' has no `by`: say who says so"):
-        history.label(second, "bad", "pager")
-
-
-def test_labels_are_given_afterwards_and_a_rollback_is_no_truth(history, tmp_path):
-    ids = [history.append(shop(number, n=12)) for number in range(3)]
-    history.label(ids[0], "bad", "pager", by="incident 7")
-    history.label(ids[0], "healthy", "false alarm after all", by="post mortem")
-    assert [one.label.kind for one in history] == ["healthy", "unknown", "unknown"]
-    table = tmp_path / "labels.csv"
-    table.write_text(f"id,label,by,note\n{ids[1]},bad,incident 8,\n{ids[2]},healthy,nobody complained,a week\n")
-    assert history.label_all(table) == 2
-    assert [one.label.kind for one in history] == ["healthy", "bad", "healthy"]
-    assert list(history.to_frame()["label_by"]) == ["post mortem", "incident 8", "nobody complained"]
-    for text, told in (
-        ("id,label,by\nx,bad,me\n", "there is no canary 'x'"),
-        (f"id,label,by\n{ids[1]},broken,me\n", "line 2: label is 'broken'; give one of healthy, bad, unknown"),
-        (f"id,label,by\n{ids[1]},bad,Rollback\n", "is no truth"),
-        ("id,label\n", "has no column by"),
-    ):
-        table.write_text(text)
-        with pytest.raises(DataError, match=told):
-            history.label_all(table)
-    assert [one.label.kind for one in history] == ["healthy", "bad", "healthy"]
-
-
 def test_retention_removes_what_ended_before_also_out_of_a_compacted_object(history):
     for number in range(8):
         history.append(shop(number, n=12))
@@ -214,20 +174,6 @@ def test_retention_brings_no_older_version_back(history):
     history.append(shop(0, n=20, did="second"))
     assert history.drop(before=NOON + timedelta(minutes=30)) == 1
     assert [one.start for one in history] == [NOON + timedelta(hours=6)]
-
-
-def test_a_label_of_a_slow_clock_is_newer_than_those_that_are_there(history, monkeypatch):
-    name = history.append(shop(0, n=12))
-    history.label(name, "healthy", by="Alice")
-
-    class Slow(datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return datetime.now(tz) - timedelta(minutes=3)
-
-    monkeypatch.setattr("canary_judge.history.labels.datetime", Slow)
-    history.label(name, "bad", by="Bob")
-    assert history.read(name).label.by == "Bob"
 
 
 def test_people_whose_numbers_differ_are_another_canary(history):
@@ -266,15 +212,6 @@ def test_people_whose_numbers_differ_are_another_canary(history):
     assert history.add(table(0.3), config, horizon="1h") == name
     with pytest.raises(DataError, match="is archived with other numbers"):
         history.add(table(0.6), config, horizon="1h")
-
-
-def test_a_label_that_came_with_the_canary_later_counts(history):
-    name = history.append(shop(0, n=12))
-    history.label(name, "healthy", by="me")
-    history.append(shop(0, n=12, label=Label(kind="bad", by="incident")))
-    assert [one.label.kind for one in history] == ["bad"]
-    history.append(shop(0, n=12))
-    assert [one.label.kind for one in history] == ["healthy"]
 
 
 def test_other_numbers_under_the_same_id_are_refused_and_more_of_the_same_taken(history):
@@ -329,25 +266,6 @@ def test_damage_within_an_object_is_found_and_left_out_on_request(tmp_path):
                 assert [text.to_json() for _, text in replay(SHOP, one, looks="one")] == good
         found += len(lenient.skipped)
     assert found > 10  # the others hit what no reader reads
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ('id,label,by,note\n{0},bad,me,"open\n{1},bad,me,x\n', "is no CSV"),
-        ("id,label,by\n{0},bad,me\n{0},healthy,me\n", "is labelled twice, and not alike"),
-        ("id,label,by\n{0},bad,me,more\n", "has more or fewer fields"),
-        ("id,label,by\n{0},bad\n", "has more or fewer fields"),
-        ("id,label,by\n{0},bad,auto-rollback\n", "is no truth"),
-    ],
-)
-def test_a_table_of_labels_is_taken_whole_or_not_at_all(tmp_path, text, told):
-    history, table = History(tmp_path / "a"), tmp_path / "labels.csv"
-    names = [history.append(shop(number, n=12)) for number in range(2)]
-    table.write_text(text.format(*names))
-    with pytest.raises(DataError, match=told):
-        history.label_all(table)
-    assert {one.label.kind for one in history} == {"unknown"}
 
 
 def test_texts_that_cannot_be_kept_are_refused():
@@ -497,17 +415,6 @@ def test_a_question_of_a_damaged_object_is_an_error_that_names_it(tmp_path):
     assert names[0] in lenient.skipped[0]
 
 
-def test_a_label_without_a_time_zone_is_named(tmp_path):
-    history = History(tmp_path / "a")
-    name = history.append(shop(0, n=12))
-    history.label(name, "healthy", by="Alice")
-    (tmp_path / "a/labels/x.json").write_text(
-        json.dumps([{"id": name, "label": "bad", "by": "Bob", "note": "", "at": "2029-01-01T00:00:00"}])
-    )
-    with pytest.raises(DataError, match=r"x\.json: holds no labels: .*no time zone"):
-        list(history)
-
-
 def test_a_file_that_labels_nobody_and_windows_that_are_a_text_are_refused(tmp_path):
     history = History(tmp_path / "a")
     history.append(shop(0, n=12))
@@ -516,36 +423,6 @@ def test_a_file_that_labels_nobody_and_windows_that_are_a_text_are_refused(tmp_p
         history.label_all(tmp_path / "labels.csv")
     with pytest.raises(DataError, match="give a list of windows"):
         history.from_source(SHOP, FrameSource.__new__(FrameSource), "2026-01-03T12:00Z", length="1h")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "id;label;by;note\r\n{0};bad;Jörg;orders fell\r\n{1};healthy;nobody;\r\n",
-        "ID\tLabel\tBy\tNote\n{0}\tBad\tJörg\torders fell\n{1}\tHEALTHY\tnobody\t\n",
-        "id, label, by, note\n {0} , bad, Jörg, orders fell\n{1}, healthy, nobody,\n,,,\n,,,\n",
-        "id,label,by,note\n{0},bad,Jörg,orders fell\n{0},bad,Jörg,orders fell\n{1},healthy,nobody,\n",
-    ],
-)
-def test_labels_are_read_as_spreadsheets_write_them(tmp_path, text):
-    history, table = History(tmp_path / "a"), tmp_path / "labels.csv"
-    names = [history.append(shop(number, n=12)) for number in range(2)]
-    table.write_text(text.format(*names), encoding="utf-8-sig")
-    assert history.label_all(table) == 2
-    found = {one.id: one.label for one in history}
-    assert [(found[name].kind, found[name].by) for name in names] == [("bad", "Jörg"), ("healthy", "nobody")]
-    assert found[names[0]].note == "orders fell"
-
-
-def test_labels_in_another_encoding_say_what_to_do(tmp_path):
-    table = tmp_path / "labels.csv"
-    for encoding in ("utf-16", "latin-1"):
-        table.write_text("id,label,by\nx,bad,Jörg\n", encoding=encoding)
-        with pytest.raises(DataError, match="save it as CSV in UTF-8"):
-            History(tmp_path / "a").label_all(table)
-    table.write_text("canary|label|by\nx|bad|me\n")
-    with pytest.raises(DataError, match=r"has no column id, label, by, but canary\|label\|by"):
-        History(tmp_path / "a").label_all(table)
 
 
 def test_an_incident_of_another_year_is_a_slip_of_the_pen():

@@ -216,8 +216,9 @@ def test_a_mirror_stage_on_envoy(kind, shop):
 @pytest.mark.parametrize("kind", OBJECTS)
 def test_clients_stay_with_their_version(kind, shop):
     """With a cookie: back from the canary only by a rollback, from the stable version only when the weight rises."""
-    # of a gateway's own sessions only who is new is given anew, and the driver holds until the split has followed
-    leaving = 0.3 if kind == "gateway-api" else 0.0
+    # of a gateway's own sessions only who is new is given anew, and the driver holds until the split has followed; of a
+    # fixed set of clients that Envoy has drawn unluckily it never does
+    leaving = 0.3 if kind == "gateway-api" else 0.05
     opened = shop(kind, clients=400, per_interval=400, share_with_header=0, leaving=leaving)
     controller, events = opened.rollout(kind, [10, 50, 100], affinity={"cookie": "side"})
     assert controller.result().phase is Phase.PROMOTED, controller.result().reason

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import sqlalchemy
 
-from canary_judge import JudgeConfig, Window, judge
+from canary_judge import JudgeConfig, Monitor, Window, judge
 from canary_judge.errors import ConfigError
 from canary_judge.results import Verdict
 from canary_judge.sources import FrameSource
@@ -89,7 +89,7 @@ def test_a_column_that_answers_tells_no_series_apart(shop):
 
 @pytest.mark.parametrize("column", ["value", "orders"])
 def test_a_statement_for_both_counts_must_name_both(shop, column):
-    text = BOTH.replace("AS total", f"AS {column} -- time, events and total\n")
+    text = BOTH.replace("AS total", f"AS {column}").replace("WHERE", "WHERE 'total' <> '' AND")
     found = judge(config(text, text), SqlSource(shop[0], time_is="bucket_start"), WINDOW)
     assert found.verdict is not Verdict.PASS
     assert "the statement gives no column `total`; its columns are time" in found.metrics[0].reason
@@ -102,6 +102,8 @@ def test_a_statement_for_both_counts_must_name_both(shop, column):
         ("sum(rate(x[1m]))", "sum(rate(x[1m]))", "rate"),
         ("orders", "orders", "rate"),
         (BOTH.replace("total", "value"), BOTH.replace("total", "value"), "ratio"),
+        (BOTH.replace("total", "value -- total\n"), BOTH.replace("total", "value -- total\n"), "ratio"),
+        ("/* a */" * 60 + "nothing", "/* a */" * 60 + "nothing", "ratio"),
         ({"baseline": "a", "canary": "b"}, {"baseline": "c", "canary": "b"}, "ratio"),
     ],
 )
@@ -183,6 +185,16 @@ def test_an_interval_without_a_row_of_rare_events_had_none_and_needs_no_word(sho
     found = judge(config(*SEPARATE), SqlSource(shop[0], time_is="bucket_start"), WINDOW)
     assert found.verdict is Verdict.PASS
     assert not any("without a value of the events" in text for text in found.metrics[0].warnings)
+
+
+def test_looks_without_a_row_of_rare_events_had_none_either(shop):
+    monitor, source = Monitor(config(*SEPARATE), start=START), SqlSource(shop[0], time_is="bucket_start")
+    with shop[0].begin() as connection:
+        connection.exec_driver_sql("update requests set failed = 0 where cast(at / 60 as int) % 3 = 0")
+    for k in range(1, 31):
+        found = monitor.look(source, START + k * STEP)
+    assert (found.metrics[0].quality.absent_events_baseline, found.metrics[0].quality.absent_events_canary) == (0, 0)
+    assert found.verdict is Verdict.PASS
 
 
 def test_times_as_text_that_do_not_sort_are_told(tmp_path):
