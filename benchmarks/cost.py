@@ -111,9 +111,14 @@ def one_judgement() -> None:
         )
 
 
+def memory() -> float:
+    """The largest so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def followed(last: int, path: Path) -> None:
     """The whole watch."""
-    settings, rng = config(), np.random.default_rng(1)
+    settings, rng, imported = config(), np.random.default_rng(1), memory()
     state, costs, kept, assessed = MonitorState(start=START, horizon=None), [], 0.0, 0
     print("\n| intervals | look ms, median | worst | with nothing held | assessed of 20 | CPU s so far | log MB |")
     print("|---|---|---|---|---|---|---|")
@@ -139,8 +144,11 @@ def followed(last: int, path: Path) -> None:
                     f"{assessed / (at + 1):.2f} | {sum(costs) + kept:.0f} | {path.stat().st_size / 1e6:.1f} |",
                     flush=True,
                 )
-    print(f"\nof which the log: {kept:.1f} s; to read it back: {cpu(lambda: StateLog(settings, path).close()):.1f} s")
-    print(f"largest memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+    print(f"\nlargest memory: {memory():.0f} MB, of which {imported:.0f} are what is imported")
+    again = cpu(lambda: StateLog(settings, path).close())
+    print(
+        f"of the time the log took {kept:.1f} s; to read it back: {again:.1f} s, and, beside the run, {memory():.0f} MB"
+    )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-__all__ = ["CheckedLines", "Closing", "Damaged", "End", "Line", "parse_line", "read_lines", "written_line"]
+__all__ = [
+    "CheckedLines",
+    "Closing",
+    "Damaged",
+    "End",
+    "Line",
+    "begins_as_written",
+    "parse_line",
+    "read_lines",
+    "written_line",
+]
 
 Line = dict[str, Any]
 # Of every line; what begins otherwise is no such file, and is not written over.
@@ -66,6 +76,16 @@ class End(NamedTuple):
     crc: int = 0
 
 
+def begins_as_written(line: bytes) -> bool:
+    """Whether a line begins as those of such files do, damaged or not.
+
+    Examples:
+        >>> begins_as_written(written_line({"n": 1})[0]), begins_as_written(b'{"format": 3}')
+        (True, False)
+    """
+    return line.startswith(_BEGINNING)
+
+
 def read_lines(path: Path, each: Callable[[Line], None], *, chained: bool = False) -> End:
     """Take in all records, one by one; a last line that was cut off is left out.
 
@@ -83,7 +103,7 @@ def read_lines(path: Path, each: Callable[[Line], None], *, chained: bool = Fals
         for line in file:
             record, crc = parse_line(line, end.crc if chained else 0)
             if record is None or record.get("n") != end.lines + 1:
-                ours = end.lines or line.startswith(_BEGINNING) or _BEGINNING.startswith(line) or not line.strip(b"\0")
+                ours = end.lines or begins_as_written(line) or _BEGINNING.startswith(line) or not line.strip(b"\0")
                 if ours and not line.endswith(b"\n"):
                     break  # the writer was killed in the middle of it, or the disk was full
                 raise Damaged(end.lines + 1, end.byte)

@@ -14,7 +14,7 @@ from concurrent.futures import Executor, Future, as_completed
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from canary_judge._version import __version__
 from canary_judge.config.model import JudgeConfig
@@ -181,11 +181,18 @@ class Backtest:
 
         return explained(self)
 
-    def plot(self, *, promised: float | None = None, ax: Axes | None = None) -> Axes:
+    def plot(
+        self,
+        *,
+        promised: float | None = None,
+        theme: Literal["light", "dark", "print"] = "light",
+        ax: Axes | None = None,
+    ) -> Axes:
         """The comparison as a picture (`canary_judge.plots.backtest`; extra `plot`).
 
         Args:
             promised: The false-alarm rate that was promised, 0 to 1.
+            theme: `light`, `dark` or `print`.
             ax: Where to.
         """
         from canary_judge import plots
@@ -212,7 +219,7 @@ class Backtest:
                 )
             )
         unlabelled = sum(case.label == "unknown" for case in self.cases)
-        return plots.backtest(records, promised=promised, unlabelled=unlabelled, ax=ax)
+        return plots.backtest(records, promised=promised, unlabelled=unlabelled, theme=theme, ax=ax)
 
     def __repr__(self) -> str:
         """How many canaries, by which judges."""

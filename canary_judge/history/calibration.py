@@ -169,11 +169,14 @@ class Calibration:
 
         return explained(self)
 
-    def plot(self, metric: str | None = None, *, ax: Axes | None = None) -> Axes:
+    def plot(
+        self, metric: str | None = None, *, theme: Literal["light", "dark", "print"] = "light", ax: Axes | None = None
+    ) -> Axes:
         """The rates of one metric by design as a picture (`canary_judge.plots.calibration`; extra `plot`).
 
         Args:
             metric: Its name; by default that of the first line.
+            theme: `light`, `dark` or `print`.
             ax: Where to.
 
         Raises:
@@ -200,7 +203,7 @@ class Calibration:
             raise DataError(
                 f"no design drew a metric {name!r}; there are {', '.join({one.metric for one in self.lines})}"
             )
-        return plots.calibration(rates, declared=self.declared, ax=ax)
+        return plots.calibration(rates, declared=self.declared, theme=theme, ax=ax)
 
     def __repr__(self) -> str:
         """Of what, from how much."""

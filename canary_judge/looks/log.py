@@ -14,12 +14,12 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from canary_judge._version import __version__
-from canary_judge.checked_lines import CheckedLines, Closing, Damaged, Line, read_lines
+from canary_judge.checked_lines import CheckedLines, Closing, Damaged, Line, begins_as_written, read_lines
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
 from canary_judge.looks.rows import Rows, extend, floats, numbers, rows_of, whole_rows
@@ -117,7 +117,9 @@ def read_log(path: Path) -> Folded:
     folded = Folded(None)
     _refuse_what_is_no_file(path)
     try:
-        if (old := _old_state(path.read_bytes())) is not None:
+        with path.open("rb") as file:
+            old = _old_state(file)
+        if old is not None:
             if old.get("format") not in (2, 3):
                 raise DataError(f"{path}: is no state of a watch; give the file of `watch --state`")
             raise DataError(f"{path}: is a state of format {old.get('format')}, which the next watch converts to a log")
@@ -325,12 +327,12 @@ def _convert(config: JudgeConfig, path: Path) -> None:
         return
     with path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # one process converts it
-        text = file.read()
-        if (plain := _old_state(text)) is None:
-            return  # a log has more than one line, and says itself what is wrong with it
+        if (plain := _old_state(file)) is None:
+            return  # a log says itself what is wrong with it
         if "format" not in plain:  # as a config has none
             raise DataError(f"{path}: is JSON of something else, and no state of a watch; name another file")
-        state = MonitorState.from_json(config, text)
+        file.seek(0)
+        state = MonitorState.from_json(config, file.read())
         made = path.with_name(f"{path.name}.new")
         made.unlink(missing_ok=True)  # what a process that was killed left behind
         with StateLog(config, made) as log:
@@ -339,10 +341,13 @@ def _convert(config: JudgeConfig, path: Path) -> None:
         made.replace(path)
 
 
-def _old_state(text: bytes) -> dict[str, Any] | None:
-    """The state of an earlier version, if it is one."""
+def _old_state(file: BinaryIO) -> dict[str, Any] | None:
+    """The state of an earlier version, if it is one; a log, which may be long, is told by its first line."""
+    first = file.readline()
+    if begins_as_written(first):
+        return None
     try:
-        plain = json.loads(text)
+        plain = json.loads(first + file.read())
     except (ValueError, RecursionError):
         return None
     return plain if isinstance(plain, dict) and plain.get("what") != "begin" else None

@@ -15,18 +15,18 @@ from canary_judge.pictures.rows import State, state_of
 from canary_judge.pictures.words import outcome_word
 from canary_judge.plots.canvas import Canvas, Mode, Style, canvas, panels, say, spread, time_ticks, within
 from canary_judge.plots.evidence import draw_evidence, times_of
-from canary_judge.results import Judgement, Scale, Side
-from canary_judge.samples import CountData, GaugeData, Samples, lacks_a_side
+from canary_judge.plots.intervals import draw_intervals
+from canary_judge.results import Scale, Side
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from canary_judge.arrays import Bool, Float
-    from canary_judge.results import Comparison, MetricResult
+    from canary_judge.arrays import Float
+    from canary_judge.results import Comparison, Judgement, MetricResult
+    from canary_judge.samples import Samples
 
 __all__ = ["depth"]
 
-_MOST_INSTANCES = 20
 _RATIOS = (
     (0.01, 0.1, 1.0, 10.0, 100.0),
     tuple(2.0**power for power in range(-9, 10)),
@@ -150,7 +150,7 @@ def _levels(
     last = looks[-1][name]
     factor, unit = (100.0, "%") if last.share else (1.0, last.unit)
     colours = {Side.BASELINE: made.tones["dim"], Side.CANARY: made.blue}
-    drawn = _draw_samples(made, ax, looks, name, samples, factor)
+    drawn = _draw_samples(made, ax, looks, name, samples, factor) + _draw_resets(made, ax, looks, name, times)
     ends = []
     for side, colour in colours.items():
         values = np.array([_level(one[name].comparison, side) for one in looks]) * factor
@@ -204,55 +204,24 @@ def _draw_samples(
 ) -> str:
     """What each interval had; in words what the marks are."""
     found = None if samples is None else samples.metrics.get(name)
-    if samples is None or found is None or found.data is None or lacks_a_side(found.data):
+    if samples is None or found is None or found.data is None:
         return ""
     size = _seconds(looks)
-    step = looks[-1].interval_seconds / size
     first = (samples.window.start - looks[0].start).total_seconds() / size
-    if isinstance(found.data, CountData):
-        counts = found.data.counts
-        at = _moments(first, step, counts.exposure_canary.size)
-        sides = (
-            (counts.events_baseline, counts.exposure_baseline, made.tones["dim"], "."),
-            (counts.events_canary, counts.exposure_canary, made.blue, "o"),
-        )
-        for events, exposure, colour, mark in sides:
-            rate = factor * np.divide(events, exposure, out=np.full(events.size, math.nan), where=exposure > 0)
-            ax.plot(at, rate, mark, color=colour, ms=4, alpha=0.75, mec="none", zorder=2)
-        _gaps(made, ax, at, baseline=np.equal(counts.exposure_baseline, 0), canary=np.equal(counts.exposure_canary, 0))
-        return "dots: each interval; "
-    if isinstance(found.data, GaugeData):
-        for rows, colour in ((found.data.baseline, made.tones["dim"]), (found.data.canary, made.blue)):
-            at = _moments(first, step, rows.shape[1])
-            for row in rows[:_MOST_INSTANCES]:  # a gap is a hole in the line
-                ax.plot(at, factor * row, "-", color=colour, lw=0.7, alpha=0.6, zorder=2)
-        holes = [_empty(rows) for rows in (found.data.baseline, found.data.canary)]
-        at = _moments(first, step, holes[0].size)
-        _gaps(made, ax, at, baseline=holes[0], canary=holes[1])
-        return "thin: each interval; "
-    return ""
+    step = looks[-1].interval_seconds / size
+    return draw_intervals(made, ax, found.data, first=first, step=step, factor=factor)
 
 
-def _moments(first: float, step: float, number: int) -> Float:
-    """The ends of so many intervals."""
-    return np.asarray(first + step * np.arange(1, number + 1), dtype=np.float64)
-
-
-def _empty(rows: Float) -> Bool:
-    """Intervals in which no instance has a value."""
-    return np.asarray(np.isnan(rows).all(axis=0), dtype=np.bool_)
-
-
-def _gaps(made: Canvas, ax: Axes, at: Float, *, baseline: Bool, canary: Bool) -> None:
-    """Ticks on the axis where a side has nothing, with its name."""
-    both = baseline & canary
-    for missing, name in ((both, "no data"), (canary & ~both, "no canary"), (baseline & ~both, "no baseline")):
-        if not missing.any():
-            continue
-        x = at[missing]
-        bottom = ax.get_xaxis_transform()
-        ax.plot(x, np.full(x.size, 0.0), "|", color=made.tones["bad"], ms=9, mew=1.6, transform=bottom, clip_on=False)
-        ax.text(x[0], 0.05, f" {name}", transform=bottom, color=made.tones["bad"], fontsize=9, va="bottom", zorder=6)
+def _draw_resets(made: Canvas, ax: Axes, looks: Sequence[Judgement], name: str, times: Float) -> str:
+    """A triangle at each look by which counters had begun anew; in words what they are."""
+    counted = [0 if (quality := one[name].quality) is None else quality.resets for one in looks]
+    # what one look alone knows of them has no time
+    at = times[1:][np.diff(counted) > 0]
+    if not at.size:
+        return ""
+    ax.plot(at, np.full(at.size, 0.02), "^", color=made.tones["dim"], ms=6, mec=made.tones["paper"], mew=0.8,
+            transform=ax.get_xaxis_transform(), clip_on=False, zorder=6)  # fmt: skip
+    return "triangles: resets; "
 
 
 def _seconds(looks: Sequence[Judgement]) -> float:

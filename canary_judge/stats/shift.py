@@ -37,7 +37,7 @@ _WINDOWED = 8192  # values of a row beyond which the nearest differences are too
 _CHUNK = 1 << 16  # values of one chunk of rows
 _SKELETON, _THINNED = 16, 128  # quantiles per side that make the first guess, and that improve it
 _ROUNDS = 5  # guesses per problem before bracketing
-_LISTED_AT_ONCE = 1 << 18  # differences that end the bracketing
+_LISTED_AT_ONCE = 1 << 16  # differences that end the bracketing
 _BEYOND = 0.03  # of the bracket
 _FEW = 4096  # values of all rows that are few
 

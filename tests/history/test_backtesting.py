@@ -374,6 +374,9 @@ def test_it_is_drawn(found):
     )
     assert ax.figure is figure
     assert "shop: 0 of 12 false alarms, 4 of 4 bad found" in told
+    assert found.plot(theme="dark").figure.get_facecolor() != found.plot().figure.get_facecolor()
+    with pytest.raises(ValueError, match="theme is 'gloomy'"):
+        found.plot(theme="gloomy")
 
 
 @pytest.mark.parametrize(

@@ -368,6 +368,8 @@ def test_it_is_drawn_metric_by_metric():
     assert any("smooth + residual" in text.get_text() for text in ax.texts)
     with pytest.raises(DataError, match="no design drew a metric 'cpu'; there are memory"):
         found.plot("cpu")
+    with pytest.raises(ValueError, match="theme is 'gloomy'"):
+        found.plot(theme="gloomy")
 
 
 def test_labels_of_a_canary_are_not_needed():
