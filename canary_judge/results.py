@@ -228,7 +228,7 @@ class Quality:
         coverage_canary: The same for the canary.
         silent_baseline, silent_canary: Intervals without a value (of counts: without traffic) at the end.
         late_baseline, late_canary: Intervals before the first sample, of which the coverage does not speak.
-        resets: Counter resets, both sides.
+        resets, resets_canary: Counter resets of both sides, and those of the canary.
         falls: Falls of counters that were no restart, both sides; they counted nothing.
         event_series_baseline, event_series_canary: Series of events; None where that is not known.
         absent_events_baseline, absent_events_canary: Intervals without a value of the events, read as no events.
@@ -237,8 +237,7 @@ class Quality:
         lost_exposure_baseline, lost_exposure_canary: Exposure (requests) that may have been left out.
         births: Counter series that appeared inside the window and were counted from zero.
         births_dropped: Series that appeared without proof that they began at zero; first value dropped.
-        non_finite: NaN and infinite points dropped, both sides.
-        non_finite_canary: Those of the canary.
+        non_finite, non_finite_canary: NaN and infinite points dropped of both sides, and those of the canary.
         canary_share: The canary's share of the exposure (requests), None where it cannot be known.
         unread: Intervals at the end of the window that could not be read, for their queries failed.
         series_baseline, series_canary: Series read.
@@ -249,6 +248,7 @@ class Quality:
     silent_baseline: int = 0
     silent_canary: int = 0
     resets: int = 0
+    resets_canary: int = 0
     births: int = 0
     births_dropped: int = 0
     non_finite: int = 0

@@ -42,6 +42,8 @@ __all__ = [
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _MOST_INTERVALS = 1_000_000
+# Labels that tell instances apart, the closest to them first.
+_INSTANCES = ("exported_pod", "pod", "k8s_pod_name", "exported_instance", "service_instance_id", "instance")
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 
 
@@ -301,8 +303,11 @@ class Series:
 
     @property
     def instance(self) -> str:
-        """The instance (or pod) that reports it; empty where the labels do not tell."""
-        return self.labels.get("instance") or self.labels.get("pod", "")
+        """The instance (or pod) that it is of; empty where the labels do not tell.
+
+        `instance` alone is whoever was scraped: of kube-state-metrics, a collector or a federation one for all pods.
+        """
+        return next((self.labels[name] for name in _INSTANCES if self.labels.get(name)), "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

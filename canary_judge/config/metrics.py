@@ -203,19 +203,38 @@ class GaugeMetric(_MetricModel):
         text = self.query if isinstance(self.query, str) else self.query.canary
         if re.search(r"\b(histogram_quantile|quantile|quantile_over_time)\b|\bquantile\s*=", text):
             return "quantile"
-        if re.fullmatch(r"[\w:.]+", text.strip()) and _NAMED_QUANTILE.search(text):  # a column, or a recording rule
+        bare = _QUOTED.sub(" ", text)
+        # a column, or a recording rule
+        if (named := _ONE_NAME.fullmatch(bare)) and _NAMED_QUANTILE.search(named[1]):
             return "quantile"
         if re.search(r"\b(rate|increase|irate)\b.*/.*\b(rate|increase|irate)\b", text, re.DOTALL):
             if re.search(r"_sum\b.*/.*_count\b", text, re.DOTALL):
                 return "mean"
             return "ratio"
         # CPU seconds of instances are no requests, and one series for each instance is no sum over a side
-        summed = re.match(r"\s*sum\s*((by|without)\s*\([^)]*\)\s*)?\(\s*(rate|increase|irate)\b", text)
-        if not self.by and summed and not re.search(r"[/<>]|\b(and|or|unless)\b", text):
+        if not self.by and _RATES.match(bare) and not _COMPOSED.search(bare):
             return "level" if re.search(r"cpu|bytes|_seconds|restart|switches", text) else "sum"
         return "level"
 
+    def is_name(self) -> bool:
+        """Whether it is a column, or a recording rule, of which nothing tells what it is."""
+        text = self.query if isinstance(self.query, str) else self.query.canary
+        return bool(re.fullmatch(r"\s*[\w:.\-]+\s*", _QUOTED.sub("", text)))
 
+    def is_sum(self) -> bool:
+        """Whether each point is a sum over whatever a side has: sum(...), divided by nothing."""
+        text = _QUOTED.sub(" ", self.query if isinstance(self.query, str) else self.query.canary)
+        return bool(_SUM.match(text)) and not _COMPOSED.search(text)
+
+
+# What stands in quotes and braces names no metric.
+_QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|`[^`]*`|\{[^{}]*\}")
+# A sum, maybe of rates, maybe in another unit (60 * sum(...)); and rates of which nothing is made.
+_FACTOR, _OF = r"[\s(]*(?:[\d.]+\s*\*[\s(]*)?", r"\s*(?:(?:by|without)\s*\([^)]*\)\s*)?\("
+_SUM = re.compile(rf"{_FACTOR}sum{_OF}")
+_RATES = re.compile(rf"{_FACTOR}(?:sum{_OF}[\s(]*)?(?:rate|increase|irate)\s*\(")
+_ONE_NAME = re.compile(rf"[\s(]*(?:(?:avg|max|min){_OF}\s*)?([\w:.]+)[\s)]*")
+_COMPOSED = re.compile(r"[/<>]|\b(and|or|unless)\b")
 # p99, latency_p95_ms, request_latency:p99, quantile_90
 _NAMED_QUANTILE = re.compile(r"(?i)(^|[_:.])(p(50|75|9\d{1,2})|quantile\w*|percentile\w*|median)([_:.]|$)")
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from canary_judge.config.metrics import GaugeMetric, Metric, RateMetric
 from canary_judge.judging.assessed import Assessed
+from canary_judge.judging.biased import biased_gauge, summed_gauge
 from canary_judge.judging.counts import assess_counts
 from canary_judge.judging.instances import assess_instances
 from canary_judge.judging.look import Look
@@ -14,7 +15,7 @@ from canary_judge.judging.missing import objections, rarer_than_intervals
 from canary_judge.judging.silence import both_heard
 from canary_judge.judging.traffic import unequal
 from canary_judge.judging.users import assess_users
-from canary_judge.judging.values import assess_gauge, assess_raw, biased_gauge
+from canary_judge.judging.values import assess_gauge, assess_raw
 from canary_judge.results import Outcome, Quality
 from canary_judge.samples import AnyData, CountData, GaugeData, MetricSamples, RawData, UserData, lacks_a_side
 
@@ -65,11 +66,13 @@ def _of_kind(
         return found.unsafe(_GROWS.format(share=share)) if timed and unequal(share) else found
     if isinstance(data, RawData):
         return assess_raw(look, metric, data, bare)
-    if (biased := biased_gauge(metric, share)) is not None:
+    if (biased := biased_gauge(metric, share, bare.quality)) is not None:
         refused, text = biased
         if refused:
             return replace(bare, settled=(Outcome.ERROR, text))
         bare = replace(bare, warnings=(*bare.warnings, text))
+    if (summed := summed_gauge(metric, data, share)) is not None:
+        return replace(bare, settled=(Outcome.INSUFFICIENT, summed))
     if isinstance(metric, GaugeMetric) and metric.by:
         return assess_instances(look, metric, data, bare)
     return assess_gauge(look, metric, data, bare, share)

@@ -26,7 +26,10 @@ _LEAST_COVERAGE = 0.5
 _WORST_ASYMMETRY = 0.2
 # Where so many events are expected, none at all is less likely than a wrong selector.
 _TOO_MANY_TO_BE_ABSENT = 10.0
-_VECTOR = re.compile(r"\bor\s+(on\s*\(\s*\)\s*)?vector\s*\(\s*0\s*\)")
+# `or vector(0)`, `or on() vector(0)`, `or 0 * ...`, `or (... * 0)`
+_VECTOR = re.compile(r"\bor\b.*?(\bvector\s*\(\s*0(\.0*)?\s*\)|(?<![\w.])0(\.0*)?\s*\*|\*\s*0(?![\w.]))", re.DOTALL)
+# A process that begins anew so often, and so many times as often as the baseline's, dies of something.
+_OFTEN, _OFTENER = 3.0, 4.0
 # Where a larger share of a side's events may have been left out, they could hide harm.
 _MOST_LOST = 0.05
 # More undefined values than this may hide the worst ones; a level may be 0 / 0 in an interval without traffic.
@@ -107,6 +110,8 @@ def _of_quality(look: Look, metric: Metric, samples: MetricSamples, quality: Qua
             yield text, False
         for text in (*_absent(metric, counts, quality), *_lost(counts, quality), *_unseen(metric, counts, quality)):
             yield text, False
+        for text in _dies(quality):
+            yield text, False
     for text in _undefined(metric, samples.data, quality):
         yield text, False
     if (silence := fell_silent(samples, quality, look.intervals)) is not None:
@@ -120,11 +125,15 @@ def _absent(metric: Metric, counts: Counts, quality: Quality) -> Iterator[str]:
     rate = counts.events_baseline.sum() / (counts.exposure_baseline.sum() or 1.0)
     expected = rate * counts.exposure_canary.sum()
     text = metric.events if isinstance(metric.events, str) else metric.events.canary
-    if _VECTOR.search(text) and expected >= _TOO_MANY_TO_BE_ABSENT and not counts.events_canary.any():
-        yield (
-            f"the canary has no event where {expected:.0f} were to be expected, and `or vector(0)` hides a selector "
-            "that finds nothing: leave it out, or set `absent_is_zero: true` if the selector is right"
+    if (hidden := _VECTOR.search(text)) and not counts.events_canary.any():
+        hides = (
+            f"and `{hidden[0]}` hides a selector that finds nothing: leave it out, or set `absent_is_zero: true` if "
+            "the selector is right"
         )
+        if expected >= _TOO_MANY_TO_BE_ABSENT:
+            yield f"the canary has no event where {expected:.0f} were to be expected, {hides}"
+        elif not counts.events_baseline.any():
+            yield f"no event on either side, {hides}"
         return
     baseline, canary = quality.event_series_baseline, quality.event_series_canary
     if baseline is None or canary is None:
@@ -159,6 +168,26 @@ def _lost(counts: Counts, quality: Quality) -> Iterator[str]:
                     "values not known to begin at zero (keep the label `instance`), falls, or intervals that have the "
                     "events or the total alone"
                 )
+
+
+def _dies(quality: Quality) -> Iterator[str]:
+    """A canary that begins anew again and again: what it counts before it dies is not scraped."""
+    series = [
+        of_total + (of_events or 0)
+        for of_total, of_events in (
+            (quality.series_baseline, quality.event_series_baseline),
+            (quality.series_canary, quality.event_series_canary),
+        )
+    ]
+    baseline, canary = (
+        resets / max(number, 1)
+        for resets, number in zip((quality.resets - quality.resets_canary, quality.resets_canary), series, strict=True)
+    )
+    if canary >= _OFTEN and canary > _OFTENER * baseline:
+        yield (
+            f"each of the canary's counters began anew {canary:.1f} times on average, and {baseline:.1f} times each of "
+            "the baseline's: does it crash? What it counted last before each end is unknown"
+        )
 
 
 def _undefined(metric: Metric, data: AnyData | None, quality: Quality) -> Iterator[str]:

@@ -11,6 +11,7 @@ from canary_judge.arrays import Float, Int
 from canary_judge.config.metrics import GaugeMetric, Metric, SamplesMetric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed
+from canary_judge.judging.biased import at_a_bound, varies_as_few
 from canary_judge.judging.look import Look
 from canary_judge.judging.odd_values import beyond_all, drifts, frozen, heavy_tail, implausible, one_sided, stuck
 from canary_judge.judging.recent import newest, widened, with_newest
@@ -36,7 +37,7 @@ from canary_judge.stats.sample_sizes import by_student, margin_sample_size, sign
 from canary_judge.stats.slow import FEWEST_SLOW, slow_limit_tail, slow_p_values
 from canary_judge.stats.stratified import stratified_ranks
 
-__all__ = ["FEWEST_EFFECTIVE", "assess_gauge", "assess_raw", "biased_gauge", "no_relative_margin", "raw_tau"]
+__all__ = ["FEWEST_EFFECTIVE", "assess_gauge", "assess_raw", "no_relative_margin", "raw_tau"]
 
 _FEWEST_WITH_HISTORY = 4.0
 # Without a record before the window, tau is an estimate from few effective samples: ask for more of them.
@@ -137,30 +138,6 @@ class _Ranked:
         return min(self.baseline.size, self.canary.size)
 
 
-def biased_gauge(metric: Metric, share: float | None) -> tuple[bool, str] | None:
-    """Whether a gauge of requests must be refused (or warned about) because the sides' traffic is unequal."""
-    statistic = metric.request_statistic() if isinstance(metric, GaugeMetric) else "level"
-    if statistic == "level":
-        return None
-    what, instead = {
-        "quantile": ("a quantile", "use kind: latency with slower_than (the share of slow requests)"),
-        "ratio": ("a ratio", "use kind: ratio with the two counters"),
-        "mean": ("a mean", "use kind: latency with slower_than, or raw samples"),
-        "sum": ("a sum", "use kind: ratio, or avg(...) by instance with `by`"),
-    }[statistic]
-    if share is None or not 0 < share < 1:
-        return False, (
-            f"each point is {what} of the requests of one interval, which is biased when the sides' traffic differs; "
-            f"their traffic is not known: {instead}"
-        )
-    if not unequal(share):
-        return None
-    return statistic != "mean", (
-        f"each point is {what} of the requests of one interval, and the canary had {share:.1%} of them: such points "
-        f"differ between the sides even when nothing changed; {instead}"
-    )
-
-
 def assess_gauge(look: Look, metric: Metric, data: GaugeData, bare: Assessed, share: float | None) -> Assessed:
     """One series per side, paired where the intervals are the same moments."""
     if metric.unit_of_replication == "instance":
@@ -180,6 +157,13 @@ def assess_gauge(look: Look, metric: Metric, data: GaugeData, bare: Assessed, sh
     paired = data.simultaneous and values_b.size == values_c.size
     # means of few requests on one side, of many on the other: equal means, but not equal distributions
     means = isinstance(metric, GaugeMetric) and metric.request_statistic() == "mean" and unequal(share)
+    if varies_as_few(metric, data, share):
+        means = True
+        text = (
+            f"its points vary as averages of few requests do (the canary had {share:.1%} of them), so means are "
+            "compared; better: its numerator and denominator as kind: ratio, or set `statistic`"
+        )
+        bare = replace(bare, warnings=(*bare.warnings, text))
     if paired and (moved := unsettled(values_c - values_b)) is not None:
         hour = 3600 / look.config.interval.total_seconds()
         text = (
@@ -187,8 +171,8 @@ def assess_gauge(look: Look, metric: Metric, data: GaugeData, bare: Assessed, sh
             + " an hour; a leak, or a warm-up (set `warmup`)?"
         )
         bare = replace(bare, warnings=(*bare.warnings, text)).unsafe(text)
-    if (still := frozen(values_b, values_c)) is not None:
-        bare = bare.unsafe(still)
+    for why in (frozen(values_b, values_c), at_a_bound(metric, values_b, values_c)):
+        bare = bare if why is None else bare.unsafe(why)
     if paired and (odd := stuck(values_b, values_c)) is not None:
         died, surely = odd
         bare = bare.unsafe(died) if surely else replace(bare, warnings=(*bare.warnings, died))

@@ -237,6 +237,7 @@ def _merged(stream: Stream, old: Quality, new: Quality, count: int) -> Quality:
         silent_baseline=new.silent_baseline + (old.silent_baseline if new.silent_baseline >= count else 0),
         silent_canary=new.silent_canary + (old.silent_canary if new.silent_canary >= count else 0),
         resets=old.resets + new.resets,
+        resets_canary=old.resets_canary + new.resets_canary,
         falls=old.falls + new.falls,
         event_series_baseline=_most(old.event_series_baseline, new.event_series_baseline),
         event_series_canary=_most(old.event_series_canary, new.event_series_canary),

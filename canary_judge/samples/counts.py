@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -85,6 +86,10 @@ def count_samples(metric: _Counted, parts: Parts, edges: Int) -> MetricSamples:
     for (_, side), result in parts.items():
         for one in result.series:
             refuse_huge(one.values, side)
+    if not isinstance(metric, LatencyMetric):
+        _refuse_buckets(parts)
+    if isinstance(metric, RatioMetric):
+        _refuse_what_cannot_match(metric, parts)
     read = _read(metric, parts, edges)
     quality = _quality(read)
     oddities = tuple(_oddities(read, quality))
@@ -194,6 +199,7 @@ def _quality(read: _Read) -> Quality:
         late_baseline=0 if read.by_row else late(exposure.baseline.covered),
         late_canary=0 if read.by_row else late(exposure.canary.covered),
         resets=sum(one.resets for one in counted),
+        resets_canary=exposure.canary.resets + read.events.canary.resets,
         falls=sum(one.falls for one in counted),
         births=sum(one.births for one in counted),
         births_dropped=sum(one.dropped for one in counted),
@@ -275,6 +281,43 @@ def _far_off(metric: LatencyMetric, parts: Parts) -> Iterator[str]:
     baseline = known[0]
     if baseline.size and baseline.min() > metric.bound():
         yield f"all latencies of the baseline are beyond {told}"
+
+
+def _refuse_buckets(parts: Parts) -> None:
+    """Buckets of a histogram are cumulative, so that their sum counts a request once for each."""
+    for (part, side), result in parts.items():
+        bounds = {one.labels["le"] for one in result.series if "le" in one.labels}
+        if len(bounds) > 1:
+            raise Unusable(
+                f"{side} {part}: its series are {len(bounds)} buckets (`le`) of a histogram, so each request counts "
+                'many times; give the ..._count series, or one bucket, as le="+Inf"'
+            )
+
+
+def _refuse_what_cannot_match(metric: RatioMetric, parts: Parts) -> None:
+    """A label that `events` asks for, which one side's series of the same metric lack and all of the other's have.
+
+    Renamed in the new version, it would find nothing there whatever fails. A label that only failures carry is on some
+    series only (OpenTelemetry's `error.type`).
+    """
+    for side, other in ((Side.BASELINE, Side.CANARY), (Side.CANARY, Side.BASELINE)):
+        texts = [one if isinstance(one, str) else getattr(one, side.value) for one in (metric.events, metric.total)]
+        events, total = (_SELECTOR.fullmatch(text.strip()) for text in texts)
+        mine, theirs = (parts.get(("total", one), Result()).series for one in (side, other))
+        if events is None or total is None or events[1] != total[1] or not (mine and theirs):
+            continue
+        for label in _MATCHED.findall(events[2] or ""):
+            if all(label in one.labels for one in theirs) and not any(label in one.labels for one in mine):
+                raise Unusable(
+                    f"{side}: no series of {total[1]} has the label `{label}`, which `events` asks for and all of the "
+                    f"{other} have: renamed between the versions? Give `events` for each side, as {{baseline: ..., "
+                    "canary: ...}"
+                )
+
+
+# A bare selector: its name, and its matchers; of those the ones that need the label.
+_SELECTOR = re.compile(r"([A-Za-z_:][\w:]*)\s*(?:\{(.*)\})?", re.DOTALL)
+_MATCHED = re.compile(r'(\w+)\s*=~?\s*"(?!")')
 
 
 def _refuse_what_cannot_be_counted(read: _Read, *, proportion: bool) -> None:

@@ -135,10 +135,13 @@ def looks_like(one: Series, values: Float) -> str | None:
     third = max(values.size // 3, 1)
     if np.median(values[-third:]) > 1.1 * np.median(values[:third]):
         return (
-            f"{said}: several workers or replicas behind one target take turns; give each its own `instance`, "
-            "or let them share one registry (multiprocess mode)"
+            f"{said}: several workers or replicas behind one target take turns (give each its own `instance`, or let "
+            "them share one registry: multiprocess mode), or the process crashes again and again"
         )
-    return f"{said}: it looks like counts per scrape (delta temporality) or a gauge; export it as cumulative counter"
+    return (
+        f"{said}: it looks like counts per scrape (delta temporality), a gauge, or a process that crashes after every "
+        "few scrapes; export it as cumulative counter"
+    )
 
 
 def looks_cumulative(values: Float) -> bool:

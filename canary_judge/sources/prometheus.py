@@ -25,6 +25,7 @@ from requests.auth import AuthBase, HTTPBasicAuth
 from canary_judge.bodies import TooMuchError
 from canary_judge.config.reading import read_options
 from canary_judge.errors import ConfigError, QueryError, SourceError, SourceUnavailable
+from canary_judge.results import Side
 from canary_judge.series import (
     Form,
     Query,
@@ -40,6 +41,7 @@ from canary_judge.sources.daemons import in_daemons
 from canary_judge.sources.native import Natives, observations_of
 from canary_judge.sources.promql import (
     is_selector,
+    overlaps_of,
     promql_length,
     refuse_many,
     refuse_unless_per_interval,
@@ -57,7 +59,6 @@ __all__ = ["PrometheusSource"]
 _MOST_POINTS = 11_000
 # A sample older than this is not the base of a counter: Prometheus itself looks back as far.
 _LOOK_BACK = timedelta(minutes=5)
-
 
 _MOST_TARGETS = 500
 # A selector whose last answer was so many times smaller than what may be read is not counted before it is read again.
@@ -158,6 +159,7 @@ class PrometheusSource:
         self._session = session
         # raw samples that a selector had, and the seconds in which it had them
         self._sizes: dict[str, tuple[int, float]] = {}
+        self._apart: set[tuple[str, str]] = set()
         self._natives = Natives(self._instant)
         self._client = PrometheusConnect(self.url, session=session, method="POST")
 
@@ -241,15 +243,44 @@ class PrometheusSource:
             raise failures[0]
         answers = [self._failed(query, one) for query, one in zip(queries, results, strict=True)]
         answers = without_shared(queries, without_twins(queries, answers))
-        asked, _ = in_daemons([partial(self._heard_origins, answers, window, until)], workers=1, name="prometheus")
+        asking = partial(self._heard_origins, queries, answers, window, until)
+        asked, _ = in_daemons([asking], workers=1, name="prometheus")
         try:
             return asked[0].result(timeout=max(until - time.monotonic(), 0.0))
         except TimeoutError:
             return _unsure_of_origins(answers, f"no answer within the deadline of {self._deadline:g} s")
 
-    def _heard_origins(self, answers: list[Result], window: Window, until: float) -> list[Result]:
+    def _heard_origins(
+        self, queries: Sequence[Query], answers: list[Result], window: Window, until: float
+    ) -> list[Result]:
         with self._session.listening(until):
-            return self._with_origins(answers, window, until)
+            return self._with_origins(self._without_overlaps(queries, answers, window), window, until)
+
+    def _without_overlaps(self, queries: Sequence[Query], answers: list[Result], window: Window) -> list[Result]:
+        """Refuse expressions of which both sides select the same series; each pair is asked for until it is known."""
+        shared, pairs = {}, zip(queries, answers, strict=True)
+        heard = {(one.metric, one.part) for one, answer in pairs if answer.series and one.side is Side.CANARY}
+        for place, pair in overlaps_of(queries).items():
+            if pair in self._apart or place not in heard:
+                continue
+            both = " and ".join(f"count_over_time({text}[{promql_length(window.duration)}])" for text in pair)
+            try:
+                found = self._instant(f"count({both})", window.end)
+            except SourceError:
+                continue  # what is wrong is told of the queries themselves
+            if not found:
+                self._apart.add(pair)
+                continue
+            shared[place] = (
+                f"baseline and canary both select {float(found[0]['value'][1]):.0f} series of {pair[0]} and {pair[1]}; "
+                "make the selectors exclusive"
+            )
+        return [
+            replace(answer, series=(), error=shared[query.metric, query.part])
+            if answer.error is None and (query.metric, query.part) in shared
+            else answer
+            for query, answer in zip(queries, answers, strict=True)
+        ]
 
     def _failed(self, query: Query, one: Result | SourceError) -> Result:
         if isinstance(one, Result):

@@ -16,6 +16,7 @@ from canary_judge.series import Form, Query, Result, Series, format_duration, pa
 
 __all__ = [
     "is_selector",
+    "overlaps_of",
     "promql_length",
     "refuse_many",
     "refuse_unless_per_interval",
@@ -31,9 +32,41 @@ _SELECTOR = re.compile(
 )
 
 
+# Selectors with matchers, and nothing of what stands in quotes.
+_WITHIN = re.compile(r"""[a-zA-Z_:][\w:]*\s*\{(?:[^{}"'`]|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`[^`]*`)*\}""")
+
+
 def is_selector(expression: str) -> bool:
     """Whether an expression is a bare selector, which is read as it was scraped."""
     return _SELECTOR.fullmatch(expression.strip()) is not None
+
+
+def overlaps_of(queries: Sequence[Query]) -> dict[tuple[str, str], tuple[str, str]]:
+    """What might be selected on both sides within functions: by metric and part a selector of each side.
+
+    Of the series themselves an answer of a function tells nothing, so that a baseline that selects the canary, too, is
+    seen by asking for series that both have.
+
+    Examples:
+        >>> from canary_judge.series import Reading
+        >>> texts = {Side.BASELINE: 'sum(rate(r{p=~"a-.*"}[1m]))', Side.CANARY: 'sum(rate(r{p=~"a-canary-.*"}[1m]))'}
+        >>> overlaps_of([Query(metric="m", part="total", side=side, reading=Reading.COUNTS, expression=text,
+        ...                    step=timedelta(minutes=1)) for side, text in texts.items()])
+        {('m', 'total'): ('r{p=~"a-.*"}', 'r{p=~"a-canary-.*"}')}
+    """
+    known: dict[tuple[str, str], dict[Side, tuple[str, ...]]] = {}
+    for query in queries:
+        inside = () if is_selector(query.expression) else tuple(one[0] for one in _WITHIN.finditer(query.expression))
+        known.setdefault((query.metric, query.part), {})[query.side] = inside
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    for place, sides in known.items():
+        texts = sides.get(Side.BASELINE, ()), sides.get(Side.CANARY, ())
+        # where one has more of them, it may take away what it should not have
+        for pair in zip(*texts, strict=True) if len(texts[0]) == len(texts[1]) else ():
+            names = {text[: text.index("{")].strip() for text in pair}
+            if len(names) == 1 and pair[0] != pair[1]:
+                found.setdefault(place, pair)
+    return found
 
 
 def promql_length(duration: timedelta) -> str:
@@ -65,13 +98,22 @@ def with_position(message: str, expression: str) -> str:
     return f"{message[: found.start()]}{found[3]} at character {column}, before {rest!r} (query: {expression})"
 
 
+# By their names these are counters; of gauges and conditions, as `up == 0`, samples may be what is meant.
+_SCRAPES = re.compile(r"\bcount_over_time\s*\(\s*([\w:]+_(?:total|count|sum|bucket))\b\s*(?:\{[^}]*\})?\s*\[")
+
+
 def refuse_unless_per_interval(query: Query) -> None:
     """Counts by an expression must be events of one interval: anything else counts events many times, or a level."""
-    bare = re.sub(r'"(?:[^"\\]|\\.)*"', "", query.expression)
+    bare = re.sub(r'"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\'|`[^`]*`', "", query.expression)
     for opening, closing in ("{}", "()", "[]"):
         if bare.count(opening) != bare.count(closing):
             raise QueryError(f"parse error: {query.expression} has not as many {opening!r} as {closing!r}")
-    ranges = re.findall(r"\[([^\]]*)\]", query.expression)
+    ranges = re.findall(r"\[([^\]]*)\]", bare)
+    if counter := _SCRAPES.search(bare):
+        raise QueryError(
+            f"{query.expression} counts how often {counter[1]} was scraped, and not what it counts; give the counter "
+            f"itself, or increase({counter[1]}[{format_duration(query.step)}])"
+        )
     step = query.step // timedelta(milliseconds=1)
     try:
         fit = bool(ranges) and all(parse_duration(text) // timedelta(milliseconds=1) == step for text in ranges)

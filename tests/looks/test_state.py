@@ -35,8 +35,8 @@ def going_on(number, state=None, *, first=0, last=None):
     return monitor, judged
 
 
-# What states of before do not say: when the first value came.
-NEWER = {"late_baseline", "late_canary"}
+# What states of before do not say: when the first value came, and of which side the resets were.
+NEWER = {"late_baseline", "late_canary", "resets_canary"}
 # Nor that a look had no row of events at all; in this one there are such.
 ABSENT, WITHOUT_ROWS = {"absent_events_baseline", "absent_events_canary"}, {27}
 

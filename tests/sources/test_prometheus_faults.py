@@ -319,6 +319,28 @@ def test_counts_must_be_counters_or_increases_of_one_interval(expression):
         assert source.fetch([query("sum(increase(requests_total[15s]))", Reading.COUNTS)], WINDOW)[0].error is None
 
 
+@pytest.mark.parametrize(
+    ("expression", "refused"),
+    [
+        ('sum(count_over_time(r_total{code=~"5.."}[15s]))', True),
+        ("count_over_time(l_seconds_bucket[15s])", True),
+        ('sum(count_over_time((up{job="a[1]"} == 0)[15s:5s]))', False),
+        ("count_over_time(up[15s])", False),
+    ],
+)
+def test_scrapes_of_a_counter_are_not_what_it_counts(expression, refused):
+    with serving(lambda request: success([], kind="matrix")) as (url, _):
+        found = fetch_one(url, expression, Reading.COUNTS)
+    assert (found.error is not None and "was scraped, and not what it counts" in found.error) == refused
+
+
+@pytest.mark.parametrize("quote", ['"', "'", "`"])
+def test_brackets_in_a_text_are_no_range(quote):
+    with serving(lambda request: success([], kind="matrix")) as (url, _):
+        found = fetch_one(url, f"sum(increase(x{{code=~{quote}5[0-9]+{quote}}}[15s]))", Reading.COUNTS)
+    assert found.error is None
+
+
 @pytest.mark.parametrize("result", [None, "text", [{}], [{"metric": {}, "values": [[1, "abc"]]}], [{"values": 5}]])
 def test_an_answer_of_another_shape_is_an_error_of_its_query(result):
     with serving(lambda _: success(result)) as (url, _):

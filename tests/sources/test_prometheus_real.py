@@ -313,6 +313,24 @@ def test_a_baseline_selector_that_matches_the_canary_too_is_refused(url):
     assert "both select the series" in result.reason
 
 
+def test_a_baseline_that_selects_the_canary_within_a_function_is_refused(url, monkeypatch):
+    def judged(baseline):
+        texts = {"baseline": baseline, "canary": 'sum(increase(requests_total{version="new"}[15s]))'}
+        metric = {"name": "m", "kind": "rate", "events": texts, "harm": "increase", "margin": "1.5x"}
+        return judge(config(metric), source, WINDOW).metrics[0].reason
+
+    source = PrometheusSource(url)
+    assert "baseline and canary both select 2 series" in judged('sum(increase(requests_total{version=~".+"}[15s]))')
+    assert "both select" not in judged('sum(increase(requests_total{version="old"}[15s]))')
+    # what is known to be apart is asked for once, and what is taken away again is no overlap
+    sent, real = [], source._instant
+    monkeypatch.setattr(source, "_instant", lambda text, moment: sent.append(text) or real(text, moment))
+    assert "both select" not in judged('sum(increase(requests_total{version="old"}[15s]))')
+    taken = 'sum(increase(requests_total{version=~".+"}[15s])) - sum(increase(requests_total{version="new"}[15s]))'
+    assert "both select" not in judged(taken)
+    assert not [text for text in sent if ") and count_over_time(" in text]
+
+
 def test_too_many_raw_samples_name_the_metric_and_the_remedy(url):
     result = judge(
         config(ratio("requests_total_errors", "requests_total"), max_samples=100), PrometheusSource(url), WINDOW

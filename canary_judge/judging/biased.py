@@ -1,0 +1,120 @@
+"""Gauges whose points tell of the traffic behind them, of how many instances there are, or of a bucket bound."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from canary_judge.arrays import Float
+from canary_judge.config.metrics import GaugeMetric, Metric
+from canary_judge.judging.traffic import unequal
+from canary_judge.results import Quality
+from canary_judge.samples import GaugeData
+
+__all__ = ["at_a_bound", "biased_gauge", "summed_gauge", "varies_as_few"]
+
+# Sums that differ by so much, the way the traffic does, differ by it or by the instances.
+_FOLLOWS = 1.5
+# Levels that differ by the traffic, but for so much harm.
+_NEAR_TRAFFIC = 2.5
+# Of so many points nearly all are on one side of the other's where they are sums.
+_FEWEST_SUMS, _ALWAYS = 10, 0.95
+# Of fewer points it is not asked how they vary, and so much more is no chance.
+_FEWEST_VARYING, _VARY = 20, 1.5
+# Fewer values of one number are chance, and in so many intervals a quantile is beyond the largest bound.
+_FEWEST_AT_A_BOUND, _OFTEN = 5, 0.5
+
+
+def biased_gauge(metric: Metric, share: float | None, quality: Quality | None) -> tuple[bool, str] | None:
+    """Whether a gauge of requests must be refused (or warned about) because the sides' traffic is unequal."""
+    if not isinstance(metric, GaugeMetric) or (statistic := metric.request_statistic()) == "level":
+        return None
+    several = quality is not None and max(quality.series_baseline, quality.series_canary) > 1
+    if statistic == "sum" and several and metric.statistic is None and not metric.is_sum():
+        return None  # rates of instances, averaged
+    what, instead = {
+        "quantile": ("a quantile", "use kind: latency with slower_than (the share of slow requests)"),
+        "ratio": ("a ratio", "use kind: ratio with the two counters"),
+        "mean": ("a mean", "use kind: latency with slower_than, or raw samples"),
+        "sum": ("a sum", "use kind: ratio, or avg(...) by instance with `by`"),
+    }[statistic]
+    if share is None or not 0 < share < 1:
+        return False, (
+            f"each point is {what} of the requests of one interval, which is biased when the sides' traffic differs; "
+            f"their traffic is not known: {instead}"
+        )
+    if not unequal(share):
+        return None
+    return statistic != "mean", (
+        f"each point is {what} of the requests of one interval, and the canary had {share:.1%} of them: such points "
+        f"differ between the sides even when nothing changed; {instead}"
+    )
+
+
+def summed_gauge(metric: Metric, data: GaugeData, share: float | None) -> str | None:
+    """Why levels that differ as the traffic does cannot be compared: they are sums over what a side has."""
+    if not isinstance(metric, GaugeMetric) or metric.by or metric.statistic is not None:
+        return None
+    if not (metric.is_sum() or metric.is_name()) or share is None or not unequal(share):
+        return None
+    sides = _known(data.baseline), _known(data.canary)
+    if min(side.size for side in sides) < _FEWEST_SUMS:
+        return None
+    levels = [float(np.median(side)) for side in sides]
+    if min(levels) <= 0:
+        levels = [float(side.mean()) for side in sides]  # of what is mostly 0
+    if min(levels) <= 0:
+        return None
+    apart, traffic = levels[1] / levels[0], share / (1 - share)
+    if share < 0.5:
+        apart, traffic = 1 / apart, 1 / traffic
+    # of what a name says nothing of, only what is near the traffic is taken for it
+    if apart < _FOLLOWS or not (metric.is_sum() or traffic / _NEAR_TRAFFIC <= apart <= traffic * _NEAR_TRAFFIC):
+        return None
+    few, many = (data.canary, data.baseline) if share < 0.5 else (data.baseline, data.canary)
+    if few.shape == many.shape and not (few <= many)[~np.isnan(few + many)].mean() >= _ALWAYS:
+        return None
+    what, instead = (
+        ("a sum over the instances of a side", "write avg(...), or divide by what it grows with")
+        if metric.is_sum()
+        else ("a sum over the requests of a side, it seems", "use kind: rate or ratio, or divide by the requests")
+    )
+    return (
+        f"each point is {what} ({levels[0]:.3g} and {levels[1]:.3g}), and the canary had {share:.1%} of the traffic: "
+        f"{instead}; or, where it does not grow with the traffic, set `statistic: level`"
+    )
+
+
+def varies_as_few(metric: Metric, data: GaugeData, share: float | None) -> bool:
+    """Whether points vary on the side with less traffic as averages of fewer requests do; they are then such."""
+    if not isinstance(metric, GaugeMetric) or metric.by or metric.statistic is not None or not metric.is_name():
+        return False
+    if share is None or not unequal(share):
+        return False
+    sides = [_known(data.baseline), _known(data.canary)]
+    if share > 0.5:
+        sides.reverse()
+    if min(side.size for side in sides) < _FEWEST_VARYING:
+        return False
+    many, few = (float(np.median(np.abs(np.diff(side)))) for side in sides)
+    # standard deviations of averages are apart by the square root of what they are of
+    return many > 0 and few / many > max((max(share, 1 - share) / min(share, 1 - share)) ** 0.25, _VARY)
+
+
+def at_a_bound(metric: Metric, baseline: Float, canary: Float) -> str | None:
+    """Why quantiles of buckets say no more: of one beyond the largest finite bound, Prometheus gives the bound."""
+    if not isinstance(metric, GaugeMetric) or metric.request_statistic() != "quantile":
+        return None
+    most = float(canary.max())
+    count = int((canary == most).sum())
+    if count < max(_FEWEST_AT_A_BOUND, _OFTEN * canary.size) or (baseline == most).mean() >= _OFTEN:
+        return None
+    if most <= np.median(baseline):
+        return None
+    return (
+        f"the canary's quantile is {most:.6g} to the last digit in {count} of {canary.size} intervals: the largest "
+        "bound of the histogram, beyond which nothing can be told apart? Use kind: latency, or larger buckets"
+    )
+
+
+def _known(rows: Float) -> Float:
+    return rows[~np.isnan(rows)]
