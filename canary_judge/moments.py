@@ -9,10 +9,12 @@ import numpy as np
 
 from canary_judge.arrays import Float
 
-__all__ = ["Moments", "UserMoments"]
+__all__ = ["LAST", "Moments", "UserMoments"]
 
 # The numerator, the denominator, and both of them before the run.
 _TOTALS = 4
+# The newest part of the time is one of so many.
+LAST = 12
 
 
 def _no_mean() -> Float:
@@ -89,6 +91,7 @@ class UserMoments:
         whole: The users seen since the weight last changed, with all that they did since.
         early: Those of the first third of that time, with what they did in it; None where it was not asked.
         late: The same of the last third.
+        last: The same of the last twelfth.
         strays: Users seen on both sides, of which the first row is of this one.
         strayed: Rows of this side that are left out with them.
         anonymous: Rows without a user, which are left out.
@@ -106,6 +109,7 @@ class UserMoments:
     whole: Moments
     early: Moments | None = None
     late: Moments | None = None
+    last: Moments | None = None
     strays: int = 0
     strayed: int = 0
     anonymous: int = 0
@@ -121,7 +125,7 @@ class UserMoments:
 
     def fits(self) -> bool:
         """Whether all of it is such an answer."""
-        parts = [one for one in (self.whole, self.early, self.late) if one is not None]
+        parts = [one for one in (self.whole, self.early, self.late, self.last) if one is not None]
         counts = (self.strays, self.strayed, self.anonymous, self.rows, self.undefined, self.before, self.known or 0)
         whole = min(counts) >= 0 and self.since <= self.until and math.isfinite(self.capped)
         return whole and all(one.fits() for one in parts)

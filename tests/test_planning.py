@@ -306,3 +306,20 @@ def test_a_table_of_the_baseline_alone_is_planned_for(tmp_path, capsys):
     assert "errors" in capsys.readouterr().out
     assert main(["judge", str(tmp_path / "c.yaml"), "--data", str(tmp_path / "before.csv")]) == 1
     assert "no row whose side is 'canary'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("interval", ["1d", "1h"])
+def test_users_summed_up_to_one_time_tell_no_pace(interval):
+    rng = np.random.default_rng(1)
+    day = pd.Timestamp("2026-01-02", tz="UTC")
+    rows = pd.DataFrame(
+        {"timestamp": day, "side": "baseline", "user": np.arange(5000), "minutes": rng.exponential(3, 5000)}
+    )
+    metric = {"name": "engagement", "kind": "mean", "numerator": "minutes", "harm": "decrease", "margin": "10%"}
+    made, window = config(metric, interval=interval), Window(day - timedelta(days=2), day.to_pydatetime())
+    with pytest.raises(DataError, match="all rows of its users have one time, so that it cannot be told how fast"):
+        plan(made, FrameSource(rows), window)
+    # of several days the shorter spans have none
+    days = pd.concat([rows.assign(timestamp=day - pd.Timedelta(days=k)) for k in range(4)])
+    found = plan(made, FrameSource(days), Window(day - timedelta(days=4), day.to_pydatetime()))
+    assert "0 seconds" not in found.explain()

@@ -31,7 +31,7 @@ _LATENCY = re.compile(r"latenc|duration|response_time|_seconds|_ms\b|slow", re.I
 # What more of is bad, and what less of; and counts, unless they are shares or of one request each.
 _BAD = re.compile(
     r"error|fail|5xx|latenc|timeout|exception|crash|reject|\bp9\d|\bun(avail|success)|cancel|duplic|backlog|refund|gap|"
-    r"cost|abandon|time to",
+    r"cost|abandon|time.to|skip|(?<![a-z])hid(e|den)|complain|unsubscri|buffering|rebuffer|bounce|churn|dislike",
     re.IGNORECASE,
 )
 _GOOD = re.compile(

@@ -340,7 +340,8 @@ def _why_not(metric: Metric, piece: Piece) -> str:
     if found.data is None:
         return "the query returned nothing for the baseline; check the selectors and the window"
     if metric.per_user() is not None:
-        return "no window has users enough" if single else "moments of users are not drawn; give a table of their rows"
+        drawn = "of users only their errors are drawn, and of a table of single requests (columns `ok` and `user`)"
+        return "no window has users enough" if single else f"{drawn}; no past data can be drawn for this one"
     if isinstance(metric, RateMetric) and metric.exposure is None:
         return "a rate by time cannot be drawn with a part of the requests: give it an `exposure`, or make it a ratio"
     if metric.kind in ("ratio", "rate", "latency"):

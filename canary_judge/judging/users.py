@@ -17,7 +17,7 @@ from canary_judge.judging.look import LONGEST_WAIT_SECONDS, Look
 from canary_judge.judging.odd_values import far_better
 from canary_judge.judging.shortfalls import users_shortfall
 from canary_judge.judging.silence import PATIENCE
-from canary_judge.moments import Moments, UserMoments
+from canary_judge.moments import LAST, Moments, UserMoments
 from canary_judge.results import Comparison, Harm, Outcome, Quality, Shortfall, Side
 from canary_judge.samples import UserData
 from canary_judge.samples.users import is_late
@@ -32,10 +32,14 @@ __all__ = ["FEWEST_FOR_SAFETY", "FEWEST_USERS", "assess_users", "information_nee
 FEWEST_USERS, FEWEST_FOR_SAFETY = 100, 200
 # The part of the canary's users (of its rows, for those without a user) that may be left out.
 _MOST_LEFT_OUT, _TOO_MANY_LEFT_OUT = 0.05, 0.2
+# With more rows of a mean that have nothing to be averaged its level is not that of what is meant.
+_MOST_UNDEFINED = 0.5
 # Standard errors beyond which the sides' users differed before the run by more than chance.
 _UNLIKE_BEFORE = 4.0
 # Standard errors beyond which an effect that becomes worse fades; and beyond which it is told.
 _FADES, _WORTH_TELLING = 2.33, 1.64
+# Standard errors by which the newest part is worse than the whole where something broke; and users that tell it.
+_BROKE, _FEWEST_LAST = 3.0, 50
 # A level so few standard errors from 0 has no relative margin.
 _NO_LEVEL = 5.0
 # Shares of the sides' rows that are left out may differ by so much, and by what chance does.
@@ -175,7 +179,8 @@ def _objections(
             f"{left_out:.0%} of the canary's {what} were seen on the baseline, too: is the assignment sticky, or had "
             "the canary not begun yet?"
         )
-        yield text, left_out > _TOO_MANY_LEFT_OUT
+        # who comes more often strays sooner: without those a mean of each user is lower
+        yield text, left_out > _TOO_MANY_LEFT_OUT or _of_each_user(metric)
     users = min(comparison.n_canary, comparison.n_baseline)
     if quality is not None and quality.unread:
         yield f"the last {quality.unread} intervals could not be read", False
@@ -204,6 +209,14 @@ def _objections(
         worse = {Harm.INCREASE: z, Harm.DECREASE: -z, Harm.EITHER: abs(z)}[metric.harm]
         if worse > _FADES:
             yield f"the effect fades: {_thirds(data, early, late)}", False
+    if (broke := _broke(metric, data)) is not None:
+        yield broke, False
+
+
+def _of_each_user(metric: Metric) -> bool:
+    """Whether it is a mean over users, and not over what they did."""
+    per_user = metric.per_user()
+    return per_user is not None and per_user.denominator is None
 
 
 def _rows_apart(metric: Metric, data: UserData) -> Iterator[str]:
@@ -217,10 +230,16 @@ def _rows_apart(metric: Metric, data: UserData) -> Iterator[str]:
             f"the cap of {per_user.cap:g} leaves out {left_out[1]:.0%} of the canary's and {left_out[0]:.0%} of the "
             "baseline's: what is left hardly tells them apart; raise `cap`"
         )
-    for name, what, most in (
-        ("anonymous", "rows without a user", _TOO_MANY_LEFT_OUT),
-        ("undefined", f"rows without `{numerator}`, which count as 0", 1.0),
-        ("capped", cap, 1.0),
+    over = None if per_user is None or metric.is_proportion else per_user.denominator
+    for name, what, most, remedy in (
+        ("anonymous", "rows without a user", _TOO_MANY_LEFT_OUT, "those left out may be what differs; give them an id"),
+        (
+            "undefined",
+            f"rows without `{numerator}`, which count as 0",
+            1.0 if over is None else _MOST_UNDEFINED,
+            f"divide by what counts the known ones, and not by `{over}`",
+        ),
+        ("capped", cap, 1.0, ""),
     ):
         shares = [_share(getattr(data, side.value), name) for side in Side]
         wholes = data.baseline.whole, data.canary.whole
@@ -233,8 +252,11 @@ def _rows_apart(metric: Metric, data: UserData) -> Iterator[str]:
         pooled = min(max(shares), 0.5)
         # so many users' shares stray so far by chance
         chance = 4 * math.sqrt(pooled * (1 - pooled) / users)
-        if abs(shares[1] - shares[0]) > _APART + chance or max(shares) > most:
-            yield f"{shares[1]:.0%} of the canary and {shares[0]:.0%} of the baseline are {what}: why do they differ?"
+        told = f"{shares[1]:.0%} of the canary and {shares[0]:.0%} of the baseline are {what}"
+        if abs(shares[1] - shares[0]) > _APART + chance:
+            yield f"{told}: why do they differ?"
+        elif max(shares) > most:
+            yield f"{told}, more than {most:.0%}: {remedy}"
 
 
 def _yes_or_no(data: UserData, side: Side) -> bool:
@@ -271,8 +293,7 @@ def _timing(look: Look, metric: Metric, data: UserData) -> Iterator[tuple[str, b
         yield f"the rows of the last {span((end - data.canary.until) / 1e9)} are not loaded yet", False
     for text in _late(look, data):
         yield text, False
-    per_user = metric.per_user()
-    alone = per_user is not None and per_user.denominator is None
+    alone = _of_each_user(metric)
     step = round(look.config.interval.total_seconds() * 1e9)
     missed = {side: _missed_at_first(getattr(data, side.value)) for side in Side}
     for side, other in ((Side.CANARY, Side.BASELINE), (Side.BASELINE, Side.CANARY)):
@@ -415,6 +436,23 @@ def _change(data: UserData) -> tuple[float, float, float] | None:
             return None
         parts.append(sides)
     return change_since(parts[0], parts[1])
+
+
+def _broke(metric: Metric, data: UserData) -> str | None:
+    """Why a canary broke at its end: the effect of the newest part is worse than of the whole, by no chance."""
+    whole, last = (data.baseline.whole, data.canary.whole), (data.baseline.last, data.canary.last)
+    if last[0] is None or last[1] is None or min(one.users for one in last if one is not None) < _FEWEST_LAST:
+        return None
+    if (change := change_since(whole, (last[0], last[1]))) is None:
+        return None
+    before, after, z = change
+    worse = {Harm.INCREASE: z, Harm.DECREASE: -z, Harm.EITHER: abs(z)}[metric.harm]
+    if worse <= _BROKE:
+        return None
+    length = span((data.canary.until - data.canary.since) / LAST / 1e9)
+    return (
+        f"the effect of the last {length} is {after:+.1%}, where that of all the time is {before:+.1%}: did it break?"
+    )
 
 
 def _thirds(data: UserData, early: float, late: float) -> str:

@@ -134,6 +134,7 @@ def _users(
 ) -> dict[str, list[Seen] | str]:
     """The baseline's users over several lengths; or why they cannot be counted."""
     found: dict[str, list[Seen] | str] = {name: [] for name in names}
+    instant = set()
     for part in lengths_of(window, config.interval) if names else []:
         asked = [query for query in config.queries(start=part.start) if query.metric in found]
         for query, result in fetch(config, source, [one for one in asked if one.side is Side.BASELINE], part):
@@ -141,9 +142,20 @@ def _users(
             if isinstance(seen, list):
                 if result.error is not None or result.moments is None:
                     found[query.metric] = result.error or "the source gave no users"
-                elif not seen or _held(result.moments) > _LONGER * seen[-1].seconds:
+                elif _of_one_moment(result.moments):
+                    instant.add(query.metric)
+                elif _held(result.moments) > (_LONGER * seen[-1].seconds if seen else 0):
                     seen.append(Seen(_held(result.moments), result.moments.whole))
+    for name in instant:
+        found[name] = found[name] or (
+            "all rows of its users have one time, so that it cannot be told how fast they come: give a row for each "
+            "event"
+        )
     return found
+
+
+def _of_one_moment(moments: UserMoments) -> bool:
+    return moments.rows > 1 and moments.earliest == moments.latest
 
 
 def _held(moments: UserMoments) -> float:

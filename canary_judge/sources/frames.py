@@ -33,12 +33,13 @@ from canary_judge.sources.points import FORMS
 from canary_judge.sources.repeats import (
     appended,
     appended_again,
+    comparable,
     refuse_aggregated,
     refuse_numbers_that_tell_apart,
     without_repeats,
 )
 from canary_judge.sources.tables import FEWEST_NUMBERED, Align, Table, is_number, numbers_rows, on_grid
-from canary_judge.sources.users import Rows, codes_of, moments_by_side, span_of, totals_before
+from canary_judge.sources.users import Rows, codes_of, moments_by_side, span_of, starts_of_buckets, totals_before
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -232,11 +233,12 @@ class FrameSource:
     def _appended_twice(self) -> tuple[str | None, str | None]:
         """Why rows count several times: an error, or a word where they came in order of time, as items of one page."""
         word = None
-        for side in Side:
-            if (found := appended(self._table, side)) is None:
-                continue
+        repeated = {side: found for side in Side if (found := appended(self._table, side)) is not None}
+        for side, found in repeated.items():
             text = appended_again(found, side)
-            if side not in self._table.sorted_sides and not found.near:
+            # items of a page are alike on both sides; a join that matches twice is not
+            alone = len(repeated) == 1 and found.since is None and comparable(self._table)
+            if alone or (side not in self._table.sorted_sides and not found.near):
                 return f"{text} Drop these", None
             word = text
         return None, word
@@ -303,7 +305,7 @@ class FrameSource:
             first = int(self._table.times[self._table.canary.argmax()])
             since = min(max(since, first - 1), until)
         provenance = f"users of the {query.side} in a table of {len(self._table)} rows"
-        if (error := self._no_users(asked)) is not None:
+        if error := self._no_users(asked) or starts_of_buckets(self._table.times, since, until):
             return Result(error=error, form=Form.MOMENTS, provenance=provenance)
         moments = self._by_user(asked, since, until)[query.side]
         return Result(form=Form.MOMENTS, moments=moments, provenance=provenance)

@@ -16,6 +16,7 @@ from canary_judge.sources.tables import Table
 __all__ = [
     "appended",
     "appended_again",
+    "comparable",
     "refuse_aggregated",
     "refuse_numbers_that_tell_apart",
     "told",
@@ -55,6 +56,11 @@ class Appended(NamedTuple):
     since: int | None
     until: int | None
     near: bool
+
+
+def comparable(table: Table) -> bool:
+    """Whether the rows of both sides are looked through."""
+    return all(_FEWEST_COMPARED <= np.count_nonzero(table.side(side)) <= _MOST_COMPARED for side in Side)
 
 
 def appended(table: Table, side: Side) -> Appended | None:

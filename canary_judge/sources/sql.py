@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from canary_judge.config.reading import read_options
 from canary_judge.errors import ConfigError, DataError, QueryError, SourceError, SourceUnavailable
-from canary_judge.moments import UserMoments
+from canary_judge.moments import LAST, UserMoments
 from canary_judge.results import Side
 from canary_judge.series import Form, PerUser, Query, Result, Window, nanoseconds
 from canary_judge.sources.daemons import in_daemons
@@ -333,6 +333,7 @@ class SqlSource:
             until=comparable(count.until),
             early=comparable(count.since + third),
             late=comparable(count.until - third),
+            last=comparable(count.until - (count.until - count.since) // LAST),
             past=None if count.past is None else (comparable(count.past[0]), comparable(count.past[1])),
         )
         select = statement(

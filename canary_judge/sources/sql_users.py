@@ -41,7 +41,7 @@ _NOTHING: Any = sa.literal_column("0e0")
 _UNIT: Any = sa.literal_column("1e0")
 _NAME = re.compile(r"[^\W\d]\w*")
 _SIDE = "side"
-_PARTS = ("whole", "early", "late")
+_PARTS = ("whole", "early", "late", "last")
 _TOTALS = ("x", "y", "x0", "y0")
 _TIMES = ("earliest", "latest")
 _PAIRS = list(combinations_with_replacement(range(4), 2))
@@ -82,6 +82,7 @@ class Span(NamedTuple):
         until: Its end.
         early: End of its first third.
         late: Start of its last third.
+        last: Start of its last twelfth.
         past: Start and end of the time before; None: it is not asked.
     """
 
@@ -89,6 +90,7 @@ class Span(NamedTuple):
     until: Any
     early: Any
     late: Any
+    last: Any
     past: tuple[Any, Any] | None
 
 
@@ -218,10 +220,15 @@ class _Statement:
     # --- users ---
 
     def _users(self) -> sa.CTE:
-        """One row per user: rows and times on each side, and all totals of the whole time and of its thirds."""
+        """One row per user: rows and times on each side, and all totals of the whole time and of its parts."""
         rows = self._rows(self.span.since, self.span.until, "cj_activity", with_side=True)
         canary, time = rows.c.s, rows.c.t
-        inside: dict[str, Any] = {"whole": None, "early": time <= self.span.early, "late": time > self.span.late}
+        inside: dict[str, Any] = {
+            "whole": None,
+            "early": time <= self.span.early,
+            "late": time > self.span.late,
+            "last": time > self.span.last,
+        }
         columns: list[Any] = [rows.c.u, sa.func.min(canary).label("s"), sa.func.max(canary).label("other")]
         for side in Side:
             mine = canary == (_ONE if side is Side.CANARY else _ZERO)

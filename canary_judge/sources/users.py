@@ -10,11 +10,12 @@ import numpy as np
 
 from canary_judge.arrays import Bool, Float, Int
 from canary_judge.errors import DataError
-from canary_judge.moments import Moments, UserMoments
+from canary_judge.moments import LAST, Moments, UserMoments
 from canary_judge.results import Side
 from canary_judge.series import PerUser, Query, Window, nanoseconds
+from canary_judge.wording import span
 
-__all__ = ["NOBODY", "NO_USERS", "Rows", "codes_of", "moments_by_side", "span_of", "totals_before"]
+__all__ = ["NOBODY", "NO_USERS", "Rows", "codes_of", "moments_by_side", "span_of", "starts_of_buckets", "totals_before"]
 
 NO_USERS = (
     "{kind} keeps no users, and sums over users do not tell how they differ; read this metric from a table with a "
@@ -36,6 +37,8 @@ NOBODY = (
     "guest",
     "00000000-0000-0000-0000-000000000000",
 )
+# Of rows that sum up an hour or more there are many at one time.
+_HOUR, _IN_A_BUCKET = 3_600_000_000_000, 10
 # Beyond it whole numbers are no longer exact as floats.
 _LARGEST_ID = 2.0**53
 _WITH_POINT = re.compile(r"\d+\.0")
@@ -130,7 +133,8 @@ def codes_of(column: Sequence[object] | np.ndarray) -> tuple[Int, int]:
         nobody = ~np.isfinite(values) | (values == 0) | (values == -1)
         if (np.abs(values[~nobody]) >= _LARGEST_ID).any():
             raise DataError(
-                "a user is a number beyond 2^53, which cannot be told from its neighbours; give ids as text"
+                "a user is a number beyond 2^53, which cannot be told from its neighbours; give ids as text (in CSV, "
+                "whose digits are read as numbers, with a letter before them; or write Parquet)"
             )
         known, places = np.unique(values[~nobody], return_inverse=True)
         codes = np.full(given.size, -1, dtype=np.int64)
@@ -157,6 +161,27 @@ def span_of(query: Query, window: Window) -> tuple[PerUser, int, int]:
     until = nanoseconds(window.end)
     since = nanoseconds(query.users.since or window.start)
     return query.users, min(since, until), until
+
+
+def starts_of_buckets(times: Int, since: int, until: int) -> str | None:
+    """Why rows of whole hours or days say when these begin, where a time is taken for their end; None where not.
+
+    Args:
+        times: Of all rows, in their order.
+        since: Start of what is counted, not part of it.
+        until: Its end.
+    """
+    first, after, end, newest = np.searchsorted(times, [since, since + 1, until, until + 1])
+    if newest > end or not after > first:
+        return None
+    known = np.unique(times[first:newest])
+    step = int(np.gcd.reduce(np.append(np.diff(known), until - known[-1])))
+    if (known % _HOUR).any() or step < _HOUR or newest - first < _IN_A_BUCKET * known.size or known[-1] + step != until:
+        return None
+    return (
+        f"its rows are of whole {span(step / 1e9)} each, and the {after - first:,} at the start itself are left out, "
+        "as a time is the end of what it counts: do they say when each begins? Move them to its end"
+    )
 
 
 def totals_before(rows: Rows, asked: PerUser) -> Float:
@@ -193,7 +218,12 @@ def moments_by_side(rows: Rows, asked: PerUser, before: Float, *, since: int, un
     first = np.full(rows.count, -1, dtype=np.int64)
     first[known.users[::-1]] = known.canary[::-1]  # the earliest row is written last
     third = (until - since) // 3
-    spans = {"whole": (since, until), "early": (since, since + third), "late": (until - third, until)}
+    spans = {
+        "whole": (since, until),
+        "early": (since, since + third),
+        "late": (until - third, until),
+        "last": (until - (until - since) // LAST, until),
+    }
     parts = {name: known.between(*span) for name, span in spans.items()}
     # the time in which there should have been no canary, and who was there in it
     past = None if asked.past is None else _past(rows, asked.past)

@@ -58,3 +58,13 @@ def test_a_good_config_gets_no_advice():
 def test_quantiles_of_an_even_split_are_not_advised_against():
     gauge = {**HEAP, "query": "histogram_quantile(0.99, x)"}
     assert "quantile-gauge" not in [one.code for one in advise(config(gauge, traffic={"weight": 50}))]
+
+
+@pytest.mark.parametrize("name", ["skips", "hides", "complaints", "unsubscribes", "rebuffers", "time_to_first_play"])
+def test_business_metrics_of_which_less_is_better_are_told(name):
+    turned = config({**HEAP, "name": name, "harm": "decrease"})
+    assert "harm-direction" in {one.code for one in advise(turned)}
+    assert "harm-direction" not in {one.code for one in advise(config({**HEAP, "name": name}))}
+    assert "harm-direction" not in {
+        one.code for one in advise(config({**HEAP, "name": "hidden_gems", "harm": "increase"}))
+    }

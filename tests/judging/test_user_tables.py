@@ -154,3 +154,70 @@ def test_one_of_few_buyers_is_hardly_ever_taken_for_a_bot():
 @pytest.mark.parametrize(("buying", "bot"), [(0.3, 0.08), (0.01, 0.3)])
 def test_a_bot_is_one_also_among_few_buyers(buying, bot):
     assert all(giant(bought(seed, buying=buying, bot=bot)) for seed in range(10))
+
+
+def test_strays_take_a_mean_of_each_user_away_and_not_one_of_what_they_did():
+    """Who comes more often strays sooner, so that what is left of the canary has fewer minutes each."""
+    rows = table()
+    strayed = rows["side"].eq("canary") & (np.random.default_rng(1).uniform(size=len(rows)) < 0.012)
+    rows.loc[strayed, "side"] = "baseline"
+    found = judged(rows, {**MINUTES, "margin": "3%"})
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert "of the canary's users were seen on the baseline, too" in found.reason
+    assert found.comparison.effect < 1
+    assert judged(rows, {**MINUTES, "margin": "3%", "denominator": "impressions"}).comparison is not None
+
+
+@pytest.mark.parametrize("hours", [1, 2])
+def test_a_canary_that_breaks_at_its_end_is_no_pass(hours):
+    rows, metric = table(clicks=0.33), {**CLICKS, "margin": "25%"}
+    assert judged(rows, metric).outcome is Outcome.SAFE
+    rows.loc[(rows["side"] == "canary") & (rows["hour"] > 24 - hours), "clicks"] = 0
+    found = judged(rows, metric)
+    assert found.outcome is not Outcome.SAFE
+    assert "the effect of the last 2h00m is -" in found.reason
+
+
+def test_an_end_like_the_rest_is_seldom_held():
+    """At three standard errors, by one in 700; the promise is of none in 40."""
+    held = [judged(table(seed=seed), {**CLICKS, "margin": "25%"}).reason.count("did it break") for seed in range(40)]
+    assert sum(held) <= 1
+
+
+def test_a_mean_of_what_most_rows_lack_is_of_other_things():
+    rows = table()
+    rng = np.random.default_rng(1)
+    rows["stars"] = np.where(rng.uniform(size=len(rows)) < 0.2, rng.integers(1, 6, len(rows)), np.nan)
+    rated = rows.assign(ratings=rows["stars"].notna().astype(int))
+    stars = {"kind": "mean", "numerator": "stars", "margin": "+0.3"}
+    found = judged(rated, {**stars, "denominator": "impressions"})
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert "divide by what counts the known ones, and not by `impressions`" in found.reason
+    assert judged(rated, {**stars, "denominator": "ratings"}).outcome is Outcome.SAFE
+
+
+def test_rows_that_stand_twice_on_one_side_alone_are_refused():
+    rows = table(minutes=0.7).sort_values("timestamp", ignore_index=True)
+    assert judged(rows, MINUTES).outcome is Outcome.REGRESSED
+    again = pd.concat([rows, rows[rows["side"] == "canary"]]).sort_values("timestamp", kind="stable")
+    found = judged(again, MINUTES)
+    assert found.outcome is Outcome.ERROR
+    assert "each row of the canary stands in the table 2 times" in found.reason
+
+
+def test_rows_of_a_day_that_say_when_it_begins_are_refused():
+    rows = table().assign(user=lambda found: found["user"])
+    days = []
+    for day in range(3):
+        summed = rows.groupby(["side", "user"], as_index=False)[["minutes", "clicks", "impressions"]].sum()
+        days.append(summed.assign(timestamp=pd.Timestamp("2026-01-01", tz="UTC") + pd.Timedelta(days=day)))
+    daily, config = (
+        pd.concat(days),
+        {"name": "x", "interval": "1d", "metrics": [{"name": "m", "harm": "decrease", **MINUTES}]},
+    )
+    window = Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 4, tzinfo=UTC))
+    found = judge(JudgeConfig.from_mapping(config), FrameSource(daily), window)["m"]
+    assert found.outcome is Outcome.ERROR
+    assert "5,000 at the start itself are left out" in found.reason
+    ends = daily.assign(timestamp=daily["timestamp"] + pd.Timedelta(days=1))
+    assert judge(JudgeConfig.from_mapping(config), FrameSource(ends), window)["m"].comparison.n_canary == 1000
