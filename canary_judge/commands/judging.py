@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from datetime import timedelta
 from importlib import resources
 from typing import TYPE_CHECKING
@@ -17,6 +15,7 @@ from canary_judge.commands.options import (
     colored,
     config_of,
     duration_of,
+    say,
     sources_of,
     width_out,
     window_of,
@@ -58,16 +57,8 @@ def _judge(options: argparse.Namespace) -> int:
         judgement = judge(config, sources, window)
         found.append(judgement)
         plain = options.format == "json"
-        _tell(judgement.to_json(indent=2) if plain else judgement.explain(color=colored(options), width=width_out()))
+        say(judgement.to_json(indent=2) if plain else judgement.explain(color=colored(options), width=width_out()))
     return exit_code(options, judgement)
-
-
-def _tell(text: str) -> None:
-    """Print it; where the reader has gone (`| head`), the exit code still tells the verdict."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _window(options: argparse.Namespace, config: JudgeConfig, sources: dict[str, MetricSource]) -> Window:

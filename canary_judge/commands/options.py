@@ -283,3 +283,11 @@ def print_advice(config: JudgeConfig) -> None:
         print("\nAdvice:")
         for one in advice:
             print(f"  - {one} [{one.code}]")
+
+
+def say(text: str) -> None:
+    """Print it; where the reader has gone (`| head`), the exit code still tells the verdict."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

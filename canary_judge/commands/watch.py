@@ -24,6 +24,7 @@ from canary_judge.commands.options import (
     duration_of,
     look_first,
     refuse_the_future,
+    say,
     sources_of,
     time_of,
     unicode_out,
@@ -71,9 +72,9 @@ def _watch(options: argparse.Namespace) -> int:
     with reported(options) as found:
         judgement = _watched(options)
         if options.format == "json":
-            print(judgement.to_json(indent=2))
+            say(judgement.to_json(indent=2))
         else:
-            print(judgement.explain(color=colored(options), width=width_out()))
+            say(judgement.explain(color=colored(options), width=width_out()))
         found.append(judgement)
     return exit_code(options, judgement)
 
@@ -240,4 +241,4 @@ def _show(options: argparse.Namespace, config: JudgeConfig, judgement: Judgement
         width=width_out(),
     )
     clear = "\x1b[2J\x1b[H" if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb" else ""
-    print(f"{clear}{board}\n", flush=True)
+    say(f"{clear}{board}\n")

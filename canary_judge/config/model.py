@@ -32,10 +32,11 @@ from canary_judge.config.metrics import (
 )
 from canary_judge.config.presets import PresetOptions, preset_metrics
 from canary_judge.config.reading import explain, nearest, read_yaml
-from canary_judge.config.templates import render
+from canary_judge.config.templates import placeholders, render
 from canary_judge.errors import ConfigError
 from canary_judge.results import Role, Side
 from canary_judge.series import Query, Reading, Window, format_duration
+from canary_judge.untrusted import printable
 
 __all__ = ["JudgeConfig", "ScoreThresholds", "TrafficExpectation", "json_schema"]
 
@@ -209,14 +210,34 @@ class JudgeConfig(StrictModel):
         """The same config with labels of the sides added or replaced; versions change with every deploy.
 
         Raises:
-            ConfigError: A label's value is no text.
+            ConfigError: A label's value is no text; or no query asks for it, and one for another that only the config
+                has, so that another version than the one meant would be judged.
         """
-        return self.model_copy(
-            update={
-                "baseline": {**self.baseline, **_of_side(baseline, "baseline")},
-                "canary": {**self.canary, **_of_side(canary, "canary")},
-            }
-        )
+        given = {Side.BASELINE: _of_side(baseline, "baseline"), Side.CANARY: _of_side(canary, "canary")}
+        for side, labels in given.items():
+            self._refuse_unused(side, labels)
+        sides = {side.value: {**self.labels(side), **labels} for side, labels in given.items()}
+        return self.model_copy(update=sides)
+
+    def _refuse_unused(self, side: Side, given: Mapping[str, str]) -> None:
+        asked = [self._placeholders(metric, side) for metric in self.metrics]
+        placed = set().union(*asked)
+        own = [name for name in given if name not in _OF_CALLERS]
+        unused = [name for name in own if name not in placed]
+        left = sorted(name for name in placed if name in self.labels(side) and name not in given)
+        # of a table, or a database, a label is a column, which no placeholder tells
+        if not (unused and left and all(asked)):
+            return
+        if len(unused) == len(own) or any(nearest(name, left) for name in unused):
+            text = f"no query asks for the label {printable(unused[0])!r}{nearest(unused[0], left)}"
+            kept = ", ".join(f"{name}={self.labels(side)[name]}" for name in left)
+            raise ConfigError(f"{side}: {text}, and {printable(kept)} would be judged, as the config says")
+
+    def _placeholders(self, metric: Metric, side: Side) -> set[str]:
+        """Labels that the queries of a metric, and the request of its source, ask for."""
+        texts = [text if isinstance(text, str) else getattr(text, side.value) for _, text in metric.texts().values()]
+        texts.append(str(self.sources.get(metric.source, "")))
+        return {name for text in texts for name in placeholders(text)} - _OF_REQUESTS
 
     def __str__(self) -> str:
         """Name, and how many metrics."""
@@ -337,6 +358,12 @@ def _without_secrets(key: str, value: Any) -> Any:
     if _MAY_BE_SECRET.search(key):
         return "**********"
     return f"**********@{value.rpartition('@')[2]}" if "@" in value else value
+
+
+# Placeholders that are no labels.
+_OF_REQUESTS = frozenset({"interval", "query", "start", "end", "step"})
+# Labels that callers of the service have, whatever the queries ask for.
+_OF_CALLERS = frozenset({"name", "namespace", "target", "location"})
 
 
 def _of_side(given: Mapping[str, str] | None, side: str) -> dict[str, str]:

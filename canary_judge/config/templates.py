@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from canary_judge.config.reading import nearest
 
-__all__ = ["render"]
+__all__ = ["placeholders", "render"]
 
 
 def render(template: str, labels: Mapping[str, str]) -> str:
@@ -55,6 +55,16 @@ def render(template: str, labels: Mapping[str, str]) -> str:
         result.append(character)
         position += 1
     return "".join(result)
+
+
+def placeholders(template: str) -> set[str]:
+    """The names that a text asks for.
+
+    Examples:
+        >>> sorted(placeholders('up{version="${version}"}[${interval}]'))
+        ['interval', 'version']
+    """
+    return set(re.findall(r"\$\{(\w+)", template))
 
 
 def _escaped(name: str, labels: Mapping[str, str], quote: str, *, regex: bool) -> str:

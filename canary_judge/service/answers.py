@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from canary_judge.results import Judgement
 from canary_judge.series import format_duration
-from canary_judge.service.store import CANCELLED, ERRORED, RUNNING, Run
+from canary_judge.service.store import CANCELLED, ERRORED, RUNNING, UNDECIDED, Run
 
 __all__ = ["Answer", "answer_of", "is_over", "key_of"]
 
@@ -88,6 +88,10 @@ def answer_of(
         weight: The weight that is in force, where it is known.
     """
     blind = _blind(run, now, weight)
+    if blind and run.state == RUNNING and run.length is not None:
+        # who waits for its end would wait for ever
+        over = now - run.begun.timestamp() - run.length.total_seconds() > _MANY * run.interval
+        run = replace(run, state=UNDECIDED) if over else run
     if run.state in (CANCELLED, ERRORED):
         stale, why = False, blind
     elif run.ended and run.verdict != "pass":

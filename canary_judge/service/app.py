@@ -149,11 +149,13 @@ def _answer_errors(app: FastAPI) -> None:
 
 
 def _add_operations(app: FastAPI, runs: Runs, telemetry: Telemetry) -> None:
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz", response_class=PlainTextResponse)
     def alive() -> str:
         """The process answers."""
         return "ok\n"
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", response_class=PlainTextResponse, responses={503: {"description": "Why it is not ready."}})
     def ready() -> Response:
         """Database and configs can be read."""

@@ -25,6 +25,9 @@ from canary_judge.series import duration_from
 from canary_judge.service.looking import told_verdict
 from canary_judge.service.shown import shown
 
+# Kayenta's callers see one text only.
+_MOST_WARNINGS = 5
+
 __all__ = ["JUDGE", "band_of", "judge_result", "score_in", "settings_of", "statistics_of", "verdict_in"]
 
 JUDGE = "canary_judge"
@@ -105,7 +108,8 @@ def judge_result(
     own: Mapping[str, str] = {}
     known = {metric.name: (metric.name, metric.name, own) for metric in judgement.metrics} | dict(names or {})
     verdict, held = told_verdict(judgement)
-    reasons = [*([held] if held else judgement.reasons), *([note] if note else [])]
+    warned = [f"{metric.name}: {text}" for metric in judgement.metrics for text in metric.warnings]
+    reasons = [*([held] if held else judgement.reasons), *([note] if note else []), *warned[:_MOST_WARNINGS]]
     return {
         "judgeName": JUDGE,
         "results": [_result(metric, values.get(metric.name, {}), *known[metric.name]) for metric in judgement.metrics],

@@ -50,6 +50,7 @@ class Chosen:
         horizon: Planned length of a run of looks.
         scopes: Names of the scopes that its metrics use.
         folder: It is a config of the folder.
+        notes: What had to be decided to read it.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Chosen:
     horizon: timedelta | None
     scopes: tuple[str, ...]
     folder: bool
+    notes: tuple[str, ...] = ()
 
 
 class CanaryConfigs:
@@ -144,6 +146,7 @@ class CanaryConfigs:
             horizon=horizon,
             scopes=tuple(dict.fromkeys(scopes.values())),
             folder=False,
+            notes=conversion.notes,
         )
 
     def put(self, body: object, *, identity: str | None = None) -> str:

@@ -58,6 +58,11 @@ class Configs:
                 files.setdefault(path.stem, path)
         return files
 
+    def _twin(self, name: str) -> str:
+        """Why a name is not clear: two files have it."""
+        twins = [path.name for ending in _ENDINGS if (path := self.folder / f"{name}{ending}").is_file()]
+        return f"{' and '.join(sorted(twins))} are one config, {name!r}: remove one of them" if len(twins) > 1 else ""
+
     def names(self) -> list[str]:
         """What can be asked for."""
         return [name for name in self._files() if name != SOURCES]
@@ -73,6 +78,8 @@ class Configs:
         if name not in files or name == SOURCES:
             there_are = ", ".join(one for one in files if one != SOURCES) or "none"
             raise UnknownConfig(f"there is no config {shown(name)}{nearest(name[:100], files)}; there are {there_are}")
+        if twin := self._twin(name):
+            raise ConfigError(twin)
         read = self._of(files[name])
         if read.config is None:
             raise ConfigError(read.error)
@@ -92,7 +99,7 @@ class Configs:
             if name == SOURCES:
                 continue
             read = self._of(path)
-            one: dict[str, Any] = {"name": name, "error": read.error or None}
+            one: dict[str, Any] = {"name": name, "error": self._twin(name) or read.error or None}
             if read.config is not None:
                 one |= {"title": read.config.name, "hash": read.config.hash()}
                 one["metrics"] = [metric.name for metric in read.config.metrics]

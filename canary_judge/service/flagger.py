@@ -122,6 +122,13 @@ class _Hook:
         return {"name": self.name, "namespace": self.namespace, "target": target, **own}
 
 
+def _ended(hook: _Hook) -> _Hook:
+    """The same; DataError where the rollout goes on, so that each call would take its evidence away."""
+    if hook.phase in _ANALYSED:
+        raise DataError(f"phase is {hook.phase}, so it has not ended: call this from a hook of `type: post-rollout`")
+    return hook
+
+
 class Flagger:
     """The hooks of any number of deployments.
 
@@ -158,7 +165,7 @@ class Flagger:
 
     def end(self, body: object) -> Reply:
         """The rollout is over, whatever came of it: what calls next begins without evidence."""
-        return self._answered(lambda: self._end(_Hook.of(body)), blind=_YES)
+        return self._answered(lambda: self._end(_ended(_Hook.of(body))), blind=_YES)
 
     @staticmethod
     def _answered(work: Callable[[], Reply], *, blind: int) -> Reply:

@@ -121,7 +121,8 @@ def refuse_another(
         raise Clash(f"the run of key {run.key!r} began at {run.start}, not at {start.isoformat()}; {remedy}")
     if length is not None and length != run.length:
         planned = "without a planned end" if run.length is None else f"for {format_duration(run.length)}"
-        raise Clash(f"the run of key {run.key!r} is planned {planned}, not for {format_duration(length)}; {remedy}")
+        remedy = "give the same `horizon` everywhere, or another `key`; or begin anew, once, with restart: true"
+        raise Clash(f"the run of key {run.key!r} was begun {planned}, not for {format_duration(length)}; {remedy}")
 
 
 def plain_of(config: JudgeConfig) -> dict[str, Any]:

@@ -242,7 +242,7 @@ class Facade:
         asked = row["asked"]
         chosen, question = self._checked(asked["config"], asked["sent"], asked["request"])
         config = _sided(chosen, question)
-        note = self._moved(row, question)
+        note = "; ".join(text for text in (self._moved(row, question), *chosen.notes) if text)
         what = "values" if chosen.compatible else "window"
         window = question.window
         told = self._runs.asked(

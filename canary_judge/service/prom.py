@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from canary_judge.errors import CanaryJudgeError, DataError
-from canary_judge.service.answers import Answer
+from canary_judge.series import format_duration
+from canary_judge.service.answers import Answer, is_over
 from canary_judge.service.given import bounded
 from canary_judge.service.problems import Busy, StoreDown, UnknownRun
 from canary_judge.service.runs import Runs
@@ -29,7 +31,7 @@ _SELECTOR = re.compile(rf"\s*{_NAME}\s*(?:\{{(.*)\}})?\s*", re.DOTALL)
 _MATCHER = re.compile(r'\s*([a-zA-Z_]\w*)\s*(=~|!~|!=|=)\s*("(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\')\s*(,|$)')
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
 # Nobody asked for so many intervals: what asks now is another rollout, for the labels do not tell its revision.
-_SILENT = 10
+_SILENT, _LONG_SILENT = 10, 900.0
 _SIDES = ("baseline", "canary")
 
 Reply = tuple[int, dict[str, Any]]
@@ -76,6 +78,10 @@ class PromFacade:
             found = self._runs.find(asked["key"])
             if found is None:
                 raise DataError(f"there is no run of key {shown(asked['key'])}")
+            if is_over(found.run, now=self._runs.now().timestamp(), anew=False):
+                raise _Blind(
+                    f"the run of key {shown(asked['key'])} is over: it began at {found.run.start}; begin another"
+                )
             return found
         config = asked.get("config") or asked.get("target")
         if not config:
@@ -85,9 +91,10 @@ class PromFacade:
         place = "/".join(f"{name}={asked[name]}" for name in sorted(asked) if name not in ("window", "interval"))
         key = bounded(f"prom/{config}/{place}")
         known = self._runs.store.newest(key)
-        silent = known is not None and self._runs.now().timestamp() - known.asked > (
-            _SILENT * judged.interval.total_seconds()
-        )
+        longest = max(_SILENT * judged.interval.total_seconds(), _LONG_SILENT)
+        silence = 0.0 if known is None else self._runs.now().timestamp() - known.asked
+        silent = silence > longest
+        unheard = known is not None and known.asked - known.created < judged.interval.total_seconds()
         if known is None or silent:
             known = self._runs.open(
                 config,
@@ -97,6 +104,12 @@ class PromFacade:
                 key=key,
                 restart=silent,
                 owner=owner,
+            )
+        if silent and unheard:
+            raise _Blind(
+                f"the last question was {format_duration(timedelta(seconds=round(silence)))} ago, and began a run that "
+                f"nobody asked about again: ask at least every {format_duration(timedelta(seconds=longest))}, or "
+                "nothing is ever judged"
             )
         return self._runs.look_at(known, budget=self._budget)
 

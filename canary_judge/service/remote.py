@@ -12,6 +12,7 @@ from typing import Any
 
 from canary_judge.errors import DataError
 from canary_judge.kayenta import Request, Thresholds
+from canary_judge.kayenta.documents import MetricSetPair
 from canary_judge.results import Judgement
 from canary_judge.service.bands import band_of, judge_result, settings_of
 from canary_judge.service.looking import Order
@@ -49,6 +50,8 @@ def judge_pairs(runs: Runs, body: object, *, budget: float = BUDGET) -> dict[str
     request = Request.from_mapping(whole)
     if len(request.pairs) > _MOST_PAIRS:
         raise DataError(f"metricSetPairList has {len(request.pairs)} pairs; at most {_MOST_PAIRS} are judged at once")
+    for pair in request.pairs:
+        _refuse_other_times(pair)
     once, horizon = settings_of(body.get("canaryConfig"))
     order = Order(
         config="",
@@ -66,6 +69,39 @@ def judge_pairs(runs: Runs, body: object, *, budget: float = BUDGET) -> dict[str
     # a metric without a pair has no id
     known: dict[str, tuple[str, str, Mapping[str, str]]] = {one.name: (one.name, "", {}) for one in judgement.metrics}
     return judge_result(judgement, band, found["values"], names={**known, **names}, note="; ".join(found["notes"]))
+
+
+def _refuse_other_times(pair: MetricSetPair) -> None:
+    """Control and experiment must have one step and a time in common, else what differs between two days is judged.
+
+    A store may begin a side with its first value, so that their starts need not be alike.
+    """
+    begun, steps = (_of_both(pair, key) for key in ("startTimeMillis", "stepMillis"))
+    if steps is None:
+        return
+    if steps[0] != steps[1]:
+        raise DataError(
+            f"metric {shown(pair.name)}: the step of its control is {steps[0]:g} ms, and of its experiment "
+            f"{steps[1]:g} ms; take both with one step"
+        )
+    if begun is not None and abs(begun[0] - begun[1]) >= max(pair.baseline.size, pair.canary.size, 1) * steps[0]:
+        raise DataError(
+            f"metric {shown(pair.name)}: its control and its experiment have no time in common (they begin "
+            f"{abs(begun[0] - begun[1]) / 60_000:.0f} minutes apart), so that what differs between the two times would "
+            "be judged; leave controlOffsetInMinutes out"
+        )
+
+
+def _of_both(pair: MetricSetPair, key: str) -> tuple[float, float] | None:
+    """A number of both scopes; None where one of them has none."""
+    found = []
+    for name in ("control", "experiment"):
+        scope = pair.scopes.get(name)
+        value = scope.get(key) if isinstance(scope, Mapping) else None
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return None
+        found.append(float(value))
+    return found[0], found[1]
 
 
 def _thresholds(body: Mapping[str, Any]) -> Thresholds | None:

@@ -174,6 +174,18 @@ def test_a_closed_pipe_takes_no_verdict_back(tmp_path):
     assert (tmp_path / "code").read_text().strip() == "0"
 
 
+@pytest.mark.parametrize("more", [[], ["--verbose"], ["--format", "json"]])
+def test_a_closed_pipe_takes_no_verdict_of_a_watch_back(tmp_path, more):
+    (tmp_path / "demo.yaml").write_text((DEMO / "demo.yaml").read_text())
+    watching = (
+        f"{sys.executable} -m canary_judge watch {tmp_path}/demo.yaml --data {DEMO}/healthy.csv.gz {' '.join(more)}"
+    )
+    subprocess.run(["bash", "-c", f"({watching} 2>&1; echo $? > {tmp_path}/code) | true"], timeout=120, check=True)
+    alone = subprocess.run(watching.split(), capture_output=True, timeout=120, check=False)
+    assert (tmp_path / "code").read_text().strip() == str(alone.returncode)
+    assert alone.returncode == 4  # the data of a day, and a watch without a planned end
+
+
 def test_a_closed_pipe_is_no_traceback():
     command = f"{sys.executable} -m canary_judge demo | head -n 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)

@@ -283,3 +283,35 @@ def test_durations_are_written_as_they_are_read(text):
 def test_a_margin_with_a_plus_sign_needs_no_quotes():
     text = "name: a\ninterval: 1h\nmetrics: [{name: m, kind: mean, numerator: stars, denominator: ratings, harm: decrease, margin: +0.05}]"
     assert JudgeConfig.parse(text).metrics[0].parsed_margin().absolute == 0.05
+
+
+VERSIONED = {**RATIO, "events": 'e{v="${version}"}', "total": 't{v="${version}"}'}
+
+
+@pytest.mark.parametrize("given", [{"verison": "2.5"}, {"hash": "6b5d"}, {"verison": "2.5", "name": "shop"}])
+def test_a_label_that_no_query_asks_for_does_not_let_another_version_be_judged(given):
+    made = config(VERSIONED, baseline={"version": "2.3"}, canary={"version": "2.4"})
+    with pytest.raises(
+        ConfigError, match=r"canary: no query asks for the label '\w+'.* and version=2.4 would be judged"
+    ):
+        made.with_sides(canary=given)
+    with pytest.raises(ConfigError, match="baseline: no query asks"):
+        made.with_sides(baseline=given)
+
+
+def test_labels_that_queries_ask_for_may_have_others_beside_them():
+    made = config(VERSIONED, baseline={"version": "2.3"}, canary={"version": "2.4"})
+    assert made.with_sides(canary={"version": "2.5", "commit": "6b5d"}).canary["version"] == "2.5"
+    # what the service adds, and a column of a table, which no placeholder tells
+    assert made.with_sides(canary={"namespace": "prod", "target": "web"}).canary["version"] == "2.4"
+    assert config(VERSIONED, RATIO | {"name": "n"}, canary={"version": "2"}).with_sides(canary={"variant": "b"})
+    # a label that is missing anyway is an error of its own
+    with pytest.raises(ConfigError, match="version"):
+        list(config(VERSIONED).with_sides(canary={"verison": "2.5"}).queries())
+
+
+def test_the_labels_of_a_request_are_asked_for_too():
+    http = {"default": {"type": "http", "url": "http://a/q", "parameters": {"query": "${query}{v:${version}}"}}}
+    made = config(RATIO, sources=http, baseline={"version": "2.3"}, canary={"version": "2.4"})
+    with pytest.raises(ConfigError, match="did you mean 'version'"):
+        made.with_sides(canary={"verison": "2.5"})

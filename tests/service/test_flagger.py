@@ -111,7 +111,7 @@ def test_row_blind_with_the_database_down(shop, failed, monkeypatch):
     monkeypatch.setattr(shop.runs.store, "target", gone)
     assert answers(shop) == [412, 412, 403, 200]
     assert shop.api("POST", "/flagger/event", json=body(eventMessage="x")).status == 202
-    assert shop.api("POST", "/flagger/end", json=body()).status == 200
+    assert shop.api("POST", "/flagger/end", json=body("Succeeded")).status == 200
 
 
 def test_row_errored_is_blind(shop):
@@ -517,3 +517,13 @@ def test_a_service_without_any_traffic_has_not_started(shop):
         shop.pass_time(120)
     assert [one[1:] for one in seen] == [[412, 403, 200]] * 15
     assert [one[0] for one in seen].count(200) >= 3  # an interval without data is waited for, and then it is known
+
+
+@pytest.mark.parametrize("phase", ["Progressing", "WaitingPromotion"])
+def test_the_end_of_a_rollout_that_goes_on_takes_no_evidence_away(shop, phase):
+    advance(shop, 10, minutes=3)
+    answer = shop.api("POST", "/flagger/end", json=body(phase))
+    assert answer.status == 400
+    assert "call this from a hook of `type: post-rollout`" in answer.text
+    assert [run["state"] for run in shop.api("GET", "/v1/runs").json] in ([], ["running"])
+    assert shop.api("POST", "/flagger/end", json=body("Succeeded")).status == 200

@@ -141,3 +141,35 @@ def test_long_labels_make_keys_of_their_own(shop):
     for end in ("a", "b"):
         value(ask(shop, SCORE.replace('"2"', f'"{"x" * 400}{end}"')))
     assert len({run["key"] for run in shop.api("GET", "/v1/runs").json}) == 2
+
+
+def test_who_asks_too_seldom_is_told_and_never_promoted_by_fifties(shop):
+    """At an interval of a minute more than a quarter of an hour is another rollout; each question would begin one."""
+    assert value(ask(shop, SCORE)) == "50"
+    shop.pass_time(1200)
+    answer = ask(shop, SCORE)
+    assert answer.status == 503
+    assert "the last question was 20m ago" in answer.json["error"]
+    assert "ask at least every 15m" in answer.json["error"]
+
+
+def test_who_asks_every_five_minutes_is_judged(tmp_path):
+    with house(tmp_path, interval="15s", canary_error_rate=0.5) as shop:
+        seen = []
+        for _ in range(5):
+            seen.append(value(ask(shop, SCORE)))
+            shop.pass_time(300)
+        assert seen == ["50", "0", "0", "0", "0"]
+        assert len(shop.api("GET", "/v1/runs").json) == 1
+
+
+def test_a_failure_of_long_ago_is_no_answer_for_what_comes_next(shop):
+    shop.add("shop", canary_error_rate=0.05)
+    for _ in range(20):
+        shop.look(key="mine")
+        shop.pass_time()
+    assert value(ask(shop, 'canary_judge_score{key="mine"}')) == "0"
+    shop.pass_time(20 * 86400)
+    answer = ask(shop, 'canary_judge_score{key="mine"}')
+    assert answer.status == 503
+    assert "is over: it began at 2026-01-01T12:00" in answer.json["error"]

@@ -131,3 +131,31 @@ def test_the_token_may_stand_in_the_path(tmp_path):
         assert shop.api("POST", "/judge", json=whole).status == 401
         assert shop.api("POST", "/t/secret-token/judge", json=whole).status == 200
         assert "secret-token" not in json.dumps(shop.api("POST", "/t/secret-token/judge", json=whole).json)
+
+
+def scopes(begun=0, step=60_000):
+    """The control begins so many minutes before the experiment."""
+    start = 1767268800000
+    return {
+        "control": {"startTimeMillis": start - 60_000 * begun, "stepMillis": step},
+        "experiment": {"startTimeMillis": start, "stepMillis": 60_000},
+    }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"begun": 24 * 60}, "no time in common (they begin 1440 minutes apart)"),
+        ({"begun": 60}, "no time in common"),
+        ({"step": 300_000}, "the step of its control is 300000 ms, and of its experiment 60000 ms"),
+    ],
+)
+def test_another_day_or_step_is_no_control(shop, wrong, told):
+    answer = shop.api("POST", "/judge", json=body(pair("cpu", scopes=scopes(**wrong))))
+    assert answer.status == 400
+    assert told in answer.json["message"]
+
+
+@pytest.mark.parametrize("scope", [scopes(), scopes(begun=7), {}, {"control": {}, "experiment": {}}])
+def test_a_side_may_begin_with_its_first_value(shop, scope):
+    assert judged(shop, pair("cpu", scopes=scope))["score"]["score"] == 100

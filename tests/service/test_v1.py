@@ -59,7 +59,7 @@ def test_numbers_durations_and_truth_values_may_be_texts_and_empty_ones_are_not_
         ({"config": "other"}, "is of config 'shop' as it was then"),
         ({"canary": {"version": "3"}}, "is of canary (version=2) against baseline (version=1), not of"),
         ({"start": "2026-01-01T11:00:00Z"}, "began at"),
-        ({"horizon": "45m"}, "is planned without a planned end, not for 45m"),
+        ({"horizon": "45m"}, "was begun without a planned end, not for 45m"),
     ],
 )
 def test_the_key_of_another_run_is_a_409_that_names_both_unless_it_begins_anew(shop, change, says):
@@ -491,3 +491,36 @@ def test_a_run_that_has_ended_is_handed_on_once(shop):
         shop.look(horizon="20m")
     assert sorted(run.config_name for run in ended) == ["broken", "shop"]
     assert all(run.ended and run.judgement for run in ended)
+
+
+def test_a_failure_stands_and_is_not_stale(shop):
+    shop.add("broken", canary_error_rate=0.05)
+    for _ in range(20):
+        bad = shop.look("broken")
+        shop.pass_time()
+    shop.pass_time(600)
+    assert (bad["verdict"], shop.look("broken")["verdict"], shop.look("broken")["stale"]) == ("fail", "fail", False)
+
+
+def test_who_waits_for_the_planned_end_of_a_run_without_a_source_does_not_wait_for_ever(shop):
+    shop.sources["shop"].down = True
+    assert shop.look(horizon="45m")["state"] == "running"
+    shop.pass_time(46 * 60)
+    assert shop.look(horizon="45m")["state"] == "running"  # it may come back
+    shop.pass_time(30 * 60)
+    late = shop.look(horizon="45m")
+    assert (late["state"], late["stale"], late["verdict"]) == ("undecided", True, "marginal")
+
+
+def test_two_files_of_one_name_are_no_config(shop):
+    (shop.configs / "shop.yaml").write_text((shop.configs / "shop.json").read_text())
+    listed = {one["name"]: one["error"] for one in shop.api("GET", "/v1/configs").json}
+    assert listed["shop"].startswith("shop.json and shop.")
+    answer = shop.api("POST", "/v1/looks", json={"config": "shop", **SIDES})
+    assert answer.status == 400
+    assert "are one config, 'shop': remove one of them" in answer.json["message"]
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_probes_may_ask_for_the_head(shop, path):
+    assert shop.api("HEAD", path).status == 200
