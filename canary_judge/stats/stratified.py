@@ -66,23 +66,23 @@ def stratified_ranks(
         >>> found.tails.above < 1e-6, found.intervals > 20
         (True, True)
     """
-    pooled = np.concatenate(intervals)
-    label = pooled - pooled.min()  # numbers without values are harmless, unless there are very many of them
-    if label.max() > _SPARSE * pooled.size:
-        _, label = np.unique(pooled, return_inverse=True)
-    is_canary = np.arange(pooled.size) >= baseline.size
     ranks = ranks_of(np.concatenate([baseline, canary]))
     # centred, so that squares keep their digits
-    ranks = ranks - ranks.mean()
+    ranks -= ranks.mean()
+    label = np.concatenate(intervals)
+    label -= label.min()  # numbers without values are harmless, unless there are very many of them
+    if label.max() > _SPARSE * label.size:
+        _, label = np.unique(label, return_inverse=True)
+    canary_only, size = slice(baseline.size, None), int(label.max()) + 1
 
-    def summed(weights: Float) -> Float:
-        return np.bincount(label, weights=weights).astype(np.float64)
+    def summed(weights: Float, these: slice = slice(None)) -> Float:
+        return np.bincount(label[these], weights=weights, minlength=size).astype(np.float64)
 
-    number, mine = summed(np.ones(pooled.size)), summed(is_canary.astype(float))
+    number, mine = (np.bincount(label[these], minlength=size).astype(float) for these in (slice(None), canary_only))
     both = (mine > 0) & (mine < number)
     if np.count_nonzero(both) < FEWEST_STRATA:
         return None
-    total, squares, own = summed(ranks)[both], summed(ranks**2)[both], summed(ranks * is_canary)[both]
+    total, squares, own = summed(ranks)[both], summed(ranks**2)[both], summed(ranks[canary_only], canary_only)[both]
     number, mine = number[both], mine[both]
     scores = own - mine * total / number
     chance = mine * (number - mine) / (number * (number - 1)) * (squares - total**2 / number)
