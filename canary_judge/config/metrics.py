@@ -213,6 +213,8 @@ class GaugeMetric(_MetricModel):
             return "ratio"
         # CPU seconds of instances are no requests, and one series for each instance is no sum over a side
         if not self.by and _RATES.match(bare) and not _COMPOSED.search(bare):
+            if not _SUM.match(bare) and not re.search(r"error|fail|5xx|request|http|rpc", text):
+                return "level"  # of one instance, as its collections of garbage
             return "level" if re.search(r"cpu|bytes|_seconds|restart|switches", text) else "sum"
         return "level"
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from difflib import get_close_matches
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -210,8 +211,7 @@ class JudgeConfig(StrictModel):
         """The same config with labels of the sides added or replaced; versions change with every deploy.
 
         Raises:
-            ConfigError: A label's value is no text; or no query asks for it, and one for another that only the config
-                has, so that another version than the one meant would be judged.
+            ConfigError: A label's value is no text; or its name is misspelt, so that the config's would be judged.
         """
         given = {Side.BASELINE: _of_side(baseline, "baseline"), Side.CANARY: _of_side(canary, "canary")}
         for side, labels in given.items():
@@ -222,16 +222,14 @@ class JudgeConfig(StrictModel):
     def _refuse_unused(self, side: Side, given: Mapping[str, str]) -> None:
         asked = [self._placeholders(metric, side) for metric in self.metrics]
         placed = set().union(*asked)
-        own = [name for name in given if name not in _OF_CALLERS]
-        unused = [name for name in own if name not in placed]
         left = sorted(name for name in placed if name in self.labels(side) and name not in given)
-        # of a table, or a database, a label is a column, which no placeholder tells
-        if not (unused and left and all(asked)):
-            return
-        if len(unused) == len(own) or any(nearest(name, left) for name in unused):
-            text = f"no query asks for the label {printable(unused[0])!r}{nearest(unused[0], left)}"
-            kept = ", ".join(f"{name}={self.labels(side)[name]}" for name in left)
-            raise ConfigError(f"{side}: {text}, and {printable(kept)} would be judged, as the config says")
+        # of a table, or a database, a label is a column, which no placeholder tells; and others are there to be shown
+        for name in given if all(asked) else ():
+            if name not in placed and (meant := get_close_matches(name, left, n=1, cutoff=_ALIKE)):
+                raise ConfigError(
+                    f"{side}: no query asks for the label {printable(name)!r}; did you mean {meant[0]!r}? "
+                    f"{meant[0]}={printable(self.labels(side)[meant[0]])} would be judged, as the config says"
+                )
 
     def _placeholders(self, metric: Metric, side: Side) -> set[str]:
         """Labels that the queries of a metric, and the request of its source, ask for."""
@@ -362,8 +360,8 @@ def _without_secrets(key: str, value: Any) -> Any:
 
 # Placeholders that are no labels.
 _OF_REQUESTS = frozenset({"interval", "query", "start", "end", "step"})
-# Labels that callers of the service have, whatever the queries ask for.
-_OF_CALLERS = frozenset({"name", "namespace", "target", "location"})
+# Names that are surely meant to be one: verison and version, and not region and version.
+_ALIKE = 0.8
 
 
 def _of_side(given: Mapping[str, str] | None, side: str) -> dict[str, str]:

@@ -72,7 +72,10 @@ def _of_kind(
             return replace(bare, settled=(Outcome.ERROR, text))
         bare = replace(bare, warnings=(*bare.warnings, text))
     if (summed := summed_gauge(metric, data, share)) is not None:
-        return replace(bare, settled=(Outcome.INSUFFICIENT, summed))
+        text, surely = summed
+        if surely:
+            return replace(bare, settled=(Outcome.INSUFFICIENT, text))
+        bare = replace(bare, warnings=(*bare.warnings, text)).unsafe(text)
     if isinstance(metric, GaugeMetric) and metric.by:
         return assess_instances(look, metric, data, bare)
     return assess_gauge(look, metric, data, bare, share)

@@ -10,12 +10,12 @@ from canary_judge.judging.traffic import unequal
 from canary_judge.results import Quality
 from canary_judge.samples import GaugeData
 
-__all__ = ["at_a_bound", "biased_gauge", "summed_gauge", "varies_as_few"]
+__all__ = ["at_a_bound", "biased_gauge", "summed_gauge", "vary_as_few"]
 
 # Sums that differ by so much, the way the traffic does, differ by it or by the instances.
 _FOLLOWS = 1.5
-# Levels that differ by the traffic, but for so much harm.
-_NEAR_TRAFFIC = 2.5
+# Levels that differ by the traffic, but for so much harm, where it differs by so much.
+_NEAR_TRAFFIC, _VERY_UNEQUAL = 2.5, 5.0
 # Of so many points nearly all are on one side of the other's where they are sums.
 _FEWEST_SUMS, _ALWAYS = 10, 0.95
 # Of fewer points it is not asked how they vary, and so much more is no chance.
@@ -50,11 +50,15 @@ def biased_gauge(metric: Metric, share: float | None, quality: Quality | None) -
     )
 
 
-def summed_gauge(metric: Metric, data: GaugeData, share: float | None) -> str | None:
-    """Why levels that differ as the traffic does cannot be compared: they are sums over what a side has."""
+def summed_gauge(metric: Metric, data: GaugeData, share: float | None) -> tuple[str, bool] | None:
+    """Why levels that go as the traffic does are sums over what a side has; and whether its query says so.
+
+    What only the numbers say forbids a pass, and no alarm: a worse canary may lie there, too.
+    """
     if not isinstance(metric, GaugeMetric) or metric.by or metric.statistic is not None:
         return None
-    if not (metric.is_sum() or metric.is_name()) or share is None or not unequal(share):
+    told = metric.is_sum()
+    if not (told or metric.is_name()) or share is None or not unequal(share):
         return None
     sides = _known(data.baseline), _known(data.canary)
     if min(side.size for side in sides) < _FEWEST_SUMS:
@@ -67,37 +71,49 @@ def summed_gauge(metric: Metric, data: GaugeData, share: float | None) -> str | 
     apart, traffic = levels[1] / levels[0], share / (1 - share)
     if share < 0.5:
         apart, traffic = 1 / apart, 1 / traffic
-    # of what a name says nothing of, only what is near the traffic is taken for it
-    if apart < _FOLLOWS or not (metric.is_sum() or traffic / _NEAR_TRAFFIC <= apart <= traffic * _NEAR_TRAFFIC):
+    # of what a name says nothing of, only what is near a traffic that differs much is taken for it
+    near = traffic >= _VERY_UNEQUAL and traffic / _NEAR_TRAFFIC <= apart <= traffic * _NEAR_TRAFFIC
+    if apart < _FOLLOWS or not (told or near):
         return None
     few, many = (data.canary, data.baseline) if share < 0.5 else (data.baseline, data.canary)
-    if few.shape == many.shape and not (few <= many)[~np.isnan(few + many)].mean() >= _ALWAYS:
-        return None
+    if few.shape == many.shape:
+        both = ~np.isnan(few + many)
+        if (few <= many)[both].sum() < _ALWAYS * both.sum():
+            return None
     what, instead = (
         ("a sum over the instances of a side", "write avg(...), or divide by what it grows with")
-        if metric.is_sum()
+        if told
         else ("a sum over the requests of a side, it seems", "use kind: rate or ratio, or divide by the requests")
     )
-    return (
+    text = (
         f"each point is {what} ({levels[0]:.3g} and {levels[1]:.3g}), and the canary had {share:.1%} of the traffic: "
         f"{instead}; or, where it does not grow with the traffic, set `statistic: level`"
     )
+    return text, told
 
 
-def varies_as_few(metric: Metric, data: GaugeData, share: float | None) -> bool:
-    """Whether points vary on the side with less traffic as averages of fewer requests do; they are then such."""
+def vary_as_few(metric: Metric, data: GaugeData, share: float | None) -> str | None:
+    """What to tell where points vary on the side with less traffic as averages of fewer requests do.
+
+    Their ranks differ though nothing changed; but a noisier canary looks the same, so that nothing is withheld.
+    """
     if not isinstance(metric, GaugeMetric) or metric.by or metric.statistic is not None or not metric.is_name():
-        return False
+        return None
     if share is None or not unequal(share):
-        return False
+        return None
     sides = [_known(data.baseline), _known(data.canary)]
     if share > 0.5:
         sides.reverse()
     if min(side.size for side in sides) < _FEWEST_VARYING:
-        return False
+        return None
     many, few = (float(np.median(np.abs(np.diff(side)))) for side in sides)
     # standard deviations of averages are apart by the square root of what they are of
-    return many > 0 and few / many > max((max(share, 1 - share) / min(share, 1 - share)) ** 0.25, _VARY)
+    if not many or few / many <= max((max(share, 1 - share) / min(share, 1 - share)) ** 0.25, _VARY):
+        return None
+    return (
+        f"its points vary as averages of few requests do (the canary had {share:.1%} of them), whose ranks differ "
+        "though nothing changed: set `statistic: mean` if they are such, or use kind: ratio with both counts"
+    )
 
 
 def at_a_bound(metric: Metric, baseline: Float, canary: Float) -> str | None:
@@ -108,7 +124,8 @@ def at_a_bound(metric: Metric, baseline: Float, canary: Float) -> str | None:
     count = int((canary == most).sum())
     if count < max(_FEWEST_AT_A_BOUND, _OFTEN * canary.size) or (baseline == most).mean() >= _OFTEN:
         return None
-    if most <= np.median(baseline):
+    # whole milliseconds come again and again
+    if most <= np.median(baseline) or np.unique(baseline).size < baseline.size / 2:
         return None
     return (
         f"the canary's quantile is {most:.6g} to the last digit in {count} of {canary.size} intervals: the largest "

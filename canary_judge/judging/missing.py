@@ -28,8 +28,9 @@ _WORST_ASYMMETRY = 0.2
 _TOO_MANY_TO_BE_ABSENT = 10.0
 # `or vector(0)`, `or on() vector(0)`, `or 0 * ...`, `or (... * 0)`
 _VECTOR = re.compile(r"\bor\b.*?(\bvector\s*\(\s*0(\.0*)?\s*\)|(?<![\w.])0(\.0*)?\s*\*|\*\s*0(?![\w.]))", re.DOTALL)
-# A process that begins anew so often, and so many times as often as the baseline's, dies of something.
-_OFTEN, _OFTENER = 3.0, 4.0
+# A process that begins anew so often (in all, and in an hour: Kubernetes waits five minutes at most), and so many times
+# as often as the baseline's, dies of something.
+_OFTEN, _AN_HOUR, _OFTENER = 3.0, 4.0, 4.0
 # Where a larger share of a side's events may have been left out, they could hide harm.
 _MOST_LOST = 0.05
 # More undefined values than this may hide the worst ones; a level may be 0 / 0 in an interval without traffic.
@@ -110,7 +111,7 @@ def _of_quality(look: Look, metric: Metric, samples: MetricSamples, quality: Qua
             yield text, False
         for text in (*_absent(metric, counts, quality), *_lost(counts, quality), *_unseen(metric, counts, quality)):
             yield text, False
-        for text in _dies(quality):
+        for text in _dies(quality, look.intervals * look.config.interval / timedelta(hours=1)):
             yield text, False
     for text in _undefined(metric, samples.data, quality):
         yield text, False
@@ -170,7 +171,7 @@ def _lost(counts: Counts, quality: Quality) -> Iterator[str]:
                 )
 
 
-def _dies(quality: Quality) -> Iterator[str]:
+def _dies(quality: Quality, hours: float) -> Iterator[str]:
     """A canary that begins anew again and again: what it counts before it dies is not scraped."""
     series = [
         of_total + (of_events or 0)
@@ -183,7 +184,7 @@ def _dies(quality: Quality) -> Iterator[str]:
         resets / max(number, 1)
         for resets, number in zip((quality.resets - quality.resets_canary, quality.resets_canary), series, strict=True)
     )
-    if canary >= _OFTEN and canary > _OFTENER * baseline:
+    if canary >= max(_OFTEN, _AN_HOUR * hours) and canary > _OFTENER * baseline:
         yield (
             f"each of the canary's counters began anew {canary:.1f} times on average, and {baseline:.1f} times each of "
             "the baseline's: does it crash? What it counted last before each end is unknown"

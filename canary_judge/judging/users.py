@@ -179,8 +179,9 @@ def _objections(
             f"{left_out:.0%} of the canary's {what} were seen on the baseline, too: is the assignment sticky, or had "
             "the canary not begun yet?"
         )
-        # who comes more often strays sooner: without those a mean of each user is lower
-        yield text, left_out > _TOO_MANY_LEFT_OUT or _of_each_user(metric)
+        # who comes more often strays sooner: without those a mean of each user is lower, by no more than their part
+        apart = abs((comparison.canary or 0.0) / (comparison.baseline or math.inf) - 1)
+        yield text, left_out > _TOO_MANY_LEFT_OUT or (_of_each_user(metric) and apart <= left_out)
     users = min(comparison.n_canary, comparison.n_baseline)
     if quality is not None and quality.unread:
         yield f"the last {quality.unread} intervals could not be read", False
@@ -230,14 +231,17 @@ def _rows_apart(metric: Metric, data: UserData) -> Iterator[str]:
             f"the cap of {per_user.cap:g} leaves out {left_out[1]:.0%} of the canary's and {left_out[0]:.0%} of the "
             "baseline's: what is left hardly tells them apart; raise `cap`"
         )
-    over = None if per_user is None or metric.is_proportion else per_user.denominator
+    margin = metric.parsed_margin()
+    # a relative margin is the same of whatever is counted
+    absolute = margin is not None and margin.absolute is not None and not metric.is_proportion
+    over = per_user.denominator if per_user is not None and absolute else None
     for name, what, most, remedy in (
         ("anonymous", "rows without a user", _TOO_MANY_LEFT_OUT, "those left out may be what differs; give them an id"),
         (
             "undefined",
             f"rows without `{numerator}`, which count as 0",
             1.0 if over is None else _MOST_UNDEFINED,
-            f"divide by what counts the known ones, and not by `{over}`",
+            f"divide by what counts the known ones, and not by `{over}`; or write 0 where it is meant",
         ),
         ("capped", cap, 1.0, ""),
     ):

@@ -11,7 +11,7 @@ from canary_judge.arrays import Float, Int
 from canary_judge.config.metrics import GaugeMetric, Metric, SamplesMetric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed
-from canary_judge.judging.biased import at_a_bound, varies_as_few
+from canary_judge.judging.biased import at_a_bound, vary_as_few
 from canary_judge.judging.look import Look
 from canary_judge.judging.odd_values import beyond_all, drifts, frozen, heavy_tail, implausible, one_sided, stuck
 from canary_judge.judging.recent import newest, widened, with_newest
@@ -157,13 +157,8 @@ def assess_gauge(look: Look, metric: Metric, data: GaugeData, bare: Assessed, sh
     paired = data.simultaneous and values_b.size == values_c.size
     # means of few requests on one side, of many on the other: equal means, but not equal distributions
     means = isinstance(metric, GaugeMetric) and metric.request_statistic() == "mean" and unequal(share)
-    if varies_as_few(metric, data, share):
-        means = True
-        text = (
-            f"its points vary as averages of few requests do (the canary had {share:.1%} of them), so means are "
-            "compared; better: its numerator and denominator as kind: ratio, or set `statistic`"
-        )
-        bare = replace(bare, warnings=(*bare.warnings, text))
+    if (few := vary_as_few(metric, data, share)) is not None:
+        bare = replace(bare, warnings=(*bare.warnings, few))
     if paired and (moved := unsettled(values_c - values_b)) is not None:
         hour = 3600 / look.config.interval.total_seconds()
         text = (

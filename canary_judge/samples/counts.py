@@ -286,12 +286,20 @@ def _far_off(metric: LatencyMetric, parts: Parts) -> Iterator[str]:
 def _refuse_buckets(parts: Parts) -> None:
     """Buckets of a histogram are cumulative, so that their sum counts a request once for each."""
     for (part, side), result in parts.items():
-        bounds = {one.labels["le"] for one in result.series if "le" in one.labels}
+        bounds = {_bound(one.labels["le"]) for one in result.series if "le" in one.labels}
         if len(bounds) > 1:
             raise Unusable(
                 f"{side} {part}: its series are {len(bounds)} buckets (`le`) of a histogram, so each request counts "
                 'many times; give the ..._count series, or one bucket, as le="+Inf"'
             )
+
+
+def _bound(text: str) -> float | str:
+    """A bound, which releases of Prometheus write in other ways (1 and 1.0)."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _refuse_what_cannot_match(metric: RatioMetric, parts: Parts) -> None:
@@ -306,7 +314,9 @@ def _refuse_what_cannot_match(metric: RatioMetric, parts: Parts) -> None:
         mine, theirs = (parts.get(("total", one), Result()).series for one in (side, other))
         if events is None or total is None or events[1] != total[1] or not (mine and theirs):
             continue
-        for label in _MATCHED.findall(events[2] or ""):
+        for label, sign, wanted in _MATCHED.findall(events[2] or ""):
+            if not wanted or (sign == "=~" and _finds_nothing(wanted)):
+                continue
             if all(label in one.labels for one in theirs) and not any(label in one.labels for one in mine):
                 raise Unusable(
                     f"{side}: no series of {total[1]} has the label `{label}`, which `events` asks for and all of the "
@@ -317,7 +327,15 @@ def _refuse_what_cannot_match(metric: RatioMetric, parts: Parts) -> None:
 
 # A bare selector: its name, and its matchers; of those the ones that need the label.
 _SELECTOR = re.compile(r"([A-Za-z_:][\w:]*)\s*(?:\{(.*)\})?", re.DOTALL)
-_MATCHED = re.compile(r'(\w+)\s*=~?\s*"(?!")')
+_MATCHED = re.compile(r'(\w+)\s*(=~|=)\s*"((?:[^"\\]|\\.)*)"')
+
+
+def _finds_nothing(pattern: str) -> bool:
+    """Whether a regular expression is true of the empty text, and so of series without the label."""
+    try:
+        return re.fullmatch(pattern, "") is not None
+    except re.error:
+        return True
 
 
 def _refuse_what_cannot_be_counted(read: _Read, *, proportion: bool) -> None:

@@ -31,7 +31,7 @@ _SELECTOR = re.compile(rf"\s*{_NAME}\s*(?:\{{(.*)\}})?\s*", re.DOTALL)
 _MATCHER = re.compile(r'\s*([a-zA-Z_]\w*)\s*(=~|!~|!=|=)\s*("(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\')\s*(,|$)')
 _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
 # Nobody asked for so many intervals: what asks now is another rollout, for the labels do not tell its revision.
-_SILENT, _LONG_SILENT = 10, 900.0
+_SILENT = 10
 _SIDES = ("baseline", "canary")
 
 Reply = tuple[int, dict[str, Any]]
@@ -91,7 +91,7 @@ class PromFacade:
         place = "/".join(f"{name}={asked[name]}" for name in sorted(asked) if name not in ("window", "interval"))
         key = bounded(f"prom/{config}/{place}")
         known = self._runs.store.newest(key)
-        longest = max(_SILENT * judged.interval.total_seconds(), _LONG_SILENT)
+        longest = _SILENT * judged.interval.total_seconds()
         silence = 0.0 if known is None else self._runs.now().timestamp() - known.asked
         silent = silence > longest
         unheard = known is not None and known.asked - known.created < judged.interval.total_seconds()

@@ -305,7 +305,7 @@ class FrameSource:
             first = int(self._table.times[self._table.canary.argmax()])
             since = min(max(since, first - 1), until)
         provenance = f"users of the {query.side} in a table of {len(self._table)} rows"
-        if error := self._no_users(asked) or starts_of_buckets(self._table.times, since, until):
+        if error := self._no_users(asked) or starts_of_buckets(self._table.times[self._table.canary], since, until):
             return Result(error=error, form=Form.MOMENTS, provenance=provenance)
         moments = self._by_user(asked, since, until)[query.side]
         return Result(form=Form.MOMENTS, moments=moments, provenance=provenance)

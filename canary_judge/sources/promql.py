@@ -99,7 +99,9 @@ def with_position(message: str, expression: str) -> str:
 
 
 # By their names these are counters; of gauges and conditions, as `up == 0`, samples may be what is meant.
-_SCRAPES = re.compile(r"\bcount_over_time\s*\(\s*([\w:]+_(?:total|count|sum|bucket))\b\s*(?:\{[^}]*\})?\s*\[")
+_SCRAPES = re.compile(
+    r"\bcount_over_time\s*\(\s*([\w:]+_(?:total|bucket|seconds_count|seconds_sum))\b\s*(?:\{[^}]*\})?\s*\["
+)
 
 
 def refuse_unless_per_interval(query: Query) -> None:

@@ -167,19 +167,19 @@ def starts_of_buckets(times: Int, since: int, until: int) -> str | None:
     """Why rows of whole hours or days say when these begin, where a time is taken for their end; None where not.
 
     Args:
-        times: Of all rows, in their order.
+        times: Of the canary's rows, in their order; of which none is before the start, or it was there before.
         since: Start of what is counted, not part of it.
         until: Its end.
     """
     first, after, end, newest = np.searchsorted(times, [since, since + 1, until, until + 1])
-    if newest > end or not after > first:
+    if newest > end or first or not after:
         return None
     known = np.unique(times[first:newest])
     step = int(np.gcd.reduce(np.append(np.diff(known), until - known[-1])))
     if (known % _HOUR).any() or step < _HOUR or newest - first < _IN_A_BUCKET * known.size or known[-1] + step != until:
         return None
     return (
-        f"its rows are of whole {span(step / 1e9)} each, and the {after - first:,} at the start itself are left out, "
+        f"its rows are of whole {span(step / 1e9)} each, and the canary's {after:,} at the start itself are left out, "
         "as a time is the end of what it counts: do they say when each begins? Move them to its end"
     )
 

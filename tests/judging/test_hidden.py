@@ -40,6 +40,7 @@ def test_a_filler_of_zeros_hides_a_selector_that_finds_nothing(hides):
         (40, 40, True),  # ten times each of its four counters
         (80, 40, False),  # a rollout that restarts all
         (8, 8, False),  # twice, as after two changes of the config
+        (20, 20, False),  # five times in two hours
         (0, 0, False),
     ],
 )

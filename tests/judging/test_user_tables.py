@@ -165,7 +165,10 @@ def test_strays_take_a_mean_of_each_user_away_and_not_one_of_what_they_did():
     assert found.outcome is Outcome.INSUFFICIENT
     assert "of the canary's users were seen on the baseline, too" in found.reason
     assert found.comparison.effect < 1
-    assert judged(rows, {**MINUTES, "margin": "3%", "denominator": "impressions"}).comparison is not None
+    # harm that is larger than what strays can do is found
+    bad = table(minutes=0.6)
+    bad.loc[strayed, "side"] = "baseline"
+    assert judged(bad, {**MINUTES, "margin": "3%"}).outcome is Outcome.REGRESSED
 
 
 @pytest.mark.parametrize("hours", [1, 2])
@@ -194,6 +197,8 @@ def test_a_mean_of_what_most_rows_lack_is_of_other_things():
     assert found.outcome is Outcome.INSUFFICIENT
     assert "divide by what counts the known ones, and not by `impressions`" in found.reason
     assert judged(rated, {**stars, "denominator": "ratings"}).outcome is Outcome.SAFE
+    # a share of it is the same of whatever is counted, as of revenue of those who bought, per visit
+    assert "divide by" not in judged(rated, {**stars, "margin": "20%", "denominator": "impressions"}).reason
 
 
 def test_rows_that_stand_twice_on_one_side_alone_are_refused():
@@ -218,6 +223,12 @@ def test_rows_of_a_day_that_say_when_it_begins_are_refused():
     window = Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 4, tzinfo=UTC))
     found = judge(JudgeConfig.from_mapping(config), FrameSource(daily), window)["m"]
     assert found.outcome is Outcome.ERROR
-    assert "5,000 at the start itself are left out" in found.reason
+    assert "the canary's 1,000 at the start itself are left out" in found.reason
+    # of a canary that was there before, the row at the start is of the time before it
+    before = daily[daily["timestamp"] == daily["timestamp"].min()].assign(
+        timestamp=daily["timestamp"].min() - pd.Timedelta(days=1)
+    )
+    known = judge(JudgeConfig.from_mapping(config), FrameSource(pd.concat([before, daily])), window)["m"]
+    assert known.outcome is not Outcome.ERROR
     ends = daily.assign(timestamp=daily["timestamp"] + pd.Timedelta(days=1))
     assert judge(JudgeConfig.from_mapping(config), FrameSource(ends), window)["m"].comparison.n_canary == 1000

@@ -22,7 +22,7 @@ def collected(metric, answer):
     return collect(config, Window(START, START + N * MINUTE), answers).metrics["m"]
 
 
-@pytest.mark.parametrize(("bounds", "refused"), [(("0.1", "+Inf"), True), (("+Inf",), False)])
+@pytest.mark.parametrize(("bounds", "refused"), [(("0.1", "+Inf"), True), (("+Inf",), False), (("1", "1.0"), False)])
 def test_a_total_of_buckets_counts_each_request_many_times(bounds, refused):
     def answer(query):
         names = bounds if query.part == "total" else ("+Inf",)
@@ -67,6 +67,8 @@ def test_a_label_that_only_failures_carry_is_no_renamed_one():
     # nor one of another metric, or one that is asked not to be something
     other = {**REQUESTS, "events": 'failures_total{v="${v}",reason="x"}'}
     assert collected(other, answer).error is None
+    empty = {**REQUESTS, "events": 'r_total{v="${v}",error_type=~".*",code=~"|5.."}'}
+    assert collected(empty, answer).error is None
     negative = {**REQUESTS, "events": 'r_total{v="${v}",error_type!=""}'}
     assert collected(negative, answer).error is None
 

@@ -324,6 +324,7 @@ def test_counts_must_be_counters_or_increases_of_one_interval(expression):
     [
         ('sum(count_over_time(r_total{code=~"5.."}[15s]))', True),
         ("count_over_time(l_seconds_bucket[15s])", True),
+        ("count_over_time(active_count[15s])", False),
         ('sum(count_over_time((up{job="a[1]"} == 0)[15s:5s]))', False),
         ("count_over_time(up[15s])", False),
     ],
