@@ -93,6 +93,11 @@ def _watched(options: argparse.Namespace) -> Judgement:
     recorded = None if whole is None or options.once else whole.start
     start = time_of(options.start, "--start") if options.start else recorded
     horizon = duration_of(options.horizon, "--horizon")
+    if start is not None and table is None and start > (now := datetime.now(UTC)) + config.interval:
+        from canary_judge.wording import span
+
+        left = span((start - now).total_seconds())
+        print(f"canary-judge: --start is {left} from now; until then nothing is judged", file=sys.stderr)
     with kept_for_the_archive(options, config) as (path, finished):
         judgement = _followed(options, config, sources, path, start=start, horizon=horizon, table=whole)
         finished(judgement)

@@ -203,7 +203,7 @@ class GaugeMetric(_MetricModel):
         text = self.query if isinstance(self.query, str) else self.query.canary
         if re.search(r"\b(histogram_quantile|quantile|quantile_over_time)\b|\bquantile\s*=", text):
             return "quantile"
-        bare = _QUOTED.sub(" ", text)
+        bare = _bare(text)
         # a column, or a recording rule
         if (named := _ONE_NAME.fullmatch(bare)) and _NAMED_QUANTILE.search(named[1]):
             return "quantile"
@@ -221,16 +221,20 @@ class GaugeMetric(_MetricModel):
     def is_name(self) -> bool:
         """Whether it is a column, or a recording rule, of which nothing tells what it is."""
         text = self.query if isinstance(self.query, str) else self.query.canary
-        return bool(re.fullmatch(r"\s*[\w:.\-]+\s*", _QUOTED.sub("", text)))
+        return bool(re.fullmatch(r"\s*[\w:.\-]+\s*", _bare(text)))
 
     def is_sum(self) -> bool:
         """Whether each point is a sum over whatever a side has: sum(...), divided by nothing."""
-        text = _QUOTED.sub(" ", self.query if isinstance(self.query, str) else self.query.canary)
+        text = _bare(self.query if isinstance(self.query, str) else self.query.canary)
         return bool(_SUM.match(text)) and not _COMPOSED.search(text)
 
 
-# What stands in quotes and braces names no metric.
-_QUOTED = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|`[^`]*`|\{[^{}]*\}")
+def _bare(text: str) -> str:
+    """A query without what stands in quotes, which may be a placeholder, and in braces: it names no metric."""
+    return _BRACES.sub(" ", _QUOTED.sub("", text))
+
+
+_QUOTED, _BRACES = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|`[^`]*`"), re.compile(r"\{[^{}]*\}")
 # A sum, maybe of rates, maybe in another unit (60 * sum(...)); and rates of which nothing is made.
 _FACTOR, _OF = r"[\s(]*(?:[\d.]+\s*\*[\s(]*)?", r"\s*(?:(?:by|without)\s*\([^)]*\)\s*)?\("
 _SUM = re.compile(rf"{_FACTOR}sum{_OF}")

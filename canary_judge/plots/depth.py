@@ -116,8 +116,9 @@ def depth(
 def _finding(metric: MetricResult, looks: Sequence[Judgement]) -> str:
     word = outcome_word(metric)
     if metric.decided_at is not None and state_of(metric) is State.BAD:
-        minutes = (metric.decided_at - looks[0].start).total_seconds() / 60
-        word += f" at minute {math.ceil(minutes):,}"
+        unit = times_of(looks)[2]
+        passed = (metric.decided_at - looks[0].start).total_seconds() / _seconds(looks)
+        word += f" at {unit.removesuffix('s')} {math.ceil(passed):,}"
     effect = effect_text(metric)[0]
     if not effect:
         return f"{metric.name}: {word}"

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -123,3 +124,25 @@ def test_a_table_in_place_of_the_configs_keeps_what_the_config_knows_of_its_colu
         main(["judge", str(recorded / "config.json"), "--data", str(recorded / "table.csv")])
         told.append(capsys.readouterr().out)
     assert told[0] != told[1]  # of a counter only the rises count
+
+
+def test_a_start_that_has_not_come_is_told(tmp_path, capsys):
+    config = tmp_path / "shop.json"
+    metric = {"name": "errors", "kind": "ratio", "harm": "increase", "margin": "1.5x"}
+    queries = {"events": 'e{v="${v}"}', "total": 't{v="${v}"}'}
+    source = {"type": "prometheus", "url": "http://127.0.0.1:9", "timeout": 1}
+    config.write_text(
+        json.dumps(
+            {
+                "name": "shop",
+                "interval": "1m",
+                "sources": {"default": source},
+                "baseline": {"v": "1"},
+                "canary": {"v": "2"},
+                "metrics": [metric | queries],
+            }
+        )
+    )
+    start = (datetime.now(UTC) + timedelta(hours=2)).isoformat()
+    assert main(["watch", str(config), "--start", start]) == 1  # nobody answers there
+    assert re.search(r"--start is (2h00m|1h59m) from now; until then nothing is judged", capsys.readouterr().err)

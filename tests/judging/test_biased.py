@@ -30,6 +30,7 @@ def levels(mean_b, mean_c, seed=1, spread=0.02):
     ("query", "statistic"),
     [
         ('svc:latency:p99{version="1"}', "quantile"),
+        ('svc:latency:p99{version="${version}"}', "quantile"),
         ("avg(svc:latency:p99{a='b'})", "quantile"),
         ("max by (pod) (latency_p95)", "quantile"),
         ('errors{job="p99"}', "level"),
@@ -89,6 +90,22 @@ def test_a_level_that_is_lower_by_chance_at_times_is_no_sum():
     waves = [np.cumsum(rng.normal(0, 5, N)) for _ in range(2)]
     found = judged("heap", 100 + waves[0] - waves[0].mean(), 20 + waves[1] - waves[1].mean(), share=0.15)
     assert "each point is a sum" not in found.reason
+
+
+@pytest.mark.parametrize(
+    ("query", "name", "total"),
+    [
+        ("rebuffers", True, False),
+        ('svc:sessions{version="${version}"}', True, False),
+        ('sum(mem{version="${version}"})', False, True),
+        ('sum by (app) (mem{v=~"a/b"})', False, True),
+        ('sum(mem{v="${version}"}) / sum(req{v="${version}"})', False, False),
+        ("avg(mem)", False, False),
+    ],
+)
+def test_names_and_sums_are_told_by_what_stands_outside_of_their_labels(query, name, total):
+    metric = GaugeMetric(**{**GAUGE, "query": query})
+    assert (metric.is_name(), metric.is_sum()) == (name, total)
 
 
 def few_sessions(seed, harm=1.0, n=2 * N):

@@ -68,3 +68,23 @@ def with_resets(judgement, resets):
 
 def triangles(ax):
     return [line for line in ax.child_axes[0].lines if line.get_marker() == "^"]
+
+
+def test_the_finding_counts_in_the_unit_of_its_axis():
+    run = looks("fail")
+    title = judged("fail").plot("errors", looks=run).get_title(loc="left") or " ".join(
+        text.get_text() for text in judged("fail").plot("errors", looks=run).texts
+    )
+    assert "regressed at minute 24" in title
+    length = run[-1].end - run[0].start
+    slow = [
+        replace(one, end=one.start + 60 * (one.end - one.start), interval_seconds=60 * one.interval_seconds)
+        for one in run
+    ]
+    last = slow[-1]
+    found = tuple(replace(one, decided_at=last.end) if one.decided_at is not None else one for one in last.metrics)
+    slow[-1] = replace(last, metrics=found)
+    drawn = slow[-1].plot("errors", looks=slow)
+    texts = " ".join(text.get_text() for text in drawn.texts)
+    hours = round(60 * length.total_seconds() / 3600)
+    assert f"regressed at hour {hours}" in texts or f"regressed at day {-(-hours // 24)}" in texts
