@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import lru_cache
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -200,35 +201,42 @@ class GaugeMetric(_MetricModel):
         """What each point is: quantile and ratio are biased when the sides have unequal traffic."""
         if self.statistic is not None:
             return self.statistic
-        text = self.query if isinstance(self.query, str) else self.query.canary
-        if re.search(r"\b(histogram_quantile|quantile|quantile_over_time)\b|\bquantile\s*=", text):
-            return "quantile"
-        bare = _bare(text)
-        # a column, or a recording rule
-        if (named := _ONE_NAME.fullmatch(bare)) and _NAMED_QUANTILE.search(named[1]):
-            return "quantile"
-        if re.search(r"\b(rate|increase|irate)\b.*/.*\b(rate|increase|irate)\b", text, re.DOTALL):
-            if re.search(r"_sum\b.*/.*_count\b", text, re.DOTALL):
-                return "mean"
-            return "ratio"
-        # CPU seconds of instances are no requests, and one series for each instance is no sum over a side
-        if not self.by and _RATES.match(bare) and not _COMPOSED.search(bare):
-            if not _SUM.match(bare) and not re.search(r"error|fail|5xx|request|http|rpc", text):
-                return "level"  # of one instance, as its collections of garbage
-            return "level" if re.search(r"cpu|bytes|_seconds|restart|switches", text) else "sum"
-        return "level"
+        return _statistic_of(self._text(), instances=bool(self.by))
+
+    def _text(self) -> str:
+        return self.query if isinstance(self.query, str) else self.query.canary
 
     def is_name(self) -> bool:
         """Whether it is a column, or a recording rule, of which nothing tells what it is."""
-        text = self.query if isinstance(self.query, str) else self.query.canary
-        return bool(re.fullmatch(r"\s*[\w:.\-]+\s*", _bare(text)))
+        return _NAME.fullmatch(_bare(self._text())) is not None
 
     def is_sum(self) -> bool:
         """Whether each point is a sum over whatever a side has: sum(...), divided by nothing."""
-        text = _bare(self.query if isinstance(self.query, str) else self.query.canary)
+        text = _bare(self._text())
         return bool(_SUM.match(text)) and not _COMPOSED.search(text)
 
 
+@lru_cache(maxsize=1024)  # asked at every look
+def _statistic_of(text: str, *, instances: bool) -> Literal["level", "mean", "quantile", "ratio", "sum"]:
+    if re.search(r"\b(histogram_quantile|quantile|quantile_over_time)\b|\bquantile\s*=", text):
+        return "quantile"
+    bare = _bare(text)
+    # a column, or a recording rule
+    if (named := _ONE_NAME.fullmatch(bare)) and _NAMED_QUANTILE.search(named[1]):
+        return "quantile"
+    if re.search(r"\b(rate|increase|irate)\b.*/.*\b(rate|increase|irate)\b", text, re.DOTALL):
+        if re.search(r"_sum\b.*/.*_count\b", text, re.DOTALL):
+            return "mean"
+        return "ratio"
+    # CPU seconds of instances are no requests, and one series for each instance is no sum over a side
+    if not instances and _RATES.match(bare) and not _COMPOSED.search(bare):
+        if not _SUM.match(bare) and not re.search(r"error|fail|5xx|request|http|rpc", text):
+            return "level"  # of one instance, as its collections of garbage
+        return "level" if re.search(r"cpu|bytes|_seconds|restart|switches", text) else "sum"
+    return "level"
+
+
+@lru_cache(maxsize=1024)
 def _bare(text: str) -> str:
     """A query without what stands in quotes, which may be a placeholder, and in braces: it names no metric."""
     return _BRACES.sub(" ", _QUOTED.sub("", text))
@@ -236,6 +244,7 @@ def _bare(text: str) -> str:
 
 _QUOTED, _BRACES = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|`[^`]*`"), re.compile(r"\{[^{}]*\}")
 # A sum, maybe of rates, maybe in another unit (60 * sum(...)); and rates of which nothing is made.
+_NAME = re.compile(r"\s*[\w:.\-]+\s*")
 _FACTOR, _OF = r"[\s(]*(?:[\d.]+\s*\*[\s(]*)?", r"\s*(?:(?:by|without)\s*\([^)]*\)\s*)?\("
 _SUM = re.compile(rf"{_FACTOR}sum{_OF}")
 _RATES = re.compile(rf"{_FACTOR}(?:sum{_OF}[\s(]*)?(?:rate|increase|irate)\s*\(")

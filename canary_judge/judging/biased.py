@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from canary_judge.arrays import Float
+from canary_judge.arrays import Float, median
 from canary_judge.config.metrics import GaugeMetric, Metric
 from canary_judge.judging.traffic import unequal
 from canary_judge.results import Quality
@@ -57,13 +57,15 @@ def summed_gauge(metric: Metric, data: GaugeData, share: float | None) -> tuple[
     """
     if not isinstance(metric, GaugeMetric) or metric.by or metric.statistic is not None:
         return None
+    if share is None or not unequal(share):
+        return None
     told = metric.is_sum()
-    if not (told or metric.is_name()) or share is None or not unequal(share):
+    if not (told or metric.is_name()):
         return None
     sides = _known(data.baseline), _known(data.canary)
     if min(side.size for side in sides) < _FEWEST_SUMS:
         return None
-    levels = [float(np.median(side)) for side in sides]
+    levels = [median(side) for side in sides]
     if min(levels) <= 0:
         levels = [float(side.mean()) for side in sides]  # of what is mostly 0
     if min(levels) <= 0:
@@ -97,16 +99,16 @@ def vary_as_few(metric: Metric, data: GaugeData, share: float | None) -> str | N
 
     Their ranks differ though nothing changed; but a noisier canary looks the same, so that nothing is withheld.
     """
-    if not isinstance(metric, GaugeMetric) or metric.by or metric.statistic is not None or not metric.is_name():
+    if not isinstance(metric, GaugeMetric) or metric.by or metric.statistic is not None:
         return None
-    if share is None or not unequal(share):
+    if share is None or not unequal(share) or not metric.is_name():
         return None
     sides = [_known(data.baseline), _known(data.canary)]
     if share > 0.5:
         sides.reverse()
     if min(side.size for side in sides) < _FEWEST_VARYING:
         return None
-    many, few = (float(np.median(np.abs(np.diff(side)))) for side in sides)
+    many, few = (median(np.abs(np.diff(side))) for side in sides)
     # standard deviations of averages are apart by the square root of what they are of
     if not many or few / many <= max((max(share, 1 - share) / min(share, 1 - share)) ** 0.25, _VARY):
         return None

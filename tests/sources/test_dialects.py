@@ -33,7 +33,7 @@ def written(name: str) -> str:
         PerUser(numerator="clicks", denominator="impressions", cap=50),
         PerUser(numerator="case when paid then amount end"),
     ]
-    hours = [START + timedelta(hours=hour) for hour in (0, 30, 10, 20)]
+    hours = [START + timedelta(hours=hour) for hour in (0, 30, 10, 20, 27.5)]
     span = Span(*hours, (START - timedelta(days=14), START))
     sides = {Side.BASELINE: "1.4.0", Side.CANARY: "1.5.0"}
     texts = [
