@@ -243,8 +243,8 @@ def _bare(text: str) -> str:
 
 
 _QUOTED, _BRACES = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|`[^`]*`"), re.compile(r"\{[^{}]*\}")
-# A sum, maybe of rates, maybe in another unit (60 * sum(...)); and rates of which nothing is made.
 _NAME = re.compile(r"\s*[\w:.\-]+\s*")
+# A sum, maybe of rates, maybe in another unit (60 * sum(...)); and rates of which nothing is made.
 _FACTOR, _OF = r"[\s(]*(?:[\d.]+\s*\*[\s(]*)?", r"\s*(?:(?:by|without)\s*\([^)]*\)\s*)?\("
 _SUM = re.compile(rf"{_FACTOR}sum{_OF}")
 _RATES = re.compile(rf"{_FACTOR}(?:sum{_OF}[\s(]*)?(?:rate|increase|irate)\s*\(")

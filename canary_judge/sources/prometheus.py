@@ -25,7 +25,6 @@ from requests.auth import AuthBase, HTTPBasicAuth
 from canary_judge.bodies import TooMuchError
 from canary_judge.config.reading import read_options
 from canary_judge.errors import ConfigError, QueryError, SourceError, SourceUnavailable
-from canary_judge.results import Side
 from canary_judge.series import (
     Form,
     Query,
@@ -41,13 +40,13 @@ from canary_judge.sources.daemons import in_daemons
 from canary_judge.sources.native import Natives, observations_of
 from canary_judge.sources.promql import (
     is_selector,
-    overlaps_of,
     promql_length,
     refuse_many,
     refuse_unless_per_interval,
     series_of,
     unix_seconds,
     with_position,
+    without_overlaps,
     without_shared,
     without_twins,
 )
@@ -254,33 +253,20 @@ class PrometheusSource:
         self, queries: Sequence[Query], answers: list[Result], window: Window, until: float
     ) -> list[Result]:
         with self._session.listening(until):
-            return self._with_origins(self._without_overlaps(queries, answers, window), window, until)
+            apart = without_overlaps(queries, answers, lambda pair: self._in_common(pair, window))
+            return self._with_origins(apart, window, until)
 
-    def _without_overlaps(self, queries: Sequence[Query], answers: list[Result], window: Window) -> list[Result]:
-        """Refuse expressions of which both sides select the same series; each pair is asked for until it is known."""
-        shared, pairs = {}, zip(queries, answers, strict=True)
-        heard = {(one.metric, one.part) for one, answer in pairs if answer.series and one.side is Side.CANARY}
-        for place, pair in overlaps_of(queries).items():
-            if pair in self._apart or place not in heard:
-                continue
-            both = " and ".join(f"count_over_time({text}[{promql_length(window.duration)}])" for text in pair)
-            try:
-                found = self._instant(f"count({both})", window.end)
-            except SourceError:
-                continue  # what is wrong is told of the queries themselves
-            if not found:
-                self._apart.add(pair)
-                continue
-            shared[place] = (
-                f"baseline and canary both select {float(found[0]['value'][1]):.0f} series of {pair[0]} and {pair[1]}; "
-                "make the selectors exclusive"
-            )
-        return [
-            replace(answer, series=(), error=shared[query.metric, query.part])
-            if answer.error is None and (query.metric, query.part) in shared
-            else answer
-            for query, answer in zip(queries, answers, strict=True)
-        ]
+    def _in_common(self, pair: tuple[str, str], window: Window) -> int:
+        """How many series both selectors find; those that are apart are asked for once."""
+        if pair in self._apart:
+            return 0
+        both = " and ".join(f"count_over_time({text}[{promql_length(window.duration)}])" for text in pair)
+        with _understanding(both):
+            found = self._instant(f"count({both})", window.end)
+            if found:
+                return int(float(found[0]["value"][1]))
+        self._apart.add(pair)
+        return 0
 
     def _failed(self, query: Query, one: Result | SourceError) -> Result:
         if isinstance(one, Result):

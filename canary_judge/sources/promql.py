@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
-from canary_judge.errors import QueryError
+from canary_judge.errors import QueryError, SourceError
 from canary_judge.results import Side
 from canary_judge.series import Form, Query, Result, Series, format_duration, parse_duration, selector
 
 __all__ = [
     "is_selector",
-    "overlaps_of",
     "promql_length",
     "refuse_many",
     "refuse_unless_per_interval",
     "series_of",
     "unix_seconds",
     "with_position",
+    "without_overlaps",
     "without_shared",
     "without_twins",
 ]
@@ -41,7 +41,7 @@ def is_selector(expression: str) -> bool:
     return _SELECTOR.fullmatch(expression.strip()) is not None
 
 
-def overlaps_of(queries: Sequence[Query]) -> dict[tuple[str, str], tuple[str, str]]:
+def _overlaps_of(queries: Sequence[Query]) -> dict[tuple[str, str], tuple[str, str]]:
     """What might be selected on both sides within functions: by metric and part a selector of each side.
 
     Of the series themselves an answer of a function tells nothing, so that a baseline that selects the canary, too, is
@@ -50,8 +50,8 @@ def overlaps_of(queries: Sequence[Query]) -> dict[tuple[str, str], tuple[str, st
     Examples:
         >>> from canary_judge.series import Reading
         >>> texts = {Side.BASELINE: 'sum(rate(r{p=~"a-.*"}[1m]))', Side.CANARY: 'sum(rate(r{p=~"a-canary-.*"}[1m]))'}
-        >>> overlaps_of([Query(metric="m", part="total", side=side, reading=Reading.COUNTS, expression=text,
-        ...                    step=timedelta(minutes=1)) for side, text in texts.items()])
+        >>> _overlaps_of([Query(metric="m", part="total", side=side, reading=Reading.COUNTS, expression=text,
+        ...                     step=timedelta(minutes=1)) for side, text in texts.items()])
         {('m', 'total'): ('r{p=~"a-.*"}', 'r{p=~"a-canary-.*"}')}
     """
     known: dict[tuple[str, str], dict[Side, tuple[str, ...]]] = {}
@@ -96,6 +96,41 @@ def with_position(message: str, expression: str) -> str:
     column = int(found[2])
     rest = expression[column - 1 :] or "its end"
     return f"{message[: found.start()]}{found[3]} at character {column}, before {rest!r} (query: {expression})"
+
+
+def without_overlaps(
+    queries: Sequence[Query], answers: Sequence[Result], in_common: Callable[[tuple[str, str]], int]
+) -> list[Result]:
+    """Refuse expressions of which both sides select the same series within functions.
+
+    Args:
+        queries: What was asked.
+        answers: To each of them.
+        in_common: How many series two selectors have in common; where it raises SourceError that is told.
+    """
+    pairs = zip(queries, answers, strict=True)
+    heard = {(one.metric, one.part) for one, answer in pairs if answer.series and one.side is Side.CANARY}
+    shared, unsure = {}, {}
+    for place, pair in _overlaps_of(queries).items():
+        if place not in heard:  # asked for again once there is a canary
+            continue
+        try:
+            if number := in_common(pair):
+                shared[place] = (
+                    f"baseline and canary both select {number} series of {pair[0]} and {pair[1]}; make the selectors "
+                    "exclusive"
+                )
+        except SourceError as error:
+            unsure[place] = f"it could not be told whether both sides select the same series: {error}"
+    checked = []
+    for query, answer in zip(queries, answers, strict=True):
+        place = query.metric, query.part
+        if answer.error is None and place in shared:
+            answer = replace(answer, series=(), error=shared[place])  # noqa: PLW2901
+        elif place in unsure:
+            answer = replace(answer, warnings=(*answer.warnings, unsure[place]))  # noqa: PLW2901
+        checked.append(answer)
+    return checked
 
 
 # By their names these are counters; of gauges and conditions, as `up == 0`, samples may be what is meant.

@@ -412,3 +412,20 @@ def test_answers_stand_where_only_the_question_when_counters_began_takes_too_lon
     assert found.error is None
     assert found.series[0].timestamps.size == 10
     assert any("it could not be told when new counters began: no answer within" in text for text in found.warnings)
+
+
+def test_an_overlap_that_cannot_be_asked_for_is_told():
+    def answer(request):
+        if " and " in request.params["query"]:
+            return Answer('{"status": "error", "errorType": "bad_data", "error": "not here"}', status=400)
+        return success([{"metric": {}, "values": grid(request)}])
+
+    queries = [
+        query(f'sum(increase(r_total{{pod=~"{pod}"}}[15s]))', Reading.COUNTS, side)
+        for side, pod in ((Side.BASELINE, "shop-.*"), (Side.CANARY, "shop-canary-.*"))
+    ]
+    with serving(answer) as (url, _):
+        found = PrometheusSource(url).fetch(queries, WINDOW)
+    assert all(one.error is None for one in found)
+    told = "it could not be told whether both sides select the same series"
+    assert all(any(told in text and "not here" in text for text in one.warnings) for one in found)
