@@ -14,49 +14,37 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from typing import NoReturn
 
 from canary_judge._version import __version__
-from canary_judge.commands import (
-    calibrate,
-    configs,
-    exit_codes,
-    history,
-    judging,
-    kayenta,
-    report,
-    rollout,
-    routers,
-    serve,
-    state,
-    watch,
-)
+from canary_judge.commands import exit_codes
 from canary_judge.errors import CanaryJudgeError
 from canary_judge.untrusted import printable
 
 __all__ = ["main"]
 
-_Add = Callable[[argparse.ArgumentParser], None]
-_COMMANDS: dict[str, tuple[str, _Add]] = {
-    "judge": ("judge a finished window", judging.add_judge),
-    "watch": ("look at a running canary until it is decided", watch.add_watch),
-    "report": ("write a judgement as one HTML file, with its picture", report.add_report),
-    "rollout": ("drive a canary through its stages, and back to 0 at once", rollout.add_rollout),
-    "router": ("read, set or take back a weight by hand", routers.add_router),
-    "control": ("approve, pause, resume, abort or stop a running rollout", rollout.add_control),
-    "state": ("what the evidence of a watch or a rollout holds", state.add_state),
-    "plan": ("how long a canary takes at which weight", configs.add_plan),
-    "check": ("validate a config and show its queries", configs.add_check),
-    "presets": ("list the presets, or show one", configs.add_presets),
-    "schema": ("print the JSON Schema of a config", configs.add_schema),
-    "serve": ("answer other controllers over HTTP", serve.add_serve),
-    "runs": ("what a service follows", serve.add_runs),
-    "archive": ("archive a past canary", history.add_archive),
-    "history": ("look into an archive of past canaries", history.add_history),
-    "backtest": ("what a config would have said of past canaries", history.add_backtest),
-    "calibrate": ("what the baseline's past says of a config", calibrate.add_calibrate),
-    "kayenta": ("Kayenta's judge, its configs, and both judges side by side", kayenta.add_commands),
-    "demo": ("judge bundled real recordings, without any server", judging.add_demo),
+# Of each command what it does, and what adds its options: imported when they are asked for.
+_COMMANDS = {
+    "judge": ("judge a finished window", "judging.add_judge"),
+    "watch": ("look at a running canary until it is decided", "watch.add_watch"),
+    "report": ("write a judgement as one HTML file, with its picture", "report.add_report"),
+    "rollout": ("drive a canary through its stages, and back to 0 at once", "rollout.add_rollout"),
+    "router": ("read, set or take back a weight by hand", "routers.add_router"),
+    "control": ("approve, pause, resume, abort or stop a running rollout", "rollout.add_control"),
+    "state": ("what the evidence of a watch or a rollout holds", "state.add_state"),
+    "plan": ("how long a canary takes at which weight", "configs.add_plan"),
+    "check": ("validate a config and show its queries", "configs.add_check"),
+    "presets": ("list the presets, or show one", "configs.add_presets"),
+    "schema": ("print the JSON Schema of a config", "configs.add_schema"),
+    "serve": ("answer other controllers over HTTP", "serve.add_serve"),
+    "runs": ("what a service follows", "serve.add_runs"),
+    "archive": ("archive a past canary", "history.add_archive"),
+    "history": ("look into an archive of past canaries", "history.add_history"),
+    "backtest": ("what a config would have said of past canaries", "history.add_backtest"),
+    "calibrate": ("what the baseline's past says of a config", "calibrate.add_calibrate"),
+    "kayenta": ("Kayenta's judge, its configs, and both judges side by side", "kayenta.add_commands"),
+    "demo": ("judge bundled real recordings, without any server", "judging.add_demo"),
 }
 
 
@@ -74,19 +62,19 @@ class _Parser(argparse.ArgumentParser):
         if found := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
             return nearest(found[1], [word.strip(" '") for word in found[2].split(",")])
         if found := re.search(r"unrecognized arguments: (--[\w-]+)", message):
-            options = [text for action in self._of_all() for text in action.option_strings]
+            options = [text for action in _parser().of_all() for text in action.option_strings]
             if found[1] in options:
                 return "; it is an option of another command"
             return nearest(found[1], options)
         return ""
 
-    def _of_all(self) -> Iterator[argparse.Action]:
+    def of_all(self) -> Iterator[argparse.Action]:
         """Its own actions and those of its commands: an unknown option is told by the outermost parser."""
         for action in self._actions:
             yield action
             choices = action.choices if isinstance(action.choices, dict) else {}
             for parser in choices.values():  # each command has a parser of this class
-                yield from parser._of_all()  # noqa: SLF001
+                yield from parser.of_all()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,11 +86,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a letter that the terminal lacks must not cost the exit code
             stream.reconfigure(errors="backslashreplace")
-    parser, given = _parser(), sys.argv[1:] if arguments is None else list(arguments)
     if "_ARGCOMPLETE" in os.environ:  # the shell asks what could come next
         import argcomplete
 
-        argcomplete.autocomplete(parser)
+        argcomplete.autocomplete(_parser())
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    parser = _parser(next((one for one in given if one in _COMMANDS), ""))
     if not given:
         parser.print_help()
         return exit_codes.ERROR
@@ -139,12 +128,16 @@ def _bug(error: Exception) -> int:
     return exit_codes.ERROR
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(only: str | None = None) -> _Parser:
+    """The parser of all commands, with the options of one alone where that is known."""
     parser = _Parser(prog="canary-judge", description="A statistical canary judge.")
     parser.add_argument("--version", action="version", version=f"canary-judge {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser, dest="command")
     for name, (about, add) in _COMMANDS.items():
-        add(commands.add_parser(name, help=about))
+        command = commands.add_parser(name, help=about)
+        if only is None or name == only:
+            module, function = add.split(".")
+            getattr(import_module(f"canary_judge.commands.{module}"), function)(command)
     return parser
 
 

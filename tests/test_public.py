@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import pkgutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import canary_judge
+from canary_judge.__main__ import main
 
 MODULES = [
     name
@@ -68,6 +70,42 @@ def loaded_after(code):
 def test_help_and_completion_cost_next_to_nothing():
     loaded = loaded_after("from canary_judge.__main__ import _parser; _parser().format_help()")
     assert not loaded & {"numpy", "scipy", "pandas", "pydantic", "requests", "yaml", "canary_judge.results"}
+
+
+def test_a_command_needs_no_other():
+    loaded = loaded_after("from canary_judge.__main__ import _parser; _parser('check').parse_args(['check', 'c.yaml'])")
+    assert "canary_judge.commands.configs" in loaded
+    assert not loaded & {"canary_judge.commands.rollout", "canary_judge.commands.serve", "socket", "logging"}
+
+
+def test_judging_a_table_needs_no_pictures_nor_all_of_scipy(tmp_path):
+    config = {
+        "name": "c",
+        "interval": "60s",
+        "metrics": [{"name": "heap", "kind": "gauge", "query": "heap", "harm": "increase", "margin": "10%"}],
+    }
+    (tmp_path / "c.json").write_text(json.dumps(config))
+    rows = [f"{60 * minute},{side},{minute % 7}" for side in ("baseline", "canary") for minute in range(60)]
+    (tmp_path / "d.csv").write_text("\n".join(["timestamp,side,heap", *rows]))
+    command = ["judge", str(tmp_path / "c.json"), "--data", str(tmp_path / "d.csv")]
+    loaded = loaded_after(f"from canary_judge.__main__ import main; main({command})")
+    assert "canary_judge.judging.verdict" in loaded
+    assert not loaded & {"yaml", "pandas", "numpy.ma", "scipy.special._orthogonal", "canary_judge.pictures"}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["jugde"], "did you mean 'judge'"),
+        (["check", "c.yaml", "--last", "1h"], "it is an option of another command"),
+        (["judge", "c.yaml", "--dta", "x"], "did you mean '--data'"),
+    ],
+)
+def test_a_wrong_word_is_told_with_what_was_meant(words, told, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 1
+    assert told in capsys.readouterr().err
 
 
 def test_importing_the_package_costs_nothing():

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["add_ci", "checked_ci", "exit_code", "reported", "wait_for"]
 
 _GITHUB = ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")
+_FILES = ("junit", "gitlab_dotenv", "gitlab_annotations")
 
 
 def add_ci(parser: argparse.ArgumentParser, *, wait: str) -> None:
@@ -49,7 +50,7 @@ def checked_ci(options: argparse.Namespace) -> None:
         raise ConfigError(f"--inconclusive-exit is {code}; give 0 to 255")
     if options.github and (unset := [name for name in _GITHUB if not os.environ.get(name)]):
         raise ConfigError(f"--github: {unset[0]} is not set, as it is in a step of GitHub Actions; leave --github out")
-    for option in ("junit", "gitlab_dotenv", "gitlab_annotations"):
+    for option in _FILES:
         name = getattr(options, option)
         if name is not None and (not Path(name).parent.is_dir() or Path(name).is_dir()):
             raise ConfigError(f"--{option.replace('_', '-')} {name}: is no file in a folder that is there")
@@ -91,6 +92,8 @@ def exit_code(options: argparse.Namespace, judgement: Judgement) -> int:
 
 
 def _write(options: argparse.Namespace, told: Told, name: str) -> None:
+    if not options.github and all(getattr(options, option) is None for option in (*_FILES, "result_dir")):
+        return
     from canary_judge.files import put_file
     from canary_judge.report import ci
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from datetime import timedelta
-from importlib import resources
 from typing import TYPE_CHECKING
 
 from canary_judge.commands.ci import add_ci, checked_ci, exit_code, reported, wait_for
@@ -74,6 +73,8 @@ def _window(options: argparse.Namespace, config: JudgeConfig, sources: dict[str,
 
 
 def _demo(options: argparse.Namespace) -> int:
+    from importlib import resources
+
     from canary_judge.config.model import JudgeConfig
     from canary_judge.judging import judge
     from canary_judge.series import Window

@@ -64,7 +64,7 @@ Duration = Annotated[
 class StrictModel(BaseModel):
     """Frozen; unknown keys, NaN and silent conversions are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True, defer_build=True)
 
 
 class SideQueries(StrictModel):

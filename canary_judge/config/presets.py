@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib import resources
 from typing import Any
 
 from pydantic import Field, TypeAdapter
@@ -61,6 +60,8 @@ class Preset(StrictModel):
 @cache
 def presets() -> dict[str, Preset]:
     """The presets by name."""
+    from importlib import resources  # few ask for a preset
+
     text = resources.files("canary_judge").joinpath("data/presets.json").read_text(encoding="utf-8")
     return TypeAdapter(dict[str, Preset]).validate_json(text)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from canary_judge.errors import ConfigError
-from canary_judge.safe_yaml import check_bounds, config_loader
+from canary_judge.safe_yaml import DEEPEST, MOST_VALUES, check_bounds, config_loader
 
 __all__ = ["explain", "nearest", "read_options", "read_yaml"]
 
@@ -18,6 +19,8 @@ _Model = TypeVar("_Model", bound=BaseModel)
 # How pydantic names the member of a union, which the user did not write.
 _TAGS = {"gauge", "ratio", "rate", "samples", "latency", "mean", "str", "SideQueries", "PresetOptions"}
 _LONGEST_SHOWN = 80
+# Half of a character, which JSON may have and no text may.
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -37,7 +40,9 @@ def read_yaml(text: str, name: str) -> object:
     Raises:
         ConfigError: It is neither, a key is given twice or is no text, or it is nested too deep; with the line.
     """
-    import yaml  # a config in Python needs none
+    if (found := _read_json(text)) is not None:
+        return found
+    import yaml  # a config in Python or JSON needs none
 
     class Loader(config_loader()):  # type: ignore[misc]
         """Refuses a key that is given twice; plain YAML keeps the last one silently."""
@@ -65,6 +70,38 @@ def read_yaml(text: str, name: str) -> object:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"{name}: is no valid YAML or JSON: {' '.join(str(error).split())}") from error
+
+
+def _read_json(text: str) -> dict[str, Any] | None:
+    """A mapping that is JSON beyond doubt; None is for YAML, which is slower and says what is wrong where."""
+    if not text.lstrip().startswith("{") or len(text) > MOST_VALUES or _SURROGATE.search(text):
+        return None
+
+    def mapping(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError("a key is given twice")
+        return found
+
+    def refused(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is no JSON")
+
+    try:
+        found: dict[str, Any] = json.loads(text, object_pairs_hook=mapping, parse_constant=refused)
+    except (ValueError, RecursionError):
+        return None
+    level: list[Any] = [found]
+    for _ in range(DEEPEST):
+        level = [child for one in level for child in _children(one)]
+        if not level:
+            return found
+    return None
+
+
+def _children(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def read_options(model: type[_Model], options: Mapping[str, Any]) -> _Model:

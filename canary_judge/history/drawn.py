@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from canary_judge.config.model import JudgeConfig
 from canary_judge.history.designs import Draw
@@ -15,6 +14,7 @@ from canary_judge.history.watching import can_be_watched, watched
 from canary_judge.judging.verdict import judge_samples
 from canary_judge.results import Harm, MetricResult, Outcome, Scale
 from canary_judge.samples import AnyData, GaugeData, Samples
+from canary_judge.special import special
 
 __all__ = ["UNUSABLE", "Replay"]
 

@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Any, Protocol
 
 import numpy as np
-from scipy import special
 
 from canary_judge import kayenta
 from canary_judge.arrays import Float
@@ -25,6 +24,7 @@ from canary_judge.results import Harm, Judgement, Outcome, Role, Side, Verdict
 from canary_judge.samples import CountData
 from canary_judge.samples.levels import levels
 from canary_judge.series import duration_from, format_duration
+from canary_judge.special import special
 
 __all__ = ["Decision", "KayentaJudge", "Limit", "LimitRule", "OurJudge", "PastJudge"]
 

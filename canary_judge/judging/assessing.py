@@ -14,7 +14,6 @@ from canary_judge.judging.made_up import filled_in
 from canary_judge.judging.missing import objections, rarer_than_intervals
 from canary_judge.judging.silence import both_heard
 from canary_judge.judging.traffic import unequal
-from canary_judge.judging.users import assess_users
 from canary_judge.judging.values import assess_gauge, assess_raw
 from canary_judge.results import Outcome, Quality
 from canary_judge.samples import AnyData, CountData, GaugeData, MetricSamples, RawData, UserData, lacks_a_side
@@ -43,6 +42,8 @@ def assess(look: Look, metric: Metric, samples: MetricSamples, share: float | No
     if samples.data is None or _unread_side(samples.data, samples.quality):
         return replace(bare, settled=(Outcome.NO_DATA, look.nothing or _no_data(samples.quality)))
     if isinstance(samples.data, UserData):
+        from canary_judge.judging.users import assess_users  # most canaries have no such metric
+
         found = assess_users(look, metric, samples.data, bare)
         return found if samples.complete else found.unsafe("the source may have left data out")
     look = replace(look, both=both_heard(samples.data))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from canary_judge.arrays import Float, median
+from canary_judge.arrays import Float, distinct, median
 from canary_judge.config.metrics import GaugeMetric, Metric
 from canary_judge.judging.traffic import unequal
 from canary_judge.results import Quality
@@ -127,7 +127,7 @@ def at_a_bound(metric: Metric, baseline: Float, canary: Float) -> str | None:
     if count < max(_FEWEST_AT_A_BOUND, _OFTEN * canary.size) or (baseline == most).mean() >= _OFTEN:
         return None
     # whole milliseconds come again and again
-    if most <= median(baseline) or np.unique(baseline).size < baseline.size / 2:
+    if most <= median(baseline) or distinct(baseline).size < baseline.size / 2:
         return None
     return (
         f"the canary's quantile is {most:.6g} to the last digit in {count} of {canary.size} intervals: the largest "

@@ -17,10 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from canary_judge.judging.assessed import Assessed
 from canary_judge.results import Harm, Scale
+from canary_judge.special import special
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.questions import MarginTest, Question
 

@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from scipy import special
 
 from canary_judge.arrays import Bool, Float
 from canary_judge.config.metrics import Metric
@@ -17,6 +16,7 @@ from canary_judge.judging.shortfalls import instance_shortfall
 from canary_judge.judging.values import no_relative_margin
 from canary_judge.results import Harm, Outcome, Shortfall
 from canary_judge.samples import GaugeData
+from canary_judge.special import special
 from canary_judge.stats.gauges import limit_values
 from canary_judge.stats.instances import compare_instances
 from canary_judge.stats.questions import Compared

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from canary_judge.arrays import Bool, Float
+from canary_judge.arrays import Bool, Float, distinct
 from canary_judge.judging.odd_values import run_at_the_end
 from canary_judge.judging.silence import runs
 from canary_judge.results import Side
@@ -49,7 +49,7 @@ def _copied(data: AnyData) -> str | None:
     times = largest[1] / largest[0]
     same = all(np.allclose(one * times, other, rtol=_ROUNDED, atol=0.0, equal_nan=True) for one, other in pairs)
     values = pairs[0][0][~np.isnan(pairs[0][0])]
-    if not same or values.size < _FEWEST_STILL or np.unique(values).size <= values.size / 2:
+    if not same or values.size < _FEWEST_STILL or distinct(values).size <= values.size / 2:
         return None
     if abs(times - 1) <= _ROUNDED:
         return "both sides have the same values in every interval: is one a copy of the other?"
@@ -69,7 +69,7 @@ def _filled(data: AnyData) -> str | None:
             continue
         last = min(run_at_the_end(exposure), run_at_the_end(events))
         before = exposure[:-last] if last else exposure
-        if last >= _FEWEST_STILL and np.unique(before).size > before.size / 2:
+        if last >= _FEWEST_STILL and distinct(before).size > before.size / 2:
             return (
                 f"the {side}'s requests and events are the same numbers in its last {last} intervals: has it died, and "
                 "were they filled forward?"

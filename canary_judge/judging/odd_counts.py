@@ -7,14 +7,14 @@ import re
 from dataclasses import replace
 
 import numpy as np
-from scipy import special
 
-from canary_judge.arrays import Bool, Float
+from canary_judge.arrays import Bool, Float, distinct
 from canary_judge.config.metrics import Metric, RateMetric, RatioMetric
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.silence import longest_of, longest_run, runs
 from canary_judge.results import Comparison, Harm, Quality, Side
 from canary_judge.samples.counts import no_counts
+from canary_judge.special import special
 from canary_judge.stats.counts import Counts, strata
 from canary_judge.stats.dispersion import dispersion
 from canary_judge.stats.exact import rate_ratio_p_values
@@ -189,7 +189,7 @@ def _still(counts: Counts) -> str | None:
     events, exposure, theirs = some.events_canary, some.exposure_canary, some.events_baseline
     if events.size < _FEWEST_STILL or events[0] < _FEWEST_EVENTS or (events != events[0]).any():
         return None
-    if np.unique(exposure).size <= events.size / 2 or np.unique(theirs).size < _VARIED:  # a probe sends as many
+    if distinct(exposure).size <= events.size / 2 or distinct(theirs).size < _VARIED:  # a probe sends as many
         return None
     return (
         f"the canary's events are {events[0]:g} in every interval, whatever the total, while the baseline's vary: has "

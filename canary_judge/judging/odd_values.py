@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from canary_judge.arrays import Bool, Float, Int, median
+from canary_judge.arrays import Bool, Float, Int, distinct, median
 from canary_judge.config.metrics import Metric
 from canary_judge.results import Harm
 from canary_judge.samples import RawData
@@ -90,7 +90,7 @@ def stands_still(side: Float, beside: Float) -> bool:
     """Whether a side has one value, no round one, where the other hardly takes a value twice."""
     if side.size < _FEWEST_STILL or (side != side[0]).any():
         return False
-    return not _may_rest(float(side[0])) and np.unique(beside).size > beside.size / 2
+    return not _may_rest(float(side[0])) and distinct(beside).size > beside.size / 2
 
 
 def _may_rest(value: float) -> bool:
@@ -145,7 +145,7 @@ def implausible(metric: Metric, baseline: Float, canary: Float) -> Iterator[str]
 
 def _never_falls(values: Float, side: str) -> str | None:
     """Whether single values, in order of time, are those of a counter: requests do not take longer and longer."""
-    if values.size < _ENOUGH_FOR_A_TAIL or np.unique(values).size <= values.size / 2:
+    if values.size < _ENOUGH_FOR_A_TAIL or distinct(values).size <= values.size / 2:
         return None
     if (np.diff(values) < 0).any():
         return None
@@ -158,14 +158,14 @@ def _negative_alone(baseline: Float, canary: Float) -> str | None:
     share, chance = negative / canary.size, (canary.size / (canary.size + baseline.size)) ** negative
     if share <= _MOST_NEGATIVE or chance > _BY_CHANCE or baseline.min() < 0:
         return None
-    if np.unique(canary[canary < 0]).size > _MOST_CODES:  # a level that goes below 0 takes many values there
+    if distinct(canary[canary < 0]).size > _MOST_CODES:  # a level that goes below 0 takes many values there
         return None
     return f"{share:.0%} of the canary's values are negative and none of the baseline's: a code for something else?"
 
 
 def _code_alone(baseline: Float, canary: Float, harm: Harm) -> str | None:
     """Whether some of the canary's grades are one far above all others, as 99 for none: it would make it better."""
-    usual = np.unique(baseline)
+    usual = distinct(baseline)
     if harm is not Harm.DECREASE or not 1 < usual.size <= _MOST_GRADES or baseline.size < _GRADED * usual.size:
         return None
     beyond = canary[canary > usual[-1]]
@@ -294,7 +294,7 @@ def stuck(baseline: Float, canary: Float) -> tuple[str, bool] | None:
     if last < _FEWEST_STILL or _may_rest(float(canary[-1])):
         return None
     before, beside = canary[:-last], baseline[-last:]
-    if np.unique(beside).size <= beside.size / 2 or np.unique(before).size <= before.size / 2:
+    if distinct(beside).size <= beside.size / 2 or distinct(before).size <= before.size / 2:
         return None
     text = f"the canary's value has not changed in its last {last} intervals while the baseline's did: has it died?"
     return text, before.size >= _FEWEST_STILL

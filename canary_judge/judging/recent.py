@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
-from scipy import special
 
 from canary_judge.arrays import Float
 from canary_judge.config.metrics import Metric
@@ -24,6 +23,7 @@ from canary_judge.judging.silence import improbable_run
 from canary_judge.results import Comparison, Harm, Quality, Recent, Scale, Side
 from canary_judge.samples import CountData
 from canary_judge.series import format_duration
+from canary_judge.special import special
 from canary_judge.stats.counts import Counts
 from canary_judge.stats.dispersion import dispersion
 from canary_judge.stats.events import limit_counts, margin_ruled_out

@@ -6,12 +6,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from scipy import special
-
 from canary_judge.config.metrics import Metric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.look import Look
 from canary_judge.results import Comparison, Harm, Scale, Shortfall
+from canary_judge.special import special
 from canary_judge.stats.dispersion import clump_size
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.sample_sizes import limit_sample_size, proportions_sample_size, rate_ratio_events, well_within

@@ -6,8 +6,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from scipy import special
-
 from canary_judge.config.metrics import Metric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed
@@ -22,6 +20,7 @@ from canary_judge.results import Comparison, Harm, Outcome, Quality, Shortfall, 
 from canary_judge.samples import UserData
 from canary_judge.samples.users import is_late
 from canary_judge.series import nanoseconds
+from canary_judge.special import special
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.users import Past, alike_before, change_since, compare_users, users_information
 from canary_judge.wording import span

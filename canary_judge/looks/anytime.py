@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import special
 
 from canary_judge.arrays import Float, log_sum_exp
 from canary_judge.config.metrics import GaugeMetric, Metric
@@ -31,6 +30,7 @@ from canary_judge.looks.design import Design
 from canary_judge.looks.streams import Stream
 from canary_judge.results import Comparison, Harm, LimitCheck
 from canary_judge.samples import CountData, UserData
+from canary_judge.special import special
 from canary_judge.stats.counts import COLUMNS, Counts, without_burst
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.questions import AtMargin, Interval, Question

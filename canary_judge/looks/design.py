@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scipy import special
+from canary_judge.special import special
 
 __all__ = ["Design"]
 

@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
-from scipy import special
 
 from canary_judge.arrays import Float
 from canary_judge.judging.assessed import Assessed
 from canary_judge.results import Comparison, LimitCheck, MetricResult, Outcome, Quality, Recent, Shortfall
 from canary_judge.samples import AnyData, CountData, GaugeData, MetricSamples, RawData, UserData
+from canary_judge.special import special
 from canary_judge.stats.counts import COLUMNS
 
 __all__ = ["Held", "Key", "as_plain", "calm", "due", "hold", "shows", "standing", "with_held_intervals"]

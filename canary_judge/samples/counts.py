@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from canary_judge.arrays import Bool, Float, Int
+from canary_judge.arrays import Bool, Float, Int, distinct
 from canary_judge.config.metrics import LatencyMetric, RateMetric, RatioMetric
 from canary_judge.results import Quality, Side, Sides
 from canary_judge.samples.counters import CountedSide, empty_side, first_seen, increments, note_first_seen
@@ -389,7 +389,7 @@ def no_counts(events: Float, total: Float, *, fewest: int) -> str | None:
 
 def _is_scaled(events: Float) -> bool:
     """Whether they are multiples of one number: of a sample, scaled up, or with a weight."""
-    steps = np.diff(np.unique(np.append(0.0, events)))
+    steps = np.diff(distinct(np.append(0.0, events)))
     unit = float(steps.min())
     return unit > _SMALLEST_UNIT and bool((np.abs(events / unit - np.rint(events / unit)) < _ROUNDED).all())
 

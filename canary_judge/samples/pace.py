@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special
 
 from canary_judge.arrays import Bool, Float, Int
 from canary_judge.series import Series, selector
+from canary_judge.special import special
 
 __all__ = [
     "CUMULATIVE",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from canary_judge.arrays import Float, Int
+from canary_judge.arrays import Float, Int, distinct
 from canary_judge.config.reading import nearest
 from canary_judge.errors import ConfigError, DataError
 from canary_judge.moments import UserMoments
@@ -192,7 +192,7 @@ class FrameSource:
 
     def usual_spacing(self) -> timedelta:
         """The median distance between two different timestamps; DataError when there are fewer than two."""
-        times = np.unique(self._table.times)
+        times = distinct(self._table.times)
         if times.size < 2:
             raise DataError("the tables have fewer than two timestamps, so no interval can be told; pass interval='1m'")
         return timedelta(milliseconds=max(float(np.median(np.diff(times))) // 1e6, 1.0))

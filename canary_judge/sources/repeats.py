@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from canary_judge.arrays import Bool, Float, Int
+from canary_judge.arrays import Bool, Float, Int, distinct
 from canary_judge.errors import DataError
 from canary_judge.results import Side
 from canary_judge.sources.tables import Table
@@ -78,7 +78,7 @@ def appended(table: Table, side: Side) -> Appended | None:
     columns += [] if table.ok is None else [table.ok[rows].astype(float)]
     columns += [np.unique(texts[rows].astype(str), return_inverse=True)[1] for texts in table.texts.values()]
     # probes of one second are alike in all but what tells single rows apart
-    apart = (times % 1_000_000_000).any() or any(np.unique(one).size > rows.size / 8 for one in columns)
+    apart = (times % 1_000_000_000).any() or any(distinct(one).size > rows.size / 8 for one in columns)
     if not apart:
         return None
     columns.append(times)  # the first one to sort by
@@ -167,7 +167,7 @@ def refuse_numbers_that_tell_apart(table: Table, rows: Int, name: str) -> None:
     if same.size <= _FEW_REPEATED * rows.size:  # exports that overlap
         return
     telling = [
-        (np.unique(values[rows]).size, other)
+        (distinct(values[rows]).size, other)
         for other, values in table.numbers.items()
         if other != name
         and not other.startswith("Unnamed")
@@ -200,7 +200,7 @@ def without_repeats(times: Any, values: Any, name: str, side: Side, *, counted: 
         )
     keep = np.concatenate([[True], ~same])
     times_there = np.diff(np.append(np.flatnonzero(keep), times.size))
-    singles = values.max() <= 1 and np.unique(times_there).size > 1  # of a file that was appended all have as many
+    singles = values.max() <= 1 and distinct(times_there).size > 1  # of a file that was appended all have as many
     if counted and singles and same.sum() > _FEW_REPEATED * times.size:
         raise DataError(
             f"{int(same.sum())} of {times.size} rows of {name!r} of the {side} have the time and the value of the row "

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from canary_judge.arrays import Bool, Float, Int
+from canary_judge.arrays import Bool, Float, Int, distinct
 from canary_judge.errors import ConfigError, DataError
 from canary_judge.results import Side
 from canary_judge.series import Window, nanoseconds
@@ -358,7 +358,7 @@ def _refuse_dots_of_thousands(values: Float, name: str) -> None:
     if (np.abs(thousandths - np.rint(thousandths)) > 1e-6).any() or np.median(small) < _MANY_TIMES * np.median(large):
         return
     tens = np.rint(thousandths) % 10 != 0  # of numbers with one or two decimals there is none
-    if tens.mean() >= _MOSTLY and np.unique(small).size >= _FEWEST_OF_BOTH:
+    if tens.mean() >= _MOSTLY and distinct(small).size >= _FEWEST_OF_BOTH:
         raise DataError(
             f"column {name!r} has {small[0]:g} beside {large[0]:.3f}: are the dots of thousands? Leave them out"
         )
@@ -452,7 +452,7 @@ def _truths(column: Raw) -> Mask:
 def numbers_rows(values: Float) -> bool:
     """Whether each row has its own number, which is no label of a series."""
     first = values[:FEWEST_NUMBERED]
-    return np.unique(first).size == FEWEST_NUMBERED and np.unique(values).size == values.size
+    return distinct(first).size == FEWEST_NUMBERED and distinct(values).size == values.size
 
 
 def is_number(value: object) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from canary_judge.arrays import Bool, Float, Int
+from canary_judge.arrays import Bool, Float, Int, distinct
 from canary_judge.errors import DataError
 from canary_judge.moments import LAST, Moments, UserMoments
 from canary_judge.results import Side
@@ -174,7 +174,7 @@ def starts_of_buckets(times: Int, since: int, until: int) -> str | None:
     first, after, end, newest = np.searchsorted(times, [since, since + 1, until, until + 1])
     if newest > end or first or not after:
         return None
-    known = np.unique(times[first:newest])
+    known = distinct(times[first:newest])
     step = int(np.gcd.reduce(np.append(np.diff(known), until - known[-1])))
     if (known % _HOUR).any() or step < _HOUR or newest - first < _IN_A_BUCKET * known.size or known[-1] + step != until:
         return None

@@ -10,9 +10,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from canary_judge.arrays import Float
+from canary_judge.special import special
 from canary_judge.stats.counts import Counts, kept
 from canary_judge.stats.exact import rate_ratio_estimate
 

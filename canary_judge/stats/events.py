@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special
 
 from canary_judge.arrays import Float
 from canary_judge.results import Comparison, Harm, LimitCheck, Scale
+from canary_judge.special import special
 from canary_judge.stats.counts import STRATUM_WIDTH, Counts, strata, without_burst
 from canary_judge.stats.dispersion import dispersion, needs_null, own_dispersion
 from canary_judge.stats.exact import (

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from canary_judge.arrays import Float, smooth_length
+from canary_judge.special import special
 from canary_judge.stats.counts import Counts, kept
 from canary_judge.stats.questions import Interval, Tails
 

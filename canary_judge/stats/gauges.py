@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import special
 
 from canary_judge.arrays import Bool, Float, Int, median
 from canary_judge.results import Comparison, Harm, LimitCheck, Scale
+from canary_judge.special import special
 from canary_judge.stats.dependence import rank_autocorrelation_time, ranks_tau
 from canary_judge.stats.exact import binomial_tails
 from canary_judge.stats.margins import Margin, scale_of

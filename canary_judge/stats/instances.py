@@ -12,10 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from canary_judge.arrays import Float
 from canary_judge.results import Comparison, Harm, Scale
+from canary_judge.special import special
 from canary_judge.stats.gauges import effective_samples, student_tails
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.means import bounded

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
-from scipy import special
 
 from canary_judge.arrays import Float, Int
 from canary_judge.results import Comparison, Harm, Scale
+from canary_judge.special import special
 from canary_judge.stats.gauges import effective_samples
 from canary_judge.stats.margins import Margin, scale_of
 from canary_judge.stats.paired import ewc_error, ewc_t

@@ -12,9 +12,9 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import special
 
 from canary_judge.arrays import Float, median, variance
+from canary_judge.special import special
 from canary_judge.stats.dependence import autocorrelation, autocorrelation_time
 from canary_judge.stats.questions import Tails
 from canary_judge.stats.rank import ranks_of

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import special
 
 from canary_judge.arrays import Float, Int
+from canary_judge.special import special
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -15,9 +15,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from canary_judge.arrays import Float
+from canary_judge.special import special
 from canary_judge.stats.counts import Counts, stratum_of
 from canary_judge.stats.dependence import autocorrelation, autocorrelation_time
 from canary_judge.stats.exact import rate_ratio_estimate

@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import special
 
 from canary_judge.arrays import Float, variance
 from canary_judge.results import Harm
+from canary_judge.special import special
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.questions import directions
 from canary_judge.stats.rank import ranks_of

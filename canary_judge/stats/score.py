@@ -8,9 +8,9 @@ References:
 from __future__ import annotations
 
 import numpy as np
-from scipy import special
 
 from canary_judge.arrays import Float
+from canary_judge.special import special
 from canary_judge.stats.counts import Counts
 from canary_judge.stats.exact import binomial_tails, crossing, deflated, ratio_where
 from canary_judge.stats.questions import Interval, Tails

@@ -14,9 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import special
 
 from canary_judge.arrays import Float
+from canary_judge.special import special
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -16,10 +16,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import special
 
 from canary_judge.arrays import Float
 from canary_judge.results import Harm
+from canary_judge.special import special
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.paired import ewc_error
 from canary_judge.stats.questions import AtMargin, PValues, Question, Tails, ask

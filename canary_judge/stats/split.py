@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import special
 
 from canary_judge.arrays import Float
 from canary_judge.results import TrafficSplit
+from canary_judge.special import special
 from canary_judge.stats.rates import RateRatioProcess
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from functools import cache
 
 import numpy as np
 
-from canary_judge.arrays import Float, log_sum_exp
+from canary_judge.arrays import Float, distinct, log_sum_exp
 from canary_judge.stats.counts import Counts
 
 __all__ = ["NOT_WORSE_LATELY", "WHOLE", "StartEvidence", "harm_since", "recent_dispersion"]
@@ -163,7 +163,7 @@ def recent_dispersion(counts: Counts, *, whole: Callable[[], float]) -> float:
         return np.bincount(block, weights=values).astype(np.float64)[block]
 
     both = (of_block(c) > 0) & (of_block(b) > 0)
-    blocks = np.unique(block[both]).size
+    blocks = distinct(block[both]).size
     c, b, n_c, n_b, block = c[both], b[both], n_c[both], n_b[both], block[both]
     if not c.size:
         return whole()

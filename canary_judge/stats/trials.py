@@ -16,9 +16,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
 from canary_judge.arrays import Float, Int, variance
+from canary_judge.special import special
 from canary_judge.stats.exact import binomial_tails
 
 __all__ = [

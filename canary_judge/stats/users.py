@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import special
 
 from canary_judge.moments import Moments
 from canary_judge.results import Comparison, Harm, Scale
+from canary_judge.special import special
 from canary_judge.stats.margins import Margin, scale_of
 from canary_judge.stats.questions import AtMargin, Compared, Interval, Question, Tails, ask
 

@@ -2,12 +2,15 @@
 
 import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from canary_judge.config.model import JudgeConfig, json_schema
 from canary_judge.config.presets import presets
+from canary_judge.config.reading import read_yaml
 from canary_judge.config.templates import render
 from canary_judge.errors import ConfigError
 from canary_judge.results import Side
@@ -147,6 +150,49 @@ def test_bad_yaml_is_one_line(text, message):
         JudgeConfig.parse(text, name="shop.yaml")
     assert str(caught.value).startswith("shop.yaml: ")
     assert "\n" not in str(caught.value)
+
+
+JSON = ("[1, 2.5, 1e3, -0, 1E-5, 1e999]", '{"b": true, "c": null}', r'"x\u00e9\u0000 \" \\"', '""', "[" * 98 + "]" * 98)
+LEFT_TO_YAML = (
+    ("NaN", "NaN"),
+    ("[" * 99 + "]" * 99, None),
+    (r'"\ud83d\ude00"', "no valid YAML or JSON"),
+    ('{"b": 1, "b": 2}', "line 1: key 'b' is given twice"),
+    ("01", 1),
+    ("1, # comment", 1),
+    ("9" * 5000, None),
+)
+
+
+@pytest.mark.parametrize("text", JSON)
+def test_json_says_what_it_says_as_yaml(text, monkeypatch):
+    found = read_yaml(f'  {{"a": {text}}}', "c.json")
+    assert found == json.loads(f'{{"a": {text}}}')
+    monkeypatch.setattr("canary_judge.config.reading._read_json", lambda text: None)
+    assert repr(read_yaml(f'  {{"a": {text}}}', "c.json")) == repr(found)
+
+
+@pytest.mark.parametrize(("text", "expected"), LEFT_TO_YAML)
+def test_what_is_no_plain_json_is_read_as_before(text, expected, monkeypatch):
+    def told():
+        try:
+            return repr(read_yaml(f'{{"a": {text}}}', "c.json"))
+        except ConfigError as error:
+            return str(error)
+
+    found = told()
+    monkeypatch.setattr("canary_judge.config.reading._read_json", lambda text: None)
+    assert told() == found
+    if expected is not None:
+        assert str(expected) in found
+
+
+def test_json_needs_no_yaml():
+    code = (
+        "import sys; from canary_judge.config.reading import read_yaml; read_yaml('{\"a\": 1}', 'c');"
+        "assert 'yaml' not in sys.modules; read_yaml('a: 1', 'c'); assert 'yaml' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_what_stands_under_sources_is_never_shown():
