@@ -119,7 +119,7 @@ def memory() -> float:
 def followed(last: int, path: Path) -> None:
     """The whole watch."""
     settings, rng, imported = config(), np.random.default_rng(1), memory()
-    state, costs, kept, assessed = MonitorState(start=START, horizon=None), [], 0.0, 0
+    state, costs, kept, assessed, watched = MonitorState(start=START, horizon=None), [], 0.0, 0, 0.0
     print("\n| intervals | look ms, median | worst | with nothing held | assessed of 20 | CPU s so far | log MB |")
     print("|---|---|---|---|---|---|---|")
     with StateLog(settings, path) as log:
@@ -136,6 +136,7 @@ def followed(last: int, path: Path) -> None:
             kept += cpu(lambda state=state: log.keep(state))
             assessed += sum(one.held is not None and one.held.at == one.intervals for one in state.streams.values())
             if at + 1 in TOLD:
+                watched = memory()
                 bare = replace(before, streams={name: replace(one, held=None) for name, one in before.streams.items()})
                 always = np.median([cpu(lambda bare=bare, new=new: look(bare, new)) for _ in range(3)])
                 newest = 1e3 * np.array(costs[-AROUND:])
@@ -144,7 +145,10 @@ def followed(last: int, path: Path) -> None:
                     f"{assessed / (at + 1):.2f} | {sum(costs) + kept:.0f} | {path.stat().st_size / 1e6:.1f} |",
                     flush=True,
                 )
-    print(f"\nlargest memory: {memory():.0f} MB, of which {imported:.0f} are what is imported")
+    print(
+        f"\nlargest memory: {watched:.0f} MB, of which {imported:.0f} are what is imported; "
+        f"{memory():.0f} MB with the last looks that hold nothing"
+    )
     again = cpu(lambda: StateLog(settings, path).close())
     print(
         f"of the time the log took {kept:.1f} s; to read it back: {again:.1f} s, and, beside the run, {memory():.0f} MB"

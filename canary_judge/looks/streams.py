@@ -13,11 +13,12 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from pydantic import BeforeValidator, Discriminator, PlainSerializer, Tag, WrapSerializer
 
-from canary_judge.arrays import Float, Int
+from canary_judge.arrays import Float
 from canary_judge.judging.assessed import Finding
+from canary_judge.looks.growing import grown
 from canary_judge.looks.held import Held, as_plain
 from canary_judge.moments import Moments, UserMoments
-from canary_judge.results import Quality
+from canary_judge.results import Quality, Side
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, UserData
 from canary_judge.series import nanoseconds
 from canary_judge.stats.counts import COLUMNS, Counts
@@ -315,6 +316,9 @@ class _Rows(NamedTuple):
 
 def _join_rows(old: _Rows, new: _Rows) -> _Rows:
     """Rows of the same instance end to end; the record before the window is the one of its first look."""
+    if len(old.values) == len(new.values) == 1 and old.names == new.names and not new.before.size:
+        before = old.before if old.names and old.before.size else np.empty((0, 0))
+        return _Rows(grown(old.values[0], new.values[0])[None], old.names, before)
     if not old.names and not new.names:
         rows = max(len(old.values), len(new.values))
         joined = np.concatenate([_or_gaps(old.values, rows), _or_gaps(new.values, rows)], axis=1)
@@ -352,7 +356,7 @@ def _as_counts(data: Data | None, count: int) -> CountData:
 
 
 def _join_counts(old: CountData, new: CountData) -> CountData:
-    arrays = {name: np.concatenate([getattr(old.counts, name), getattr(new.counts, name)]) for name in COLUMNS}
+    arrays = {name: grown(getattr(old.counts, name), getattr(new.counts, name)) for name in COLUMNS}
     instances = dict(old.instances)
     for name, (events, exposure) in new.instances.items():
         had = instances.get(name, (0.0, 0.0))
@@ -360,16 +364,12 @@ def _join_counts(old: CountData, new: CountData) -> CountData:
     return CountData(counts=Counts(**arrays), instances=instances)
 
 
-def _join_raw(old: Data | None, new: Data | None, before: int) -> RawData:
-    parts = [part for part in (old, new) if isinstance(part, RawData)]
-    offset = [0 if part is old else before for part in parts]
-
-    def places(name: str) -> Int:
-        return np.concatenate([getattr(part, name) + shift for part, shift in zip(parts, offset, strict=True)])
-
-    return RawData(
-        baseline=np.concatenate([part.baseline for part in parts]),
-        canary=np.concatenate([part.canary for part in parts]),
-        interval_baseline=places("interval_baseline"),
-        interval_canary=places("interval_canary"),
-    )
+def _join_raw(old: Data | None, new: Data | None, before: int) -> Data | None:
+    if not isinstance(new, RawData):
+        return old
+    places = {f"interval_{side}": getattr(new, f"interval_{side}") + before for side in Side}
+    later = replace(new, **places)
+    if not isinstance(old, RawData):
+        return later
+    names = ("baseline", "canary", "interval_baseline", "interval_canary")
+    return RawData(**{name: grown(getattr(old, name), getattr(later, name)) for name in names})
