@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import IO, Any, NamedTuple, Self
 
 __all__ = [
     "CheckedLines",
@@ -22,6 +22,7 @@ __all__ = [
     "End",
     "Line",
     "begins_as_written",
+    "is_held",
     "parse_line",
     "read_lines",
     "written_line",
@@ -47,6 +48,16 @@ class Closing:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def is_held(file: IO[bytes]) -> bool:
+    """Whether a process holds such a file, by its lock."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return False
 
 
 class Damaged(Exception):

@@ -6,9 +6,10 @@ import math
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Protocol
 
-from canary_judge.errors import AmbiguousRoute, NotEnoughWeight, NotWeighted
+from canary_judge.errors import AmbiguousRoute, NotEnoughWeight, NotWeighted, RouterError
 
 __all__ = [
     "Ahead",
@@ -41,6 +42,13 @@ class WeightReading:
     percent: float | None
     per_route: Mapping[str, float] = field(default_factory=dict)
     ahead: str = ""
+
+    def checked(self) -> WeightReading:
+        """Itself; RouterError where a share is no number from 0 to 100, which a plug-in may give all the same."""
+        for share in (self.percent, *self.per_route.values()):
+            if share is not None and (isinstance(share, bool) or not isinstance(share, Real) or not 0 <= share <= 100):
+                raise RouterError(f"it says that the canary has {share!r}, which is no percentage from 0 to 100")
+        return self
 
     def __str__(self) -> str:
         if self.percent is not None:

@@ -46,6 +46,8 @@ __all__ = ["add_control", "add_rollout"]
 
 # Events that stay in sight below the board.
 _SHOWN_EVENTS = 8
+# Percent, of which a canary that is to begin has surely not so much.
+_NEARLY_ALL = 50.0
 
 
 def add_rollout(parser: argparse.ArgumentParser) -> None:
@@ -141,12 +143,16 @@ def _rollout(options: argparse.Namespace) -> int:
     if notifier is not None and (complaint := notifier.finish()):
         screen(lambda: print(f"canary-judge: {complaint}", file=sys.stderr))
     screen(lambda: _print_result(result, options))
+    shown = screen.finish()
     if options.archive is not None and journal is not None:
         _archive(options.archive, config, journal, result)
-    if result.phase is Phase.ROLLED_BACK and result.source_failed:
-        return ERROR
     codes = {Phase.PROMOTED: PASS, Phase.ROLLED_BACK: FAIL, Phase.FROZEN: FAIL, Phase.SUPERSEDED: SUPERSEDED}
-    return codes.get(result.phase, STOPPED)
+    code = codes.get(result.phase, STOPPED)
+    if result.phase is Phase.ROLLED_BACK and result.source_failed:
+        code = ERROR
+    if not shown:  # an orderly exit would wait for the screen
+        os._exit(code)
+    return code
 
 
 def _can_archive(url: str, journal: Path | None) -> None:
@@ -202,7 +208,12 @@ def _dry_run(config: JudgeConfig, plan: RolloutPlan, router: TrafficRouter) -> i
     from canary_judge.routing import leftovers
     from canary_judge.series import format_duration
 
-    print(f"{config.name}: the canary has {router.get_weight()}; nothing is changed")
+    reading = router.get_weight()
+    print(f"{config.name}: the canary has {reading}; nothing is changed")
+    if reading.percent is None or reading.percent > 0:
+        swapped = reading.percent is not None and reading.percent >= _NEARLY_ALL
+        why = "are stable and canary swapped in `router`?" if swapped else "set it to 0 first, or give its journal"
+        print(f"  a rollout starts from 0 and would refuse: {why}")
     for stage in plan.stages:
         print(f"\n{stage.told()}{_conditions(plan, stage)}")
         if stage.ahead is None:
@@ -281,6 +292,16 @@ class _Display:
 
 
 def _control(options: argparse.Namespace) -> int:
+    from canary_judge.rollout.journal import is_driven
+
     send_command(options.journal, options.order, options.reason, weight=options.weight)
-    print(f"{options.order} is left for the driver of {options.journal}; it obeys at its next look")
-    return 0
+    if is_driven(options.journal):
+        print(f"{options.order} is left for the driver of {options.journal}; it obeys at its next look")
+        return 0
+    print(
+        f"canary-judge: no driver is running on {options.journal} on this machine: {options.order} waits for the one "
+        "that takes it up (the same `canary-judge rollout` goes on); `canary-judge router rollback` takes the canary's "
+        "traffic at once",
+        file=sys.stderr,
+    )
+    return ERROR

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import subprocess
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 
 from canary_judge.config.model import JudgeConfig
 from canary_judge.config.templates import render
-from canary_judge.errors import ConfigError, RouterError, SourceError
+from canary_judge.errors import ConfigError, DataError, RouterError, SourceError
 from canary_judge.plugins import from_environment
 from canary_judge.results import Side
 from canary_judge.rollout.after import after_config
@@ -22,6 +22,8 @@ from canary_judge.series import MetricSource, Query, Reading, Window, by_name, f
 __all__ = ["Revision", "check_plan", "output_of", "ready_query", "why_not_ready"]
 
 _SECONDS = 30.0
+# In which the data of a weight have come.
+_FEWEST_INTERVALS = 3
 _SHOWN = 200
 
 
@@ -30,8 +32,11 @@ def check_plan(
     config: JudgeConfig,
     source: MetricSource | Mapping[str, MetricSource],
     router: TrafficRouter,
-) -> None:
+) -> RolloutPlan:
     """Refuse, before any weight is touched, what can never be asked or set.
+
+    Returns:
+        The plan, with a patience that fits the interval where none was given.
 
     Raises:
         ConfigError: It says what, and the remedy.
@@ -53,6 +58,30 @@ def check_plan(
             "rollout.stages: this router can put no header, cookie or mirror before its weights; Istio's http routes "
             "and Gateway API's rules in a cluster can"
         )
+    return _timed(plan, config.interval)
+
+
+def _timed(plan: RolloutPlan, interval: timedelta) -> RolloutPlan:
+    """The plan, whose patience and deadlines must leave the data time to come.
+
+    The first interval that is complete may end two intervals after a weight is in force, and its data are late.
+    """
+    least = _FEWEST_INTERVALS * interval
+    for stage in plan.stages:
+        longest = plan.maximum_of(stage)
+        if longest is not None and longest < least and stage.weight < 100:
+            raise ConfigError(
+                f"rollout.maximum: {format_duration(longest)} at {stage.told()} is over before there is anything to "
+                f"judge of intervals of {format_duration(interval)}; give at least {format_duration(least)}"
+            )
+    if plan.patience >= least:
+        return plan
+    if "patience" not in plan.model_fields_set:
+        return plan.model_copy(update={"patience": least})
+    raise ConfigError(
+        f"rollout.patience: {format_duration(plan.patience)} is over before a healthy canary is heard in intervals of "
+        f"{format_duration(interval)}; give at least {format_duration(least)}"
+    )
 
 
 def output_of(command: Sequence[str]) -> str:
@@ -89,6 +118,7 @@ class Revision:
         self._command = command
         self.known: str | None = None
         self.noted = False
+        self._told = False
 
     def take_up(self, known: str | None) -> None:
         """Go on with what the journal says."""
@@ -96,8 +126,8 @@ class Revision:
 
     @property
     def unknown(self) -> bool:
-        """Whether it is wanted and was never told."""
-        return self._command is not None and self.known is None
+        """Whether it is wanted, and was not told when it was asked last."""
+        return self._command is not None and not self._told
 
     def changed(self) -> str:
         """Why the rollout is superseded; empty when it is not.
@@ -107,11 +137,26 @@ class Revision:
         """
         if self._command is None:
             return ""
+        self._told = False
         found = output_of(self._command)
         if not found:
             raise RouterError(f"{self._command[0]} prints nothing")
+        self._told = True
         self.known = found if self.known is None else self.known
         return "" if found == self.known else f"superseded: {found!r} is rolled out now, {self.known!r} was judged"
+
+    def refuse_another(self, ended: str) -> None:
+        """Whoever reads that a rollout has ended well must not take it for what is rolled out now.
+
+        Raises:
+            DataError: Another revision is rolled out than the one that the journal knows.
+        """
+        try:
+            reason = self.changed() if self.known else ""
+        except RouterError:  # whoever asks after the end may have no rights any more
+            return
+        if reason:
+            raise DataError(f"{ended}: {reason}; give another journal")
 
 
 def why_not_ready(

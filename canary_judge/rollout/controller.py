@@ -34,9 +34,7 @@ from canary_judge.routing import (
     RollbackReport,
     RouterWithAhead,
     TrafficRouter,
-    WeightReading,
     leftovers,
-    lowered,
     same_weight,
 )
 from canary_judge.series import MetricSource
@@ -44,9 +42,10 @@ from canary_judge.series import MetricSource
 __all__ = ["Controller"]
 
 _LONGEST_BACKOFF = 30.0
+# Between attempts at a weight that was refused again and again.
+_LONGEST_PAUSE = timedelta(minutes=10)
 # What a rollback leaves shows only after the interval of the change, the one after it, and late scrapes.
 _AFTERCARE_LOOKS = 6
-# The finest steps of routers are hundredths of a percent.
 
 
 class Controller:
@@ -94,7 +93,7 @@ class Controller:
         list(config.queries())  # an undefined label must be found before the weight is touched
         self.config, self.source, self.router = config, source, router
         self.plan = plan or RolloutPlan()
-        check_plan(self.plan, config, source, router)
+        self.plan = check_plan(self.plan, config, source, router)
         self.callbacks = tuple(callbacks)
         self.note = ""  # written into the journal's first record
         self._every = (every or config.interval).total_seconds()
@@ -112,6 +111,7 @@ class Controller:
         self._state = begin(self._begun)
         self._looks = Looks(config, source, self.plan, self._evidence)
         self._revision = Revision(self.plan.revision)
+        self._refused, self._again = 0, self._begun  # how often in a row a weight was, and when the next may be tried
         self._report: RollbackReport | None = None
         self._traffic: TrafficSplit | None = None
 
@@ -202,6 +202,8 @@ class Controller:
                     yield from self._try_to_write("interrupted")
                     back = self._state.phase is Phase.ROLLING_BACK
                     stands = "before the rollback was read back" if back else "which stays"
+                    intended = self._state.intended
+                    stands += "" if intended is None else f", while {intended:g} % may be in force"
                     text = f"interrupted at {self._state.weight:g} %, {stands}; the same command goes on"
                     yield self._event(EventKind.INTERRUPTED, text)
                     return
@@ -261,13 +263,14 @@ class Controller:
         mine = identity(self.config, self.plan)
         found = take_up(records, mine, self._begun, self._path)
         self._state, self._inbox.taken, self._inbox.sum = found.state, found.commands, found.commands_sum
+        self._revision.take_up(found.revision)
         if self._state.phase.ended:
             self._in_force.refuse_what_is_no_more(self._state)
+            self._revision.refuse_another(f"{self._path}: its rollout has ended ({self._state.phase})")
             yield self._event(EventKind.RESUMED, f"the journal has ended: {self._state.phase}: {self._state.reason}")
             return
         self._begun = found.begun
         self._in_force.take_up(found.state)
-        self._revision.take_up(found.revision)
         text = f"taken up at {self._state.weight:g} %, after {found.away.total_seconds():.0f} s without a driver"
         if found.served is not None:
             text += self._looks.take_up(found.state, found.served)
@@ -278,6 +281,7 @@ class Controller:
 
     def _start(self) -> Event:
         self._in_force.refuse_what_has_begun()
+        self._in_force.refuse_what_cannot_be(stage.weight for stage in self.plan.stages if stage.ahead is None)
         self._state = begin(self._now())
         self._inbox.pass_over()
         noted = {"note": self.note} if self.note else {}
@@ -309,8 +313,9 @@ class Controller:
         if (yield from self._superseded()):
             yield from self._roll_back()
             return
-        reading, trouble = self._read()
-        judgement, complaint = self._looks.look(self._state, self._clock.now())
+        reading, trouble = self._in_force.read()
+        written = None if reading is None else reading.percent
+        judgement, complaint = self._looks.look(self._state, self._clock.now(), written=written)
         before = self._state
         ahead = self._ahead_of(self._state.stage + 1)
         in_force, refused = self._in_force.comes(reading, self._state.intended, ahead=ahead)
@@ -328,13 +333,14 @@ class Controller:
         if trouble or refused:
             yield self._event(EventKind.TROUBLE, trouble or refused)
         if todo.order is Order.ROLL_BACK:
-            if judgement is not None:
-                yield self._event(
-                    EventKind.LOOK, f"{judgement.verdict}: {todo.reason}{self._frozen()}", judgement=judgement
-                )
-            yield from self._roll_back()
+            text = "" if judgement is None else f"{judgement.verdict}: {todo.reason}{self._frozen()}"
+            first = [] if judgement is None else [self._event(EventKind.LOOK, text, judgement=judgement)]
+            yield from self._roll_back(first)
             return
-        if self._state.phase is Phase.RUNNING or todo.order is Order.END or todo.rule == "ready":
+        if todo.order is Order.SET_WEIGHT and self._now() < self._again:
+            self._state = replace(self._state, intended=None)
+            todo = replace(todo, order=Order.HOLD, weight=None, reason=f"{todo.reason}; it is tried again later")
+        if self._state.phase is Phase.RUNNING or todo.order in (Order.END, Order.HOLD):
             kind = EventKind.BLIND if judgement is None else EventKind.LOOK
             text = f"{todo.reason}{f' ({complaint})' if complaint else ''}{self._frozen()}"
             yield self._event(kind, text, judgement=judgement, rule=todo.rule)
@@ -360,11 +366,9 @@ class Controller:
 
     def _unready(self) -> str:
         ready = self.plan.ready
-        if self._state.phase is not Phase.STARTING:
-            return ""
         if self._revision.unknown:
             return "the revision cannot be told"
-        if ready is None:
+        if self._state.phase is not Phase.STARTING or ready is None:
             return ""
         return why_not_ready(ready, self.config, self.source, self._clock.now())
 
@@ -381,12 +385,6 @@ class Controller:
             self._state = abort(self._state, reason, Phase.SUPERSEDED)
         return bool(reason)
 
-    def _read(self) -> tuple[WeightReading | None, str]:
-        try:
-            return self.router.get_weight(), ""
-        except Exception as error:  # noqa: BLE001  (as for a look; the weight is not raised, and can still be lowered)
-            return None, f"the router cannot be read: {type(error).__name__}: {error}"
-
     def _set(self, weight: float) -> Iterator[Event]:
         back = self._state.intended is None  # from whatever somebody else made of it
         ahead = self._ahead_of(self._state.stage + (not back))
@@ -395,14 +393,17 @@ class Controller:
                 cast("RouterWithAhead", self.router).set_ahead(ahead)
             else:
                 self.router.set_weight(weight, expect=None if back else self._state.weight)
-            reading = self.router.get_weight()
+            reading = self._in_force.reading()
             if same_weight(reading.percent, weight) and not self.router.verify(weight):
                 yield self._event(EventKind.TROUBLE, NOT_IN_FORCE.format(weight))
                 return  # a look finds out whether it is by then
         except Exception as error:  # noqa: BLE001
             # whether it was written is not known; the next look reads it back, and judges before it tries again
             yield self._event(EventKind.TROUBLE, f"{weight:g} % could not be set: {type(error).__name__}: {error}")
+            self._refused += 1
+            self._again = self._now() + min(2 ** (self._refused - 1) * timedelta(seconds=self._every), _LONGEST_PAUSE)
             return
+        self._refused = 0
         if not same_weight(reading.percent, weight):
             yield self._event(EventKind.TROUBLE, f"{weight:g} % was set, but {reading} is in force")
             return
@@ -424,30 +425,25 @@ class Controller:
 
     # --- back to 0 ---
 
-    def _roll_back(self) -> Iterator[Event]:
-        """Until the router reads back 0 (or what is frozen): lowering waits for nothing, the journal included."""
-        reason = self._state.reason
-        yield self._event(EventKind.ROLLING_BACK, reason)
-        yield from self._try_to_write("rolling_back", "; rolling back all the same", **judged(self._looks.judgement))
+    def _roll_back(self, first: Iterable[Event] = ()) -> Iterator[Event]:
+        """Until the router reads back 0 (or what is frozen): lowering waits for nothing, the journal included.
+
+        Args:
+            first: What is to be told before; nobody who listens is waited for.
+        """
+        untold = [*first, self._event(EventKind.ROLLING_BACK, self._state.reason)]
+        untold += self._try_to_write("rolling_back", "; rolling back all the same", **judged(self._looks.judgement))
         pause_, attempt, changed = 0.5, 0, False
         while True:
             attempt += 1
-            yield from self._take_commands()  # a human may say 0 where it was to be frozen
+            untold += self._take_commands()  # a human may say 0 where it was to be frozen
             weight = self._state.back_to
-            try:
-                report = lowered(self.router, weight)
-                changed |= report.changed
-                reading = self.router.get_weight()
-                written = (
-                    reading.percent is not None
-                    and (reading.percent < weight or same_weight(reading.percent, weight))
-                    and not reading.ahead
-                )
-                if reading.percent is not None and written and self.router.verify(reading.percent):
-                    break
-                trouble = NOT_IN_FORCE.format(weight) if written else f"{reading} is still in force"
-            except Exception as error:  # noqa: BLE001  (whatever it is, the canary must lose its traffic)
-                trouble = f"{type(error).__name__}: {error}"
+            report, reading, trouble = self._in_force.lower(weight)
+            changed |= report is not None and report.changed
+            yield from untold
+            untold = []
+            if report is not None and reading is not None and reading.percent is not None:
+                break
             yield self._event(EventKind.TROUBLE, f"rollback, attempt {attempt}: {trouble}; trying again")
             if self._stopping and self._journal is not None:
                 return  # the state is `rolling back`, and whoever goes on begins with that

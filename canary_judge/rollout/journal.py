@@ -9,11 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
 
-from canary_judge.checked_lines import CheckedLines, Closing, Damaged, read_lines
+from canary_judge.checked_lines import CheckedLines, Closing, Damaged, is_held, read_lines
 from canary_judge.errors import DataError
 from canary_judge.results import Judgement
 
-__all__ = ["Journal", "Record", "judged", "read_journal"]
+__all__ = ["Journal", "Record", "is_driven", "judged", "read_journal"]
 
 
 class Record(TypedDict):
@@ -74,6 +74,15 @@ def read_journal(path: Path) -> tuple[list[Record], int]:
     except Damaged as error:
         raise _damaged(path, error) from error
     return records, end.byte
+
+
+def is_driven(path: str | Path) -> bool:
+    """Whether a driver on this machine holds a journal."""
+    try:
+        with Path(path).open("rb") as file:
+            return is_held(file)
+    except OSError:
+        return False
 
 
 def _damaged(path: Path, error: Damaged) -> DataError:

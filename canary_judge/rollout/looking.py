@@ -17,6 +17,7 @@ from canary_judge.rollout.after import Earlier, after_config, period
 from canary_judge.rollout.plan import RolloutPlan
 from canary_judge.rollout.resuming import restored
 from canary_judge.rollout.state import Phase, RolloutState
+from canary_judge.routing import same_weight
 from canary_judge.series import MetricSource
 
 __all__ = ["Looks", "said"]
@@ -76,8 +77,14 @@ class Looks:
         self._monitor, self._log, told = restored(self._config, self._evidence, served, stages=self._weights())
         return told
 
-    def look(self, state: RolloutState, now: datetime) -> tuple[Judgement | None, str]:
-        """The judgement, if there is new data; and what went wrong, or why there is none."""
+    def look(self, state: RolloutState, now: datetime, *, written: float | None = None) -> tuple[Judgement | None, str]:
+        """The judgement, if there is new data; and what went wrong, or why there is none.
+
+        Args:
+            state: Of the rollout.
+            now: Up to when there may be data.
+            written: The weight that is written, where that is known: somebody else may have changed it.
+        """
         if self.served is None or state.stage < 0:
             return None, ""
         stage = self._plan.stages[state.stage]
@@ -90,6 +97,8 @@ class Looks:
         else:
             self._monitor = self._monitor or Monitor(self._config, start=state.since, stages=self._weights())
             monitor, source, weight = self._monitor, self._source, state.weight
+            if written is not None and state.intended is None and not same_weight(written, weight):
+                weight = written
         before = monitor.watermark
         try:
             judgement = monitor.look(

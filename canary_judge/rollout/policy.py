@@ -103,15 +103,24 @@ def step(
             failed = judgement is None or _unread(plan, judgement) is not None
             return _roll_back(plan, replace(state, source_failed=failed), "blind", silence)
         return _hold(state, "blind", silence)
+    if state.phase is Phase.STARTING and state.trying is not None and now - state.trying >= plan.patience:
+        return _never_came(plan, state, reading)
     if reading is None:
-        return _unread_router(plan, state, now)
+        return _hold(state, "router", "the router cannot be read; its weight is not raised before it can")
     if state.drifted is not None:
         return _drifted(plan, state, reading, now - state.drifted)
     if state.phase is Phase.STARTING:
         following, todo = _starting(plan, state, unready, now)
     else:
         following, todo = _judged(plan, state, judgement, now)
-    if todo.order is Order.SET_WEIGHT and state.intended is not None:
+    return (following, todo) if todo.order is not Order.SET_WEIGHT else _raised(state, following, todo, unready)
+
+
+def _raised(state: RolloutState, following: RolloutState, todo: Step, unready: str) -> tuple[RolloutState, Step]:
+    """A weight is to be set, unless the one before has not come yet, or nobody knows what would get it."""
+    if unready:
+        return _hold(state, "revision", f"{unready}, so it is not known what would get more traffic")
+    if state.intended is not None:
         return _hold(state, "router", NOT_IN_FORCE.format(state.intended))
     return following, todo
 
@@ -119,19 +128,25 @@ def step(
 def _starting(plan: RolloutPlan, state: RolloutState, unready: str, now: datetime) -> tuple[RolloutState, Step]:
     """The canary has no traffic yet."""
     if state.paused:
-        return _hold(state, "paused", "paused by a human")
+        return _hold(replace(state, trying=None), "paused", "paused by a human")
     if unready:
-        return _unready(plan, state, unready, now)
+        return _unready(plan, replace(state, trying=None), unready, now)
     first = plan.stages[0]
+    state = replace(state, trying=state.trying or now)
     return _set(state, first.weight, "start", f"the first stage: {first.told()}")
 
 
-def _unread_router(plan: RolloutPlan, state: RolloutState, now: datetime) -> tuple[RolloutState, Step]:
-    """No weight can be read back."""
-    if state.phase is Phase.STARTING and state.intended is not None and now - state.since >= plan.patience:
-        why = f"the router cannot be read, and {state.intended:g} % may be in force, which nobody judges"
-        return _roll_back(plan, state, "router", why)
-    return _hold(state, "router", "the router cannot be read; its weight is not raised before it can")
+def _never_came(plan: RolloutPlan, state: RolloutState, reading: WeightReading | None) -> tuple[RolloutState, Step]:
+    """The first weight was tried for longer than patience, and is not in force: nobody judges what there may be."""
+    first, length = plan.stages[0].told(), format_duration(plan.patience)
+    if reading is not None and same_weight(reading.percent, 0.0) and not reading.ahead:
+        reason = f"{first} could not be set within {length}, as told before; nothing is changed"
+        stopped = replace(state, phase=Phase.STOPPED, intended=None, reason=reason)
+        return stopped, Step(order=Order.END, rule="never set", reason=reason)
+    why = f"{first} was tried for {length} and is not in force, and {reading} is written"
+    if reading is None:
+        why = f"the router cannot be read, and {first} may be in force, which nobody judges"
+    return _roll_back(plan, state, "router", why)
 
 
 def _unready(plan: RolloutPlan, state: RolloutState, why: str, now: datetime) -> tuple[RolloutState, Step]:
@@ -324,6 +339,7 @@ def read_back(
             stage=stage,
             weight=arrived,
             intended=None,
+            trying=None,
             since=now,
             heard=now,
             drifted=None,
@@ -331,8 +347,8 @@ def read_back(
         )
     here = plan.stages[state.stage].ahead_key if state.stage >= 0 else ""
     if same_weight(reading.percent, state.weight) and reading.ahead == here:
-        # a watch at 100 % begins anew where somebody had taken the traffic away
-        again = state.drifted is not None and state.stage == len(plan.stages) - 1
+        # what was served meanwhile was served at another weight: a stage, or a watch at 100 %, begins anew
+        again = state.drifted is not None and state.stage >= 0
         return replace(state, intended=None, drifted=None, since=now if again else state.since)
     return replace(state, drifted=state.drifted or now)
 

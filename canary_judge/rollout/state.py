@@ -58,6 +58,7 @@ class RolloutState:
         since: When it came into force.
         heard: When there was new data to judge.
         intended: A weight that is being written and was not read back yet.
+        trying: Since when the first weight is tried, without being in force.
         approved: Stages up to this index may be left.
         paused: A human holds the rollout.
         drifted: Since when another weight than ours is in force.
@@ -74,6 +75,7 @@ class RolloutState:
     since: datetime
     heard: datetime
     intended: float | None = None
+    trying: datetime | None = None
     approved: int = -1
     paused: bool = False
     drifted: datetime | None = None

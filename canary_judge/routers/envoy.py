@@ -74,12 +74,23 @@ class _Admin:
             for group in ("static_route_configs", "dynamic_route_configs"):
                 for entry in section.get(group, ()):
                     config = entry.get("route_config", {})
-                    found += [
-                        {"config": config.get("name", ""), "host": host.get("name", ""), "index": index, **route}
-                        for host in config.get("virtual_hosts", ())
-                        for index, route in enumerate(host.get("routes", ()))
-                    ]
+                    found += _of_hosts(config)
         return found
+
+
+def _of_hosts(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The routes of a route configuration, with the mirrors that they inherit where they have none of their own."""
+    return [
+        {
+            "config": config.get("name", ""),
+            "host": host.get("name", ""),
+            "index": index,
+            "mirrors": host.get("request_mirror_policies") or config.get("request_mirror_policies") or (),
+            **route,
+        }
+        for host in config.get("virtual_hosts") or ()
+        for index, route in enumerate(host.get("routes") or ())
+    ]
 
 
 def _called(route: Mapping[str, Any]) -> str:
@@ -110,7 +121,8 @@ def _leftovers(routes: list[dict[str, Any]], canary: str, mine: Callable[[Mappin
             added = [*one.get("response_headers_to_add", ()), *route.get("response_headers_to_add", ())]
             if any(str(header.get("header", {}).get("key", "")).lower() == "set-cookie" for header in added):
                 found.append(Residual(place=place, reason="Set-Cookie header for canary still configured"))
-        if any(one.get("cluster") == canary for one in action.get("request_mirror_policies", ())):
+        mirrors = action.get("request_mirror_policies") or route.get("mirrors") or ()
+        if any(one.get("cluster") == canary for one in mirrors):
             found.append(Residual(place=place, reason="mirror still copies requests to canary"))
         if any("cookie" in one for one in action.get("hash_policy", ())) and mine(route):
             found.append(Residual(place=place, reason="cookie hash policy keeps clients where they are"))
@@ -275,12 +287,7 @@ class EnvoyFile:
         return found
 
     def _routes(self, whole: Mapping[str, Any]) -> list[dict[str, Any]]:
-        return [
-            {"config": resource.get("name", ""), "host": host.get("name", ""), "index": index, **route}
-            for resource in whole.get("resources", ())
-            for host in resource.get("virtual_hosts", ())
-            for index, route in enumerate(host.get("routes", ()))
-        ]
+        return [route for resource in whole.get("resources") or () for route in _of_hosts(resource)]
 
     def _mine(self, route: Mapping[str, Any]) -> bool:
         names = {one.get("name") for one in route.get("route", {}).get("weighted_clusters", {}).get("clusters", ())}

@@ -7,7 +7,7 @@ import io
 import math
 import socket
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field
 
@@ -24,9 +24,12 @@ from canary_judge.errors import (
 from canary_judge.routers.waiting import wait_until
 from canary_judge.routing import Residual, RollbackReport, WeightReading, check_percent, leftovers, same_weight
 
-__all__ = ["HAProxyRouter"]
+__all__ = ["HAProxyRouter", "Server"]
 
 _LARGEST = 256
+# Of `srv_admin_state`: maintenance, forced, inherited, or for its name; and with it drain, forced or inherited.
+_MAINTAINED = 0x01 | 0x02 | 0x20 | 0x40
+_IDLE = _MAINTAINED | 0x08 | 0x10
 
 
 def _several(value: object) -> object:
@@ -34,16 +37,30 @@ def _several(value: object) -> object:
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
-_Servers = Annotated[tuple[str, ...], BeforeValidator(_several), Field(min_length=1)]
+Servers = Annotated[tuple[str, ...], BeforeValidator(_several), Field(min_length=1)]
 
 
 class _Options(StrictModel):
     address: str
     backend: str
-    stable: _Servers = ("stable",)
-    canary: _Servers = ("canary",)
+    stable: Servers = ("stable",)
+    canary: Servers = ("canary",)
     maintenance: bool = False
     timeout: float = Field(default=5.0, gt=0)
+
+
+class Server(NamedTuple):
+    """A server of the backend.
+
+    Attributes:
+        weight: As it is set.
+        idle: It gets no new clients: in maintenance or draining.
+        maintained: It is in maintenance, which also moves those that it had.
+    """
+
+    weight: int
+    idle: bool
+    maintained: bool
 
 
 class HAProxyRouter:
@@ -119,8 +136,8 @@ class HAProxyRouter:
         text = self._ask("show stat").removeprefix("# ")
         return [row for row in csv.DictReader(io.StringIO(text)) if row.get("pxname") == self._backend]
 
-    def _servers(self, needed: Sequence[str]) -> dict[str, tuple[int, bool]]:
-        """Weight of each server but backups, and whether it is in maintenance; these must be among them."""
+    def _servers(self, needed: Sequence[str]) -> dict[str, Server]:
+        """The servers but backups; these must be among them."""
         answer = self._ask(f"show servers state {self._backend}")
         lines = [line for line in answer.splitlines() if line]
         header = next((line[1:].split() for line in lines if line.startswith("#")), None)
@@ -129,7 +146,10 @@ class HAProxyRouter:
                 raise RouteNotFound(f"haproxy at {self._address} has no backend {self._backend!r}")
             raise RouterError(f"haproxy at {self._address}: {answer[:200]!r}")
         rows = [dict(zip(header, line.split(), strict=False)) for line in lines if line[0].isdigit() and " " in line]
-        found = {row["srv_name"]: (int(row["srv_uweight"]), int(row["srv_admin_state"]) & 1 == 1) for row in rows}
+        found = {}
+        for row in rows:
+            state = int(row["srv_admin_state"])
+            found[row["srv_name"]] = Server(int(row["srv_uweight"]), bool(state & _IDLE), bool(state & _MAINTAINED))
         spare = {row["svname"] for row in self._stat() if row.get("bck") == "1"}  # served by when nobody else is left
         found = {name: state for name, state in found.items() if name not in spare}
         for name in needed:
@@ -139,8 +159,8 @@ class HAProxyRouter:
                 )
         return found
 
-    def _share(self, servers: Mapping[str, tuple[int, bool]]) -> float:
-        weights = {name: 0 if down else weight for name, (weight, down) in servers.items()}
+    def _share(self, servers: Mapping[str, Server]) -> float:
+        weights = {name: 0 if one.idle else one.weight for name, one in servers.items()}
         total = sum(weights.values())
         return 100 * sum(weights.get(name, 0) for name in self._canary) / total if total else 0.0
 
@@ -149,12 +169,12 @@ class HAProxyRouter:
         percent = self._share(self._servers(self._canary[:1]))
         return WeightReading(percent=percent, per_route={self._backend: percent})
 
-    def _wanted(self, percent: float, servers: Mapping[str, tuple[int, bool]]) -> dict[str, int]:
+    def _wanted(self, percent: float, servers: Mapping[str, Server]) -> dict[str, int]:
         """The new weight of each server: whole numbers up to 256 whose shares are exact."""
         others = set(servers) - set(self._stable) - set(self._canary)
         if percent == 0 and (others or not {*self._stable, *self._canary} <= set(servers)):  # can always be written
             mine = [name for name in self._canary if name in servers]
-            serving = any(weight and not down for name, (weight, down) in servers.items() if name not in mine)
+            serving = any(one.weight and not one.idle for name, one in servers.items() if name not in mine)
             rest = {} if serving else dict.fromkeys((name for name in self._stable if name in servers), 100)
             return {**dict.fromkeys(mine, 0), **rest}
         if others:
@@ -191,20 +211,20 @@ class HAProxyRouter:
         if expect is not None and not same_weight(now, expect):
             raise DriftDetected(f"haproxy: {now:g} % is in force, {expect:g} % was expected")
         new = self._wanted(percent, servers)
-        changed = [name for name, weight in new.items() if servers[name][0] != weight]
-        if same_weight(now, percent) and any(weight and not down for weight, down in servers.values()):
+        changed = [name for name, weight in new.items() if servers[name].weight != weight]
+        if same_weight(now, percent) and any(one.weight and not one.idle for one in servers.values()):
             changed = []  # other weights of the same share
-        changed.sort(key=lambda name: servers[name][0] - new[name])
+        changed.sort(key=lambda name: servers[name].weight - new[name])
         # a server that comes out of maintenance does so with its new weight; one that goes into it goes last
         wake = [
             f"set server {self._backend}/{name} state ready"
             for name in self._canary
-            if servers.get(name, (0, False))[1]
+            if name in servers and servers[name].idle
         ]
         lower = [
             f"set server {self._backend}/{name} state maint"
             for name in self._canary
-            if not servers.get(name, (0, True))[1]
+            if name in servers and not servers[name].maintained
         ]
         commands = [f"set server {self._backend}/{name} weight {new[name]}" for name in changed]
         if maintenance:

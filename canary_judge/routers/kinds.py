@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from canary_judge.errors import NotWeighted, RouteNotFound
+from canary_judge.errors import NotWeighted, RouteNotFound, RouterError
 from canary_judge.routers.ahead import is_ours
 from canary_judge.routers.lists import (
     Listed,
@@ -191,6 +191,20 @@ def _contour(obj: Object, target: Target) -> Iterator[Route]:
         )
 
 
+def _contour_tcp(obj: Object, target: Target) -> Iterator[tuple[str, Route]]:
+    """The services of the TCP proxy, which are no routes."""
+    names = Named(target=target)
+    listed = mappings(below(obj, "spec", "tcpproxy", "services"), "spec.tcpproxy.services")
+    if listed:
+        default = 0.0 if any("weight" in item for item in listed) else 1.0
+        destinations = destinations_of(listed, lambda item: names.side(obj, item), default=default)
+        pointer = ("spec", "tcpproxy", "services")
+        yield (
+            "tcpproxy",
+            Route(name="services", position=0, pointer=pointer, listed=listed, destinations=destinations),
+        )
+
+
 def _apisix(obj: Object, target: Target) -> Iterator[Route]:
     names = Named(key="serviceName", target=target)
     for position, route, pointer, listed in each_list(obj, "spec.http[].backends"):
@@ -203,7 +217,22 @@ def _apisix(obj: Object, target: Target) -> Iterator[Route]:
             listed=listed,
             destinations=destinations_of(listed, lambda item: names.side(obj, item), default=100.0),
             pinned="cookie" if "cookie" in kinds else "header" if kinds & {"header", "query"} else "",
+            leaks=tuple(_apisix_plugins(route, target)),
         )
+
+
+def _apisix_plugins(route: Object, target: Target) -> Iterator[str]:
+    """Plugins that send requests of a route elsewhere, when what they name looks like the canary."""
+    for plugin in mappings(route.get("plugins"), "plugins"):
+        name, config = plugin.get("name"), plugin.get("config")
+        if plugin.get("enable", True) and name in ("traffic-split", "proxy-mirror") and target.canary in _texts(config):
+            sends = "still copies requests" if name == "proxy-mirror" else "may still send requests"
+            yield f"plugin {name} {sends} to canary"
+
+
+def _texts(value: Any) -> str:
+    """All that is written below a value, as one text."""
+    return json.dumps(value, default=str)
 
 
 def _spelled(value: Any, *keys: str) -> tuple[tuple[str, ...], Any]:
@@ -243,6 +272,24 @@ def _alb(obj: Object, target: Target) -> Iterator[Route]:
         destinations=destinations_of(listed, lambda item: names.side(obj, item), default=1.0, weight=weight),
         leaks=("target group stickiness keeps clients on canary",) if sticky in (True, "true") else (),
     )
+
+
+def _alb_others(obj: Object, target: Target) -> Iterator[tuple[str, Route]]:
+    """The other actions of the Ingress, which its rules may name, too."""
+    before, after = str(KINDS["aws-alb-ingress"].annotation).split("{action}")
+    for key, text in sorted((below(obj, "metadata", "annotations") or {}).items()):
+        action = str(key).removeprefix(before).removesuffix(after)
+        if not str(key).startswith(before) or action == target.action:
+            continue
+        try:
+            routes = list(_alb(obj, replace(target, action=action)))
+        except RouterError:
+            routes = []
+        if any(route.destinations for route in routes):
+            yield from (("action", route) for route in routes)
+        elif target.canary in str(text):  # what is no list of weights
+            leaks = ("names canary",)
+            yield "action", Route(name=action, position=0, pointer=(), listed=[], destinations=(), leaks=leaks)
 
 
 def listed_kind(
@@ -312,7 +359,7 @@ KINDS: dict[str, Kind] = {
     "smi": Kind(
         api_version="split.smi-spec.io/v1alpha2", kind="TrafficSplit", routes=plain("spec.backends", "service")
     ),
-    "contour": Kind(api_version="projectcontour.io/v1", kind="HTTPProxy", routes=_contour),
+    "contour": Kind(api_version="projectcontour.io/v1", kind="HTTPProxy", routes=_contour, beside=_contour_tcp),
     "apisix": Kind(api_version="apisix.apache.org/v2", kind="ApisixRoute", routes=_apisix),
     **PLATFORMS,
     "aws-alb-ingress": Kind(
@@ -320,6 +367,7 @@ KINDS: dict[str, Kind] = {
         kind="Ingress",
         routes=_alb,
         annotation="alb.ingress.kubernetes.io/actions.{action}",
+        beside=_alb_others,
         places="action",
     ),
 }

@@ -10,7 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from canary_judge.errors import AmbiguousRoute, Conflict, DriftDetected, NotWeighted, RouteNotFound, RouterError
+from canary_judge.errors import (
+    AmbiguousRoute,
+    Conflict,
+    DestinationNotFound,
+    DriftDetected,
+    NotWeighted,
+    RouteNotFound,
+    RouterError,
+)
 from canary_judge.routers.ahead import Affinity, kept
 from canary_judge.routers.ingress import PREFIX, ingress_changes, ingress_reading, ingress_residuals
 from canary_judge.routers.kinds import KINDS
@@ -241,6 +249,13 @@ class KubernetesRouter:
             # one was added or has another name since it was clear: all that split between the two lose their canary
             self._target = replace(self._target, routes=("all",), owner=owner(self._target))
             changed = self._write(0.0, None) is not None
+        except DestinationNotFound:
+            before, known = self._target, self._known
+            self._target = replace(before, others=True, owner=owner(before))
+            changed = self._write(0.0, None) is not None
+            if not changed and not known:  # nothing says that the canary is one of theirs
+                self._target, self._known = before, known
+                raise
         return RollbackReport(changed=changed, residuals=leftovers(self))
 
     def leftovers(self) -> tuple[Residual, ...]:
@@ -280,14 +295,13 @@ def _accepted(obj: Mapping[str, Any]) -> bool:
         return True
     parents = [one for one in _mappings(status.get("parents")) if _is_meant(one, obj)]
     # Gateway API has a status for each parent, Knative one
-    told = [("Accepted", one) for parent in parents for one in _mappings(parent.get("conditions"))]
-    told += [("RoutesReady", one) for one in _mappings(status.get("conditions"))]
-    seen = [
-        status.get("observedGeneration"),
-        *(one.get("observedGeneration") for wanted, one in told if one.get("type") == wanted),
-    ]
+    told = [one for parent in parents for one in _mappings(parent.get("conditions")) if one.get("type") == "Accepted"]
+    ready = [one for one in _mappings(status.get("conditions")) if one.get("type") == "RoutesReady"]
+    seen = [status.get("observedGeneration"), *(one.get("observedGeneration") for one in (*told, *ready))]
     behind = any(isinstance(one, int) and isinstance(generation, int) and one < generation for one in seen)
-    return not behind and all(one.get("status") == "True" for wanted, one in told if one.get("type") == wanted)
+    # a parent that refuses the object serves none of it, and the others do
+    served = not told or any(one.get("status") == "True" for one in told)
+    return not behind and served and all(one.get("status") == "True" for one in ready)
 
 
 def _is_meant(parent: Mapping[str, Any], obj: Mapping[str, Any]) -> bool:

@@ -62,6 +62,7 @@ class Target:
         protocol: For Istio: http, tcp or tls.
         action: For AWS ALB: the name of the action.
         owner: What tells our routes from those of other rollouts; by default the destinations and the routes.
+        others: The canary's part may go to whoever else serves, when there is no stable destination any more.
     """
 
     stable: str
@@ -72,6 +73,7 @@ class Target:
     protocol: Literal["http", "tcp", "tls"] = "http"
     action: str | None = None
     owner: str = ""
+    others: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,10 +197,9 @@ def changes(kind: Kind, obj: Object, target: Target, percent: float) -> list[Ope
         for side, name in (("stable", target.stable), ("canary", target.canary)):
             if percent > 0 and (count := len(route.side(side))) > 1:
                 raise AmbiguousRoute(f"{kind.places} {route.name!r} lists {side} {name!r} {count} times")
-        stable, canary = route.side("stable")[0], route.side("canary")[0]
-        new = dict.fromkeys(route.side("canary"), 0.0) | dict(
-            zip((stable, canary), _split(kind, route, percent), strict=True)
-        )
+        if percent > 0 and not route.side("stable"):
+            raise DestinationNotFound(_missing(kind, route, str(obj.get("kind")), "stable", target.stable))
+        new = _weights(kind, route, percent)
         if route.unwritable:  # they share equally while none has a weight: so do those that are left
             new = {index: float(one.side != "canary") for index, one in enumerate(route.destinations)}
         if kind.annotation is not None:
@@ -218,6 +219,19 @@ def changes(kind: Kind, obj: Object, target: Target, percent: float) -> list[Ope
                 }
             )
     return operations
+
+
+def _weights(kind: Kind, route: Route, percent: float) -> dict[int, float]:
+    """The new weights by position, of those that change."""
+    new = dict.fromkeys(route.side("canary"), 0.0)
+    if route.side("stable"):
+        both = route.side("stable")[0], route.side("canary")[0]
+        return new | dict(zip(both, _split(kind, route, percent), strict=True))
+    if kind.whole or kind.hundredths:  # what others have must add up to 100 without the canary, too
+        most = max(_neither(route), key=lambda index: route.destinations[index].weight)
+        taken = sum(route.destinations[index].weight for index in route.side("canary"))
+        new[most] = route.destinations[most].weight + taken
+    return new
 
 
 def owner(target: Target) -> str:
@@ -296,6 +310,16 @@ def _served(route: Route) -> bool:
     return any(one.weight > 0 for one in route.destinations)
 
 
+def _neither(route: Route) -> list[int]:
+    """Positions of the destinations of neither side that get requests."""
+    return [index for index, one in enumerate(route.destinations) if not one.side and one.weight > 0]
+
+
+def _splits(route: Route, *, others: bool = False) -> bool:
+    """Whether it splits between both; or, with others, between the canary and somebody else who serves."""
+    return bool(route.side("canary")) and bool(route.side("stable") or (others and _neither(route)))
+
+
 def selected(kind: Kind, obj: Object, target: Target) -> list[Route]:
     """The routes that are driven; none of those that stand ahead of them.
 
@@ -305,7 +329,9 @@ def selected(kind: Kind, obj: Object, target: Target) -> list[Route]:
     routes = [route for route in kind.routes(obj, target) if not is_ours(route.holder)]
     metadata = obj.get("metadata")
     called = f"{kind.kind} {metadata.get('name', '') if isinstance(metadata, Mapping) else ''}".strip()
-    splitting = [route for route in routes if route.side("stable") and route.side("canary")]
+    splitting = [route for route in routes if _splits(route)]
+    if target.others and not splitting:
+        splitting = [route for route in routes if _splits(route, others=True)]
     if target.routes == ("all",) and not any(route.name == "all" for route in routes):
         chosen = splitting
     elif target.routes:
@@ -333,13 +359,21 @@ def selected(kind: Kind, obj: Object, target: Target) -> list[Route]:
         if not route.destinations:
             raise NotWeighted(f"{kind.places} {route.name!r} of {called} has no list of destinations to weigh")
         for side, name in (("stable", target.stable), ("canary", target.canary)):
-            count = len(route.side(side))
-            if count == 0:
-                raise DestinationNotFound(
-                    f"{kind.places} {route.name!r} of {called} has no {side} destination {name!r}; add it with weight "
-                    f"{0 if side == 'canary' else 100} (none is invented: its port and subset are not known)"
-                )
+            if not route.side(side) and not (side == "stable" and _splits(route, others=target.others)):
+                raise DestinationNotFound(_missing(kind, route, called, side, name))
     return chosen
+
+
+def _missing(kind: Kind, route: Route, called: str, side: str, name: str) -> str:
+    """What to do about a destination that is not there; where its host is, its subset is another one."""
+    text = f"{kind.places} {route.name!r} of {called} has no {side} destination {name!r}"
+    hosts = [one for item in route.listed if isinstance(one := item.get("destination"), Mapping)]
+    subsets = [str(one["subset"]) for one in hosts if one.get("host") == name and one.get("subset")]
+    if subsets:
+        keys = f"`{side}_subset` ({' or '.join(subsets)})"
+        return f"{text}; {name!r} is there by subsets: name the one that is meant, as {keys}"
+    weight = 0 if side == "canary" else 100
+    return f"{text}; add it with weight {weight} (none is invented: its port and subset are not known)"
 
 
 def _in_thousandths(kind: Kind, route: Route) -> bool:

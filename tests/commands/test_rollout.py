@@ -232,6 +232,17 @@ def test_control_leaves_a_command_beside_the_journal(run, tmp_path):
     assert Inbox(path).take() == ([Command("abort", "two lines")], "")
 
 
+def test_control_says_when_no_driver_will_obey(run, tmp_path):
+    path = tmp_path / "j"
+    with Journal(path):
+        pass
+    code, out, err = run("control", path, "abort")
+    assert (code, out) == (1, "")
+    assert "no driver is running" in err
+    assert "canary-judge router rollback" in err
+    assert Inbox(path).take() == ([Command("abort")], "")  # whoever takes it up obeys
+
+
 def test_the_world_keeps_time():
     world = simulated_world(seed=1)
     world.clock.jump(timedelta(hours=1))

@@ -1,5 +1,6 @@
 """A driver whose screen goes away: the canary is driven to its end all the same."""
 
+import fcntl
 import os
 import pty
 import signal
@@ -66,6 +67,31 @@ def test_the_disk_of_the_log_is_full(tmp_path):
         assert "No space left" in ended(started(tmp_path, stdout=full), tmp_path)
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_reader_that_does_not_read_stops_nobody(tmp_path, form):
+    process = started(tmp_path, "--format", form, stdout=subprocess.PIPE)
+    fcntl.fcntl(process.stdout, 1031, 4096)  # F_SETPIPE_SZ: full after a few lines
+    with process.stderr, process.stdout:
+        assert process.wait(60) == 2  # rolled back
+
+
+def test_a_frozen_terminal_stops_nobody(tmp_path):
+    master, slave = pty.openpty()
+    process = started(tmp_path, "--color", "never", stdout=slave, stdin=slave, start_new_session=True)
+    os.close(slave)
+    with process.stderr:
+        assert process.wait(60) == 2
+    os.close(master)
+
+
+def test_what_is_shown_comes_in_its_order(capsys):
+    screen = Screen()
+    for number in range(100):
+        screen(lambda number=number: print(number))
+    assert screen.finish()
+    assert capsys.readouterr().out.split() == [str(number) for number in range(100)]
+
+
 def test_the_terminal_hangs_up(tmp_path):
     master, slave = pty.openpty()
     process = started(tmp_path, "--color", "never", pace=0.02, stdout=slave, stdin=slave, start_new_session=True)
@@ -98,6 +124,7 @@ def test_whatever_fails_is_told_once(capfd):
     try:
         for _ in range(3):
             screen(show)
+        assert screen.finish()
     finally:
         os.dup2(kept, 1)
         os.close(kept)

@@ -375,18 +375,24 @@ def test_no_traffic_for_a_revision_that_cannot_be_told(tmp_path):
     assert any("the revision cannot be told" in text for text in texts(events, EventKind.TROUBLE))
 
 
-def test_a_revision_that_cannot_be_told_for_a_while_changes_nothing(tmp_path):
+def test_a_revision_that_cannot_be_told_for_a_while_holds_the_weight(tmp_path):
     world = simulated_world(**HEALTHY)
     revision = tmp_path / "revision"
     revision.write_text("v2")
     controller = Controller(
         world.config, world.source, world.router, plan(revision=["cat", str(revision)]), clock=world.clock
     )
+    gone, held = None, set()
     for event in controller.events():
         if event.kind is EventKind.WEIGHT and event.weight == 25:
             revision.unlink()
-        if event.kind is EventKind.WEIGHT and event.weight == 50:
+            gone = event.at
+        if event.rule == "revision":
+            held.add(event.weight)
+        if gone is not None and event.at - gone >= timedelta(minutes=20) and not revision.exists():
+            assert event.weight == 25
             revision.write_text("v2")
+    assert held == {25}
     assert controller.result().phase is Phase.PROMOTED
 
 

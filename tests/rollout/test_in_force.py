@@ -1,15 +1,18 @@
 """What is in force, and not only written, said or approved: a rise, the end of a journal, an approval."""
 
+from datetime import timedelta
+
 import pytest
 
-from canary_judge.errors import ConfigError, DataError, RouterError
+from canary_judge.errors import ConfigError, DataError, NotEnoughWeight, RouterError
 from canary_judge.rollout import Phase, RolloutPlan
 from canary_judge.rollout.controller import Controller
 from canary_judge.rollout.events import EventKind
 from canary_judge.rollout.inbox import send_command
+from canary_judge.routers.kubernetes import Forbidden
 from canary_judge.routing import WeightReading
 from canary_judge.testing import simulated_world
-from tests.rollout.test_controller import HEALTHY, PLAN, Faulty, drive, weights
+from tests.rollout.test_controller import BROKEN, HEALTHY, PLAN, Faulty, drive, weights
 
 
 def test_a_raise_counts_when_it_is_in_force():
@@ -111,3 +114,192 @@ def test_an_approval_holds_for_the_weight_at_which_it_was_given(tmp_path):
             controller.stop()
     assert "approve was given at 25 %, and the canary has 50 % now: give it again" in told
     assert weights(world) == [5, 25, 50]
+
+
+# --- the first weight ------------------------------------------------------------------------------------------------
+
+
+class NeverInForce(Faulty):
+    """A route that is written, and that no gateway takes."""
+
+    def verify(self, percent, *, timeout=10.0):
+        return percent == 0
+
+
+def test_a_first_weight_that_is_written_and_never_in_force_is_taken_back_after_patience():
+    world = simulated_world(**HEALTHY)
+    controller, events = drive(world, router=NeverInForce(world.router, [], world))
+    assert controller.result().phase is Phase.ROLLED_BACK
+    assert "5 % was tried for 5m and is not in force" in controller.result().reason
+    assert world.router.get_weight().percent == 0
+    assert events[-1].at - events[0].at < timedelta(minutes=12)
+    held = [one for one in events if one.kind in (EventKind.LOOK, EventKind.BLIND) and one.rule == "router"]
+    assert held  # silence would look as if nothing were wrong
+
+
+def test_an_interruption_names_what_may_be_in_force(tmp_path):
+    world = simulated_world(**HEALTHY)
+    router = NeverInForce(world.router, [], world)
+    controller = Controller(world.config, world.source, router, PLAN, clock=world.clock, journal=tmp_path / "j")
+    told = []
+    for event in controller.events():
+        told.append(event.text)
+        if len(told) == 4:
+            controller.stop()
+    assert "interrupted at 0 %, which stays, while 5 % may be in force" in told[-1]
+
+
+class Refusing(Faulty):
+    """No rights to write."""
+
+    def set_weight(self, percent, *, expect=None):
+        self.calls.append(("set", self.world.clock.seconds))
+        raise Forbidden("403")
+
+
+def test_a_first_weight_that_is_refused_for_patience_ends_the_rollout():
+    world = simulated_world(**HEALTHY)
+    router = Refusing(world.router, [], world)
+    controller, events = drive(world, router=router)
+    assert controller.result().phase is Phase.STOPPED
+    assert "5 % could not be set within 5m" in controller.result().reason
+    assert any("Forbidden: 403" in one.text for one in events)
+    assert len([verb for verb, _ in router.calls if verb == "set"]) <= 5
+
+
+def test_a_later_weight_that_is_refused_is_tried_ever_more_rarely():
+    world = simulated_world(**HEALTHY)
+
+    class OnlySmall(Faulty):
+        def set_weight(self, percent, *, expect=None):
+            self.calls.append(("set", self.world.clock.seconds))
+            if percent > 5:
+                raise Forbidden("403")
+            return self.router.set_weight(percent, expect=expect)
+
+    router = OnlySmall(world.router, [], world)
+    controller, events = drive(world, router=router, stop_after=timedelta(hours=3))
+    assert controller.state.weight == 5
+    assert len([verb for verb, _ in router.calls if verb == "set"]) < 30
+    assert any(one.kind is EventKind.LOOK and "tried again later" in one.text for one in events)
+
+
+def test_a_weight_that_can_never_be_written_is_told_before_the_first():
+    class Full(Faulty):
+        def preview(self, percent):
+            if percent > 70:
+                raise NotEnoughWeight("other destinations hold 30 %")
+            return []
+
+    world = simulated_world(**HEALTHY)
+    with pytest.raises(NotEnoughWeight, match=r"75 % can never be set: other destinations hold 30 %"):
+        drive(world, router=Full(world.router, [], world))
+    assert weights(world) == []
+
+
+def test_a_canary_that_has_everything_may_be_the_stable_version():
+    world = simulated_world(**HEALTHY)
+    world.router.set_weight(100)
+    with pytest.raises(RouterError, match="are stable and canary swapped"):
+        drive(world)
+
+
+# --- what a plug-in may answer ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("percent", ["5.0", float("nan"), -1.0, 100.5, True])
+def test_a_reading_that_is_no_percentage_is_no_reading(percent):
+    with pytest.raises(RouterError, match="no percentage from 0 to 100"):
+        WeightReading(percent=percent).checked()
+    world = simulated_world(**BROKEN)
+
+    class Odd(Faulty):
+        def get_weight(self):
+            found = self.router.get_weight()
+            odd = found.percent and 60 < self.world.clock.seconds - began < 300
+            return WeightReading(percent=percent) if odd else found
+
+    began = world.clock.seconds
+    controller, events = drive(world, router=Odd(world.router, [], world))
+    assert controller.result().phase is Phase.ROLLED_BACK
+    assert any("the router cannot be read" in one.text for one in events)
+
+
+def test_a_router_that_cannot_be_read_at_the_start_is_told_in_one_line():
+    class Lost(Faulty):
+        def get_weight(self):
+            raise FileNotFoundError("weights.json")
+
+    world = simulated_world(**HEALTHY)
+    with pytest.raises(RouterError, match="Lost: FileNotFoundError: weights.json"):
+        drive(world, router=Lost(world.router, [], world))
+
+
+# --- who waits for whom ----------------------------------------------------------------------------------------------
+
+
+def test_a_rollback_waits_for_no_callback():
+    world = simulated_world(**BROKEN)
+    seen = []
+
+    def callback(event):
+        if event.kind in (EventKind.ROLLING_BACK, EventKind.LOOK):
+            seen.append((event.kind, world.router.get_weight().percent))
+
+    controller, _ = drive(world, callbacks=[callback])
+    assert controller.result().phase is Phase.ROLLED_BACK
+    assert (EventKind.ROLLING_BACK, 0.0) in seen
+    assert seen[-2:] == [(EventKind.LOOK, 0.0), (EventKind.ROLLING_BACK, 0.0)]  # nor for what is told of the look
+
+
+def test_another_revision_is_not_promoted_by_the_journal_of_the_one_before(tmp_path):
+    world = simulated_world(**HEALTHY)
+    (tmp_path / "revision").write_text("img:1")
+    plan = RolloutPlan(stages=[5, 100], minimum="2m", revision=["cat", str(tmp_path / "revision")])
+    controller, _ = drive(world, plan, journal=tmp_path / "j")
+    assert controller.result().phase is Phase.PROMOTED
+    assert drive(world, plan, journal=tmp_path / "j")[0].result().phase is Phase.PROMOTED
+    (tmp_path / "revision").write_text("img:2")
+    with pytest.raises(
+        DataError, match=r"has ended \(promoted\): superseded: 'img:2' is rolled out now.*another journal"
+    ):
+        drive(world, plan, journal=tmp_path / "j")
+
+
+def test_evidence_of_a_weight_that_somebody_else_set_is_left_out():
+    """The split and the shortest time of a stage begin anew where a foreign weight was brought back."""
+    world = simulated_world(**HEALTHY)
+    controller = Controller(world.config, world.source, world.router, PLAN, clock=world.clock)
+    raised = False
+    for event in controller.events():
+        if event.kind is EventKind.LOOK and not raised:
+            raised = True
+            world.router.set_weight(50)
+        if event.kind is EventKind.WEIGHT and "again" in event.text:
+            back = event.at
+    assert controller.result().phase is Phase.PROMOTED
+    assert controller.result().judgement.end - back < timedelta(hours=1)
+
+
+# --- time that cannot be enough --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"patience": "30s"}, r"rollout\.patience: 30s is over before .* give at least 45s"),
+        ({"minimum": "10s", "maximum": "30s"}, r"rollout\.maximum: 30s at 5 % is over before .* give at least 45s"),
+    ],
+)
+def test_times_that_no_data_can_meet_are_refused(options, told):
+    world = simulated_world(**HEALTHY)  # intervals of 15 s
+    assert world.config.interval == timedelta(seconds=15)
+    with pytest.raises(ConfigError, match=told):
+        drive(world, RolloutPlan.from_mapping({"stages": [5, 100], **options}))
+
+
+def test_the_usual_patience_grows_with_the_interval():
+    world = simulated_world(**HEALTHY)
+    config = world.config.model_copy(update={"interval": timedelta(minutes=5)})
+    controller = Controller(config, world.source, world.router, RolloutPlan(stages=[5, 100]), clock=world.clock)
+    assert controller.plan.patience == timedelta(minutes=15)

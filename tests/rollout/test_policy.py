@@ -154,6 +154,28 @@ TABLE = [
         Order.ROLL_BACK,
         None,
     ),
+    (
+        "never set",
+        "the first weight could not be set for `patience`",
+        PLAN,
+        at(-1, phase=Phase.STARTING, weight=0.0, trying=NOON),
+        None,
+        6,
+        reads(0),
+        Order.END,
+        None,
+    ),
+    (
+        "router",
+        "the first weight is written, and not in force for `patience`",
+        PLAN,
+        at(-1, phase=Phase.STARTING, weight=0.0, intended=5.0, trying=NOON),
+        None,
+        6,
+        reads(30),
+        Order.ROLL_BACK,
+        None,
+    ),
     ("router", "the router cannot be read", PLAN, at(), PASS(), 10, None, Order.HOLD, None),
     (
         "raised",
@@ -312,6 +334,18 @@ TABLE = [
         reads(5),
         Order.SET_WEIGHT,
         25.0,
+    ),
+    (
+        "revision",
+        "the stage may be left, but `revision` cannot be told",
+        PLAN,
+        at(),
+        PASS(),
+        10,
+        reads(5),
+        Order.HOLD,
+        None,
+        "the revision cannot be told",
     ),
     (
         "deadline",
@@ -492,8 +526,11 @@ def test_an_intended_weight_that_was_not_written_must_be_judged_again():
 def test_a_drift_that_is_put_back_is_over():
     state, _ = step(PLAN, at(), MARGINAL(), NOON, reading=reads(30))
     state, todo = step(PLAN, state, PASS(), NOON + minutes(4), reading=reads(5))
-    assert todo.rule == "advance"
+    assert todo.rule == "minimum"  # what was served meanwhile was served at another weight
     assert state.drifted is None
+    assert state.since == NOON + minutes(4)
+    _, todo = step(PLAN, state, PASS(), NOON + minutes(10), reading=reads(5))
+    assert todo.rule == "advance"
 
 
 def test_routes_that_disagree_are_a_drift():

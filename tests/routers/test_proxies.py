@@ -23,7 +23,7 @@ from canary_judge.errors import (
 )
 from canary_judge.routers import from_config
 from canary_judge.routers.envoy import EnvoyFile, EnvoyRuntime
-from canary_judge.routers.haproxy import HAProxyRouter
+from canary_judge.routers.haproxy import HAProxyRouter, Server
 from canary_judge.routers.nginx import NginxRouter
 from canary_judge.testing import router_checks
 from tests import proxies
@@ -224,10 +224,26 @@ def test_sticky_clients_of_haproxy_are_reported_and_maintenance_moves_them(proxy
     assert abs(running.share(200) - 50) <= 1
 
 
+@pytest.mark.parametrize(("drained", "share"), [("stable", 100), ("canary", 0)])
+def test_a_draining_server_of_haproxy_gets_nothing_new(drained, share, proxy):
+    running = proxy("haproxy", canary=50)
+    running.router._ask(f"set server app/{drained} state drain")
+    assert running.share(40) == share
+    assert running.router.get_weight().percent == share
+    if drained == "canary":  # somebody drained it, and whoever gives it traffic means it
+        running.router.set_weight(25)
+        assert abs(running.share(200) - 25) <= 1
+        assert running.router.verify(25)
+    else:
+        running.router.set_weight(25)
+        assert not running.router.verify(25, timeout=0.3)  # as requests tell
+        assert running.share(40) == 100
+
+
 def test_several_servers_a_side(proxy):
     """Weights are per server: three stable ones share what one would have."""
     router = HAProxyRouter("/nowhere", "app", stable=("a", "b", "c"), canary="d")
-    servers = dict.fromkeys("abcd", (1, False))
+    servers = dict.fromkeys("abcd", Server(weight=1, idle=False, maintained=False))
     for percent in (0, 5, 25, 75, 100):
         weights = router._wanted(percent, servers)
         assert abs(100 * weights["d"] / sum(weights.values()) - percent) < 1e-9

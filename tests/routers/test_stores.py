@@ -280,6 +280,23 @@ def test_a_controller_that_has_not_accepted_the_route_is_waited_for(server):
     assert router.verify(25)
 
 
+def test_a_gateway_that_refuses_the_route_does_not_speak_for_the_one_that_serves_it(server):
+    router = gateway(http(server))
+    router.set_weight(25)
+    generation = server.objects[REF]["metadata"]["generation"]
+
+    def told(*parents):
+        accepted = [{"type": "Accepted", "status": status, "observedGeneration": seen} for status, seen in parents]
+        server.edit(REF, lambda obj: obj.update(status={"parents": [{"conditions": [one]} for one in accepted]}))
+
+    told(("True", generation), ("False", generation))
+    assert router.verify(25)
+    told(("False", generation), ("False", generation))
+    assert not router.verify(25, timeout=0.3)
+    told(("True", generation - 1), ("False", generation))
+    assert not router.verify(25, timeout=0.3)
+
+
 @pytest.mark.parametrize("check", router_checks(), ids=lambda check: check.__name__)
 @pytest.mark.parametrize("kind", ["gateway-api", "ingress-nginx"])
 def test_the_contract(check, kind, server):

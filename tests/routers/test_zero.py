@@ -10,14 +10,19 @@ from collections import Counter
 import pytest
 
 from canary_judge.errors import DestinationNotFound, RouterError
+from canary_judge.rollout import Phase, RolloutPlan
+from canary_judge.rollout.controller import Controller
+from canary_judge.rollout.events import EventKind
 from canary_judge.routers.envoy import EnvoyFile, EnvoyRuntime
 from canary_judge.routers.haproxy import HAProxyRouter
 from canary_judge.routers.ingress import PREFIX
 from canary_judge.routers.kinds import KINDS
+from canary_judge.routers.kubernetes import KubernetesRouter
 from canary_judge.routers.nginx import NginxRouter
 from canary_judge.routers.stores import HttpStore
 from canary_judge.routers.waiting import wait_until
-from canary_judge.routers.weighted import Target, reading
+from canary_judge.routers.weighted import Target, changes, reading, residuals
+from canary_judge.testing import MemoryStore, simulated_world
 from canary_judge.testing.routers import check_that_zero_can_always_be_written
 from tests import proxies
 from tests.routers.api_server import ApiServer
@@ -228,3 +233,154 @@ def test_a_stable_server_of_haproxy_that_is_gone_blocks_no_rollback(upstreams, t
     more = [f"server stable-2 127.0.0.1:{upstreams[2]} weight 60"]
     with proxies.haproxy(tmp_path, upstreams[:2], canary=25, more=more) as (port, address):
         check_by_requests(HAProxyRouter(address, "app", stable=["stable", "gone"]), port)
+
+
+# --- the stable version has another name by now --------------------------------------------------------------------
+
+
+def renamed(kind, weights, *, canary="app-1.5.0"):
+    """A split between what was app-1.4.2, the canary and another destination."""
+    names = ["app-1.4.3", canary, "shadow"]
+    if kind == "istio":
+        listed = [
+            {"destination": {"host": name}, "weight": weight} for name, weight in zip(names, weights, strict=True)
+        ]
+        spec = {"hosts": ["app"], "http": [{"route": listed}]}
+        return {"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "spec": spec}
+    listed = [{"name": name, "port": 80, "weight": weight} for name, weight in zip(names, weights, strict=True)]
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "spec": {"rules": [{"backendRefs": listed}]},
+    }
+
+
+@pytest.mark.parametrize(("kind", "after"), [("istio", [95, 0, 5]), ("gateway-api", [70, 0, 5])])
+def test_a_stable_version_that_was_renamed_blocks_no_rollback(kind, after):
+    obj = renamed(kind, [70, 25, 5])
+    obj["metadata"] = {"name": "app", "namespace": "prod"}
+    ref = ref_of(obj)
+    store = MemoryStore({ref: obj})
+    router = KubernetesRouter(store, ref, kind, Target(stable="app-1.4.2", canary="app-1.5.0"))
+    with pytest.raises(DestinationNotFound, match=r"no stable destination 'app-1\.4\.2'"):
+        router.get_weight()
+    with pytest.raises(DestinationNotFound, match=r"no stable destination 'app-1\.4\.2'"):
+        router.set_weight(50)
+    assert router.rollback().changed
+    assert router.get_weight().percent == 0
+    assert router.verify(0)
+    place = store.get(ref)["spec"]
+    listed = place["http"][0]["route"] if kind == "istio" else place["rules"][0]["backendRefs"]
+    assert [one["weight"] for one in listed] == after
+    assert not router.rollback().changed
+    with pytest.raises(DestinationNotFound, match=r"no stable destination 'app-1\.4\.2'"):
+        router.set_weight(5)
+
+
+def test_a_driver_rolls_back_past_a_stable_version_that_was_renamed():
+    world = simulated_world(error_rate=0.005, canary_error_rate=0.025, seed=7)
+    obj = renamed("gateway-api", [100, 0, 0])
+    obj["metadata"] = {"name": "app", "namespace": "prod"}
+    obj["spec"]["rules"][0]["backendRefs"][0]["name"] = "app-1.4.2"
+    ref = ref_of(obj)
+    store = MemoryStore({ref: obj})
+
+    class Both(KubernetesRouter):
+        """The object, and behind it the world that is served by it."""
+
+        def _carry_out(self, obj, operations):
+            after = super()._carry_out(obj, operations)
+            weights = [one["weight"] for one in after["spec"]["rules"][0]["backendRefs"]]
+            world.router.set_weight(100 * weights[1] / sum(weights))
+            return after
+
+    router = Both(store, ref, "gateway-api", Target(stable="app-1.4.2", canary="app-1.5.0"))
+    controller = Controller(
+        world.config, world.source, router, RolloutPlan(stages=[5, 100], minimum="5m"), clock=world.clock
+    )
+    for event in controller.events():
+        if event.kind is EventKind.WEIGHT and event.weight == 5:
+            edited = store.get(ref)
+            edited["spec"]["rules"][0]["backendRefs"][0]["name"] = "app-1.4.3"
+            store.replace(ref, edited)
+    assert controller.result().phase is Phase.ROLLED_BACK
+    assert [one["weight"] for one in store.get(ref)["spec"]["rules"][0]["backendRefs"]][1] == 0
+
+
+# --- what leads past the weights ---------------------------------------------------------------------------------------
+
+
+def test_what_leads_past_the_weights_of_apisix_is_told():
+    case = copy.deepcopy(CASES["apisix-route"])
+    target = Target(**{**case["target"], "routes": tuple(case["target"].get("routes", ()))})
+    route = case["object"]["spec"]["http"][0]
+    route["plugins"] = [
+        {"name": "proxy-mirror", "enable": True, "config": {"host": f"http://{target.canary}:80"}},
+        {
+            "name": "traffic-split",
+            "enable": True,
+            "config": {"rules": [{"weighted_upstreams": [{"upstream": target.canary}]}]},
+        },
+        {"name": "traffic-split", "enable": False, "config": {"rules": [target.canary]}},
+        {"name": "proxy-mirror", "config": {"host": "http://elsewhere:80"}},
+        {"name": "limit-count", "config": {"key": target.canary}},
+    ]
+    told = [str(one) for one in residuals(KINDS["apisix"], case["object"], target)]
+    assert [one.partition(": ")[2] for one in told] == [
+        "plugin proxy-mirror still copies requests to canary",
+        "plugin traffic-split may still send requests to canary",
+    ]
+
+
+def test_what_leads_past_the_weights_of_contour_is_told():
+    case = copy.deepcopy(CASES["contour-httpproxy"])
+    target = Target(**{**case["target"], "routes": tuple(case["target"].get("routes", ()))})
+    services = [{"name": target.stable, "port": 80, "weight": 90}, {"name": target.canary, "port": 80, "weight": 10}]
+    case["object"]["spec"]["tcpproxy"] = {"services": services}
+    told = [str(one) for one in residuals(KINDS["contour"], case["object"], target)]
+    assert "tcpproxy services: 10 % go to canary; it is not driven with the others" in told
+
+
+def test_other_actions_of_alb_that_lead_to_the_canary_are_told():
+    case = copy.deepcopy(CASES["alb-action"])
+    target = Target(**{**case["target"], "routes": tuple(case["target"].get("routes", ()))})
+    notes = case["object"]["metadata"]["annotations"]
+    before = "alb.ingress.kubernetes.io/actions."
+    group = {"serviceName": target.canary, "servicePort": 80, "weight": 1}
+    notes[f"{before}by-header"] = json.dumps({"type": "forward", "forwardConfig": {"targetGroups": [group]}})
+    notes[f"{before}moved"] = json.dumps({"type": "redirect", "redirectConfig": {"host": "elsewhere"}})
+    notes[f"{before}short"] = json.dumps({"type": "forward", "serviceName": target.canary, "servicePort": 80})
+    told = [str(one) for one in residuals(KINDS["aws-alb-ingress"], case["object"], target)]
+    assert "action by-header: 100 % go to canary; it is not driven with the others" in told
+    assert "action short: names canary" in told
+    assert not any("moved" in one for one in told)
+
+
+@pytest.mark.parametrize("place", ["host", "config"])
+def test_a_mirror_that_a_route_of_envoy_inherits_is_told(place, tmp_path):
+    split = {"clusters": [{"name": "stable", "weight": 100}, {"name": "canary", "weight": 0}]}
+    route = {"name": "split", "match": {"prefix": "/"}, "route": {"weighted_clusters": split}}
+    host = {"name": "all", "domains": ["*"], "routes": [route]}
+    config = {
+        "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+        "name": "r",
+        "virtual_hosts": [host],
+    }
+    (host if place == "host" else config)["request_mirror_policies"] = [{"cluster": "canary"}]
+    path = tmp_path / "rds.json"
+    path.write_text(json.dumps({"resources": [config]}))
+    router = EnvoyFile(path, kind="rds", stable="stable", canary="canary")
+    assert [str(one) for one in router.leftovers()] == ["route split: mirror still copies requests to canary"]
+    route["route"]["request_mirror_policies"] = [{"cluster": "shadow"}]  # its own takes their place
+    path.write_text(json.dumps({"resources": [config]}))
+    assert router.leftovers() == ()
+
+
+def test_subsets_of_the_host_that_was_named_are_told():
+    obj = renamed("istio", [90, 10, 0])
+    for one, subset in zip(obj["spec"]["http"][0]["route"], ("v1", "v2", "v3"), strict=True):
+        one["destination"] = {"host": "shop", "subset": subset}
+    with pytest.raises(
+        DestinationNotFound, match=r"by subsets: name the one that is meant, as `stable_subset` \(v1 or v2"
+    ):
+        changes(KINDS["istio"], obj, Target(stable="shop", canary="shop"), 5)
