@@ -6,7 +6,7 @@ import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from canary_judge.results import Comparison, LookInfo, MetricResult, Scale, TrafficSplit
+from canary_judge.results import Comparison, Harm, LookInfo, MetricResult, Scale, TrafficSplit
 
 __all__ = [
     "change",
@@ -82,17 +82,34 @@ def effect(value: float, scale: Scale, *, unit: str, share: bool) -> str:
     return f"{value:.3g}x" if scale is Scale.RATIO else change(value, unit=unit, share=share)
 
 
-def tolerated(value: float, scale: Scale, *, unit: str, share: bool) -> str:
+def tolerated(value: float, scale: Scale, *, unit: str, share: bool, either: bool = False) -> str:
     """A margin, which is no estimate: as an effect, with the digits that tell it from no change.
+
+    Args:
+        value: The margin upwards, or the only one.
+        scale: Its scale.
+        unit: Of the metric.
+        share: Its values are shares.
+        either: There is one downwards, as wide, too.
 
     Examples:
         >>> tolerated(1.001, Scale.RATIO, unit="", share=True), tolerated(1.5, Scale.RATIO, unit="", share=True)
         ('1.001x', '1.5x')
+        >>> tolerated(1.05, Scale.RATIO, unit="", share=True, either=True)
+        '0.95x .. 1.05x'
     """
+    if either:
+        ends = opposite(value, scale), value
+        return " .. ".join(tolerated(one, scale, unit=unit, share=share) for one in ends)
     apart = abs(value - 1)
     if scale is not Scale.RATIO or not 0 < apart < _NEAR_ONE:
         return effect(value, scale, unit=unit, share=share)
     return f"{value:.{2 - math.floor(math.log10(apart))}g}x"
+
+
+def opposite(margin: float, scale: Scale) -> float:
+    """The margin downwards, of a metric of which either direction hurts."""
+    return max(2 - margin, 0.0) if scale is Scale.RATIO else -margin
 
 
 def unmeasured(comparison: Comparison) -> str:
@@ -116,7 +133,7 @@ def interval(ends: tuple[float | None, float | None], scale: Scale, *, unit: str
     return " .. ".join(told)
 
 
-def facts(comparison: Comparison, *, unit: str, share: bool) -> str:
+def facts(comparison: Comparison, *, unit: str, share: bool, either: bool = False) -> str:
     """The measured values in a sentence: effect, interval, margin, sample sizes."""
     low, high = comparison.interval
     margin = ""
@@ -126,12 +143,14 @@ def facts(comparison: Comparison, *, unit: str, share: bool) -> str:
         )
         ends = f"{0 if low is None else low:.3g} to " + ("any" if high is None else f"{high:.3g}x")
         if comparison.margin is not None:
-            margin = f", margin {comparison.margin:.4g}x"
+            least = f"{opposite(comparison.margin, Scale.RATIO):.4g}x to " if either else ""
+            margin = f", margin {least}{comparison.margin:.4g}x"
     else:
         said = f"canary {change(comparison.effect or 0.0, unit=unit, share=share)} against the baseline"
         ends = " to ".join("any" if end is None else change(end, unit=unit, share=share) for end in (low, high))
         if comparison.margin is not None:
-            margin = f", margin {change(comparison.margin, unit=unit, share=share)}"
+            least = f"{change(-comparison.margin, unit=unit, share=share)} to " if either else ""
+            margin = f", margin {least}{change(comparison.margin, unit=unit, share=share)}"
     shown = f"{comparison.level:.0%} interval {ends}{margin}" if comparison.level < 1 else margin.removeprefix(", ")
     return f"{said} ({shown}; {sizes(comparison)})" if shown else f"{said} ({sizes(comparison)})"
 
@@ -148,7 +167,8 @@ def short(metric: MetricResult) -> str:
             said = effect(comparison.effect, comparison.scale, unit=unit, share=share)
         text = f"{outcome}: {said}"
         if comparison.margin is not None:
-            text += f", margin {tolerated(comparison.margin, comparison.scale, unit=unit, share=share)}"
+            either = metric.harm is Harm.EITHER
+            text += f", margin {tolerated(comparison.margin, comparison.scale, unit=unit, share=share, either=either)}"
     return text if len(text) <= _SHORT else f"{text[: _SHORT - 3].rstrip()}..."
 
 

@@ -31,12 +31,14 @@ _LATENCY = re.compile(r"latenc|duration|response_time|_seconds|_ms\b|slow", re.I
 # What more of is bad, and what less of; and counts, unless they are shares or of one request each.
 _BAD = re.compile(
     r"error|fail|5xx|latenc|timeout|exception|crash|reject|\bp9\d|\bun(avail|success)|cancel|duplic|backlog|refund|gap|"
-    r"cost|abandon|time.to|skip|(?<![a-z])hid(e|den)|complain|unsubscri|buffering|rebuffer|bounce|churn|dislike",
+    r"cost|abandon|time.to|skip|(?<![a-z])hid(e|den)|complain|unsubscri|buffering|rebuffer|bounce|churn|dislike|"
+    r"dissatisf|disengag",
     re.IGNORECASE,
 )
 _GOOD = re.compile(
     r"\bsuccess|\bavailab|uptime|conversion|click.?through|revenue|orders?\b|budget|handled|free|non-|within|under|"
-    r"complian|slo\b|in.?time|capacity",
+    r"complian|slo\b|in.?time|capacity|(?<![a-z])(engag|satisf|rating|stars|likes?\b|ctr\b|listen)|play.?rate|"
+    r"click.?(rate|share)|retention|watch.?time|(watch|listen|play)ed|(?<![a-z])follow(s|ers)\b",
     re.IGNORECASE,
 )
 _COUNTED = re.compile(r"errors?|requests?|failures?|crash|orders?|clicks|5xx", re.IGNORECASE)
@@ -49,6 +51,10 @@ _RANGE = re.compile(r"\[(\d+(?:ms|s|m|h|d))(?::[^\]]*)?\]")
 # More canary events than this is more than most canaries see in a day.
 _MORE_THAN_A_DAY = 5000.0
 _FEW_METRICS = 4
+# A fall by more than this is seldom meant to be tolerated.
+_MOST_OF_IT = 0.5
+# Of which one asks the mean, and not the sum.
+_AVERAGED = re.compile(r"(?<![a-z])(ratings?|stars|satisfaction|nps|csat)(?![a-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,8 +204,23 @@ def _of_one(config: JudgeConfig, metric: Metric) -> Iterator[tuple[str, str]]:
                     ),
                 )
     yield from _of_margin(config, metric)
+    yield from _of_users(metric)
     if metric.role is Role.SCORE and (hidden := _hidden(config, metric)) is not None:
         yield "hidden", hidden
+
+
+def _of_users(metric: Metric) -> Iterator[tuple[str, str]]:
+    per_user = metric.per_user()
+    if per_user is None or per_user.denominator is not None:
+        return
+    if _AVERAGED.search(metric.name) or _AVERAGED.search(per_user.numerator):
+        yield (
+            "added-up",
+            (
+                f"adds up each user's `{per_user.numerator}`, so that users who rate more count for more: give the "
+                "number of ratings as `denominator`, for their mean"
+            ),
+        )
 
 
 def _other_harm(metric: Metric) -> str | None:
@@ -214,6 +235,13 @@ def _other_harm(metric: Metric) -> str | None:
 
 def _of_margin(config: JudgeConfig, metric: Metric) -> Iterator[tuple[str, str]]:
     margin = metric.parsed_margin()
+    falls = metric.harm is not Harm.INCREASE and margin is not None
+    if falls and margin is not None and (margin.relative or 0.0) > _MOST_OF_IT:
+        left = f"{1 - (margin.relative or 0.0):.2g}"
+        yield (
+            "wide-margin",
+            f"a margin of {metric.margin} tolerates a fall to {left}x of the baseline; a fall by a twentieth is 5%",
+        )
     if margin is None or margin.relative is None or margin.absolute is not None:
         return
     if isinstance(metric, RatioMetric | RateMetric | LatencyMetric):

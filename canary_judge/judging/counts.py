@@ -31,7 +31,10 @@ _NEVER_FEWER, _MORE = 10, 1.005
 
 
 def tolerates_all(metric: Metric, share: float, of: float) -> str | None:
-    """Why a margin of a share excludes nothing, at this share of so many of the baseline; else None."""
+    """Why a margin of a share excludes nothing, at this share of so many of the baseline; else None.
+
+    So is one that is as large as the share that was seen: nothing at all would be within it.
+    """
     margin = metric.parsed_margin()
     if margin is None or not metric.is_proportion:
         return None
@@ -39,7 +42,7 @@ def tolerates_all(metric: Metric, share: float, of: float) -> str | None:
         return None
     error = _SURELY * math.sqrt(share * (1 - share) / of) + _SURELY / of if of else 1.0
     room = {Harm.INCREASE: 1 - share, Harm.DECREASE: share, Harm.EITHER: max(share, 1 - share)}[metric.harm]
-    if margin.amount(share) < room + error:
+    if margin.amount(share) < (room if room > 0 else error):
         return None
     return f"the margin {metric.margin} tolerates everything: the baseline's share is {share:.1%}; give a narrower one"
 

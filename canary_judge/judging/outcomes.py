@@ -15,7 +15,7 @@ from typing import NamedTuple
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.deciding import deciding_interval
-from canary_judge.results import Comparison, MetricResult, Outcome, Role, Scale
+from canary_judge.results import Comparison, Harm, MetricResult, Outcome, Role, Scale
 from canary_judge.stats.multiplicity import holm
 from canary_judge.wording import facts, level
 
@@ -131,7 +131,8 @@ def _shown(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: float) 
     metric = one.metric
     measured = "no comparison"  # only the limit can be judged
     if one.comparison is not None:
-        measured = facts(one.comparison, unit=metric.unit, share=metric.is_proportion)
+        either = metric.harm is Harm.EITHER
+        measured = facts(one.comparison, unit=metric.unit, share=metric.is_proportion, either=either)
     if p_beyond <= config.false_alarm_rate:
         broken = _broken_limit(config, one)
         shown = f"{measured}; harm beyond the margin is shown (p = {p_beyond:.2g})" + _lately(one)
@@ -144,8 +145,10 @@ def _shown(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: float) 
     if metric.margin is not None and p_worse <= config.false_alarm_rate:
         if safe:
             return Outcome.TOLERABLE, f"{measured}; worse, but within {bounds} (p = {p_within:.2g})"
-        text = f"{measured}; worse (p = {p_worse:.2g}), not yet known whether beyond the margin" + _lately(one)
-        return Outcome.DEGRADED, text
+        known = "not yet known whether beyond the margin"
+        if p_within <= config.false_pass_rate and one.no_safety is not None:
+            known = f"and cannot be found within {bounds}: {one.no_safety}"
+        return Outcome.DEGRADED, f"{measured}; worse (p = {p_worse:.2g}), {known}" + _lately(one)
     if safe:
         return Outcome.SAFE, f"{measured}; harm beyond {bounds} is ruled out (p = {p_within:.2g})"
     if one.no_safety is not None:

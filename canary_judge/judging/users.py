@@ -11,11 +11,12 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.bearers import few_bear, giants
 from canary_judge.judging.counts import tolerates_all
+from canary_judge.judging.left_out import MOST_CAPPED, TOO_MANY_LEFT_OUT, rows_apart, sessions, share_of
 from canary_judge.judging.look import LONGEST_WAIT_SECONDS, Look
 from canary_judge.judging.odd_values import far_better
 from canary_judge.judging.shortfalls import users_shortfall
 from canary_judge.judging.silence import PATIENCE
-from canary_judge.moments import LAST, Moments, UserMoments
+from canary_judge.moments import LAST, UserMoments
 from canary_judge.results import Comparison, Harm, Outcome, Quality, Shortfall, Side
 from canary_judge.samples import UserData
 from canary_judge.samples.users import is_late
@@ -29,10 +30,8 @@ __all__ = ["FEWEST_FOR_SAFETY", "FEWEST_USERS", "assess_users", "information_nee
 
 # With fewer skewed users on a side an alarm is false more often than promised; and a pass, with fewer than so many.
 FEWEST_USERS, FEWEST_FOR_SAFETY = 100, 200
-# The part of the canary's users (of its rows, for those without a user) that may be left out.
-_MOST_LEFT_OUT, _TOO_MANY_LEFT_OUT = 0.05, 0.2
-# With more rows of a mean that have nothing to be averaged its level is not that of what is meant.
-_MOST_UNDEFINED = 0.5
+# The part of the canary's users that may be left out.
+_MOST_LEFT_OUT = 0.05
 # Standard errors beyond which the sides' users differed before the run by more than chance.
 _UNLIKE_BEFORE = 4.0
 # Standard errors beyond which an effect that becomes worse fades; and beyond which it is told.
@@ -41,10 +40,6 @@ _FADES, _WORTH_TELLING = 2.33, 1.64
 _BROKE, _FEWEST_LAST = 3.0, 50
 # A level so few standard errors from 0 has no relative margin.
 _NO_LEVEL = 5.0
-# Shares of the sides' rows that are left out may differ by so much, and by what chance does.
-_APART = 0.01
-# Of so many users at least this share was there before, unless ids are of sessions.
-_MANY_USERS, _FEW_KNOWN = 1000, 0.02
 # The canary may have so many of its rows before the run, by clocks that go wrong.
 _MOST_BEFORE = 0.01
 # A pause of so many usual distances is none of chance; of both sides, it may be a night of this share of the time.
@@ -55,9 +50,8 @@ _SHORT = 0.04
 _MOVED = 5.0
 # A part that a cap leaves out from which on it is told.
 _WORTH_A_WORD = 0.001
-# A cap is against a few giants.
-_MOST_CAPPED = 0.5
-_ROUNDING = 1e-9
+# Standard deviations of a user's, from which a level tells of a quantity that is hardly ever negative.
+_WELL_ABOVE_0 = 0.25
 
 
 def assess_users(look: Look, metric: Metric, data: UserData, bare: Assessed) -> Assessed:
@@ -105,11 +99,12 @@ def assess_users(look: Look, metric: Metric, data: UserData, bare: Assessed) -> 
     if not compared.evidence.standard_error:
         text = "all users of both sides have the same value: chance cannot be told from effect"
         return replace(bare, settled=(Outcome.INSUFFICIENT, text))
-    if (nothing := tolerates_all(metric, compared.evidence.baseline or 0.0, compared.evidence.n_baseline)) is not None:
-        bare = bare.unsafe(nothing)
+    level = compared.evidence.baseline or 0.0
+    nothing = tolerates_all(metric, level, compared.evidence.n_baseline) or _no_bound(metric, level, data)
+    bare = bare if nothing is None else bare.unsafe(nothing)
     objections = list(_objections(look, metric, compared.evidence, data, bare.quality))
     # no time mends rows that differ, or a bot
-    lasting = any(True for _ in (*giants(metric, data), *_rows_apart(metric, data)))
+    lasting = any(True for _ in (*giants(metric, data), *rows_apart(metric, data)))
     needs = None if lasting else _shortfall(look, metric, compared.evidence, data, held=bool(objections))
     found = replace(bare.with_comparison(compared), shortfall=needs)
     for text, settles in objections:
@@ -117,6 +112,17 @@ def assess_users(look: Look, metric: Metric, data: UserData, bare: Assessed) -> 
             return replace(found, settled=(Outcome.INSUFFICIENT, text))
         found = found.unsafe(text)
     return found
+
+
+def _no_bound(metric: Metric, level: float, data: UserData) -> str | None:
+    """Why an absolute margin is no bound on the fall of a mean that is never negative, as far as moments tell."""
+    margin, own = metric.parsed_margin(), data.baseline.whole
+    if margin is None or margin.absolute is None or metric.is_proportion or metric.harm is Harm.INCREASE:
+        return None
+    spread = math.sqrt(max(float(own.covariance[0, 0]), 0.0)) / (abs(float(own.mean[1])) or 1.0)
+    if level <= _WELL_ABOVE_0 * spread or margin.amount(level) < level:
+        return None
+    return f"the margin {metric.margin} tolerates everything: the baseline's level is {level:.3g}; give a narrower one"
 
 
 def information_needed(margin: Margin, level: float, *, alpha: float, power: float) -> float:
@@ -171,6 +177,7 @@ def _objections(
     """Why the metric cannot be found safe; and whether nothing can be told at all."""
     canary = data.canary
     strays = (data.baseline.strays + canary.strays) / (data.baseline.strays + canary.strays + comparison.n_canary)
+    apart = abs((comparison.canary or 0.0) / (comparison.baseline or math.inf) - 1)
     left_out = max(strays, canary.strayed / canary.rows if canary.rows else 0.0)
     if left_out > _MOST_LEFT_OUT:
         what = "users" if strays >= left_out else "rows are of users who"
@@ -179,20 +186,18 @@ def _objections(
             "the canary not begun yet?"
         )
         # who comes more often strays sooner: without those a mean of each user is lower, by no more than their part
-        apart = abs((comparison.canary or 0.0) / (comparison.baseline or math.inf) - 1)
-        yield text, left_out > _TOO_MANY_LEFT_OUT or (_of_each_user(metric) and apart <= left_out)
+        yield text, left_out > TOO_MANY_LEFT_OUT or (_of_each_user(metric) and apart <= left_out)
     users = min(comparison.n_canary, comparison.n_baseline)
     if quality is not None and quality.unread:
         yield f"the last {quality.unread} intervals could not be read", False
     if users < FEWEST_FOR_SAFETY:
         yield f"only {users:.0f} users, fewer than the {FEWEST_FOR_SAFETY} that safety needs", False
-    told = (
-        *few_bear(look, metric, comparison, data),
-        *giants(metric, data),
-        *_rows_apart(metric, data),
-        *_sessions(data),
-    )
+    told = *few_bear(look, metric, comparison, data), *giants(metric, data), *sessions(data)
     yield from ((text, False) for text in told)
+    for name, text in rows_apart(metric, data):
+        # rows without a user are missing in what each user did: a mean is lower by no more than their part
+        missing = max(share_of(getattr(data, side.value), name) for side in Side)
+        yield text, name == "anonymous" and _of_each_user(metric) and apart <= missing
     yield from _timing(look, metric, data)
     if not metric.is_proportion:
         better = far_better(comparison.baseline or 0.0, comparison.canary or 0.0, metric.harm)
@@ -211,82 +216,6 @@ def _objections(
             yield f"the effect fades: {_thirds(data, early, late)}", False
     if (broke := _broke(metric, data)) is not None:
         yield broke, False
-
-
-def _of_each_user(metric: Metric) -> bool:
-    """Whether it is a mean over users, and not over what they did."""
-    per_user = metric.per_user()
-    return per_user is not None and per_user.denominator is None
-
-
-def _rows_apart(metric: Metric, data: UserData) -> Iterator[str]:
-    """What is left out of one side more than of the other may be what went wrong there."""
-    per_user = metric.per_user()
-    cap = "" if per_user is None else f"beyond the cap of {per_user.cap:g}" if per_user.cap is not None else ""
-    numerator = "" if per_user is None else per_user.numerator
-    left_out = [_share(getattr(data, side.value), "capped") for side in Side]
-    if per_user is not None and max(left_out) > _MOST_CAPPED and not all(_yes_or_no(data, side) for side in Side):
-        yield (
-            f"the cap of {per_user.cap:g} leaves out {left_out[1]:.0%} of the canary's and {left_out[0]:.0%} of the "
-            "baseline's: what is left hardly tells them apart; raise `cap`"
-        )
-    margin = metric.parsed_margin()
-    # a relative margin is the same of whatever is counted
-    absolute = margin is not None and margin.absolute is not None and not metric.is_proportion
-    over = per_user.denominator if per_user is not None and absolute else None
-    for name, what, most, remedy in (
-        ("anonymous", "rows without a user", _TOO_MANY_LEFT_OUT, "those left out may be what differs; give them an id"),
-        (
-            "undefined",
-            f"rows without `{numerator}`, which count as 0",
-            1.0 if over is None else _MOST_UNDEFINED,
-            f"divide by what counts the known ones, and not by `{over}`; or write 0 where it is meant",
-        ),
-        ("capped", cap, 1.0, ""),
-    ):
-        shares = [_share(getattr(data, side.value), name) for side in Side]
-        wholes = data.baseline.whole, data.canary.whole
-        users: float = min(one.users for one in wholes)
-        if name == "capped":  # of which those who have anything to be capped decide
-            if all(_yes_or_no(data, side) for side in Side):
-                continue
-            bearing = 0 if per_user is None or per_user.denominator is None else 1
-            users = max(min(one.bearing(bearing) for one in wholes), 1.0)
-        pooled = min(max(shares), 0.5)
-        # so many users' shares stray so far by chance
-        chance = 4 * math.sqrt(pooled * (1 - pooled) / users)
-        told = f"{shares[1]:.0%} of the canary and {shares[0]:.0%} of the baseline are {what}"
-        if abs(shares[1] - shares[0]) > _APART + chance:
-            yield f"{told}: why do they differ?"
-        elif max(shares) > most:
-            yield f"{told}, more than {most:.0%}: {remedy}"
-
-
-def _yes_or_no(data: UserData, side: Side) -> bool:
-    """Whether a cap of 1 asks who did it at all: each user has 0 or 1, whose variance is that of a coin."""
-    whole: Moments = getattr(data, side.value).whole
-    mean, variance = float(whole.mean[0]), float(whole.covariance[0, 0])
-    coin = mean * (1 - mean) * whole.users / max(whole.users - 1, 1)
-    return abs(variance - coin) <= _ROUNDING * max(coin, _ROUNDING)
-
-
-def _share(moments: UserMoments, name: str) -> float:
-    """Of the rows of a side, or of what is added up."""
-    if name == "capped":
-        return moments.capped
-    rows = moments.rows + (moments.anonymous if name == "anonymous" else 0)
-    return float(getattr(moments, name)) / rows if rows else 0.0
-
-
-def _sessions(data: UserData) -> Iterator[str]:
-    """Ids that nobody had before are no users."""
-    known = [getattr(data, side.value).known for side in Side]
-    users = data.baseline.whole.users
-    if known[0] is not None and users >= _MANY_USERS and known[0] < _FEW_KNOWN * users:
-        yield (
-            f"{known[0]:,} of {users:,} users of the baseline were there in `history`: are these ids of sessions? If "
-            "all users are new, leave `history` out"
-        )
 
 
 def _timing(look: Look, metric: Metric, data: UserData) -> Iterator[tuple[str, bool]]:
@@ -314,6 +243,12 @@ def _timing(look: Look, metric: Metric, data: UserData) -> Iterator[tuple[str, b
         yield moved, alone
     elif alone and (hollow := _hollow(data)) is not None:
         yield hollow, True
+
+
+def _of_each_user(metric: Metric) -> bool:
+    """Whether it is a mean over users, and not over what they did."""
+    per_user = metric.per_user()
+    return per_user is not None and per_user.denominator is None
 
 
 def _missed_at_first(moments: UserMoments) -> float:
@@ -373,7 +308,7 @@ def _hollow(data: UserData) -> str | None:
         variance += max(errors) + sum(errors) / 4  # of the middle, and of the ends, beside each other
     middle = max(1 - sum(parts) / 2, 1 / 3)
     off = abs(math.log(parts[1] / parts[0]))
-    by_the_cap = -math.log1p(-min(max(data.baseline.capped, data.canary.capped), _MOST_CAPPED))
+    by_the_cap = -math.log1p(-min(max(data.baseline.capped, data.canary.capped), MOST_CAPPED))
     if off - by_the_cap <= _MOVED * middle * math.sqrt(variance):
         return None
     return (

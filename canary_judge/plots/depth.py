@@ -16,7 +16,8 @@ from canary_judge.pictures.words import outcome_word
 from canary_judge.plots.canvas import Canvas, Mode, Style, canvas, panels, say, spread, time_ticks, within
 from canary_judge.plots.evidence import draw_evidence, times_of
 from canary_judge.plots.intervals import draw_intervals
-from canary_judge.results import Scale, Side
+from canary_judge.results import Harm, Scale, Side
+from canary_judge.wording import opposite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -232,6 +233,16 @@ def _seconds(looks: Sequence[Judgement]) -> float:
     return whole / float(times[-1]) if times[-1] else 1.0
 
 
+def _margin(made: Canvas, ax: Axes, at: float, scale: _Scale, end: float) -> None:
+    """A margin, and what lies beyond it on this axis."""
+    falls = at < scale.neutral
+    bottom, top = ax.get_ylim()
+    ax.axhspan(*((bottom, at) if falls else (at, top)), color=made.tones["beyond"], lw=0)
+    ax.axhline(at, color=made.tones["bad"], lw=1.8)
+    va = "top" if falls else "bottom"
+    ax.text(end, at, f"margin {scale.text(at)}", color=made.tones["bad"], fontweight="bold", ha="right", va=va)
+
+
 def _effects(made: Canvas, ax: Axes, looks: Sequence[Judgement], name: str, times: Float, end: float) -> None:
     """The estimate with the deciding interval at each look."""
     last = looks[-1][name]
@@ -246,17 +257,17 @@ def _effects(made: Canvas, ax: Axes, looks: Sequence[Judgement], name: str, time
     effect = factor * np.array([_known(None if one is None else one.effect) for one in compared])
     ends = factor * np.array([_interval(one[name]) for one in looks])
     scale, margin = _Scale(ratio=ratio), finite(known[-1].margin)
-    values = [*effect[np.isfinite(effect)], scale.neutral, *([] if margin is None else [margin * factor])]
+    margins = [] if margin is None else [margin]
+    if margin is not None and last.harm is Harm.EITHER:
+        margins.append(opposite(margin, known[-1].scale))
+    values = [*effect[np.isfinite(effect)], scale.neutral, *(one * factor for one in margins)]
     settled = ends[len(ends) // 4 :]  # the first looks know next to nothing
     values += list(settled[np.isfinite(settled)])
     bottom, top = scale.limits([one for one in values if np.isfinite(one) and (one > 0 or not ratio)])
     low, high = np.clip(ends[:, 0], bottom, top), np.clip(ends[:, 1], bottom, top)
-    if margin is not None:
-        falls = margin * factor < scale.neutral
-        ax.axhspan(*((bottom, margin * factor) if falls else (margin * factor, top)), color=made.tones["beyond"], lw=0)
-        ax.axhline(margin * factor, color=made.tones["bad"], lw=1.8)
-        told, at = f"margin {scale.text(margin * factor)}", margin * factor
-        ax.text(end, at, told, color=made.tones["bad"], fontweight="bold", ha="right", va="top" if falls else "bottom")
+    ax.set_ylim(bottom, top)
+    for at in margins:
+        _margin(made, ax, at * factor, scale, end)
     ax.axhline(scale.neutral, color=made.tones["line"], lw=1)
     falls = margin is not None and margin * factor < scale.neutral
     below = "bottom" if falls else "top"
@@ -269,7 +280,7 @@ def _effects(made: Canvas, ax: Axes, looks: Sequence[Judgement], name: str, time
     ax.plot(times, effect, "-" if len(looks) > 1 else "o", color=made.blue, lw=2)
     if ratio:
         ax.set_yscale("log")
-    ax.set_ylim(bottom, top)
+        ax.set_ylim(bottom, top)
     ticks = scale.ticks(bottom, top)
     ax.set_yticks(ticks, [scale.text(one) for one in ticks])
     ax.minorticks_off()

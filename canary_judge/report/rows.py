@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from canary_judge import wording
-from canary_judge.results import Comparison, Judgement, MetricResult, Outcome, Role, Verdict
+from canary_judge.results import Comparison, Harm, Judgement, MetricResult, Outcome, Role, Verdict
 from canary_judge.untrusted import printable
 from canary_judge.wording import effect, interval, level, sides, tolerated, unmeasured
 
@@ -89,7 +89,7 @@ def _compared(metric: MetricResult, comparison: Comparison) -> dict[str, str]:
         else interval(metric.deciding, comparison.scale, unit=unit, share=share),
         "margin": metric.margin or "-"
         if comparison.margin is None
-        else tolerated(comparison.margin, comparison.scale, unit=unit, share=share),
+        else tolerated(comparison.margin, comparison.scale, unit=unit, share=share, either=metric.harm is Harm.EITHER),
     }
 
 

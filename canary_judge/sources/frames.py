@@ -34,6 +34,7 @@ from canary_judge.sources.repeats import (
     appended,
     appended_again,
     comparable,
+    rather_by_user,
     refuse_aggregated,
     refuse_numbers_that_tell_apart,
     without_repeats,
@@ -379,7 +380,7 @@ class FrameSource:
             return Result(error=error, provenance=provenance)
         if form is Form.COUNTS and self._cumulative(query, window, beside):
             return Result(error=CUMULATIVE.format(name=repr(name)), provenance=provenance)
-        series, warnings = [], []
+        series, warnings = [], rather_by_user(self.users_of_rows(), self._user) if form is Form.COUNTS else []
         base = self._last_before(query, window) if form is Form.COUNTER else {}
         values_of = self._table.numbers["value" if self._long else name]
         for labels, own in self._series(query, window.start, window.end):

@@ -17,6 +17,7 @@ __all__ = [
     "appended",
     "appended_again",
     "comparable",
+    "rather_by_user",
     "refuse_aggregated",
     "refuse_numbers_that_tell_apart",
     "told",
@@ -31,6 +32,8 @@ _FEWEST_COMPARED, _MOST_COMPARED, _NEARLY_ALL = 20, 1 << 22, 0.98
 _FEWEST_SHARE, _BY_CHANCE = 0.01, 1e-6
 # Rows of a file in between two items of one page.
 _OF_A_PAGE = 50
+# Rows of a user, from which on they are told.
+_SEVERAL = 1.2
 # Of the rows of a table of counts by `ok`, how many stand beside one of the other outcome; and names of such counts.
 _IN_PAIRS, _A_COARSE_TIME = 0.5, 10_000_000_000
 _A_COUNT = re.compile(
@@ -220,3 +223,19 @@ def appended_again(found: Appended, side: Side) -> str:
 def told(nanoseconds: int) -> str:
     """A moment as it is told."""
     return datetime.fromtimestamp(int(nanoseconds) / 1e9, UTC).isoformat()
+
+
+def rather_by_user(codes: Int | None, column: str) -> list[str]:
+    """What to say of counts of rows that have a user each, where a user has several rows.
+
+    Args:
+        codes: Of each row the number of its user, from 0 on, -1 for none, shape (n,); None where nothing names them.
+        column: That names them.
+    """
+    if codes is None or not codes.size or np.count_nonzero(codes >= 0) <= _SEVERAL * (int(codes.max()) + 1):
+        return []
+    text = (
+        f"the rows have a user each (column {column!r}), and what one user does is alike: chance is larger than counts "
+        "of rows tell. Where users stay on one side, give the metric `unit_of_replication: user`"
+    )
+    return [text]

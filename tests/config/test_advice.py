@@ -14,6 +14,16 @@ LATENCY = {
 }
 
 
+RATED = {
+    "name": "scores",
+    "kind": "mean",
+    "numerator": "given",
+    "unit_of_replication": "user",
+    "harm": "decrease",
+    "margin": "5%",
+}
+
+
 @pytest.mark.parametrize(
     ("metrics", "more", "code"),
     [
@@ -29,6 +39,10 @@ LATENCY = {
         ([ERRORS, {**HEAP, "role": "score", "score_weight": 0.02}], {}, "hidden"),
         ([HEAP], {"baseline": {"version": "1.4"}}, "old-fleet"),
         ([HEAP], {}, "averaged"),
+        ([{**ERRORS, "name": "sold", "harm": "decrease", "margin": "95%"}], {}, "wide-margin"),
+        ([{**ERRORS, "name": "sold", "harm": "decrease", "margin": "0.05x"}], {}, "wide-margin"),
+        ([{**RATED, "numerator": "rating"}], {}, "added-up"),
+        ([{**RATED, "name": "satisfaction"}], {}, "added-up"),
     ],
 )
 def test_each_kind_of_advice_is_given(metrics, more, code):
@@ -68,3 +82,25 @@ def test_business_metrics_of_which_less_is_better_are_told(name):
     assert "harm-direction" not in {
         one.code for one in advise(config({**HEAP, "name": "hidden_gems", "harm": "increase"}))
     }
+
+
+WANTED = (
+    "engagement|play rate|satisfaction|watch_time|minutes watched|retention|rating|likes|CTR|click rate|stars|followers"
+)
+
+
+@pytest.mark.parametrize("name", WANTED.split("|"))
+def test_harm_of_what_a_business_wants_is_told_when_it_is_turned_round(name):
+    turned, falls = config({**ERRORS, "name": name, "harm": "increase"}), {"harm": "decrease", "margin": "5%"}
+    assert "harm-direction" in {one.code for one in advise(turned)}
+    assert "harm-direction" not in {one.code for one in advise(config({**ERRORS, "name": name, **falls}))}
+
+
+@pytest.mark.parametrize("name", ["operating errors", "dislikes", "dissatisfaction", "watchdog resets", "sectors"])
+def test_names_that_look_like_them_are_not(name):
+    assert "harm-direction" not in {one.code for one in advise(config({**ERRORS, "name": name, "harm": "increase"}))}
+
+
+@pytest.mark.parametrize("more", [{"denominator": "ratings"}, {"name": "minutes", "numerator": "minutes"}])
+def test_a_mean_of_ratings_or_a_sum_of_minutes_is_no_sum_of_ratings(more):
+    assert "added-up" not in {one.code for one in advise(config({**RATED, "numerator": "rating", **more}))}
