@@ -109,7 +109,10 @@ def _archive(options: argparse.Namespace) -> int:
             text = f"the canary {early if planned > canary.end else 'was ended'}, so that no judge passes it"
             print(f'canary-judge: --horizon: {text}; `--ended-by "the planned end"` says otherwise', file=sys.stderr)
     if options.state is None and options.horizon is None and options.ended_by != "the planned end":
-        text = "without --horizon its planned end is not known, so that no judge passes it in a backtest"
+        text = (
+            "without --horizon its planned end is not known: in a backtest a judge that has not decided before its end "
+            "is undecided, and no pass at that end is counted"
+        )
         print(f"canary-judge: {text}", file=sys.stderr)
     known = canary.id in history
     print(history.append_same(canary))

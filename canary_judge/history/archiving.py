@@ -20,7 +20,7 @@ from canary_judge.looks.log import Folded
 from canary_judge.looks.monitor import Monitor
 from canary_judge.looks.state import MonitorState, check_belongs
 from canary_judge.results import Side
-from canary_judge.samples import UserData, lacks_a_side
+from canary_judge.samples import AnyData, UserData, lacks_a_side
 from canary_judge.series import MetricSource, Window, duration_from, format_duration, moment_from
 
 if TYPE_CHECKING:
@@ -126,6 +126,13 @@ def _silent(state: MonitorState) -> int:
     return rest.size if ended else 0
 
 
+def _of_one_side(data: AnyData) -> bool:
+    """Whether nothing was read of a side."""
+    if isinstance(data, UserData):
+        return not (data.baseline.whole.users and data.canary.whole.users)
+    return lacks_a_side(data)
+
+
 def record(
     config: JudgeConfig,
     source: Sources,
@@ -179,7 +186,7 @@ def record(
         return record(config, source, window, every=every, weights=known, horizon=horizon, **more)
     more = {"weights": tuple((at.astimezone(UTC), percent) for at, percent in known), "reconstructed": True, **more}
     streams = states[-1].streams.values()
-    if all(stream.data is None or lacks_a_side(stream.data) for stream in streams):
+    if all(stream.data is None or _of_one_side(stream.data) for stream in streams):
         why = next((stream.trouble for stream in streams if stream.trouble), "no value of any metric on both sides")
         told = f"{window.start.isoformat()} to {window.end.isoformat()}"
         raise DataError(f"nothing was read of the canary from {told}: {why}; is the clock of one side another one?")

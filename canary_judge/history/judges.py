@@ -329,6 +329,10 @@ class LimitRule:
                         f"{self.name!r} limits {limit.metric!r}, a share of 0 to 1, to {bound:g}, which is never "
                         f"{never}; did you mean {bound:g} %, {bound / 100:g}?"
                     )
+            one = next((metric for metric in canary.settings().metrics if metric.name == limit.metric), None)
+            if one is not None and one.per_user() is not None:
+                why = "is by user, and has no values by interval that a limit could be held against"
+                raise DataError(f"canary {canary.id}: metric {limit.metric!r} {why}: leave it out of {self.name!r}")
             if limit.metric not in sides:
                 raise DataError(f"canary {canary.id} has no metric {limit.metric!r}, which {self.name!r} limits")
         failed, before, checks = 0, 0, 0

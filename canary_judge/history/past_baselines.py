@@ -19,7 +19,7 @@ from canary_judge.history.store import History
 from canary_judge.judging.silence import heard
 from canary_judge.looks.streams import Data
 from canary_judge.results import Quality, Side
-from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData
+from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, UserData
 from canary_judge.series import Window, format_duration
 from canary_judge.stats.counts import Counts
 
@@ -116,6 +116,8 @@ def _baseline(metric: Metric, data: Data | None, first: int, last: int, other: s
     """The baseline's intervals, on both sides; `other` is what was read otherwise."""
     if data is None:
         return MetricSamples(data=None, error="the archive has no values of it by interval")
+    if isinstance(data, UserData):
+        return MetricSamples(data=None, error="it is by user, of whom an archive keeps sums only: draw it from a table")
     if not isinstance(data, _KINDS.get(metric.kind, CountData)):
         return MetricSamples(data=None, error=f"the archive has it as another kind than {metric.kind}")
     if isinstance(data, GaugeData) and isinstance(metric, GaugeMetric) and bool(metric.by) != bool(data.names_baseline):

@@ -269,7 +269,8 @@ def _in_words(metric: Metric, told: _Told) -> str:
     hint = "; regressions of 3x would be seen in less than half of them" if told.weak else ""
     way = "`by: pod`, " if isinstance(metric, GaugeMetric) and not metric.by else ""
     watch = "" if metric.role is Role.WATCH else ", or make it `role: watch`"
-    return f"cannot decide here: {own}; {more}{hint}: take {way}longer windows or more weight{watch}"
+    look = "" if told.wider is not None else ", or judge one of these windows: pauses and gaps hold at any weight"
+    return f"cannot decide here: {own}; {more}{hint}: take {way}longer windows or more weight{watch}{look}"
 
 
 def _margin_text(metric: Metric, scale: Scale, upper: float) -> str:

@@ -280,7 +280,7 @@ def _beside(found: Backtest, judge: int) -> str:
                 if not case.cut
             ]
             passed = f", a pass takes {_typical(waits, wait)} on average (the others to their end)"
-            said.append(f"{left} healthy undecided{passed if count[Verdict.PASS] else ''}")
+            said.append(f"{left} healthy undecided{passed if count[Verdict.PASS] and waits else ''}")
         else:
             too_many = [one.excess for case, one in decisions if one.excess is not None and not case.cut]
             harm = f", {_typical(too_many, _whole)} bad requests beyond the baseline's share until then"

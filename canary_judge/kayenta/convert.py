@@ -88,6 +88,9 @@ def to_config(data: object, *, interval: str = "1m", by_name: bool = False) -> C
             continue
         names.add(metric.name)
         query = metric.name if by_name else _query(metric, given.templates, notes)
+        if query is None and _settings(metric).critical:  # what must not be lost is kept, to be written
+            query = _to_be_written(metric)
+            notes[-1] = notes[-1].replace("is left out", f"is critical, and {query} stands for its query; write it")
         if query is not None:
             labels.update(re.findall(r"\$\{(\w+)\}", query))
             metrics.append(_metric(metric, query, notes))
@@ -120,9 +123,13 @@ def to_config(data: object, *, interval: str = "1m", by_name: bool = False) -> C
     return Conversion(converted, tuple(dict.fromkeys(notes)))
 
 
+def _settings(metric: MetricConfig) -> Settings:
+    return Settings.from_mapping(metric.analysis, f"metric {metric.name!r}")
+
+
 def _metric(metric: MetricConfig, query: str, notes: list[str]) -> dict[str, Any]:
     name = metric.name
-    settings = Settings.from_mapping(metric.analysis, f"metric {name!r}")
+    settings = _settings(metric)
     role = "watch" if settings.muted else "gate" if settings.critical else "score"
     converted: dict[str, Any] = {
         "name": name,
@@ -237,7 +244,7 @@ def _query(metric: MetricConfig, templates: Mapping[str, str], notes: list[str])
             f"metric {metric.name!r}: its query is one of {kind!r} and is not carried over: group, weight, harm and "
             f"margin are, and {PLACEHOLDER}... stands for the query; write it anew, or judge a table with `--data`"
         )
-        return PLACEHOLDER + re.sub(r"\W+", "_", metric.name)
+        return _to_be_written(metric)
     template = query.get("customInlineTemplate")
     named = query.get("customFilterTemplate")
     if named is not None and not isinstance(named, str):
@@ -265,6 +272,10 @@ def _query(metric: MetricConfig, templates: Mapping[str, str], notes: list[str])
             f"metric for each that matters, or `by: [{fields}]` if they are instances"
         )
     return f"avg({query['metricName']}{{{','.join(filters)}}})"
+
+
+def _to_be_written(metric: MetricConfig) -> str:
+    return PLACEHOLDER + re.sub(r"\W+", "_", metric.name)
 
 
 def _texts(query: Mapping[str, Any], key: str, name: str) -> list[str]:

@@ -115,7 +115,7 @@ def backtest(
             f"{_bounds(first.found, first.cut_bad, first.bad)} bad found"
         )
         if not (first.healthy or first.bad):
-            finding = f"{first.judge}: no canary has a label"
+            finding = f"{first.judge}: no canary has a label" if unlabelled else "no canary could be judged"
         made.head(finding, f"{what}; thick: 95 % interval{_cut_words(records)}{_same_words(records)}")
         boxes = [(0.0, 0.0, 0.28, 0.78), (0.36, 0.0, 0.27, 0.78), (0.7, 0.0, 0.3, 0.78)]
         alarms, found, time = panels(made, boxes)

@@ -314,10 +314,11 @@ class FrameSource:
     def _no_users(self, asked: PerUser) -> str | None:
         """Why the table cannot tell of users; None where it can."""
         if self._user not in {*self._table.numbers, *self._table.texts}:
-            there = ", ".join(sorted({*self._table.numbers, *self._table.texts})[:20])
+            known = sorted({*self._table.numbers, *self._table.texts})
             return (
                 f"unit_of_replication: user needs a column {self._user!r} with the user of each row; there are "
-                f"{there}: name it, as FrameSource(..., user='user_id') or `user: user_id` of the source"
+                f"{', '.join(known[:20])}{nearest(self._user, known)}: name it, as FrameSource(..., user='visitor') or "
+                "`user: visitor` of the source"
             )
         if self._long:
             return "users are counted in tables with a column for each quantity; this one has rows of metric and value"

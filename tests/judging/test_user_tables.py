@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 
 from canary_judge import JudgeConfig, Outcome, Window, judge
+from canary_judge.errors import DataError
+from canary_judge.history.archiving import record
 from canary_judge.sources import FrameSource
 
 MINUTES = {"kind": "mean", "numerator": "minutes", "margin": "15%"}
@@ -232,3 +234,34 @@ def test_rows_of_a_day_that_say_when_it_begins_are_refused():
     assert known.outcome is not Outcome.ERROR
     ends = daily.assign(timestamp=daily["timestamp"] + pd.Timedelta(days=1))
     assert judge(JudgeConfig.from_mapping(config), FrameSource(ends), window)["m"].comparison.n_canary == 1000
+
+
+# --- what is told of a table with users -----------------------------------------------------------------------------
+
+
+def test_requests_of_rows_that_have_users_are_told_to_be_alike():
+    rows = table()
+    ratio = {"kind": "ratio", "events": "clicks", "total": "impressions", "margin": "10%"}
+    told = "give the metric `unit_of_replication: user`"
+    assert sum(told in one for one in judged(rows, ratio).warnings) == 1
+    assert not any(told in one for one in judged(rows, {**ratio, "unit_of_replication": "user"}).warnings)
+    each = rows.drop_duplicates("user")  # a row for each user: rows are as independent as users
+    assert not any(told in one for one in judged(each, ratio).warnings)
+
+
+def test_the_column_of_the_users_is_looked_for_by_its_name():
+    metric = {"name": "m", "harm": "decrease", **MINUTES}
+    config = JudgeConfig.from_mapping({"name": "x", "interval": "1h", "metrics": [metric]})
+    source = FrameSource(table().drop(columns="hour"), user="user_id")
+    reason = judge(config, source, source.window("1h"))["m"].reason
+    assert "needs a column 'user_id' with the user of each row" in reason
+    assert "did you mean 'user'?" in reason
+
+
+def test_a_table_of_the_canary_alone_is_not_archived():
+    metric = {"name": "m", "harm": "decrease", **MINUTES}
+    config = JudgeConfig.from_mapping({"name": "x", "interval": "1h", "metrics": [metric]})
+    rows = table().drop(columns="hour")
+    source = FrameSource(rows[rows["side"] == "canary"])
+    with pytest.raises(DataError, match="nothing was read of the canary"):
+        record(config, source, FrameSource(rows).window("1h"))

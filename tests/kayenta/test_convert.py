@@ -148,6 +148,15 @@ def test_a_metric_that_cannot_be_asked_for_is_left_out_and_named(broken, said):
         to_config(config(broken))
 
 
+def test_a_critical_metric_is_never_lost():
+    lost = metric("errors", {"critical": True, "direction": "increase"}, metricName="m")
+    found = to_config(config(metric("kept"), lost))
+    assert [(m.name, m.role) for m in found.config.metrics] == [("kept", Role.SCORE), ("errors", Role.GATE)]
+    assert found.config.metrics[1].query == "CHANGE_ME_errors"
+    assert any("'errors' is critical, and CHANGE_ME_errors stands for its query" in note for note in found.notes)
+    assert not any("no metric was critical" in note for note in found.notes)
+
+
 def test_a_metric_of_another_store_keeps_all_but_its_query():
     given = metric(
         "x y",

@@ -22,7 +22,7 @@ from canary_judge import Controller, RolloutPlan, plots
 from canary_judge.pictures import drawn
 from canary_judge.planning import plans
 from canary_judge.plots.evidence import Evidence
-from canary_judge.results import Outcome, Verdict
+from canary_judge.results import Harm, Outcome, Verdict
 from canary_judge.stats.trials import clopper_pearson
 from canary_judge.testing import simulated_world
 from tests.pictures.drawings import texts
@@ -40,6 +40,16 @@ POINTS = tuple(
     plots.PowerPoint(effect=effect, runs=100, passed=passed, rolled_back=bad)
     for effect, passed, bad in ((0.8, 99, 0), (1.0, 80, 0), (1.5, 4, 1), (2.0, 0, 60), (3.0, 0, 100))
 )
+
+
+def either(judgements, name):
+    """The same looks, of a metric of which either direction hurts."""
+    return [
+        replace(one, metrics=tuple(replace(m, harm=Harm.EITHER) if m.name == name else m for m in one.metrics))
+        for one in judgements
+    ]
+
+
 DRAWN = {
     "verdict": lambda **more: judged("fail").plot(**more),
     "depth": lambda **more: judged("fail").plot("errors", looks=looks("fail"), samples=samples_of("fail"), **more),
@@ -47,6 +57,9 @@ DRAWN = {
         "heap", looks=looks("pass"), samples=samples_of("pass"), **more
     ),
     "depth of a share that may not fall": lambda **more: judged("pass").plot("orders", looks=looks("pass"), **more),
+    "depth of either harm": lambda **more: either([judged("pass")], "heap")[0].plot(
+        "heap", looks=either(looks("pass"), "heap"), **more
+    ),
     "depth of one look": lambda **more: judged("hold").plot("slow requests", **more),
     "depth without data": lambda **more: judged("no data").plot("cpu per request", looks=looks("no data"), **more),
     "evidence": lambda **more: plots.evidence(looks("forty"), **more),
@@ -448,3 +461,17 @@ def test_looks_in_depth_are_those_of_the_run_in_their_order():
     for wrong in (run[::-1], [*other, *run]):
         with pytest.raises(ValueError, match="looks: give those of this run up to this judgement, in their order"):
             run[-1].plot("errors", looks=wrong)
+
+
+def test_either_harm_has_a_margin_on_both_sides():
+    drawn = DRAWN["depth of either harm"]()
+    margins = [text for text in said(drawn) if text.startswith("margin")]
+    assert len(margins) == 2
+    upper = judged("pass")["heap"].comparison.margin
+    assert {f"margin {upper:g}x", f"margin {2 - upper:g}x"} == set(margins)
+
+
+def test_no_canary_that_could_be_judged_is_not_one_without_a_label():
+    nobody = plots.JudgeRecord(judge="ours", healthy=0, alarms=0, bad=0, found=0, minutes=())
+    assert "no canary could be judged" in said(plots.backtest([nobody]))
+    assert "ours: no canary has a label" in said(plots.backtest([nobody], unlabelled=3))
