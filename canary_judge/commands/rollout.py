@@ -137,8 +137,12 @@ def _rollout(options: argparse.Namespace) -> int:
     _stop_on_signals(controller)
     screen, show = Screen(), _Display(config, plan, options.format, colored=colored(options))
     screen.outlast_hangup()
-    for event in controller.events():
-        screen(partial(show, event))
+    try:
+        for event in controller.events():
+            screen(partial(show, event))
+    except BaseException:
+        screen.finish()
+        raise
     result = controller.result()
     if notifier is not None and (complaint := notifier.finish()):
         screen(lambda: print(f"canary-judge: {complaint}", file=sys.stderr))

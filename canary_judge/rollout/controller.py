@@ -42,8 +42,8 @@ from canary_judge.series import MetricSource
 __all__ = ["Controller"]
 
 _LONGEST_BACKOFF = 30.0
-# Between attempts at a weight that was refused again and again.
-_LONGEST_PAUSE = timedelta(minutes=10)
+# Between attempts at a weight that was refused again and again, each pause twice as long so often.
+_LONGEST_PAUSE, _MOST_DOUBLED = timedelta(minutes=10), 10
 # What a rollback leaves shows only after the interval of the change, the one after it, and late scrapes.
 _AFTERCARE_LOOKS = 6
 
@@ -337,7 +337,7 @@ class Controller:
             first = [] if judgement is None else [self._event(EventKind.LOOK, text, judgement=judgement)]
             yield from self._roll_back(first)
             return
-        if todo.order is Order.SET_WEIGHT and self._now() < self._again:
+        if todo.order is Order.SET_WEIGHT and todo.rule != "raised" and self._now() < self._again:
             self._state = replace(self._state, intended=None)
             todo = replace(todo, order=Order.HOLD, weight=None, reason=f"{todo.reason}; it is tried again later")
         if self._state.phase is Phase.RUNNING or todo.order in (Order.END, Order.HOLD):
@@ -400,8 +400,8 @@ class Controller:
         except Exception as error:  # noqa: BLE001
             # whether it was written is not known; the next look reads it back, and judges before it tries again
             yield self._event(EventKind.TROUBLE, f"{weight:g} % could not be set: {type(error).__name__}: {error}")
-            self._refused += 1
-            self._again = self._now() + min(2 ** (self._refused - 1) * timedelta(seconds=self._every), _LONGEST_PAUSE)
+            pause = timedelta(seconds=self._every) * 2 ** min(self._refused, _MOST_DOUBLED)
+            self._refused, self._again = self._refused + 1, self._now() + min(pause, _LONGEST_PAUSE)
             return
         self._refused = 0
         if not same_weight(reading.percent, weight):

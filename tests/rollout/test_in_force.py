@@ -1,6 +1,7 @@
 """What is in force, and not only written, said or approved: a rise, the end of a journal, an approval."""
 
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -182,6 +183,52 @@ def test_a_later_weight_that_is_refused_is_tried_ever_more_rarely():
     assert controller.state.weight == 5
     assert len([verb for verb, _ in router.calls if verb == "set"]) < 30
     assert any(one.kind is EventKind.LOOK and "tried again later" in one.text for one in events)
+
+
+def test_a_weight_that_is_refused_for_days_is_tried_on():
+    world = simulated_world(**HEALTHY)
+
+    class OnlySmall(Faulty):
+        def set_weight(self, percent, *, expect=None):
+            self.calls.append(("set", self.world.clock.seconds))
+            if percent > 5:
+                raise Forbidden("403")
+            return self.router.set_weight(percent, expect=expect)
+
+    router = OnlySmall(world.router, [], world)
+    controller = Controller(world.config, world.source, router, PLAN, clock=world.clock)
+    found, tried = iter(controller.events()), []
+    while len(tried) < 6:
+        event = next(found)
+        if event.kind is EventKind.WEIGHT:
+            controller._refused = 5000  # as after a month
+        if "could not be set" in event.text:
+            tried.append(event.at)
+    pauses = [after - before for before, after in pairwise(tried)]
+    assert all(timedelta(minutes=10) <= pause < timedelta(minutes=20) for pause in pauses)
+
+
+def test_what_somebody_else_raised_is_brought_back_whatever_was_refused_before():
+    """Lowering waits for no pause."""
+    world = simulated_world(**HEALTHY)
+
+    class NoRaise(Faulty):
+        def set_weight(self, percent, *, expect=None):
+            if percent > max(5.0, self.router.get_weight().percent):
+                raise Forbidden("403")
+            return self.router.set_weight(percent, expect=expect)
+
+    router = NoRaise(world.router, [], world)
+    controller = Controller(world.config, world.source, router, PLAN, clock=world.clock)
+    raised, back = None, None
+    for event in controller.events():
+        if raised is None and controller._refused >= 6:
+            raised = event.at
+            world.router.set_weight(60)
+        if raised is not None and world.router.get_weight().percent == 5:
+            back = event.at
+            break
+    assert PLAN.patience <= back - raised < PLAN.patience + timedelta(minutes=1)
 
 
 def test_a_weight_that_can_never_be_written_is_told_before_the_first():
