@@ -135,3 +135,8 @@ def test_statistics_stand_alone():
         "import canary_judge.stats.counts, canary_judge.stats.gauges, canary_judge.stats.sample_sizes"
     )
     assert not loaded & {"pandas", "pydantic", "scipy.stats", "canary_judge.config.model"}
+
+
+def test_a_report_has_its_modules_and_its_names():
+    code = "import canary_judge.report as r; assert {'text', 'html', 'to_html'} <= set(dir(r)); r.text.to_text; r.html"
+    subprocess.run([sys.executable, "-c", code], check=True)

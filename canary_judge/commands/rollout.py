@@ -209,9 +209,11 @@ def _stop_on_signals(controller: Controller) -> None:
 
 def _dry_run(config: JudgeConfig, plan: RolloutPlan, router: TrafficRouter) -> int:
     from canary_judge.rollout.after import told
+    from canary_judge.rollout.asking import refuse_hasty
     from canary_judge.routing import leftovers
     from canary_judge.series import format_duration
 
+    refuse_hasty(plan, config.interval)
     reading = router.get_weight()
     print(f"{config.name}: the canary has {reading}; nothing is changed")
     if reading.percent is None or reading.percent > 0:
@@ -308,4 +310,4 @@ def _control(options: argparse.Namespace) -> int:
         "traffic at once",
         file=sys.stderr,
     )
-    return ERROR
+    return ERROR if options.order == "abort" else 0

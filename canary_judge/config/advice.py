@@ -37,8 +37,18 @@ _BAD = re.compile(
 )
 _GOOD = re.compile(
     r"\bsuccess|\bavailab|uptime|conversion|click.?through|revenue|orders?\b|budget|handled|free|non-|within|under|"
-    r"complian|slo\b|in.?time|capacity|(?<![a-z])(engag|satisf|rating|stars|likes?\b|ctr\b|listen)|play.?rate|"
-    r"click.?(rate|share)|retention|watch.?time|(watch|listen|play)ed|(?<![a-z])follow(s|ers)\b",
+    r"complian|slo\b|in.?time|capacity",
+    re.IGNORECASE,
+)
+# What a business wants, by its usual names; and words of the machines that have such names, too.
+_WANTED = re.compile(
+    r"(?<![a-z])(engagement|satisfaction|ratings?|stars|likes|ctr)(?![a-z])|play.?rate|click.?(rate|share)|"
+    r"^retention$|(user|customer|viewer).?retention|retention.?rate|watch.?time|listening.?time|"
+    r"(minutes|hours).?(watched|listened|played)",
+    re.IGNORECASE,
+)
+_MACHINES = re.compile(
+    r"lag|drop|overflow|queue|backlog|lost|stale|behind|sync|bytes|connection|breaker|throttl|etcd|kafka|keys|db|prompt",
     re.IGNORECASE,
 )
 _COUNTED = re.compile(r"errors?|requests?|failures?|crash|orders?|clicks|5xx", re.IGNORECASE)
@@ -54,7 +64,9 @@ _FEW_METRICS = 4
 # A fall by more than this is seldom meant to be tolerated.
 _MOST_OF_IT = 0.5
 # Of which one asks the mean, and not the sum.
-_AVERAGED = re.compile(r"(?<![a-z])(ratings?|stars|satisfaction|nps|csat)(?![a-z])", re.IGNORECASE)
+_AVERAGED = re.compile(
+    r"((mean|average|avg)[ _])?(rating|stars|satisfaction|nps|csat)([ _](score|value))?", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +225,7 @@ def _of_users(metric: Metric) -> Iterator[tuple[str, str]]:
     per_user = metric.per_user()
     if per_user is None or per_user.denominator is not None:
         return
-    if _AVERAGED.search(metric.name) or _AVERAGED.search(per_user.numerator):
+    if _AVERAGED.fullmatch(metric.name) or _AVERAGED.fullmatch(per_user.numerator):
         yield (
             "added-up",
             (
@@ -228,15 +240,15 @@ def _other_harm(metric: Metric) -> str | None:
     name = metric.name
     if metric.harm is Harm.DECREASE and _BAD.search(name) and not _GOOD.search(name):
         return "`harm: decrease` says that fewer of them hurt, and the name that more do: is it turned round?"
-    if metric.harm is Harm.INCREASE and _GOOD.search(name) and not _BAD.search(name):
+    wanted = _GOOD.search(name) or (_WANTED.search(name) and not _MACHINES.search(name))
+    if metric.harm is Harm.INCREASE and wanted and not _BAD.search(name):
         return "`harm: increase` says that more of it hurts, and the name that less does: is it turned round?"
     return None
 
 
 def _of_margin(config: JudgeConfig, metric: Metric) -> Iterator[tuple[str, str]]:
     margin = metric.parsed_margin()
-    falls = metric.harm is not Harm.INCREASE and margin is not None
-    if falls and margin is not None and (margin.relative or 0.0) > _MOST_OF_IT:
+    if metric.harm is Harm.DECREASE and margin is not None and (margin.relative or 0.0) > _MOST_OF_IT:
         left = f"{1 - (margin.relative or 0.0):.2g}"
         yield (
             "wide-margin",

@@ -10,7 +10,7 @@ from canary_judge.moments import Moments, UserMoments
 from canary_judge.results import Side
 from canary_judge.samples import UserData
 
-__all__ = ["MOST_CAPPED", "TOO_MANY_LEFT_OUT", "rows_apart", "sessions", "share_of"]
+__all__ = ["MOST_CAPPED", "TOO_MANY_LEFT_OUT", "missing_alone", "rows_apart", "sessions", "share_of"]
 
 # The part of the canary's users (of its rows, for those without a user) that may be left out.
 TOO_MANY_LEFT_OUT = 0.2
@@ -69,6 +69,16 @@ def rows_apart(metric: Metric, data: UserData) -> Iterator[tuple[str, str]]:
             yield name, f"{told}: why do they differ?"
         elif max(shares) > most:
             yield name, f"{told}, more than {most:.0%}: {remedy}"
+
+
+def missing_alone(data: UserData) -> float:
+    """What rows without a user take from the mean of one side beside the other's, and what chance may."""
+    shares = [share_of(getattr(data, side.value), "anonymous") for side in Side]
+    kept = [1 - share for share in shares]
+    if min(kept) <= 0:
+        return math.inf
+    users = min(data.baseline.whole.users, data.canary.whole.users)
+    return max(kept) / min(kept) - 1 + 4 * math.sqrt(max(shares) * (1 - max(shares)) / max(users, 1))
 
 
 def share_of(moments: UserMoments, name: str) -> float:

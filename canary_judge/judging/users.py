@@ -11,7 +11,7 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.bearers import few_bear, giants
 from canary_judge.judging.counts import tolerates_all
-from canary_judge.judging.left_out import MOST_CAPPED, TOO_MANY_LEFT_OUT, rows_apart, sessions, share_of
+from canary_judge.judging.left_out import MOST_CAPPED, TOO_MANY_LEFT_OUT, missing_alone, rows_apart, sessions
 from canary_judge.judging.look import LONGEST_WAIT_SECONDS, Look
 from canary_judge.judging.odd_values import far_better
 from canary_judge.judging.shortfalls import users_shortfall
@@ -195,9 +195,8 @@ def _objections(
     told = *few_bear(look, metric, comparison, data), *giants(metric, data), *sessions(data)
     yield from ((text, False) for text in told)
     for name, text in rows_apart(metric, data):
-        # rows without a user are missing in what each user did: a mean is lower by no more than their part
-        missing = max(share_of(getattr(data, side.value), name) for side in Side)
-        yield text, name == "anonymous" and _of_each_user(metric) and apart <= missing
+        # rows without a user are missing in what each user did: of one side more than of the other
+        yield text, name == "anonymous" and _of_each_user(metric) and apart <= missing_alone(data)
     yield from _timing(look, metric, data)
     if not metric.is_proportion:
         better = far_better(comparison.baseline or 0.0, comparison.canary or 0.0, metric.harm)

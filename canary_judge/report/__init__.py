@@ -41,8 +41,16 @@ _HOME = {
     "to_text": "report.text",
 }
 
+_MODULES = ("ci", "html", "plain", "rows", "text")
+
 
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return import_module(f"canary_judge.report.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'canary_judge.report' has no attribute {name!r}")
     return getattr(import_module(f"canary_judge.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_MODULES])

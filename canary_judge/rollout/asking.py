@@ -19,11 +19,9 @@ from canary_judge.rollout.plan import Ready, RolloutPlan
 from canary_judge.routing import TrafficRouter
 from canary_judge.series import MetricSource, Query, Reading, Window, by_name, format_duration
 
-__all__ = ["Revision", "check_plan", "output_of", "ready_query", "why_not_ready"]
+__all__ = ["Revision", "check_plan", "output_of", "patient", "ready_query", "refuse_hasty", "why_not_ready"]
 
 _SECONDS = 30.0
-# In which the data of a weight have come.
-_FEWEST_INTERVALS = 3
 _SHOWN = 200
 
 
@@ -32,11 +30,8 @@ def check_plan(
     config: JudgeConfig,
     source: MetricSource | Mapping[str, MetricSource],
     router: TrafficRouter,
-) -> RolloutPlan:
+) -> None:
     """Refuse, before any weight is touched, what can never be asked or set.
-
-    Returns:
-        The plan, with a patience that fits the interval where none was given.
 
     Raises:
         ConfigError: It says what, and the remedy.
@@ -58,30 +53,30 @@ def check_plan(
             "rollout.stages: this router can put no header, cookie or mirror before its weights; Istio's http routes "
             "and Gateway API's rules in a cluster can"
         )
-    return _timed(plan, config.interval)
 
 
-def _timed(plan: RolloutPlan, interval: timedelta) -> RolloutPlan:
-    """The plan, whose patience and deadlines must leave the data time to come.
+def patient(plan: RolloutPlan, interval: timedelta) -> RolloutPlan:
+    """The plan with a patience that leaves the data time to come: three intervals, or two where one was given.
 
     The first interval that is complete may end two intervals after a weight is in force, and its data are late.
     """
-    least = _FEWEST_INTERVALS * interval
+    least = (2 if "patience" in plan.model_fields_set else 3) * interval
+    return plan if plan.patience >= least else plan.model_copy(update={"patience": least})
+
+
+def refuse_hasty(plan: RolloutPlan, interval: timedelta) -> None:
+    """Refuse a deadline at which nothing can have been judged.
+
+    Raises:
+        ConfigError: It says which.
+    """
     for stage in plan.stages:
         longest = plan.maximum_of(stage)
-        if longest is not None and longest < least and stage.weight < 100:
+        if longest is not None and longest < 2 * interval and stage.weight < 100:
             raise ConfigError(
                 f"rollout.maximum: {format_duration(longest)} at {stage.told()} is over before there is anything to "
-                f"judge of intervals of {format_duration(interval)}; give at least {format_duration(least)}"
+                f"judge of intervals of {format_duration(interval)}; give more than {format_duration(2 * interval)}"
             )
-    if plan.patience >= least:
-        return plan
-    if "patience" not in plan.model_fields_set:
-        return plan.model_copy(update={"patience": least})
-    raise ConfigError(
-        f"rollout.patience: {format_duration(plan.patience)} is over before a healthy canary is heard in intervals of "
-        f"{format_duration(interval)}; give at least {format_duration(least)}"
-    )
 
 
 def output_of(command: Sequence[str]) -> str:

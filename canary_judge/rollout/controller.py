@@ -18,7 +18,7 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import ConfigError, RouterError
 from canary_judge.results import Judgement, TrafficSplit
 from canary_judge.rollout.after import told
-from canary_judge.rollout.asking import Revision, check_plan, why_not_ready
+from canary_judge.rollout.asking import Revision, check_plan, patient, refuse_hasty, why_not_ready
 from canary_judge.rollout.clock import Clock, SystemClock
 from canary_judge.rollout.events import Event, EventKind, RolloutResult
 from canary_judge.rollout.in_force import InForce
@@ -93,7 +93,8 @@ class Controller:
         list(config.queries())  # an undefined label must be found before the weight is touched
         self.config, self.source, self.router = config, source, router
         self.plan = plan or RolloutPlan()
-        self.plan = check_plan(self.plan, config, source, router)
+        check_plan(self.plan, config, source, router)
+        self._patient = patient(self.plan, config.interval)
         self.callbacks = tuple(callbacks)
         self.note = ""  # written into the journal's first record
         self._every = (every or config.interval).total_seconds()
@@ -280,6 +281,7 @@ class Controller:
         yield self._event(EventKind.RESUMED, text)
 
     def _start(self) -> Event:
+        refuse_hasty(self.plan, self.config.interval)
         self._in_force.refuse_what_has_begun()
         self._in_force.refuse_what_cannot_be(stage.weight for stage in self.plan.stages if stage.ahead is None)
         self._state = begin(self._now())
@@ -320,7 +322,7 @@ class Controller:
         ahead = self._ahead_of(self._state.stage + 1)
         in_force, refused = self._in_force.comes(reading, self._state.intended, ahead=ahead)
         self._state, todo = step(
-            self.plan,
+            self._patient,
             self._state,
             judgement,
             self._now(),
@@ -401,7 +403,8 @@ class Controller:
             # whether it was written is not known; the next look reads it back, and judges before it tries again
             yield self._event(EventKind.TROUBLE, f"{weight:g} % could not be set: {type(error).__name__}: {error}")
             pause = timedelta(seconds=self._every) * 2 ** min(self._refused, _MOST_DOUBLED)
-            self._refused, self._again = self._refused + 1, self._now() + min(pause, _LONGEST_PAUSE)
+            longest = self._patient.patience if self._state.phase is Phase.STARTING else _LONGEST_PAUSE
+            self._refused, self._again = self._refused + 1, self._now() + min(pause, longest)
             return
         self._refused = 0
         if not same_weight(reading.percent, weight):

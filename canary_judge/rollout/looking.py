@@ -22,6 +22,9 @@ from canary_judge.series import MetricSource
 
 __all__ = ["Looks", "said"]
 
+# Intervals for which a weight of somebody else's is in force before it counts as a change.
+_LASTING = 2
+
 Sources = MetricSource | Mapping[str, MetricSource]
 
 
@@ -97,7 +100,10 @@ class Looks:
         else:
             self._monitor = self._monitor or Monitor(self._config, start=state.since, stages=self._weights())
             monitor, source, weight = self._monitor, self._source, state.weight
-            if written is not None and state.intended is None and not same_weight(written, weight):
+            since = state.drifted
+            # what comes and goes within a moment is no weight at which something was judged
+            lasts = since is not None and now - since >= _LASTING * self._config.interval
+            if lasts and written is not None and not same_weight(written, weight):
                 weight = written
         before = monitor.watermark
         try:

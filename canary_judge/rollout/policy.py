@@ -21,7 +21,7 @@ __all__ = ["NOT_IN_FORCE", "Order", "Step", "only_old", "read_back", "step", "ta
 
 
 NOT_IN_FORCE = "{:g} % is written, but not in force where requests are routed"
-# Without a `ready` of the plan: the revision cannot be told.
+# Without a `ready` of the plan: the revision cannot be told, or the first weight cannot be set.
 _LONGEST_UNREADY = timedelta(minutes=30)
 
 
@@ -103,8 +103,8 @@ def step(
             failed = judgement is None or _unread(plan, judgement) is not None
             return _roll_back(plan, replace(state, source_failed=failed), "blind", silence)
         return _hold(state, "blind", silence)
-    if state.phase is Phase.STARTING and state.trying is not None and now - state.trying >= plan.patience:
-        return _never_came(plan, state, reading)
+    if state.phase is Phase.STARTING and (tried := _never_came(plan, state, reading, now)) is not None:
+        return tried
     if reading is None:
         return _hold(state, "router", "the router cannot be read; its weight is not raised before it can")
     if state.drifted is not None:
@@ -136,10 +136,18 @@ def _starting(plan: RolloutPlan, state: RolloutState, unready: str, now: datetim
     return _set(state, first.weight, "start", f"the first stage: {first.told()}")
 
 
-def _never_came(plan: RolloutPlan, state: RolloutState, reading: WeightReading | None) -> tuple[RolloutState, Step]:
-    """The first weight was tried for longer than patience, and is not in force: nobody judges what there may be."""
-    first, length = plan.stages[0].told(), format_duration(plan.patience)
-    if reading is not None and same_weight(reading.percent, 0.0) and not reading.ahead:
+def _never_came(
+    plan: RolloutPlan, state: RolloutState, reading: WeightReading | None, now: datetime
+) -> tuple[RolloutState, Step] | None:
+    """The first weight was tried for too long, and is not in force; None while it may still come."""
+    tried = timedelta(0) if state.trying is None else now - state.trying
+    nothing = reading is not None and same_weight(reading.percent, 0.0) and not reading.ahead
+    # what may be in force is judged by nobody; where nothing is there is no haste
+    longest = max(plan.patience, _LONGEST_UNREADY) if nothing else plan.patience
+    if tried < longest:
+        return None
+    first, length = plan.stages[0].told(), format_duration(longest)
+    if nothing:
         reason = f"{first} could not be set within {length}, as told before; nothing is changed"
         stopped = replace(state, phase=Phase.STOPPED, intended=None, reason=reason)
         return stopped, Step(order=Order.END, rule="never set", reason=reason)
@@ -347,8 +355,8 @@ def read_back(
         )
     here = plan.stages[state.stage].ahead_key if state.stage >= 0 else ""
     if same_weight(reading.percent, state.weight) and reading.ahead == here:
-        # what was served meanwhile was served at another weight: a stage, or a watch at 100 %, begins anew
-        again = state.drifted is not None and state.stage >= 0
+        # a watch at 100 % begins anew where somebody had taken the traffic away
+        again = state.drifted is not None and state.stage == len(plan.stages) - 1
         return replace(state, intended=None, drifted=None, since=now if again else state.since)
     return replace(state, drifted=state.drifted or now)
 

@@ -313,12 +313,11 @@ class FrameSource:
 
     def _no_users(self, asked: PerUser) -> str | None:
         """Why the table cannot tell of users; None where it can."""
-        if self._user not in {*self._table.numbers, *self._table.texts}:
-            known = sorted({*self._table.numbers, *self._table.texts})
+        if self._user not in (known := sorted({*self._table.numbers, *self._table.texts})):
+            there = f"{', '.join(known[:20])}{nearest(self._user, known)}"
             return (
-                f"unit_of_replication: user needs a column {self._user!r} with the user of each row; there are "
-                f"{', '.join(known[:20])}{nearest(self._user, known)}: name it, as FrameSource(..., user='visitor') or "
-                "`user: visitor` of the source"
+                f"unit_of_replication: user needs a column {self._user!r} with the user of each row; there are {there}"
+                ": name it, as FrameSource(..., user='visitor') or `user: visitor` of the source"
             )
         if self._long:
             return "users are counted in tables with a column for each quantity; this one has rows of metric and value"
@@ -381,7 +380,8 @@ class FrameSource:
             return Result(error=error, provenance=provenance)
         if form is Form.COUNTS and self._cumulative(query, window, beside):
             return Result(error=CUMULATIVE.format(name=repr(name)), provenance=provenance)
-        series, warnings = [], rather_by_user(self.users_of_rows(), self._user) if form is Form.COUNTS else []
+        users = self.users_of_rows() if form is Form.COUNTS else None
+        series, warnings = [], rather_by_user(users, self._table.canary, self._user)
         base = self._last_before(query, window) if form is Form.COUNTER else {}
         values_of = self._table.numbers["value" if self._long else name]
         for labels, own in self._series(query, window.start, window.end):

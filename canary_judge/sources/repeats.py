@@ -32,8 +32,8 @@ _FEWEST_COMPARED, _MOST_COMPARED, _NEARLY_ALL = 20, 1 << 22, 0.98
 _FEWEST_SHARE, _BY_CHANCE = 0.01, 1e-6
 # Rows of a file in between two items of one page.
 _OF_A_PAGE = 50
-# Rows of a user, from which on they are told.
-_SEVERAL = 1.2
+# Rows of a user, from which on they are told, unless so many of the canary's users are on both sides.
+_SEVERAL, _ON_BOTH = 1.2, 0.5
 # Of the rows of a table of counts by `ok`, how many stand beside one of the other outcome; and names of such counts.
 _IN_PAIRS, _A_COARSE_TIME = 0.5, 10_000_000_000
 _A_COUNT = re.compile(
@@ -225,15 +225,19 @@ def told(nanoseconds: int) -> str:
     return datetime.fromtimestamp(int(nanoseconds) / 1e9, UTC).isoformat()
 
 
-def rather_by_user(codes: Int | None, column: str) -> list[str]:
+def rather_by_user(codes: Int | None, canary: Bool, column: str) -> list[str]:
     """What to say of counts of rows that have a user each, where a user has several rows.
 
     Args:
         codes: Of each row the number of its user, from 0 on, -1 for none, shape (n,); None where nothing names them.
+        canary: Which rows are the canary's, shape (n,).
         column: That names them.
     """
     if codes is None or not codes.size or np.count_nonzero(codes >= 0) <= _SEVERAL * (int(codes.max()) + 1):
         return []
+    sides = [np.bincount(codes[one & (codes >= 0)], minlength=int(codes.max()) + 1) > 0 for one in (canary, ~canary)]
+    if np.count_nonzero(sides[0] & sides[1]) > _ON_BOTH * np.count_nonzero(sides[0]):
+        return []  # requests were drawn, and not users
     text = (
         f"the rows have a user each (column {column!r}), and what one user does is alike: chance is larger than counts "
         "of rows tell. Where users stay on one side, give the metric `unit_of_replication: user`"

@@ -241,6 +241,9 @@ def test_control_says_when_no_driver_will_obey(run, tmp_path):
     assert "no driver is running" in err
     assert "canary-judge router rollback" in err
     assert Inbox(path).take() == ([Command("abort")], "")  # whoever takes it up obeys
+    code, out, err = run("control", path, "pause")  # which may be for whoever goes on
+    assert (code, out) == (0, "")
+    assert "no driver is running" in err
 
 
 def test_the_world_keeps_time():

@@ -245,6 +245,8 @@ def test_requests_of_rows_that_have_users_are_told_to_be_alike():
     told = "give the metric `unit_of_replication: user`"
     assert sum(told in one for one in judged(rows, ratio).warnings) == 1
     assert not any(told in one for one in judged(rows, {**ratio, "unit_of_replication": "user"}).warnings)
+    drawn = rows.assign(user=np.random.default_rng(1).integers(0, 500, len(rows)).astype(str))  # requests, not users
+    assert not any(told in one for one in judged(drawn, ratio).warnings)
     each = rows.drop_duplicates("user")  # a row for each user: rows are as independent as users
     assert not any(told in one for one in judged(each, ratio).warnings)
 

@@ -571,6 +571,8 @@ def test_a_mean_that_misses_rows_without_a_user_is_neither_good_nor_bad():
     found = judged(baseline, canary, MEAN)["minutes"]
     assert found.outcome is Outcome.INSUFFICIENT
     assert "rows without a user: why do they differ?" in found.reason
+    alike = side(of_each(1, 20_000, 10.0), anonymous=20_000), side(of_each(2, 5_000, 8.9), anonymous=5_000)
+    assert judged(*alike, MEAN)["minutes"].outcome is Outcome.REGRESSED  # as many on both sides explain nothing
     worse = side(of_each(2, 5_000, 6.0), anonymous=2_000)  # by more than those rows can explain
     assert judged(baseline, worse, MEAN)["minutes"].outcome is Outcome.REGRESSED
 

@@ -1,5 +1,6 @@
 """What is in force, and not only written, said or approved: a rise, the end of a journal, an approval."""
 
+import threading
 from datetime import timedelta
 from itertools import pairwise
 
@@ -7,6 +8,7 @@ import pytest
 
 from canary_judge.errors import ConfigError, DataError, NotEnoughWeight, RouterError
 from canary_judge.rollout import Phase, RolloutPlan
+from canary_judge.rollout.asking import patient
 from canary_judge.rollout.controller import Controller
 from canary_judge.rollout.events import EventKind
 from canary_judge.rollout.inbox import send_command
@@ -158,14 +160,38 @@ class Refusing(Faulty):
         raise Forbidden("403")
 
 
-def test_a_first_weight_that_is_refused_for_patience_ends_the_rollout():
+def test_a_first_weight_that_is_refused_for_half_an_hour_ends_the_rollout():
     world = simulated_world(**HEALTHY)
     router = Refusing(world.router, [], world)
     controller, events = drive(world, router=router)
     assert controller.result().phase is Phase.STOPPED
-    assert "5 % could not be set within 5m" in controller.result().reason
+    assert "5 % could not be set within 30m" in controller.result().reason
     assert any("Forbidden: 403" in one.text for one in events)
-    assert len([verb for verb, _ in router.calls if verb == "set"]) <= 5
+    assert len([verb for verb, _ in router.calls if verb == "set"]) <= 12
+
+
+def test_a_first_weight_that_was_refused_before_a_pause_of_the_driver_is_tried_anew(tmp_path):
+    world = simulated_world(**HEALTHY)
+    router = Refusing(world.router, [], world)
+    controller = Controller(world.config, world.source, router, PLAN, clock=world.clock, journal=tmp_path / "j")
+    for event in controller.events():
+        if "could not be set" in event.text:
+            controller.stop()
+    world.clock.wait(7200, threading.Event())  # somebody mends the rights meanwhile
+    assert drive(world, journal=tmp_path / "j")[0].result().phase is Phase.PROMOTED
+
+
+def test_a_store_of_weights_that_is_away_for_a_while_stops_nobody():
+    world = simulated_world(**HEALTHY)
+    began = world.clock.seconds
+
+    class Away(Faulty):
+        def set_weight(self, percent, *, expect=None):
+            if self.world.clock.seconds < began + 900:
+                raise Forbidden("503")
+            return self.router.set_weight(percent, expect=expect)
+
+    assert drive(world, router=Away(world.router, [], world))[0].result().phase is Phase.PROMOTED
 
 
 def test_a_later_weight_that_is_refused_is_tried_ever_more_rarely():
@@ -331,22 +357,44 @@ def test_evidence_of_a_weight_that_somebody_else_set_is_left_out():
 # --- time that cannot be enough --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        ({"patience": "30s"}, r"rollout\.patience: 30s is over before .* give at least 45s"),
-        ({"minimum": "10s", "maximum": "30s"}, r"rollout\.maximum: 30s at 5 % is over before .* give at least 45s"),
-    ],
-)
-def test_times_that_no_data_can_meet_are_refused(options, told):
+def test_a_deadline_that_no_data_can_meet_is_refused():
     world = simulated_world(**HEALTHY)  # intervals of 15 s
     assert world.config.interval == timedelta(seconds=15)
-    with pytest.raises(ConfigError, match=told):
-        drive(world, RolloutPlan.from_mapping({"stages": [5, 100], **options}))
+    plan = RolloutPlan.from_mapping({"stages": [5, 100], "minimum": "10s", "maximum": "20s"})
+    with pytest.raises(ConfigError, match=r"rollout\.maximum: 20s at 5 % is over before .* give more than 30s"):
+        drive(world, plan)
+    assert weights(world) == []
 
 
 def test_the_usual_patience_grows_with_the_interval():
     world = simulated_world(**HEALTHY)
     config = world.config.model_copy(update={"interval": timedelta(minutes=5)})
-    controller = Controller(config, world.source, world.router, RolloutPlan(stages=[5, 100]), clock=world.clock)
-    assert controller.plan.patience == timedelta(minutes=15)
+    assert patient(RolloutPlan(stages=[5, 100]), config.interval).patience == timedelta(minutes=15)
+    given = RolloutPlan(stages=[5, 100], patience="1m")
+    assert patient(given, config.interval).patience == timedelta(minutes=10)
+    assert patient(given, world.config.interval) is given
+    controller = Controller(config, world.source, world.router, given, clock=world.clock)
+    assert controller.plan is given  # by which journals are told apart
+
+
+def test_a_weight_that_comes_and_goes_keeps_no_stage_and_no_deadline_open():
+    """A controller that flaps for a moment, again and again: nothing begins anew."""
+    world = simulated_world(**HEALTHY)
+    plan = RolloutPlan(stages=[5, 100], minimum="2m", maximum="10m", at_deadline="roll_back")
+    controller = Controller(world.config, world.source, world.router, plan, clock=world.clock)
+    began = world.clock.seconds
+    wait = world.clock.wait
+
+    def flapping(seconds, wake):
+        weight = world.router.get_weight().percent
+        if weight and (world.clock.seconds - began) % 105 < 15:
+            world.router.set_weight(50)
+            wait(seconds, wake)
+            world.router.set_weight(weight)
+        else:
+            wait(seconds, wake)
+
+    world.clock.wait = flapping
+    controller.run()
+    assert controller.result().phase.ended
+    assert world.clock.seconds - began < 30 * 60
