@@ -194,15 +194,18 @@ def test_a_store_of_weights_that_is_away_for_a_while_stops_nobody():
     assert drive(world, router=Away(world.router, [], world))[0].result().phase is Phase.PROMOTED
 
 
+class OnlySmall(Faulty):
+    """No weight beyond the first."""
+
+    def set_weight(self, percent, *, expect=None):
+        self.calls.append(("set", self.world.clock.seconds))
+        if percent > 5:
+            raise Forbidden("403")
+        return self.router.set_weight(percent, expect=expect)
+
+
 def test_a_later_weight_that_is_refused_is_tried_ever_more_rarely():
     world = simulated_world(**HEALTHY)
-
-    class OnlySmall(Faulty):
-        def set_weight(self, percent, *, expect=None):
-            self.calls.append(("set", self.world.clock.seconds))
-            if percent > 5:
-                raise Forbidden("403")
-            return self.router.set_weight(percent, expect=expect)
 
     router = OnlySmall(world.router, [], world)
     controller, events = drive(world, router=router, stop_after=timedelta(hours=3))
@@ -213,13 +216,6 @@ def test_a_later_weight_that_is_refused_is_tried_ever_more_rarely():
 
 def test_a_weight_that_is_refused_for_days_is_tried_on():
     world = simulated_world(**HEALTHY)
-
-    class OnlySmall(Faulty):
-        def set_weight(self, percent, *, expect=None):
-            self.calls.append(("set", self.world.clock.seconds))
-            if percent > 5:
-                raise Forbidden("403")
-            return self.router.set_weight(percent, expect=expect)
 
     router = OnlySmall(world.router, [], world)
     controller = Controller(world.config, world.source, router, PLAN, clock=world.clock)
