@@ -46,7 +46,9 @@ class WeightReading:
     def checked(self) -> WeightReading:
         """Itself; RouterError where a share is no number from 0 to 100, which a plug-in may give all the same."""
         for share in (self.percent, *self.per_route.values()):
-            if share is not None and (isinstance(share, bool) or not isinstance(share, Real) or not 0 <= share <= 100):
+            if share is not None and (
+                isinstance(share, bool) or not isinstance(share, Real) or not -_SAME <= share <= 100 + _SAME
+            ):
                 raise RouterError(f"it says that the canary has {share!r}, which is no percentage from 0 to 100")
         return self
 

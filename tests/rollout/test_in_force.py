@@ -278,6 +278,7 @@ def test_a_canary_that_has_everything_may_be_the_stable_version():
 
 @pytest.mark.parametrize("percent", ["5.0", float("nan"), -1.0, 100.5, True])
 def test_a_reading_that_is_no_percentage_is_no_reading(percent):
+    assert WeightReading(percent=100 * (0.1 + 0.2) / 0.3).checked().percent > 100  # of sums of floats
     with pytest.raises(RouterError, match="no percentage from 0 to 100"):
         WeightReading(percent=percent).checked()
     world = simulated_world(**BROKEN)
