@@ -93,7 +93,9 @@ def take_up(records: Sequence[Record], mine: dict[str, Any], now: datetime, path
     begun = max(now, written, state.since)
     if not state.phase.ended:
         # patience is spent by looks without data, of this driver and those before it, not by the time between them
-        state = replace(state, heard=begun - timedelta(seconds=last.get("silent", 0.0)), drifted=None, trying=None)
+        state = replace(state, heard=begun - timedelta(seconds=last.get("silent", 0.0)), drifted=None)
+        # what may be in force since then is tried anew
+        state = replace(state, trying=None if state.intended is None else begun)
     served = last.get("served")
     return TakenUp(
         state=state,
