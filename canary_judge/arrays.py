@@ -14,6 +14,7 @@ __all__ = ["Bool", "Float", "Int", "distinct", "log_sum_exp", "median", "smooth_
 
 T = TypeVar("T", bound=np.generic)
 
+# No transform is that long.
 _LONGEST = 2**36
 
 
@@ -81,7 +82,7 @@ def log_sum_exp(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def distinct(values: NDArray[T]) -> NDArray[T]:
-    """The different values, sorted, NaN once; numpy's `unique` costs three times as much, and 16 ms at first.
+    """The different values of any shape, sorted, shape (n,), NaN once; numpy's `unique` loads masked arrays for it.
 
     Examples:
         >>> distinct(np.array([3.0, 1.0, np.nan, 3.0, np.nan])).tolist()

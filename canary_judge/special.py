@@ -1,9 +1,9 @@
 """scipy's special functions, without waiting for what their package loads beside them.
 
-`import scipy.special` takes twice as long as `import numpy`, and 22 MB: nearly all of it serves other array libraries
-and orthogonal polynomials. The functions themselves stand in one compiled module. So, as `importlib.util.LazyLoader`
-does, the package is put in place unexecuted, and is executed in full when anybody asks it for what it does not have
-yet; only importing a module from within it does not.
+`import scipy.special` takes longer than `import numpy`, nearly all of it for other array libraries and orthogonal
+polynomials. The functions themselves stand in one compiled module. So, as `importlib.util.LazyLoader` does, the package
+is put in place unexecuted, and is executed in full when anybody asks it for what it does not have yet; only importing a
+module from within it does not.
 """
 
 from __future__ import annotations

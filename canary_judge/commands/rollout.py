@@ -46,8 +46,8 @@ __all__ = ["add_control", "add_rollout"]
 
 # Events that stay in sight below the board.
 _SHOWN_EVENTS = 8
-# Percent, of which a canary that is to begin has surely not so much.
-_NEARLY_ALL = 50.0
+# Percent, from which on what is called the canary looks like the stable version.
+_LIKE_STABLE = 50.0
 
 
 def add_rollout(parser: argparse.ArgumentParser) -> None:
@@ -141,7 +141,8 @@ def _rollout(options: argparse.Namespace) -> int:
         for event in controller.events():
             screen(partial(show, event))
     except BaseException:
-        screen.finish()
+        if not screen.finish():  # nor could the error be shown; the exit code tells it
+            os._exit(ERROR)
         raise
     result = controller.result()
     if notifier is not None and (complaint := notifier.finish()):
@@ -217,7 +218,7 @@ def _dry_run(config: JudgeConfig, plan: RolloutPlan, router: TrafficRouter) -> i
     reading = router.get_weight()
     print(f"{config.name}: the canary has {reading}; nothing is changed")
     if reading.percent is None or reading.percent > 0:
-        swapped = reading.percent is not None and reading.percent >= _NEARLY_ALL
+        swapped = reading.percent is not None and reading.percent >= _LIKE_STABLE
         why = "are stable and canary swapped in `router`?" if swapped else "set it to 0 first, or give its journal"
         print(f"  a rollout starts from 0 and would refuse: {why}")
     for stage in plan.stages:

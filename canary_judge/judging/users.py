@@ -117,7 +117,7 @@ def assess_users(look: Look, metric: Metric, data: UserData, bare: Assessed) -> 
 def _no_bound(metric: Metric, level: float, data: UserData) -> str | None:
     """Why an absolute margin is no bound on the fall of a mean that is never negative, as far as moments tell."""
     margin, own = metric.parsed_margin(), data.baseline.whole
-    if margin is None or margin.absolute is None or metric.is_proportion or metric.harm is Harm.INCREASE:
+    if margin is None or margin.absolute is None or metric.is_proportion or metric.harm is not Harm.DECREASE:
         return None
     spread = math.sqrt(max(float(own.covariance[0, 0]), 0.0)) / (abs(float(own.mean[1])) or 1.0)
     if level <= _WELL_ABOVE_0 * spread or margin.amount(level) < level:

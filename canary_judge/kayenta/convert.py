@@ -88,9 +88,6 @@ def to_config(data: object, *, interval: str = "1m", by_name: bool = False) -> C
             continue
         names.add(metric.name)
         query = metric.name if by_name else _query(metric, given.templates, notes)
-        if query is None and _settings(metric).critical:  # what must not be lost is kept, to be written
-            query = _to_be_written(metric)
-            notes[-1] = notes[-1].replace("is left out", f"is critical, and {query} stands for its query; write it")
         if query is not None:
             labels.update(re.findall(r"\$\{(\w+)\}", query))
             metrics.append(_metric(metric, query, notes))
@@ -251,18 +248,17 @@ def _query(metric: MetricConfig, templates: Mapping[str, str], notes: list[str])
         raise DataError(f"metric {metric.name!r}: customFilterTemplate is {named!r}; give the name of a template")
     if not template and named:
         if named not in templates:
-            notes.append(f"metric {metric.name!r} is left out: its template {named!r} is not in `templates`")
-            return None
+            return _lost(metric, f"its template {named!r} is not in `templates`", notes)
         template = templates[named]
     template = str(template or "")
     _warn_of_regular_expressions(metric.name, template, notes)
     if template.startswith("PromQL:"):
         return template.removeprefix("PromQL:").strip()
     filters = [part.strip() for part in template.split(",")] if template else _instance_filters(metric, notes)
-    if filters is None or not isinstance(query.get("metricName"), str):
-        if filters is not None:
-            notes.append(f"metric {metric.name!r} is left out: its query has no metricName")
-        return None
+    if filters is None:
+        return _lost(metric, "it has neither a template nor a resource type that Kayenta knows", notes)
+    if not isinstance(query.get("metricName"), str):
+        return _lost(metric, "its query has no metricName", notes)
     # what Kayenta puts first: the template's filters before the bindings, the bindings before the instance's
     bindings = _texts(query, "labelBindings", metric.name)
     filters = filters + bindings if template else bindings + filters
@@ -272,6 +268,16 @@ def _query(metric: MetricConfig, templates: Mapping[str, str], notes: list[str])
             f"metric for each that matters, or `by: [{fields}]` if they are instances"
         )
     return f"avg({query['metricName']}{{{','.join(filters)}}})"
+
+
+def _lost(metric: MetricConfig, why: str, notes: list[str]) -> str | None:
+    """A metric whose query is not known is left out; a critical one stays, with a query that is to be written."""
+    if not _settings(metric).critical:
+        notes.append(f"metric {metric.name!r} is left out: {why}")
+        return None
+    query = _to_be_written(metric)
+    notes.append(f"metric {metric.name!r} is critical, and {query} stands for its query, write it: {why}")
+    return query
 
 
 def _to_be_written(metric: MetricConfig) -> str:
@@ -294,9 +300,6 @@ def _instance_filters(metric: MetricConfig, notes: list[str]) -> list[str] | Non
         return [f'{_SCOPE_LABEL}=~"${{scope}}-.{{4}}"', 'zone=~".+/zones/${location}-.{1}"']
     if resource == "aws_ec2_instance":
         return ['asg_groupName="${scope}"', 'zone=~"${location}.{1}"']
-    notes.append(
-        f"metric {metric.name!r} is left out: it has neither a template nor a resource type that Kayenta knows"
-    )
     return None
 
 

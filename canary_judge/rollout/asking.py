@@ -144,12 +144,14 @@ class Revision:
         """Whoever reads that a rollout has ended well must not take it for what is rolled out now.
 
         Raises:
-            DataError: Another revision is rolled out than the one that the journal knows.
+            DataError: Another revision is rolled out than the one that the journal knows, or it cannot be told.
         """
         try:
             reason = self.changed() if self.known else ""
-        except RouterError:  # whoever asks after the end may have no rights any more
-            return
+        except RouterError as error:
+            raise DataError(
+                f"{ended}, and whether {self.known!r} is still rolled out cannot be told: {error}"
+            ) from error
         if reason:
             raise DataError(f"{ended}: {reason}; give another journal")
 

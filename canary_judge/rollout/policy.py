@@ -128,12 +128,17 @@ def _raised(state: RolloutState, following: RolloutState, todo: Step, unready: s
 def _starting(plan: RolloutPlan, state: RolloutState, unready: str, now: datetime) -> tuple[RolloutState, Step]:
     """The canary has no traffic yet."""
     if state.paused:
-        return _hold(replace(state, trying=None), "paused", "paused by a human")
+        return _hold(_untried(state), "paused", "paused by a human")
     if unready:
-        return _unready(plan, replace(state, trying=None), unready, now)
+        return _unready(plan, _untried(state), unready, now)
     first = plan.stages[0]
     state = replace(state, trying=state.trying or now)
     return _set(state, first.weight, "start", f"the first stage: {first.told()}")
+
+
+def _untried(state: RolloutState) -> RolloutState:
+    """The state while the first weight waits, unless it may be in force, which a wait must not hide."""
+    return state if state.intended is not None else replace(state, trying=None)
 
 
 def _never_came(

@@ -225,14 +225,14 @@ def _apisix_plugins(route: Object, target: Target) -> Iterator[str]:
     """Plugins that send requests of a route elsewhere, when what they name looks like the canary."""
     for plugin in mappings(route.get("plugins"), "plugins"):
         name, config = plugin.get("name"), plugin.get("config")
-        if plugin.get("enable", True) and name in ("traffic-split", "proxy-mirror") and target.canary in _texts(config):
+        if plugin.get("enable", True) and name in ("traffic-split", "proxy-mirror") and _names(config, target.canary):
             sends = "still copies requests" if name == "proxy-mirror" else "may still send requests"
             yield f"plugin {name} {sends} to canary"
 
 
-def _texts(value: Any) -> str:
-    """All that is written below a value, as one text."""
-    return json.dumps(value, default=str)
+def _names(value: Any, name: str) -> bool:
+    """Whether a name stands anywhere below a value, by itself and not in a longer one."""
+    return re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", json.dumps(value, default=str)) is not None
 
 
 def _spelled(value: Any, *keys: str) -> tuple[tuple[str, ...], Any]:
@@ -287,7 +287,7 @@ def _alb_others(obj: Object, target: Target) -> Iterator[tuple[str, Route]]:
             routes = []
         if any(route.destinations for route in routes):
             yield from (("action", route) for route in routes)
-        elif target.canary in str(text):  # what is no list of weights
+        elif _names(text, target.canary):  # what is no list of weights
             leaks = ("names canary",)
             yield "action", Route(name=action, position=0, pointer=(), listed=[], destinations=(), leaks=leaks)
 

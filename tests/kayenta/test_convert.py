@@ -153,7 +153,9 @@ def test_a_critical_metric_is_never_lost():
     found = to_config(config(metric("kept"), lost))
     assert [(m.name, m.role) for m in found.config.metrics] == [("kept", Role.SCORE), ("errors", Role.GATE)]
     assert found.config.metrics[1].query == "CHANGE_ME_errors"
-    assert any("'errors' is critical, and CHANGE_ME_errors stands for its query" in note for note in found.notes)
+    assert any(
+        "'errors' is critical, and CHANGE_ME_errors stands for its query, write it" in note for note in found.notes
+    )
     assert not any("no metric was critical" in note for note in found.notes)
 
 

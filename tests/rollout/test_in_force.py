@@ -140,6 +140,18 @@ def test_a_first_weight_that_is_written_and_never_in_force_is_taken_back_after_p
     assert held  # silence would look as if nothing were wrong
 
 
+def test_a_pause_does_not_hide_a_first_weight_that_may_be_in_force():
+    world = simulated_world(**HEALTHY)
+    controller = Controller(world.config, world.source, NeverInForce(world.router, [], world), PLAN, clock=world.clock)
+    began = None
+    for event in controller.events():
+        began = began or event.at
+        if "not in force" in event.text and not controller.state.paused:
+            controller.pause()
+        assert event.at - began < timedelta(minutes=30)
+    assert controller.result().phase is Phase.ROLLED_BACK
+
+
 def test_an_interruption_names_what_may_be_in_force(tmp_path):
     world = simulated_world(**HEALTHY)
     router = NeverInForce(world.router, [], world)
@@ -329,6 +341,11 @@ def test_another_revision_is_not_promoted_by_the_journal_of_the_one_before(tmp_p
     controller, _ = drive(world, plan, journal=tmp_path / "j")
     assert controller.result().phase is Phase.PROMOTED
     assert drive(world, plan, journal=tmp_path / "j")[0].result().phase is Phase.PROMOTED
+    (tmp_path / "revision").unlink()
+    with pytest.raises(
+        DataError, match=r"has ended \(promoted\), and whether 'img:1' is still rolled out cannot be told"
+    ):
+        drive(world, plan, journal=tmp_path / "j")
     (tmp_path / "revision").write_text("img:2")
     with pytest.raises(
         DataError, match=r"has ended \(promoted\): superseded: 'img:2' is rolled out now.*another journal"

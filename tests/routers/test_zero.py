@@ -324,6 +324,7 @@ def test_what_leads_past_the_weights_of_apisix_is_told():
         {"name": "traffic-split", "enable": False, "config": {"rules": [target.canary]}},
         {"name": "proxy-mirror", "config": {"host": "http://elsewhere:80"}},
         {"name": "limit-count", "config": {"key": target.canary}},
+        {"name": "proxy-mirror", "config": {"host": f"http://{target.canary}-shadow:80"}},
     ]
     told = [str(one) for one in residuals(KINDS["apisix"], case["object"], target)]
     assert [one.partition(": ")[2] for one in told] == [
