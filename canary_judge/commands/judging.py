@@ -65,11 +65,31 @@ def _window(options: argparse.Namespace, config: JudgeConfig, sources: dict[str,
 
     length = duration_of(options.wait, "--wait")
     if length is None:
-        return window_of(options, config, sources)
+        window = window_of(options, config, sources)
+        if options.last or options.start:
+            _refuse_without_rows(window, "--last" if options.last else "--start and --end", config, sources)
+        return window
     if options.last or options.start or options.end or options.data:
         raise ConfigError("--wait judges what passes from now on; leave out --last, --start, --end and --data")
     list(config.queries())  # a label that is missing is told before the wait
     return Window(*wait_for(length, config.interval))
+
+
+def _refuse_without_rows(window: Window, option: str, config: JudgeConfig, sources: dict[str, MetricSource]) -> None:
+    """ConfigError where all that is read are tables, and none has a row in the window."""
+    from canary_judge.sources import FrameSource
+
+    spans = [source.span(config.interval) for source in sources.values() if isinstance(source, FrameSource)]
+    if (
+        spans
+        and len(spans) == len(sources)
+        and all(one.end <= window.start or window.end <= one.start for one in spans)
+    ):
+        raise ConfigError(
+            f"{option}: the table has rows from {spans[0].start:%Y-%m-%d %H:%M:%S} to {spans[0].end:%Y-%m-%d %H:%M:%S} "
+            f"UTC, and none from {window.start:%Y-%m-%d %H:%M:%S} to {window.end:%Y-%m-%d %H:%M:%S}; leave {option} "
+            "out to judge all of it"
+        )
 
 
 def _demo(options: argparse.Namespace) -> int:

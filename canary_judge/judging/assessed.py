@@ -57,6 +57,7 @@ class Assessed:
         limit: The canary against its own limit.
         settled: An outcome that the data dictate whatever the evidence says, with its reason.
         no_safety: Why this metric cannot be found safe, though it may be found regressed.
+        doubt: What of it says that the numbers may not be what they should be, and is told with a regression, too.
         shortfall: What it still needs.
         recent: What the newest data say by themselves.
         at_margin: The evidence against other margins; None where it is not known.
@@ -76,6 +77,7 @@ class Assessed:
     limit: LimitCheck | None = None
     settled: tuple[Outcome, str] | None = None
     no_safety: str | None = None
+    doubt: str | None = None
     shortfall: Shortfall | None = None
     recent: Recent | None = None
     at_margin: MarginTest | None = None
@@ -101,8 +103,16 @@ class Assessed:
 
     def unsafe(self, reason: str) -> Assessed:
         """The same with one more reason why it cannot be found safe."""
-        return replace(self, no_safety=reason if self.no_safety is None else f"{self.no_safety}; {reason}")
+        return replace(self, no_safety=_with(self.no_safety, reason))
+
+    def doubted(self, reason: str) -> Assessed:
+        """The same with one more reason to doubt the numbers: not safe, and told also where harm is shown."""
+        return replace(self, no_safety=_with(self.no_safety, reason), doubt=_with(self.doubt, reason))
 
     def measured(self, level: float) -> Assessed:
         """The same with effect and interval, at a two-sided confidence level."""
         return self if self.compared is None else replace(self, comparison=self.compared.at(level))
+
+
+def _with(reasons: str | None, reason: str) -> str:
+    return reason if reasons is None else f"{reasons}; {reason}"

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from canary_judge.config.metrics import GaugeMetric, Metric, RateMetric
+from canary_judge.config.metrics import GaugeMetric, Metric
 from canary_judge.judging.assessed import Assessed
-from canary_judge.judging.biased import biased_gauge, summed_gauge
+from canary_judge.judging.biased import biased_gauge, grows_with_requests, summed_gauge
 from canary_judge.judging.counts import assess_counts
 from canary_judge.judging.instances import assess_instances
 from canary_judge.judging.look import Look
 from canary_judge.judging.made_up import filled_in
 from canary_judge.judging.missing import objections, rarer_than_intervals
 from canary_judge.judging.silence import both_heard
-from canary_judge.judging.traffic import unequal
 from canary_judge.judging.values import assess_gauge, assess_raw
 from canary_judge.results import Outcome, Quality
 from canary_judge.samples import AnyData, CountData, GaugeData, MetricSamples, RawData, UserData, lacks_a_side
 
 __all__ = ["assess"]
-
-
-_GROWS = (
-    "events by time of a side that had {share:.1%} of the requests grow with them: make it a ratio, or give `exposure` "
-    "(as requests), or leave the label `instance` in"
-)
 
 
 def assess(look: Look, metric: Metric, samples: MetricSamples, share: float | None) -> Assessed:
@@ -52,9 +45,12 @@ def assess(look: Look, metric: Metric, samples: MetricSamples, share: float | No
         found = replace(found, warnings=(*found.warnings, rare))
     if found.settled is None:
         if (gaps := filled_in(samples.data)) is not None:
-            found = found.unsafe(gaps)
-        for text, settles in objections(look, metric, samples):
-            found = replace(found, settled=(Outcome.INSUFFICIENT, text)) if settles else found.unsafe(text)
+            found = found.doubted(gaps)
+        for text, settles, early in objections(look, metric, samples):
+            if settles:
+                found = replace(found, settled=(Outcome.INSUFFICIENT, text))
+            else:
+                found = found.unsafe(text) if early else found.doubted(text)
     return found
 
 
@@ -63,8 +59,10 @@ def _of_kind(
 ) -> Assessed:
     if isinstance(data, CountData):
         found = assess_counts(look, metric, data, bare)
-        timed = isinstance(metric, RateMetric) and metric.exposure is None and not data.instances
-        return found.unsafe(_GROWS.format(share=share)) if timed and unequal(share) else found
+        if (grows := grows_with_requests(metric, data, share)) is None:
+            return found
+        text, surely = grows
+        return found.doubted(text) if surely else replace(found, warnings=(*found.warnings, text))
     if isinstance(data, RawData):
         return assess_raw(look, metric, data, bare)
     if (biased := biased_gauge(metric, share, bare.quality)) is not None:
@@ -76,7 +74,7 @@ def _of_kind(
         text, surely = summed
         if surely:
             return replace(bare, settled=(Outcome.INSUFFICIENT, text))
-        bare = replace(bare, warnings=(*bare.warnings, text)).unsafe(text)
+        bare = replace(bare, warnings=(*bare.warnings, text)).doubted(text)
     if isinstance(metric, GaugeMetric) and metric.by:
         return assess_instances(look, metric, data, bare)
     return assess_gauge(look, metric, data, bare, share)

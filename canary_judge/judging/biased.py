@@ -1,16 +1,16 @@
-"""Gauges whose points tell of the traffic behind them, of how many instances there are, or of a bucket bound."""
+"""Gauges and rates that tell of the traffic behind them, of how many instances there are, or of a bucket bound."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from canary_judge.arrays import Float, distinct, median
-from canary_judge.config.metrics import GaugeMetric, Metric
+from canary_judge.config.metrics import GaugeMetric, Metric, RateMetric
 from canary_judge.judging.traffic import unequal
 from canary_judge.results import Quality
-from canary_judge.samples import GaugeData
+from canary_judge.samples import CountData, GaugeData
 
-__all__ = ["at_a_bound", "biased_gauge", "summed_gauge", "vary_as_few"]
+__all__ = ["at_a_bound", "biased_gauge", "grows_with_requests", "summed_gauge", "vary_as_few"]
 
 # Sums that differ by so much, the way the traffic does, differ by it or by the instances.
 _FOLLOWS = 1.5
@@ -22,6 +22,8 @@ _FEWEST_SUMS, _ALWAYS = 10, 0.95
 _FEWEST_VARYING, _VARY = 20, 1.5
 # Fewer values of one number are chance, and in so many intervals a quantile is beyond the largest bound.
 _FEWEST_AT_A_BOUND, _OFTEN = 5, 0.5
+# Of the baseline's events by time, what a canary has that gets few requests, where so many were due.
+_FEW_BY_TIME, _DUE_BY_TIME = 1 / 3, 10.0
 
 
 def biased_gauge(metric: Metric, share: float | None, quality: Quality | None) -> tuple[bool, str] | None:
@@ -48,6 +50,40 @@ def biased_gauge(metric: Metric, share: float | None, quality: Quality | None) -
         f"each point is {what} of the requests of one interval, and the canary had {share:.1%} of them: such points "
         f"differ between the sides even when nothing changed; {instead}"
     )
+
+
+def grows_with_requests(metric: Metric, data: CountData, share: float | None) -> tuple[str, bool] | None:
+    """Why events by time tell of the requests behind them; and whether that forbids to believe them.
+
+    A side has as many requests as it has time where each instance gets as many; a router by weights gives them others.
+    Events that do not come of requests, as restarts, are well by the time of each instance.
+    """
+    if not isinstance(metric, RateMetric) or metric.exposure is not None:
+        return None
+    counts = data.counts.exposed()
+    events, time = counts.events_canary.sum(), counts.exposure_canary.sum()
+    theirs, their_time = counts.events_baseline.sum(), counts.exposure_baseline.sum()
+    if min(time, their_time) <= 0:
+        return None
+    instances = bool(data.instances) or time != their_time
+    if share is not None and 0 < share < 1:
+        requests = share / (1 - share) / float(time / their_time)
+        if not unequal(requests / (1 + requests)):
+            return None
+        of = "of instances" if instances else "of a side"
+        rest = "" if instances else ", or leave the label `instance` in"
+        text = f"events by time {of} that had {share:.1%} of the requests grow with them: make it a ratio, or give "
+        text += f"`exposure` (as requests){rest}"
+        if not instances:
+            return text, True
+    else:
+        text = (
+            "events by time, and the canary has far fewer than the baseline: does it get as many requests? Make it a "
+            "ratio, give `exposure` (as requests), or set `traffic: {weight: ...}`"
+        )
+    due = float(theirs / their_time * time)
+    far = due >= _DUE_BY_TIME and float(events) < _FEW_BY_TIME * due
+    return (text, far) if far or share is not None else None
 
 
 def summed_gauge(metric: Metric, data: GaugeData, share: float | None) -> tuple[str, bool] | None:

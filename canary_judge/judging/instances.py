@@ -11,6 +11,7 @@ from canary_judge.arrays import Bool, Float
 from canary_judge.config.metrics import Metric
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.look import Look
+from canary_judge.judging.odd_spread import worth_a_word
 from canary_judge.judging.odd_values import implausible, stands_still
 from canary_judge.judging.shortfalls import instance_shortfall
 from canary_judge.judging.values import no_relative_margin
@@ -68,11 +69,12 @@ def assess_instances(look: Look, metric: Metric, data: GaugeData, bare: Assessed
         text = f"{left_out} of the canary's instances have fewer than {least} intervals with values"
         lived = np.count_nonzero(~np.isnan(data.canary), axis=1)
         notable = lived[~long_enough[1]].sum() > _NOTABLE * lived.sum() or left_out > _NOTABLE * len(data.canary)
-        found = found.unsafe(text) if notable else replace(found, warnings=(*found.warnings, text))
+        found = found.doubted(text) if notable else replace(found, warnings=(*found.warnings, text))
     odd = (_gone(data), _still(baseline, canary), _far_off(metric, baseline, canary))
     every = [_settled(side) for side in (baseline, canary)]
     for one in (*(one for one in odd if one is not None), *implausible(metric, *every)):
-        found = found.unsafe(one)
+        found = found.doubted(one)
+    found = replace(found, warnings=(*found.warnings, *worth_a_word(metric, *every)))
     return no_relative_margin(found, nothing=not np.nan_to_num(baseline).any())
 
 

@@ -16,8 +16,12 @@ __all__ = ["filled_in", "made_up"]
 _FEWEST_STILL = 8
 # What is a multiple, or lies on a straight line, to the last digits.
 _ROUNDED, _FAR_OFF = 1e-9, 1e-6
-# Of the intervals, what may lie on straight lines; of the others, what does so by chance.
-_MOST_FILLED, _BY_CHANCE = 0.1, 0.1
+# Of the intervals, what may lie on straight lines; of the others, what does so by chance; rounded ones of so many.
+_MOST_FILLED, _BY_CHANCE, _ROUNDED_FROM = 0.1, 0.1, 100.0
+_FILLED = (
+    "{0} of {1} of the {side}'s {what} lie on straight lines between others that do not: were gaps filled in? Leave "
+    "them empty"
+)
 
 
 def made_up(data: AnyData) -> str | None:
@@ -78,43 +82,58 @@ def _filled(data: AnyData) -> str | None:
 
 
 def filled_in(data: AnyData) -> str | None:
-    """Whether many counts of a side lie on straight lines between others that do not: gaps were interpolated.
+    """Whether many values of a side lie on straight lines between others that do not: gaps were interpolated.
 
-    What was counted is whole, or moves; a rate that is constant, or rises in steps, is one of a load test.
+    What was measured moves; a rate that is constant, or rises in steps, is one of a load test, and so is a whole level.
+    Of counts requests and events do so at once, also rounded to whole ones where chance would make them differ.
     """
-    if not isinstance(data, CountData):
-        return None
-    for side in Side:
-        values, beside = (getattr(data.counts, f"{what}_{side}") for what in ("exposure", "events"))
-        straight = _straight(values)
-        if np.count_nonzero(straight) <= _MOST_FILLED * straight.size:
-            continue
-        moves = np.append(False, values[1:] != values[:-1])
-        whole = (values == np.rint(values)) & (beside == np.rint(beside))
-        filled = _in_long_runs(straight & _straight(beside) & moves & ~whole)
-        rest = ~filled
-        if filled.sum() <= _MOST_FILLED * filled.size or rest.sum() < _FEWEST_STILL:
-            continue
-        if straight[rest].mean() <= _BY_CHANCE:
-            return (
-                f"{filled.sum()} of {filled.size} of the {side}'s counts lie on straight lines between others that do "
-                "not: were gaps filled in? Leave them empty"
-            )
+    if isinstance(data, CountData):
+        for side in Side:
+            values, beside = (getattr(data.counts, f"{what}_{side}") for what in ("exposure", "events"))
+            if (lines := _lines(values, beside)) is not None:
+                return _FILLED.format(*lines, side=side, what="counts")
+    elif isinstance(data, GaugeData):
+        for side in Side:
+            for row in getattr(data, side):
+                if (lines := _lines(row, None)) is not None:
+                    return _FILLED.format(*lines, side=side, what="values")
     return None
 
 
-def _straight(values: Float) -> Bool:
-    """The values that lie in the middle of both neighbours."""
+def _lines(values: Float, beside: Float | None) -> tuple[int, int] | None:
+    """How many of how many values lie on straight lines, with what was counted beside them; None if that is chance."""
+    whole = bool((values == np.rint(values)).all())
+    if beside is None:
+        off = 0.0
+    else:
+        whole = whole and bool((beside == np.rint(beside)).all())
+        off = 1.0 if whole and values.sum() >= _ROUNDED_FROM * values.size else 0.0
+    straight = _straight(values, off=off)
+    if np.count_nonzero(straight) <= _MOST_FILLED * straight.size or (whole and not off):
+        return None
+    both = straight if beside is None else straight & _straight(beside, off=off)
+    # of a load that is made to rise in whole steps nothing is rounded
+    filled = _in_long_runs(both, values, other=~_straight(values, off=0.0) if off else values[1:] != values[:-1])
+    rest = ~filled
+    number = int(filled.sum())
+    if number <= _MOST_FILLED * filled.size or rest.sum() < _FEWEST_STILL or straight[rest].mean() > _BY_CHANCE:
+        return None
+    return number, filled.size
+
+
+def _straight(values: Float, *, off: float) -> Bool:
+    """The values that lie in the middle of both neighbours, or no further off than so much."""
     found = np.zeros(values.size, dtype=bool)
     if values.size > 2:
         largest = float(np.nanmax(np.abs(values), initial=0.0))
-        found[1:-1] = np.abs(values[:-2] - 2 * values[1:-1] + values[2:]) <= _ROUNDED * largest
+        found[1:-1] = np.abs(values[:-2] - 2 * values[1:-1] + values[2:]) <= off + _ROUNDED * largest
     return found
 
 
-def _in_long_runs(of: Bool) -> Bool:
-    """What is true so often in a row that it is no chance."""
+def _in_long_runs(of: Bool, values: Float, *, other: Bool) -> Bool:
+    """What is true so often in a row that it is no chance, while the values move, and the other is true of some."""
     found = np.zeros(of.size, dtype=bool)
     for begin, end in runs(of):
-        found[begin:end] = end - begin >= _FEWEST_STILL
+        inside = values[begin:end]
+        found[begin:end] = end - begin >= _FEWEST_STILL and inside.min() != inside.max() and other[begin:end].any()
     return found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import NamedTuple
 
 import numpy as np
 
@@ -45,24 +47,38 @@ _SOME = 3
 _BUSY = 0.1
 
 
-def objections(look: Look, metric: Metric, samples: MetricSamples) -> Iterator[tuple[str, bool]]:
-    """Why the metric cannot be found safe; and whether nothing can be told at all."""
+class Objection(NamedTuple):
+    """Why a metric cannot be found safe.
+
+    Attributes:
+        text: In words.
+        settles: Nothing can be told of it at all.
+        early: There is too little of it yet: no reason to doubt what there is.
+    """
+
+    text: str
+    settles: bool = False
+    early: bool = False
+
+
+def objections(look: Look, metric: Metric, samples: MetricSamples) -> Iterator[Objection]:
+    """Why the metric cannot be found safe."""
     if isinstance(samples.data, UserData):
         return  # of users other things are missing (judging.users)
     quality = samples.quality
     told = samples.complete
-    for text, settles in () if quality is None else _of_quality(look, metric, samples, quality):
+    for one in () if quality is None else _of_quality(look, metric, samples, quality):
         told = True
-        yield text, settles
+        yield one
     if samples.data is not None and (same := made_up(samples.data)) is not None:
         told = True
-        yield same, False
+        yield Objection(same)
     if samples.data is not None:
         alone = compared_with_nothing(look, metric, samples.data, quality)
         told = told or alone is not None
-        yield from () if alone is None else ((alone, False),)
+        yield from () if alone is None else (Objection(alone),)
     if not told:
-        yield "the source may have left data out", False
+        yield Objection("the source may have left data out")
 
 
 def rarer_than_intervals(look: Look, data: GaugeData | CountData | RawData) -> str | None:
@@ -86,7 +102,7 @@ def rarer_than_intervals(look: Look, data: GaugeData | CountData | RawData) -> s
     )
 
 
-def _of_quality(look: Look, metric: Metric, samples: MetricSamples, quality: Quality) -> Iterator[tuple[str, bool]]:
+def _of_quality(look: Look, metric: Metric, samples: MetricSamples, quality: Quality) -> Iterator[Objection]:
     if not isinstance(samples.data, RawData):
         least = min(quality.coverage_baseline, quality.coverage_canary)
         asymmetry = quality.coverage_baseline - quality.coverage_canary
@@ -95,10 +111,10 @@ def _of_quality(look: Look, metric: Metric, samples: MetricSamples, quality: Qua
             "canary's, each since its first one, have values"
         )
         if isinstance(samples.data, GaugeData) and least < _LEAST_COVERAGE:
-            yield f"data are missing: only {text}", True
+            yield Objection(f"data are missing: only {text}", settles=True)
             return
         if least < _LEAST_COVERAGE or asymmetry > _WORST_ASYMMETRY:
-            yield f"data are missing: {text}", False
+            yield Objection(f"data are missing: {text}")
     if isinstance(samples.data, CountData):
         counts = samples.data.counts
         together = int(((counts.exposure_baseline > 0) & (counts.exposure_canary > 0)).sum())
@@ -108,15 +124,13 @@ def _of_quality(look: Look, metric: Metric, samples: MetricSamples, quality: Qua
                 f"{intervals} traffic on both sides: whether events come in clumps, or late, cannot be told of fewer "
                 f"than {_FEWEST_TOGETHER}; wait, or set a shorter `interval`"
             )
-            yield text, False
-        for text in (*_absent(metric, counts, quality), *_lost(counts, quality), *_unseen(metric, counts, quality)):
-            yield text, False
-        for text in _dies(quality, look.intervals * look.config.interval / timedelta(hours=1)):
-            yield text, False
-    for text in _undefined(metric, samples.data, quality):
-        yield text, False
+            yield Objection(text, early=True)
+        hours = look.intervals * look.config.interval / timedelta(hours=1)
+        wrong = _absent(metric, counts, quality), _lost(counts, quality), _unseen(metric, counts, quality)
+        yield from (Objection(text) for text in (*itertools.chain(*wrong), *_dies(quality, hours)))
+    yield from (Objection(text) for text in _undefined(metric, samples.data, quality))
     if (silence := fell_silent(samples, quality, look.intervals)) is not None:
-        yield silence, False
+        yield Objection(silence)
 
 
 def _absent(metric: Metric, counts: Counts, quality: Quality) -> Iterator[str]:

@@ -11,6 +11,7 @@ import numpy as np
 from canary_judge.arrays import Bool, Float, distinct
 from canary_judge.config.metrics import Metric, RateMetric, RatioMetric
 from canary_judge.judging.assessed import Assessed
+from canary_judge.judging.odd_totals import odd_totals
 from canary_judge.judging.silence import longest_of, longest_run, runs
 from canary_judge.results import Comparison, Harm, Quality, Side
 from canary_judge.samples.counts import no_counts
@@ -41,20 +42,29 @@ _LONG_SINCE, _IN_ORDER = 60.0, 1e-2
 _REGULAR = 0.1
 # Of the canary's exposure, what may be missing; where so much is due in an interval, and hardly ever less than so much.
 _MOST_MUTE, _DUE, _HARDLY_LESS = 0.1, 10.0, 0.2
-# Events that may be due, in independent ones, where there are none.
-_MOST_DUE = 30.0
+# Events that may be due, in independent ones, where there are none for a while; and where there are none at all.
+_MOST_DUE, _MANY_DUE = 30.0, 10.0
 
 
-def odd_counts(metric: Metric, counts: Counts, found: Assessed) -> Assessed:
-    """The evidence, which is not safe where the counts alone forbid to believe it; and what a reader should know."""
+def odd_counts(metric: Metric, counts: Counts, found: Assessed, *, expected: bool) -> Assessed:
+    """The evidence, which is not safe where the counts alone forbid to believe it; and what a reader should know.
+
+    Args:
+        metric: Of counts.
+        counts: One entry per interval.
+        found: The evidence.
+        expected: It is configured what share of the traffic the canary should have.
+    """
     comparison = found.comparison
     if comparison is None:
         return found
     # a limit asks nothing of the baseline
     compared, sides = metric.margin is not None, (*Side,) if metric.margin is not None else (Side.CANARY,)
     timed = isinstance(metric, RateMetric) and metric.exposure is None  # what happens once a minute at most
-    better, surely = _far_better(metric, counts, comparison) if compared else (None, False)
+    better, surely = _far_better(metric, counts, comparison)
+    surely = surely and compared
     successes, meant = _nearly_all_harmful(metric, comparison) if compared else (None, False)
+    totals = list(odd_totals(counts, proportion=metric.is_proportion, timed=timed, expected=expected))
     forbidden = [
         better if surely else None,
         successes if meant else None,
@@ -62,13 +72,15 @@ def odd_counts(metric: Metric, counts: Counts, found: Assessed) -> Assessed:
         _mute(counts, found.quality),
         *(_stopped(counts, side) for side in _better_without_events(metric) if side in sides),
         *(_fractions(counts, side) for side in sides if metric.is_proportion),
+        *(text for text, surely_odd in totals if surely_odd),
     ]
     told = [better if not surely else None, successes if not meant else None]
-    if compared:  # what happens once an interval at most is so by itself, and so is a probe
-        told += [*(_flags(counts, side) for side in Side if not timed), _still(counts), _both_stopped(counts)]
+    # what happens once an interval at most is so by itself, and so is a probe
+    told += [*(_flags(counts, side) for side in sides if not timed), _still(counts), _both_stopped(counts)]
+    told += [text for text, surely_odd in totals if not surely_odd]
     found = replace(found, warnings=(*found.warnings, *(text for text in told if text is not None)))
     for text in forbidden:
-        found = found if text is None else found.unsafe(text)
+        found = found if text is None else found.doubted(text)
     return found
 
 
@@ -104,6 +116,11 @@ def _far_better(metric: Metric, counts: Counts, comparison: Comparison) -> tuple
     if metric.harm is Harm.EITHER or canary + baseline <= 0:  # either way it is harm then
         return None, False
     rates = canary / comparison.n_canary, baseline / comparison.n_baseline
+    if not canary:
+        due = rates[1] * comparison.n_canary
+        enough = due >= _MANY_DUE * (comparison.dispersion or 1.0)
+        told = f"the canary has no event where {due:,.0f} were to be expected: are they counted at all?"
+        return told if fewer and enough else None, False
     if _IMPLAUSIBLE * rates[not fewer] > rates[fewer]:
         return None, False
 
@@ -113,9 +130,6 @@ def _far_better(metric: Metric, counts: Counts, comparison: Comparison) -> tuple
 
     if not surely(_IMPLAUSIBLE):
         return None, False
-    if not canary:
-        due = rates[1] * comparison.n_canary
-        return f"the canary has no event where {due:,.0f} were to be expected: are they counted at all?", False
     which = "less than a tenth" if fewer else "more than ten times that"
     far = metric.is_proportion and abs(rates[0] - rates[1]) >= _HALF_OF_ALL
     return (

@@ -136,7 +136,7 @@ def _shown(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: float) 
     if p_beyond <= config.false_alarm_rate:
         broken = _broken_limit(config, one)
         shown = f"{measured}; harm beyond the margin is shown (p = {p_beyond:.2g})" + _lately(one)
-        return Outcome.REGRESSED, broken or shown
+        return Outcome.REGRESSED, (broken or shown) + _doubt(one)
     p_within = one.p_within
     if p_within is None:
         return Outcome.INCONCLUSIVE, f"shown only: {measured}"
@@ -145,7 +145,7 @@ def _shown(config: JudgeConfig, one: Assessed, p_worse: float, p_beyond: float) 
     if metric.margin is not None and p_worse <= config.false_alarm_rate:
         if safe:
             return Outcome.TOLERABLE, f"{measured}; worse, but within {bounds} (p = {p_within:.2g})"
-        known = "not yet known whether beyond the margin"
+        known = "not yet known whether beyond the margin" + _doubt(one)
         if p_within <= config.false_pass_rate and one.no_safety is not None:
             known = f"and cannot be found within {bounds}: {one.no_safety}"
         return Outcome.DEGRADED, f"{measured}; worse (p = {p_worse:.2g}), {known}" + _lately(one)
@@ -176,6 +176,11 @@ def _near_the_margin(comparison: Comparison) -> bool:
 def _lately(one: Assessed) -> str:
     """Since when it is worse, where that is not from the start."""
     return f"; {one.recent.change}" if one.recent is not None and one.recent.change else ""
+
+
+def _doubt(one: Assessed) -> str:
+    """Why the numbers may not be what they should be: whoever is told of harm must know it."""
+    return "" if one.doubt is None else f"; but {one.doubt}"
 
 
 def _broken_limit(config: JudgeConfig, one: Assessed) -> str | None:

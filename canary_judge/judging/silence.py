@@ -150,12 +150,15 @@ def improbable_run(of: Bool) -> Bool:
         >>> bool(improbable_run(np.array([True, False] * 20)).any())
         False
     """
-    longest = longest_run(of)
+    every, found = runs(of), np.zeros(of.size, dtype=bool)
+    lengths = every[:, 1] - every[:, 0]
+    longest = int(lengths.max(initial=0))
     others = of.size - longest
     if not longest or longest * np.log1p(-(of.size - of.sum()) / (others + 1.0)) >= _BY_CHANCE:
-        return np.zeros(of.size, dtype=bool)
-    run = np.convolve(of, np.ones(longest), mode="valid") == longest
-    return np.convolve(run, np.ones(longest)) > 0
+        return found
+    for begin, end in every[lengths == longest]:
+        found[begin:end] = True
+    return found
 
 
 def unheard(judgement: Judgement, metric: MetricResult, length: timedelta) -> bool:

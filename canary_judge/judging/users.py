@@ -50,6 +50,8 @@ _SHORT = 0.04
 _MOVED = 5.0
 # A part that a cap leaves out from which on it is told.
 _WORTH_A_WORD = 0.001
+# Of so many users some come twice.
+_COME_AGAIN = 1000
 # Standard deviations of a user's, from which a level tells of a quantity that is hardly ever negative.
 _WELL_ABOVE_0 = 0.25
 
@@ -110,7 +112,7 @@ def assess_users(look: Look, metric: Metric, data: UserData, bare: Assessed) -> 
     for text, settles in objections:
         if settles:
             return replace(found, settled=(Outcome.INSUFFICIENT, text))
-        found = found.unsafe(text)
+        found = found.doubted(text)
     return found
 
 
@@ -408,6 +410,11 @@ def _told(metric: Metric, data: UserData) -> Iterator[str]:
         )
     if per_user is not None and (undefined := data.canary.undefined + data.baseline.undefined):
         yield f"{undefined:,} rows have no `{per_user.numerator}`, which counts as 0"
+    if all(_once_each(getattr(data, side.value)) for side in Side):
+        yield (
+            "every user has one row: are these ids of sessions, of which one user has several? Their means lie closer "
+            "together than they are known; a row that sums up a user is well"
+        )
     strays = data.baseline.strays + data.canary.strays
     if strays:
         yield f"{strays:,} users were seen on both sides and are left out"
@@ -419,6 +426,11 @@ def _told(metric: Metric, data: UserData) -> Iterator[str]:
             yield f"{moments.anonymous:,} of {rows:,} rows of the {side} have no user and are left out"
     if (change := _change(data)) is not None and abs(change[2]) > _WORTH_TELLING:
         yield f"the effect changes: {_thirds(data, change[0], change[1])}"
+
+
+def _once_each(moments: UserMoments) -> bool:
+    """Whether no user of many came twice."""
+    return moments.whole.users >= _COME_AGAIN and moments.rows == moments.whole.users
 
 
 def _since(data: UserData) -> str:

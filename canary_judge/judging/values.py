@@ -13,6 +13,7 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.biased import at_a_bound, vary_as_few
 from canary_judge.judging.look import Look
+from canary_judge.judging.odd_spread import worth_a_word
 from canary_judge.judging.odd_values import beyond_all, drifts, frozen, heavy_tail, implausible, one_sided, stuck
 from canary_judge.judging.recent import newest, widened, with_newest
 from canary_judge.judging.shortfalls import time_shortfall, would_do
@@ -165,16 +166,16 @@ def assess_gauge(look: Look, metric: Metric, data: GaugeData, bare: Assessed, sh
             f"the difference between the sides has not settled: it moves by {moved * hour:+.3g} {metric.unit}".rstrip()
             + " an hour; a leak, or a warm-up (set `warmup`)?"
         )
-        bare = replace(bare, warnings=(*bare.warnings, text)).unsafe(text)
+        bare = replace(bare, warnings=(*bare.warnings, text)).doubted(text)
     for why in (frozen(values_b, values_c), at_a_bound(metric, values_b, values_c)):
-        bare = bare if why is None else bare.unsafe(why)
+        bare = bare if why is None else bare.doubted(why)
     if paired and (odd := stuck(values_b, values_c)) is not None:
         died, surely = odd
-        bare = bare.unsafe(died) if surely else replace(bare, warnings=(*bare.warnings, died))
+        bare = bare.doubted(died) if surely else replace(bare, warnings=(*bare.warnings, died))
     gapped, lost = one_sided(whole) if paired else (None, 0.0)
     if lost > _MOST_ONE_SIDED:
         text = f"{lost:.0%} of the intervals have a value on one side only: scrapes are lost when things are slow"
-        gapped, bare = None, bare.unsafe(text)
+        gapped, bare = None, bare.doubted(text)
     ranked = _Ranked(
         baseline=values_b,
         canary=values_c,
@@ -203,7 +204,7 @@ def assess_raw(look: Look, metric: Metric, data: RawData, bare: Assessed) -> Ass
     if all(interval.size for interval in both):
         within = stratified_ranks(baseline=data.baseline, canary=data.canary, intervals=both)
     if all(interval.size for interval in both) and drifts(data, taus[0]):
-        bare = bare.unsafe(
+        bare = bare.doubted(
             "the canary's values move with time where the baseline's do not: a warm-up, a leak, or things that are "
             "written down when they end, the short ones first (set `warmup`)?"
         )
@@ -240,8 +241,9 @@ def _assess_ranked(look: Look, metric: Metric, ranked: _Ranked, bare: Assessed) 
         warnings = (*warnings, text)
     if (far := beyond_all(ranked.baseline, ranked.canary, margin, limit, unit=metric.unit)) is not None:
         warnings = (*warnings, far)
+    warnings = (*warnings, *worth_a_word(metric, ranked.baseline, ranked.canary))
     for odd in implausible(metric, ranked.baseline, ranked.canary):
-        bare = bare.unsafe(odd)
+        bare = bare.doubted(odd)
     if (tail := heavy_tail(metric, ranked.baseline, ranked.canary)) is not None:
         bare = bare.unsafe(tail)
     have, tau = compared.evidence.n_effective, compared.evidence.tau or ranked.tau
@@ -274,7 +276,7 @@ def _assess_ranked(look: Look, metric: Metric, ranked: _Ranked, bare: Assessed) 
             "comparison needs"
         )
         return replace(found, settled=(Outcome.INSUFFICIENT, text))
-    if ranked.gapped is not None and compared.evidence.method.startswith("EWC"):
+    if ranked.gapped is not None and _by_means(config, ranked, margin):
         found = found.unsafe("scrapes of one side were lost, and means do not tell what they were like")
     if not ranked.has_means and ranked.tied(margin):
         found = found.unsafe("most values are equal and the margin is finer than their steps, so ranks cannot see it")

@@ -162,7 +162,8 @@ def _swapped(results: Sequence[MetricResult], traffic: TrafficSplit | None) -> t
     """What is odd about a canary with most of the requests, where no weight says that it should have them."""
     shares = [one.quality.canary_share for one in results if one.quality is not None and one.kind != "gauge"]
     most = max((share for share in shares if share is not None), default=0.0)
-    if most <= MOST_FOR_A_CANARY or traffic is not None:
+    # with all of them there is no baseline, which is told
+    if not MOST_FOR_A_CANARY < most < 1 or traffic is not None:
         return ()
     text = f"the canary has {most:.0%} of the requests: are baseline and canary swapped? If not, set `traffic: weight`"
     return (text,)

@@ -95,6 +95,7 @@ class Held:
     recent: Recent | None
     warnings: tuple[str, ...]
     spaced: bool
+    doubt: str | None = None  # a log of an earlier version has none
 
     def fits(self, intervals: int) -> bool:
         """Whether it may be of a stream of so many intervals."""
@@ -141,6 +142,7 @@ def hold(
         recent=one.recent,
         warnings=one.warnings,
         spaced=one.spaced,
+        doubt=one.doubt,
     )
     return _restored().validate_python(as_plain(held))  # so that a restart changes not even the type of a number
 
@@ -176,6 +178,7 @@ def standing(held: Held, bare: Assessed) -> Assessed:
         limit=held.limit,
         settled=held.settled,
         no_safety=held.no_safety,
+        doubt=held.doubt,
         shortfall=held.shortfall,
         recent=held.recent,
         warnings=held.warnings,

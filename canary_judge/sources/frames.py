@@ -18,17 +18,7 @@ from canary_judge.errors import ConfigError, DataError
 from canary_judge.moments import UserMoments
 from canary_judge.results import Side
 from canary_judge.samples.pace import CUMULATIVE, climbs_evenly, climbs_with, is_stock, looks_cumulative
-from canary_judge.series import (
-    Form,
-    PerUser,
-    Query,
-    Reading,
-    Result,
-    Series,
-    Window,
-    duration_from,
-    nanoseconds,
-)
+from canary_judge.series import Form, PerUser, Query, Reading, Result, Series, Window, duration_from, nanoseconds
 from canary_judge.sources.points import FORMS
 from canary_judge.sources.repeats import (
     appended,
@@ -40,7 +30,7 @@ from canary_judge.sources.repeats import (
     without_repeats,
 )
 from canary_judge.sources.tables import FEWEST_NUMBERED, Align, Table, is_number, numbers_rows, on_grid
-from canary_judge.sources.users import Rows, codes_of, moments_by_side, span_of, starts_of_buckets, totals_before
+from canary_judge.sources.users import Rows, coded, codes_of, moments_by_side, span_of, starts_of_buckets, totals_before
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -330,7 +320,9 @@ class FrameSource:
                 return f"the table has no {name!r}{nearest(name, self._names)}; there are {', '.join(self._names)}"
             if name is not None and np.isinf(self._added_up(name)).any():
                 return f"column {name!r} has an infinite value, which cannot be added up; drop such rows"
-        return None
+        if asked.denominator is None:
+            return None
+        return coded(asked, self._added_up(asked.numerator), self._added_up(asked.denominator))
 
     def _users(self) -> tuple[Int, int]:
         table = self._table

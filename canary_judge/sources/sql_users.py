@@ -40,6 +40,7 @@ _ONE: Any = sa.literal_column("1")
 _NOTHING: Any = sa.literal_column("0e0")
 _UNIT: Any = sa.literal_column("1e0")
 _NAME = re.compile(r"[^\W\d]\w*")
+_AGGREGATE = re.compile(r"\s*(count|sum|avg|min|max)\s*\(", re.IGNORECASE)
 _SIDE = "side"
 _PARTS = ("whole", "early", "late", "last")
 _TOTALS = ("x", "y", "x0", "y0")
@@ -196,6 +197,10 @@ class _Statement:
         """A column, or an expression of columns, as a float."""
         if "${" in text:
             raise QueryError(f"{text!r} has a label; of a metric by user only the side tells the versions apart")
+        if _AGGREGATE.match(text):
+            raise QueryError(
+                f"{text!r} adds up rows, which is done for each user here: give what each row has, as 1 or a column"
+            )
         known = table.c[text] if _NAME.fullmatch(text) else sa.literal_column(f"({text})")
         return known * _UNIT if self.dialect in _NO_CAST else sa.cast(known, sa.Double)
 

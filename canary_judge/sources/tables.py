@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from canary_judge.arrays import Bool, Float, Int, distinct
+from canary_judge.config.reading import nearest
 from canary_judge.errors import ConfigError, DataError
 from canary_judge.results import Side
 from canary_judge.series import Window, nanoseconds
@@ -188,9 +189,12 @@ def _header(lines: Any) -> list[str]:
     names: list[str] | None = next(lines, None)
     if not names:
         raise DataError("is empty; it needs a first line with the names of the columns")
+    if names[0].startswith(("sep=", "#")):
+        raise DataError(f"line 1 is {names[0]!r}, and no names of columns: delete it")
     refuse_repeated(names)
-    if len(names) == 1 and ";" in names[0]:
-        raise DataError("has one column only, with semicolons in its name; separate the columns with commas")
+    for sign, what in ((";", "semicolons"), ("\t", "tabs")):
+        if len(names) == 1 and sign in names[0]:
+            raise DataError(f"has one column only, with {what} in its name; separate the columns with commas")
     return names
 
 
@@ -283,7 +287,9 @@ def refuse_repeated(names: Sequence[str]) -> None:
 def _checked(columns: dict[str, Raw], align: str) -> Table:
     for name in ("timestamp", "side"):
         if name not in columns:
-            raise DataError(f"the table has no column {name!r}; its columns are {', '.join(columns)}")
+            like = [one for one in columns if one.strip().lower() == name]
+            hint = f": rename {like[0]!r}" if like else nearest(name, columns)
+            raise DataError(f"the table has no column {name!r}{hint}; its columns are {', '.join(columns)}")
     canary = _sides(columns.pop("side"))
     times = _times(columns.pop("timestamp"))
     ok = _truths(columns.pop("ok")) if "metric" not in columns and _tells_requests_apart(columns) else None

@@ -15,7 +15,17 @@ from canary_judge.results import Side
 from canary_judge.series import PerUser, Query, Window, nanoseconds
 from canary_judge.wording import span
 
-__all__ = ["NOBODY", "NO_USERS", "Rows", "codes_of", "moments_by_side", "span_of", "starts_of_buckets", "totals_before"]
+__all__ = [
+    "NOBODY",
+    "NO_USERS",
+    "Rows",
+    "coded",
+    "codes_of",
+    "moments_by_side",
+    "span_of",
+    "starts_of_buckets",
+    "totals_before",
+]
 
 NO_USERS = (
     "{kind} keeps no users, and sums over users do not tell how they differ; read this metric from a table with a "
@@ -198,6 +208,31 @@ def totals_before(rows: Rows, asked: PerUser) -> Float:
 
 def _past(rows: Rows, past: Window) -> Rows:
     return rows.between(nanoseconds(past.start), nanoseconds(past.end))
+
+
+def coded(asked: PerUser, x: Float, y: Float) -> str | None:
+    """Why the numerators have a value that stands for nothing, as -1 or 99 for what was not rated; else None.
+
+    It is the only numerator of rows whose denominator is 0, and negative where no other is, or beyond what any other
+    row has for one. Numerators and denominators in rows of their own are no such thing.
+
+    Args:
+        asked: What they are called.
+        x: Numerators, shape (n,), NaN where nothing is known.
+        y: Denominators, shape (n,).
+    """
+    alone, beside = (y == 0) & (x != 0) & ~np.isnan(x), y > 0
+    values, others = x[alone], x[beside] / y[beside]
+    others = others[~np.isnan(others)]
+    if not values.size or not others.size or values.min() != values.max():
+        return None
+    value = float(values[0])
+    if (value < 0 <= others.min()) or value > max(float(others.max()), 1.0):
+        return (
+            f"{asked.numerator!r} is {value:g} in {values.size:,} rows whose {asked.denominator!r} is 0, and in no "
+            "other: a code for nothing? Leave these cells empty, or write 0"
+        )
+    return None
 
 
 def moments_by_side(rows: Rows, asked: PerUser, before: Float, *, since: int, until: int) -> dict[Side, UserMoments]:

@@ -103,7 +103,7 @@ def test_a_tail_that_ranks_do_not_see(share, seen):
     canary = RNG.lognormal(4.6, 0.3, 3000) * np.where(RNG.random(3000) < share, 100, 1)
     found, reason = outcome({**SAMPLES, "margin": "20%"}, raw(RNG.lognormal(4.6, 0.3, 3000), canary))
     assert (found is Outcome.SAFE) is not seen
-    assert not seen or found is Outcome.DEGRADED or "ranks do not see such a tail" in reason
+    assert ("ranks do not see such a tail" in reason) is seen
 
 
 def test_heavy_tails_on_both_sides_are_no_difference():
@@ -358,7 +358,7 @@ def test_requests_that_are_filled_forward_are_no_requests():
         metric, counted(errors[0], requests, np.where(alive, errors[1], 1), np.where(alive, canary, 61))
     )
     assert found is not Outcome.SAFE
-    assert found is Outcome.DEGRADED or "the same numbers in its last 80 intervals: has it died" in reason
+    assert "the same numbers in its last 80 intervals: has it died" in reason
     constant = np.append(canary[:40], np.full(80, 60))  # of a load generator, whose errors are fresh
     assert "has it died" not in outcome(metric, counted(errors[0], requests, RNG.binomial(constant, 0.01), constant))[1]
 
@@ -384,7 +384,7 @@ def test_shares_that_moved_are_held_where_percentages_are_meant(usual, new, harm
     one = gauged(RNG.normal(usual, 0.01, 60), RNG.normal(new, 0.01, 60))
     found, reason = outcome({**GAUGE, "harm": harm, "unit": "%", "margin": margin}, one)
     assert found not in (Outcome.SAFE, Outcome.TOLERABLE)
-    assert found is Outcome.DEGRADED or "are these shares" in reason
+    assert "are these shares" in reason
 
 
 @pytest.mark.parametrize("times", [0.1, 2.0])

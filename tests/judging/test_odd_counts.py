@@ -9,7 +9,7 @@ from canary_judge.judging.odd_values import heavy_tail, implausible
 from canary_judge.looks.observing import observe
 from canary_judge.looks.state import MonitorState
 from canary_judge.sources import FrameSource
-from tests.builders import RATIO, START, config, counted, raw, samples
+from tests.builders import GAUGE, RATIO, START, config, counted, gauged, raw, samples
 from tests.judging.test_odd_values import SAMPLES
 
 N = 120
@@ -53,7 +53,7 @@ def test_a_total_per_second_on_one_side(rng):
     assert "the canary's rate is less than a tenth of the baseline's: are both counted, and in the same unit?" in reason
 
 
-@pytest.mark.parametrize(("rate", "told"), [(0.01, True), (0.002, False)])
+@pytest.mark.parametrize(("rate", "told"), [(0.01, True), (0.002, True), (0.0005, False)])
 def test_no_event_where_many_were_due_is_told_and_may_be_a_fix(rng, rate, told):
     e_b, n_b, e_c, n_c = drawn(rng, rate=rate)
     (found,) = judged(RATIO, counted(e_b, n_b, 0 * e_c, n_c)).metrics
@@ -230,6 +230,28 @@ def test_counts_that_were_interpolated(rng):
     e_b, n_b, e_c, n_c = drawn(rng, requests=(9500, 500))
     assert "lie on straight lines" in told(RATIO, e_b, n_b, interpolated(e_c, 30, 52), interpolated(n_c, 30, 52))[1]
     assert told(RATIO, e_b, n_b, interpolated(e_c, 30, 38), interpolated(n_c, 30, 38))[0] is Outcome.SAFE
+    rounded = (np.rint(interpolated(one, 30, 55)) for one in (e_c, n_c))
+    assert "lie on straight lines" in told(RATIO, e_b, n_b, *rounded)[1]
+
+
+@pytest.mark.parametrize("first", [35, 15])
+def test_levels_that_were_interpolated(rng, first):
+    baseline, canary = rng.normal(100, 3, 60), rng.normal(100, 3, 60)
+    drawn_on = interpolated(np.append(canary, 101.0), first, 60)[:60]
+    found = judge_samples(config(GAUGE), samples(gauged(baseline, drawn_on), 60))["m"]
+    assert found.outcome is not Outcome.SAFE
+    assert "of the canary's values lie on straight lines" in found.reason
+    assert "straight lines" not in judge_samples(config(GAUGE), samples(gauged(baseline, canary), 60))["m"].reason
+
+
+@pytest.mark.parametrize(
+    "level", [lambda at: 60.0 * at, lambda at: 1000 + 0.25 * at, lambda at: np.minimum(at, 30) * 1.5 + 100]
+)
+def test_a_level_that_rises_by_itself_was_not_filled_in(rng, level):
+    """An uptime, the age of a certificate, a cache that fills."""
+    one = level(np.arange(60.0))
+    found = judge_samples(config(GAUGE), samples(gauged(one + rng.normal(0, 1, 60), one), 60))["m"]
+    assert "straight lines" not in found.reason
 
 
 ORDINARY = {

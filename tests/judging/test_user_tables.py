@@ -267,3 +267,45 @@ def test_a_table_of_the_canary_alone_is_not_archived():
     source = FrameSource(rows[rows["side"] == "canary"])
     with pytest.raises(DataError, match="nothing was read of the canary"):
         record(config, source, FrameSource(rows).window("1h"))
+
+
+# --- codes and sessions ----------------------------------------------------------------------------------------------
+
+STARS = {"kind": "mean", "numerator": "rating", "denominator": "ratings", "margin": "+0.3"}
+
+
+def rated(code, seed=5):
+    """A tenth of the visits are rated, from 1 to 5; the others have a code."""
+    rows, rng = table(seed=seed), np.random.default_rng(seed)
+    rows["ratings"] = rng.binomial(1, 0.3, len(rows))
+    rows["rating"] = np.where(rows["ratings"] == 1, rng.integers(1, 6, len(rows)), code)
+    return rows
+
+
+@pytest.mark.parametrize("code", [-1, 99, 6])
+def test_a_code_for_what_was_not_rated_is_no_rating(code):
+    found = judged(rated(code), STARS)
+    assert found.outcome is Outcome.ERROR
+    assert f"'rating' is {code} in" in found.reason
+    assert "whose 'ratings' is 0, and in no other: a code for nothing?" in found.reason
+
+
+@pytest.mark.parametrize("code", [0, np.nan])
+def test_nothing_where_nothing_was_rated(code):
+    assert judged(rated(code), STARS).outcome is Outcome.SAFE
+
+
+def test_events_and_what_they_are_of_may_stand_in_rows_of_their_own():
+    rows = table()
+    shown = rows.assign(clicks=0)
+    clicked = rows[rows["clicks"] > 0].assign(impressions=0, clicks=1)
+    times = rows.loc[rows["clicks"] > 0, "clicks"]
+    rows = pd.concat([shown, clicked.loc[clicked.index.repeat(times)]], ignore_index=True).sort_values("timestamp")
+    assert judged(rows, CLICKS).outcome is Outcome.SAFE
+
+
+def test_ids_that_come_once_each_may_be_those_of_sessions():
+    rows = table()
+    of_sessions = rows.assign(user=[f"s{k}" for k in range(len(rows))])
+    assert any("are these ids of sessions" in text for text in judged(of_sessions, CLICKS).warnings)
+    assert not any("are these ids of sessions" in text for text in judged(rows, CLICKS).warnings)

@@ -10,7 +10,7 @@ from canary_judge import JudgeConfig
 from canary_judge.errors import ConfigError
 from canary_judge.judging import judge_samples
 from canary_judge.moments import Moments, UserMoments
-from canary_judge.results import Outcome, Side, Verdict
+from canary_judge.results import Outcome, Scale, Side, Verdict
 from canary_judge.samples import MetricSamples, Samples, UserData
 from canary_judge.samples.grid import Unusable
 from canary_judge.samples.users import user_samples
@@ -168,7 +168,7 @@ def test_one_giant_is_told():
     found = of(totals(1, 20_000), rows, {**METRIC, "margin": "60%"})
     assert found.outcome is Outcome.INSUFFICIENT
     assert "one user makes 17% of the canary: a bot? `cap` counts no user for more" in found.reason
-    assert found.shortfall is None or found.shortfall.margin is None  # no wider margin does away with him
+    assert found.shortfall is None  # no wider margin does away with him
     # the busiest of a hundred has more than 5 % by chance
     busy = [of(totals(1, 20_000), totals(seed, 120)).reason for seed in range(20)]
     assert not any("a bot" in text for text in busy)
@@ -512,3 +512,17 @@ def test_a_denominator_that_is_judged_by_itself_holds_nothing_up():
     )
     samples = Samples(window=Window(START, END), metrics={"stars": per_rating, "ratings": per_user})
     assert "may be what went wrong" not in judge_samples(both, samples)["stars"].reason
+
+
+def test_a_mean_that_falls_below_nothing_is_shown_as_a_difference():
+    """As a ratio its interval would have no end on the right side."""
+    rng = np.random.default_rng(1)
+    baseline, canary = (
+        np.column_stack([rng.normal(mean, 2, 6000), np.ones(6000), np.zeros((6000, 2))]) for mean in (1.0, -0.5)
+    )
+    metric = {"name": "profit", "kind": "mean", "numerator": "profit", "harm": "decrease", "margin": "10%"}
+    found = of(baseline, canary, metric)
+    low, high = found.comparison.interval
+    assert found.comparison.scale is Scale.DIFFERENCE
+    assert low < found.comparison.effect < high
+    assert found.outcome is Outcome.REGRESSED

@@ -60,6 +60,8 @@ def test_a_state_goes_on_to_the_judgement_that_was_recorded(written):
     for stream in again["streams"].values():
         if stream["quality"] is not None:
             assert {stream["quality"].pop(name) for name in NEWER} == {0}
+        if stream["held"] is not None:
+            assert stream["held"].pop("doubt") is None
     assert without(again, UNSTABLE) == without(written["state"], UNSTABLE)
     _, judged = going_on(written["case"], written["state"], first=LOOKS)
     record = next(record for record in recorded() if record["case"] == case.name)

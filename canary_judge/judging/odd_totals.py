@@ -1,0 +1,141 @@
+"""What is odd about totals: those of all traffic, of a probe, of windows that overlap, and what is no count of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from canary_judge.arrays import Float, distinct
+from canary_judge.results import Side
+from canary_judge.special import special
+from canary_judge.stats.counts import Counts
+
+__all__ = ["odd_totals"]
+
+# So many equal totals are no chance, where they vary.
+_FEWEST_EQUAL = 8
+# Of the variance of chance, what is too little for requests; and that this little comes by chance.
+_REGULAR, _BY_CHANCE = 0.1, 1e-3
+# A router that deals out every hundredth request makes totals as regular: not of so small a share, and it makes them
+# follow the other side's.
+_DEALT_OUT, _FOLLOWS, _ROUNDED_AWAY = 0.005, 0.5, 0.3
+# Of the baseline's requests, what probes send at most.
+_OF_A_PROBE = 0.02
+# Of so many intervals; what a step has of the variance of chance; how many times that of a step the values have; that
+# this comes by chance; and of so many events.
+_FEWEST_STEPS, _SMALL_STEPS, _SMOOTH, _SURELY, _FEWEST_EVENTS = 20, 0.3, 3.0, 1e-4, 40.0
+# Percentages of so many intervals are no more than this, vary so much less than counts, beside totals so large, and are
+# alike where the totals are so many times apart.
+_PERCENTAGES, _PERCENT, _ROUNDED, _MANY, _APART = 8, 100.0, 0.5, 200.0, 2.0
+
+
+def odd_totals(counts: Counts, *, proportion: bool, timed: bool, expected: bool) -> Iterator[tuple[str, bool]]:
+    """Why these counts may not be what was asked for; and whether that forbids to believe them.
+
+    Args:
+        counts: One entry per interval.
+        proportion: The exposure counts trials of which each is an event or not.
+        timed: The exposure is time.
+        expected: It is configured what share of the traffic the canary should have, so that another one is told.
+    """
+    some = counts.exposed()
+    if some.exposure_canary.size < _FEWEST_EQUAL:
+        return
+    if not timed and not expected:
+        # a mirror that copies every request has a weight of 50 %
+        yield from _said(_same_total(some))
+        # a load that is made for the canary is no probe
+        yield from _said(_probe(some), some.exposure_canary.sum() < _OF_A_PROBE * some.exposure_baseline.sum())
+    for side in Side:
+        yield from _said(_overlapping(some, side, timed=timed))
+    if proportion:
+        yield from _said(_percentages(some))
+
+
+def _said(text: str | None, surely: bool = True) -> Iterator[tuple[str, bool]]:  # noqa: FBT001, FBT002
+    if text is not None:
+        yield text, bool(surely)
+
+
+def _same_total(some: Counts) -> str | None:
+    """Whether both sides have the same total in every interval, which varies: it is that of all traffic."""
+    one, other = some.exposure_baseline, some.exposure_canary
+    if one[0] != other[0] or one[-1] != other[-1] or (one != other).any() or distinct(one).size <= one.size / 2:
+        return None
+    return (
+        f"both sides have the same total in each of {one.size} intervals: is it that of all traffic? Count each side's "
+        "own, or, where every request is mirrored, say `traffic: {weight: 50}`"
+    )
+
+
+def _probe(some: Counts) -> str | None:
+    """Whether the canary's total hardly varies while the baseline's does as requests do: a probe alone reaches it."""
+    theirs, own = some.exposure_baseline, some.exposure_canary
+    if not _below_chance(own, _REGULAR) or _below_chance(theirs, _ROUNDED):
+        return None
+    if own.sum() >= _DEALT_OUT * theirs.sum():
+        dealt = float(theirs.std() / theirs.mean() * own.mean())  # how far a router that deals out would move it
+        still = own.min() == own.max()
+        if dealt < (_ROUNDED_AWAY if still else 1.0) or (not still and np.corrcoef(own, theirs)[0, 1] > _FOLLOWS):
+            return None
+    low, high = own.min(), own.max()
+    number = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    return (
+        f"the canary's total is {number} in each of {own.size} intervals, while the baseline's varies as requests do: "
+        "does anything but a probe reach it? Give `traffic: {weight: ...}`"
+    )
+
+
+def _below_chance(values: Float, share: float) -> bool:
+    """Whether values vary less than this share of what chance gives counts of their size, and surely so."""
+    mean, df = float(values.mean()), values.size - 1
+    statistic = float(((values - mean) ** 2).sum()) / mean if mean > 0 else float(df)
+    return statistic < share * df and float(special.chdtr(df, statistic)) <= _BY_CHANCE
+
+
+def _overlapping(some: Counts, side: Side, *, timed: bool) -> str | None:
+    """Whether a side's counts go from interval to interval by less than chance, though they go far: of rolling windows.
+
+    Independent counts of one mean differ from the one before by twice their variance, whatever else moves them. A load
+    that is made may rise smoothly, but not its events.
+    """
+    events, exposure = getattr(some, f"events_{side}"), getattr(some, f"exposure_{side}")
+    if events.size < _FEWEST_STEPS or events.sum() < _FEWEST_EVENTS:
+        return None
+    if not _is_smooth(events) or not (timed or _is_smooth(exposure)):
+        return None
+    return (
+        f"the {side}'s counts differ from those of the interval before by far less than chance lets them: are they of "
+        "windows that overlap, as increase(...[1h]) every minute? Count what is new in each interval"
+    )
+
+
+def _is_smooth(values: Float) -> bool:
+    steps = values[1:] - values[:-1]
+    of_steps, of_chance = float((steps * steps).mean()) / 2, float(values.mean())
+    if of_steps >= _SMALL_STEPS * of_chance or float(values.var()) <= _SMOOTH * of_steps:
+        return False
+    df = 2 * steps.size / 3  # neighbouring steps share a value
+    return float(special.chdtr(df, df * of_steps / of_chance)) <= _SURELY
+
+
+def _percentages(some: Counts) -> str | None:
+    """Whether both sides' events are small whole numbers that vary too little for counts: percentages, rounded."""
+    sides = (some.events_baseline, some.events_canary)
+    if some.exposure_canary.size < _PERCENTAGES or max(float(one.max()) for one in sides) > _PERCENT:
+        return None
+    totals = float(some.exposure_baseline.sum()), float(some.exposure_canary.sum())
+    if min(some.exposure_baseline.min(), some.exposure_canary.min()) < _MANY or max(totals) < _APART * min(totals):
+        return None
+    moving = any(one.min() != one.max() for one in sides)  # what always fails once may be a probe
+    if not moving or not all(one.min() > 0 and _below_chance(one, _ROUNDED) for one in sides):
+        return None
+    rates = [float(one.sum()) / total for one, total in zip(sides, totals, strict=True)]
+    if max(rates) < _APART * min(rates):  # they go as the total does
+        return None
+    low, high = min(float(one.min()) for one in sides), max(float(one.max()) for one in sides)
+    return (
+        f"the events of both sides are {low:g} to {high:g} in every interval, whatever the total, and vary far less "
+        "than counts do: are they percentages, rounded? Give the number of events, or `kind: gauge`"
+    )

@@ -1,0 +1,172 @@
+"""Totals that are not those of a side, counts of windows that overlap, and events by time of unequal traffic."""
+
+import numpy as np
+import pytest
+
+from canary_judge import Outcome, judge_samples
+from tests.builders import RATIO, config, counted, samples
+from tests.judging.test_odd_counts import N, drawn
+
+RATE = {"name": "m", "kind": "rate", "events": "e", "harm": "increase", "margin": "1.5x"}
+BY_EXPOSURE = {**RATE, "exposure": "requests"}
+SAME, PROBE, OVERLAP = "both sides have the same total", "does anything but a probe reach it?", "windows that overlap"
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(4)
+
+
+def result(metric, one, n=N, **more):
+    return judge_samples(config(metric, **more), samples(one, n))["m"]
+
+
+# --- the same total on both sides ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("metric", [RATIO, BY_EXPOSURE], ids=["ratio", "rate"])
+def test_a_total_of_all_traffic_hides_a_canary_three_times_as_bad(rng, metric):
+    e_b, n_b, e_c, n_c = drawn(rng, rate=0.004, times=3, requests=(9500, 500))
+    found = result(metric, counted(e_b, n_b + n_c, e_c, n_b + n_c))
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert SAME in found.reason
+    assert result(metric, counted(e_b, n_b, e_c, n_c)).outcome is Outcome.REGRESSED
+
+
+def test_a_healthy_canary_that_fails_by_it_is_told(rng):
+    e_b, n_b, e_c, n_c = drawn(rng, rate=0.1, requests=(9500, 500))
+    found = result({**RATIO, "harm": "decrease", "margin": "10%"}, counted(e_b, n_b + n_c, e_c, n_b + n_c))
+    assert found.outcome is Outcome.REGRESSED
+    assert f"; but {SAME}" in found.reason
+
+
+def test_a_mirror_says_so_and_is_judged(rng):
+    e_b, n_b, _, _ = drawn(rng, rate=0.02, requests=(9500, 500))
+    one = counted(e_b, n_b, rng.binomial(n_b.astype(int), 0.02), n_b)
+    assert SAME in result(RATIO, one).reason
+    assert result(RATIO, one, traffic={"weight": 50}).outcome is Outcome.SAFE
+
+
+def test_a_load_that_is_the_same_all_the_time_is_well(rng):
+    one = counted(rng.binomial(1000, 0.01, N), 1000, rng.binomial(1000, 0.01, N), 1000)
+    assert result(RATIO, one).outcome is Outcome.SAFE
+
+
+# --- a probe ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("many", "n"), [(6, 1440), (60, 120)])
+def test_a_canary_that_only_a_probe_reaches_is_held(rng, many, n):
+    e_b, n_b, _, _ = drawn(rng, rate=0.004, requests=(9500, 500), n=n)
+    found = result(RATIO, counted(e_b, n_b, 0, np.full(n, many)), n)
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert PROBE in found.reason
+
+
+def test_a_probe_that_is_scraped_now_a_little_late(rng):
+    e_b, n_b, _, _ = drawn(rng, rate=0.004, requests=(9500, 500), n=1440)
+    seen = 6 + np.diff(rng.integers(0, 2, 1441))
+    assert PROBE in result(RATIO, counted(e_b, n_b, 0, seen), 1440).reason
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("every", [20, 100, 150])
+def test_a_router_that_deals_out_every_so_many_requests_is_none(seed, every):
+    rng = np.random.default_rng(seed)
+    whole = rng.poisson(10_000 * (1 + 0.3 * np.sin(np.arange(N) / 20)))
+    n_c = np.diff(np.concatenate([[0], np.cumsum(whole) // every])).astype(float)
+    one = counted(rng.binomial(whole - n_c.astype(int), 0.01), whole - n_c, rng.binomial(n_c.astype(int), 0.01), n_c)
+    assert PROBE not in result(RATIO, one).reason
+
+
+def test_who_says_how_much_it_should_get_is_told_by_that(rng):
+    e_b, n_b, _, _ = drawn(rng, rate=0.004, requests=(9500, 500))
+    found = result(RATIO, counted(e_b, n_b, 0, np.full(N, 60)), traffic={"weight": 0.63})
+    assert PROBE not in found.reason
+
+
+# --- windows that overlap --------------------------------------------------------------------------------------------
+
+
+def rolling(values, length):
+    return np.convolve(values, np.ones(length), "valid")
+
+
+@pytest.mark.parametrize("length", [5, 15, 60])
+def test_counts_of_windows_that_overlap_are_held(rng, length):
+    sides = drawn(rng, requests=(1900, 400), n=N + length - 1)
+    found = result(RATIO, counted(*(rolling(side, length) for side in sides)))
+    assert found.outcome is not Outcome.SAFE
+    assert OVERLAP in found.reason
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("swing", [np.zeros, lambda n: 0.8 * np.sin(np.arange(n) / 20), lambda n: np.arange(n) / n])
+def test_counts_of_traffic_that_swings_are_not(seed, swing):
+    rng = np.random.default_rng(seed)
+    level = 1 + swing(N)
+    n_b, n_c = rng.poisson(1900 * level), rng.poisson(100 * level)
+    one = counted(rng.binomial(n_b, 0.02), n_b, rng.binomial(n_c, 0.02), n_c)
+    assert OVERLAP not in result(RATIO, one).reason
+
+
+def test_a_load_that_is_made_to_rise_has_events_by_chance(rng):
+    n_b, n_c = np.arange(N) * 10 + 500, np.arange(N) * 5 + 250
+    one = counted(rng.binomial(n_b, 0.02), n_b, rng.binomial(n_c, 0.02), n_c)
+    assert result(RATIO, one).outcome is Outcome.SAFE
+
+
+# --- percentages, rounded --------------------------------------------------------------------------------------------
+
+
+def test_percentages_rounded_to_whole_numbers_are_no_counts(rng):
+    e_b, n_b, e_c, n_c = drawn(rng, rate=0.03, requests=(9500, 500))
+    found = result(RATIO, counted(np.rint(100 * e_b / n_b), n_b, np.rint(100 * e_c / n_c), n_c))
+    assert found.outcome is Outcome.REGRESSED  # the same number of so many fewer
+    assert "are they percentages, rounded?" in found.reason
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("rate", [0.0003, 0.002, 0.01])
+def test_few_events_by_chance_are_counts(seed, rate):
+    one = counted(*drawn(np.random.default_rng(seed), rate=rate, requests=(9500, 500)))
+    assert "percentages" not in result(RATIO, one).reason
+
+
+# --- events by time --------------------------------------------------------------------------------------------------
+
+
+def by_time(rng, *, pods=(1, 1), requests=(9500, 500), rate=0.004, times=3.0):
+    """Events of each side by the time of its pods."""
+    return counted(
+        rng.poisson(requests[0] * rate, N), 60 * pods[0], rng.poisson(requests[1] * rate * times, N), 60 * pods[1]
+    )
+
+
+@pytest.mark.parametrize(("pods", "requests"), [((1, 1), (9500, 500)), ((4, 1), (9900, 100))])
+def test_events_by_time_of_a_canary_with_few_requests(rng, pods, requests):
+    found = result(RATE, by_time(rng, pods=pods, requests=requests))
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert "does it get as many requests?" in found.reason
+
+
+def test_events_by_time_where_each_pod_gets_as_many(rng):
+    one = by_time(rng, pods=(19, 1), requests=(9500, 500), times=1)
+    assert result(RATE, one).outcome is Outcome.SAFE
+    found = result(RATE, one, traffic={"weight": 5})
+    assert (found.outcome, found.warnings) == (Outcome.SAFE, ())
+
+
+def test_the_remedy_fits_what_is_there(rng):
+    alike = result(RATE, by_time(rng, times=1), traffic={"weight": 5})
+    assert "or leave the label `instance` in" in alike.reason
+    apart = result(RATE, by_time(rng, pods=(4, 1), requests=(9900, 100), times=1), traffic={"weight": 1})
+    assert "events by time of instances that had 1.0% of the requests" in apart.reason
+    assert "leave the label" not in apart.reason
+
+
+def test_restarts_by_the_time_of_pods_are_well_at_any_weight(rng):
+    one = counted(rng.poisson(0.8, N), 240, rng.poisson(0.2, N), 60)
+    found = result(RATE, one, traffic={"weight": 1})
+    assert "grow with them" not in found.reason
+    assert any("grow with them" in text for text in found.warnings)
