@@ -147,6 +147,8 @@ def _followed(
         )
     if judgement is None:
         raise DataError("no look was made; the state is as before")
+    if table is None:
+        _refuse_late(judgement, config, datetime.now(UTC))
     return judgement
 
 
@@ -175,6 +177,8 @@ def _keep_to(monitor: Monitor, path: Path | None, *, start: datetime | None, hor
 
 # Rows come late, runs are missed: a table that begins so much later than what is known ended is another canary's.
 _LONGEST_GAP = timedelta(hours=6)
+# What was found at a planned end stands for so long, or for ten intervals.
+_STANDS = timedelta(minutes=10)
 
 
 def _of_the_table(monitor: Monitor, path: Path | None, table: Window) -> None:
@@ -216,6 +220,20 @@ def _of_this_day(monitor: Monitor, path: Path | None, now: datetime) -> None:
         raise DataError(
             f"--state: {path} is of a plan that ended at {end:%Y-%m-%d %H:%M:%S} UTC, and nothing that came after it "
             "is read: is this another canary? Name another --state"
+        )
+
+
+def _refuse_late(judgement: Judgement, config: JudgeConfig, now: datetime) -> None:
+    """Refuse a pass at a planned end that was looked at long after it: nothing that came since is in it."""
+    from canary_judge.results import Verdict
+    from canary_judge.wording import span
+
+    old = now - judgement.end
+    ended = judgement.look is not None and judgement.look.ended
+    if ended and judgement.verdict is Verdict.PASS and old > max(_STANDS, 10 * config.interval):
+        raise DataError(
+            f"the planned end was at {judgement.end:%Y-%m-%d %H:%M:%S} UTC, {span(old.total_seconds())} ago: a pass of "
+            "then says nothing of now; plan a longer --horizon, or look while it lasts"
         )
 
 

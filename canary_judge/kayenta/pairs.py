@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from canary_judge.kayenta.documents import MetricSetPair, Request
 from canary_judge.results import Side
 from canary_judge.series import Form, Query, Result, Series, Window, format_duration, nanoseconds
 
-__all__ = ["PairSource", "converted", "pair_labels"]
+__all__ = ["PairSource", "both_of", "converted", "pair_labels"]
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -23,6 +24,7 @@ class PairSource:
     """Answers queries from metric set pairs: values in order, one per interval, without times, as Kayenta has them."""
 
     def __init__(self, pairs: Sequence[MetricSetPair], labels: Sequence[str], step: timedelta) -> None:
+        pairs = [_of_one_time(pair) for pair in pairs]
         self._pairs = dict(zip(labels, pairs, strict=True))
         self._step = step
         longest = max((max(pair.baseline.size, pair.canary.size) for pair in pairs), default=0)
@@ -43,6 +45,30 @@ class PairSource:
             where = f"metric set pair {query.expression!r}"
             results.append(Result(series=series, form=Form.LEVEL, simultaneous=False, provenance=where))
         return results
+
+
+def _of_one_time(pair: MetricSetPair) -> MetricSetPair:
+    """The pair from the later beginning on, where the request says when each side begins.
+
+    A store may begin a side with its first value; without times the k-th values would be compared with each other.
+    """
+    begun, steps = both_of(pair, "startTimeMillis"), both_of(pair, "stepMillis")
+    if begun is None or steps is None or steps[0] != steps[1] or steps[0] <= 0:
+        return pair
+    later = round((begun[1] - begun[0]) / steps[0])
+    return replace(pair, baseline=pair.baseline[max(later, 0) :], canary=pair.canary[max(-later, 0) :])
+
+
+def both_of(pair: MetricSetPair, key: str) -> tuple[float, float] | None:
+    """A number of the scopes of control and experiment; None where one of them has none."""
+    found = []
+    for name in ("control", "experiment"):
+        scope = pair.scopes.get(name)
+        value = scope.get(key) if isinstance(scope, Mapping) else None
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return None
+        found.append(float(value))
+    return found[0], found[1]
 
 
 def _step(pairs: Sequence[MetricSetPair]) -> timedelta:

@@ -13,10 +13,11 @@ from canary_judge.results import Judgement
 from canary_judge.series import format_duration
 from canary_judge.service.store import CANCELLED, ERRORED, RUNNING, UNDECIDED, Run
 
-__all__ = ["Answer", "answer_of", "is_over", "key_of"]
+__all__ = ["Answer", "answer_of", "is_late", "is_over", "is_past", "key_of"]
 
 # Without a look that ended well for so many intervals, nothing is known of the present.
 _BLIND_AFTER = 3
+_NO_MORE = "its planned end is over, and it looks no more: begin another, with `restart: true` or another key"
 # Seconds without a question after which a run is over: one that has ended, and any other; and intervals.
 _OVER, _DAY, _MANY = 3600.0, 86_400.0, 20
 
@@ -60,7 +61,26 @@ class Answer:
         else:
             shown = {name: known[name] for name in ("verdict", "action", "score", "sufficient")}
             reason = f"{known['reason']} ({self.why})" if self.why else known["reason"]
+            if self.run.state == UNDECIDED:
+                reason += f"; {_NO_MORE}"
         return {**shown, "reason": reason, "state": self.run.state, "stale": self.stale, "url": self.url}
+
+
+def is_late(run: Run, *, now: float) -> bool:
+    """Whether more than an interval has passed since a run could have been looked at."""
+    due = run.begun.timestamp() if run.summary is None else run.summary["watermark"]
+    return bool(now - max(due, run.looked or 0.0) > 2 * run.interval)
+
+
+def is_past(old: float, *, interval: float, delay: float) -> bool:
+    """Whether a pass at the planned end says nothing of now any more: three intervals later, where data come at once.
+
+    Args:
+        old: Seconds since the end of its data.
+        interval: Of the run, in seconds.
+        delay: By which its source's data are known to be late.
+    """
+    return old > (_BLIND_AFTER + 1) * interval + delay
 
 
 def key_of(config: str, *, baseline: Mapping[str, str], canary: Mapping[str, str]) -> str:
@@ -117,7 +137,7 @@ def _blind(run: Run, now: float, weight: float | None, *, of_silence: bool = Tru
     if weight is not None and weight != run.weight and run.verdict == "pass":  # a regression stands at any weight
         then = "no weight was told" if run.weight is None else f"it was {run.weight:g} %"
         return f"nothing is judged yet at a weight of {weight:g} %: at the last look {then}"
-    if run.ended and old > most + run.interval + run.summary["delay"]:
+    if run.ended and is_past(old, interval=run.interval, delay=run.summary["delay"]):
         return f"the planned end was {_span(old)} ago, and nothing is known since; plan longer"
     if of_silence and run.summary["silent"] > _BLIND_AFTER:
         return f"neither version has had any data for {run.summary['silent']} intervals"

@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from canary_judge.config.reading import explain
 from canary_judge.errors import DataError
+from canary_judge.service.given import number_of
 
 __all__ = ["BadBody", "read_as", "read_form", "read_json"]
 
@@ -105,20 +106,13 @@ def read_as(model: type[BaseModel], data: object) -> dict[str, Any]:
         raise DataError("; ".join(explain(error, data, known=list(model.model_fields)))) from None
     given = {name: value for name, value in data.items() if value is not None}
     if isinstance(weight := given.get("weight"), str) and weight:
-        given["weight"] = _number(weight)
+        given["weight"] = number_of(weight, "weight")
     if isinstance(restart := given.get("restart"), str):
         if restart.lower() not in ("true", "false", ""):
             raise DataError(f"restart is {restart!r}; give true or false")
         given["restart"] = restart.lower() == "true"
     # what a template left empty was not given
     return {name: value for name, value in given.items() if value != "" or model.model_fields[name].is_required()}
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text.strip().removesuffix("%"))
-    except ValueError:
-        raise DataError(f"weight is {text!r}; give a percentage between 0 and 100") from None
 
 
 async def read_form(request: Request) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,6 +45,7 @@ class Configs:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self._read: dict[Path, _Read] = {}
+        self._whole: dict[str, JudgeConfig] = {}
         self._lock = threading.Lock()
         self._files()
 
@@ -85,6 +87,25 @@ class Configs:
             raise ConfigError(read.error)
         return read.config
 
+    def last(self, name: str, *, kept: str | None = None) -> JudgeConfig:
+        """The config as its file had it when it was last whole, for runs that began with it: where are its sources?
+
+        Args:
+            name: Of the config.
+            kept: What such a run keeps of it, as JSON, which will do where the sources are not the file's to say.
+
+        Raises:
+            ConfigError: It is broken or gone, and this process has never read it.
+        """
+        try:
+            return self.get(name)
+        except ConfigError as error:
+            if (known := self._whole.get(name)) is not None:
+                return known
+            if kept is not None:
+                return JudgeConfig.from_mapping(json.loads(kept))
+            raise ConfigError(f"it is not known where the sources of {shown(name)} are: {error}") from error
+
     def changed(self, name: str) -> float:
         """When its file was changed, seconds since the epoch; 0 where that is not known."""
         try:
@@ -119,6 +140,8 @@ class Configs:
             except ConfigError as error:
                 known = _Read(stamp, None, str(error).replace(str(path), path.name))
             self._read[path] = known
+            if known.config is not None:
+                self._whole[path.stem] = known.config
             return known
 
     def sources(self, config: JudgeConfig) -> dict[str, dict[str, Any]]:

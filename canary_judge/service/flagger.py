@@ -49,7 +49,9 @@ _PHASES = (
     *("Succeeded", "Failed", "Terminating", "Terminated"),
 )
 _ROUTER_SECONDS = 2.0
-_KEYS = ("config", "require", "horizon", "hook", "eventMessage", "eventType", "timestamp")
+_KEYS = ("config", "require", "horizon", "hook", "cluster", "eventMessage", "eventType", "timestamp")
+# So often no deployment goes from one revision to another in so many seconds: two of one name call in turns.
+_TURNS, _IN_TURNS = 4, 600.0
 # Hooks of one tick of Flagger's.
 _SAME_CALL = 20.0
 _SIDES = ("baseline", "canary")
@@ -99,8 +101,8 @@ class _Hook:
 
     @property
     def target(self) -> str:
-        """Which deployment calls."""
-        return f"{self.namespace}/{self.name}"
+        """Which deployment calls; of several clusters, where the hook says `cluster`."""
+        return "/".join((*filter(None, [self.metadata.get("cluster")]), self.namespace, self.name))
 
     @property
     def config(self) -> str:
@@ -140,6 +142,7 @@ class Flagger:
     def __init__(self, runs: Runs, budget: float = BUDGET) -> None:
         self._runs, self._budget = runs, budget
         self._routers = ThreadPoolExecutor(4, thread_name_prefix="router")
+        self._turns: dict[str, list[float]] = {}
 
     def close(self) -> None:
         """Let go of its threads."""
@@ -281,11 +284,22 @@ class Flagger:
             return target
         self._sides(hook)  # what cannot be followed opens nothing
         if target.open:
+            self._refuse_turns(hook, target, now)
             self._cancel(target, "another revision is analysed")
         number, heard = target.attempt + 1, target.heard
         target = Target(key=hook.target, checksum=hook.checksum, attempt=number, open=True, heard=heard, called=now)
         store.put_target(target)
         return target
+
+    def _refuse_turns(self, hook: _Hook, target: Target, now: float) -> None:
+        """Two clusters would end each other's runs at every call, and each new one would be granted a first step."""
+        turns = [one for one in self._turns.get(target.key, ()) if now - one < _IN_TURNS]
+        if len(turns) + 1 >= _TURNS:
+            raise DataError(
+                f"two revisions of {target.key} call in turns, with checksums {shown(target.checksum)} and "
+                f"{shown(hook.checksum)}: is it there in two clusters? Say `cluster: NAME` in the metadata of each hook"
+            )
+        self._turns[target.key] = [*turns, now]
 
     def _is_another(self, hook: _Hook, target: Target, now: float) -> bool:
         """Whether the one before was rolled back long ago, without any word of its end."""

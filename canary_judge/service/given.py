@@ -16,7 +16,16 @@ from canary_judge.service.shown import shown
 from canary_judge.service.store import Run
 from canary_judge.wording import sides
 
-__all__ = ["bounded", "fit", "labels_of", "moment_of", "plain_of", "refuse_another", "refuse_what_cannot_be"]
+__all__ = [
+    "bounded",
+    "fit",
+    "labels_of",
+    "moment_of",
+    "number_of",
+    "plain_of",
+    "refuse_another",
+    "refuse_what_cannot_be",
+]
 
 _LONGEST_KEY = 300
 _FIRST, _LAST = datetime(1971, 1, 1, tzinfo=UTC), datetime(2199, 1, 1, tzinfo=UTC)
@@ -130,3 +139,11 @@ def plain_of(config: JudgeConfig) -> dict[str, Any]:
     exclude = {"sources", "router", "baseline", "canary"}
     plain: dict[str, Any] = config.model_dump(mode="json", by_alias=True, exclude=exclude)
     return plain
+
+
+def number_of(text: str, what: str) -> float:
+    """A percentage that was sent as a text, as 5 or 5%; DataError where it is none."""
+    try:
+        return float(text.strip().removesuffix("%"))
+    except ValueError:
+        raise DataError(f"{what} is {text!r}; give a percentage between 0 and 100") from None

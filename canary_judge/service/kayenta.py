@@ -16,8 +16,9 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import Any
@@ -47,7 +48,10 @@ _LOST_SECONDS = 150.0
 _BUDGET = 120.0
 # Seconds between the tries to keep what came of a window.
 _PAUSES = (1.0, 2.0, 4.0)
-_MOST_WAITING = 200
+# Windows that are judged at a time, of which one hanging source may have many, and those that wait.
+_AT_ONCE, _MOST_WAITING = 40, 200
+# A clock may be so far off.
+_AHEAD = timedelta(minutes=1)
 _STAGES = ("setupContext", "fetchControl0", "fetchExperiment0", "mixMetrics", "judge")
 
 
@@ -122,7 +126,7 @@ def _scope(scope: object, place: str) -> tuple[dict[str, str], Window, timedelta
         raise DataError(f"{place}: is {shown(scope)}; give scope, location, start, end and step")
     ends = [moment_of(scope.get(key), f"{place}.{key}") for key in ("start", "end")]
     step = scope.get("step", 60)
-    seconds = float(step) if isinstance(step, str) and step.isdigit() else step
+    seconds = float(step) if isinstance(step, str) and step.isascii() and step.isdigit() else step
     if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 1 <= seconds <= 86_400:
         raise DataError(f"{place}.step is {shown(step)}; give seconds, from 1 to 86400")
     labels = {"step": f"{seconds:g}"}
@@ -143,7 +147,7 @@ class Facade:
 
     def __init__(self, runs: Runs) -> None:
         self._runs, self.configs = runs, CanaryConfigs(runs)
-        self._pool = ThreadPoolExecutor(8, thread_name_prefix="kayenta")
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="kayenta")
         self._lock = threading.Lock()
         self._mine: set[str] = set()
 
@@ -168,6 +172,8 @@ class Facade:
                 raise DataError("the body must be {canaryConfig, executionRequest}")
             sent, body = body["canaryConfig"], body.get("executionRequest")
         chosen, question = self._checked(identity, sent, body)
+        if question.window.end > self._runs.now() + max(question.step, _AHEAD):
+            raise DataError(f"end is {question.window.end.isoformat()}, which is in the future; ask when it has passed")
         about = _about(chosen, question, application)
         execution = uuid.uuid4().hex
         now = self._runs.now().timestamp()
@@ -182,14 +188,21 @@ class Facade:
             if len(self._mine) >= _MOST_WAITING:
                 raise Busy(f"{_MOST_WAITING} windows are being judged already; ask again in a minute")
             self._mine.add(execution)
-        try:
+        with self._giving_back(execution):
             row = fresh_row(execution, "canary", application, about=about, asked=asked, now=now)
             self._runs.store.put_execution(row)
-        except BaseException:
-            self._mine.discard(execution)
-            raise
-        self._pool.submit(self._work, row)
+            self._pool.submit(self._work, row)
         return {"canaryExecutionId": execution}
+
+    @contextmanager
+    def _giving_back(self, execution: str) -> Iterator[None]:
+        """Hold a place for a window, and give it back where it cannot be begun."""
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                self._mine.discard(execution)
+            raise
 
     def check(self, identity: str | None, sent: object, body: object) -> None:
         """Whatever can be said of a request before it is begun, as an error."""
@@ -290,8 +303,9 @@ class Facade:
             if lost:
                 self._mine.add(row["id"])
         if lost:  # by a process that has ended
-            self._runs.store.change_execution(row["id"], among=[RUNNING], started=now)
-            self._pool.submit(self._work, row)
+            with self._giving_back(row["id"]):
+                self._runs.store.change_execution(row["id"], among=[RUNNING], started=now)
+                self._pool.submit(self._work, row)
         return _status(row)
 
     def _row(self, execution: str, kind: str) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from canary_judge.rollout.policy import only_old
 from canary_judge.samples import AnyData, CountData, GaugeData, RawData, UserData
 from canary_judge.samples.levels import levels
 from canary_judge.series import MetricSource, Window, parse_duration
+from canary_judge.service.answers import is_past
 from canary_judge.service.problems import StoreDown
 from canary_judge.service.shown import one_line
 from canary_judge.service.store import ERRORED, FAILED, PASSED, RUNNING, UNDECIDED, Run, Store
@@ -265,7 +266,7 @@ class Desk:
             "weight": state.weight,
             "seen": run.seen or _canary_seen(state),
             "ended": judgement.look.ended or judgement.verdict is Verdict.FAIL,
-            "state": _next(run.state, Verdict(summary["verdict"]), ended=judgement.look.ended),
+            "state": _next(run, summary, order.until.timestamp(), ended=judgement.look.ended),
             "error": "",
         }
         moment, reason = judgement.end.timestamp(), summary["reason"]
@@ -433,13 +434,17 @@ def _per_interval(data: AnyData) -> dict[str, list[float | None]]:
     }
 
 
-def _next(state: str, verdict: Verdict, *, ended: bool) -> str:
-    """A run leaves `running` once."""
-    if state != RUNNING:
-        return state
-    if verdict is Verdict.MARGINAL:
+def _next(run: Run, summary: Mapping[str, Any], now: float, *, ended: bool) -> str:
+    """A run leaves `running` once; a planned end that was looked at much later passes nothing."""
+    verdict = Verdict(summary["verdict"])
+    if run.state != RUNNING:
+        return run.state
+    if verdict is Verdict.FAIL:
+        return FAILED
+    late = ended and is_past(now - summary["watermark"], interval=run.interval, delay=summary["delay"])
+    if verdict is Verdict.MARGINAL or late:
         return UNDECIDED if ended else RUNNING
-    return PASSED if verdict is Verdict.PASS else FAILED
+    return PASSED
 
 
 def _canary_seen(state: MonitorState) -> bool:

@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from canary_judge.config.reading import nearest
 from canary_judge.errors import CanaryJudgeError, DataError
-from canary_judge.series import format_duration
+from canary_judge.series import format_duration, percent_from
 from canary_judge.service.answers import Answer, is_over
-from canary_judge.service.given import bounded
+from canary_judge.service.given import bounded, number_of
 from canary_judge.service.problems import Busy, StoreDown, UnknownRun
 from canary_judge.service.runs import Runs
 from canary_judge.service.shown import shown
@@ -33,6 +34,9 @@ _ESCAPES = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
 # Nobody asked for so many intervals: what asks now is another rollout, for the labels do not tell its revision.
 _SILENT = 10
 _SIDES = ("baseline", "canary")
+# What a question may change without asking of another run; and all labels that are read.
+_OF_A_QUESTION = ("window", "interval", "weight")
+_KNOWN, _OWN = ("config", "horizon", "key", "namespace", "target", *_OF_A_QUESTION), ("baseline_", "canary_")
 
 Reply = tuple[int, dict[str, Any]]
 
@@ -46,7 +50,8 @@ class PromFacade:
 
     A selector names the config with `config` (or `target`, where a config has its name), and both versions with
     `canary_LABEL` and `baseline_LABEL`; `namespace` and `target` are labels of both, and the baseline's target is
-    TARGET-primary as Flagger has it. `key` asks for a run that others follow, without a look.
+    TARGET-primary as Flagger has it. `weight` is the present one, in percent: a pass then needs data at it. `key` asks
+    for a run that others follow, without a look.
     """
 
     def __init__(self, runs: Runs, budget: float = BUDGET) -> None:
@@ -88,7 +93,7 @@ class PromFacade:
             raise DataError(f'name a config: {_NAME}{{config="checkout"}}; there are {self._runs.configs.names()}')
         judged = self._runs.configs.get(config)
         labels = {side: _of_side(asked, side) for side in _SIDES}
-        place = "/".join(f"{name}={asked[name]}" for name in sorted(asked) if name not in ("window", "interval"))
+        place = "/".join(f"{name}={asked[name]}" for name in sorted(asked) if name not in _OF_A_QUESTION)
         key = bounded(f"prom/{config}/{place}")
         known = self._runs.store.newest(key)
         longest = _SILENT * judged.interval.total_seconds()
@@ -111,7 +116,9 @@ class PromFacade:
                 f"nobody asked about again: ask at least every {format_duration(timedelta(seconds=longest))}, or "
                 "nothing is ever judged"
             )
-        return self._runs.look_at(known, budget=self._budget)
+        text = asked.get("weight")
+        weight = None if text is None else percent_from(number_of(text, "weight"), "weight")
+        return self._runs.look_at(known, weight=weight, budget=self._budget)
 
 
 def _labels(query: str) -> dict[str, str]:
@@ -127,6 +134,11 @@ def _labels(query: str) -> dict[str, str]:
         text = matcher[3][1:-1]
         labels[matcher[1]] = re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape[1], escape[1]), text)
         place = matcher.end()
+    for name in labels:
+        if name not in _KNOWN and not name.startswith(_OWN):
+            own = "".join(nearest(name.split("_")[0], _SIDES)) if "_" in name else ""
+            if hint := nearest(name, _KNOWN) or own:
+                raise DataError(f"label {shown(name)} is read by nobody{hint}")
     return {name: text for name, text in labels.items() if text}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from canary_judge.errors import DataError
 from canary_judge.kayenta import Request, Thresholds
 from canary_judge.kayenta.documents import MetricSetPair
+from canary_judge.kayenta.pairs import both_of
 from canary_judge.results import Judgement
 from canary_judge.service.bands import band_of, judge_result, settings_of
 from canary_judge.service.looking import Order
@@ -76,7 +77,7 @@ def _refuse_other_times(pair: MetricSetPair) -> None:
 
     A store may begin a side with its first value, so that their starts need not be alike.
     """
-    begun, steps = (_of_both(pair, key) for key in ("startTimeMillis", "stepMillis"))
+    begun, steps = (both_of(pair, key) for key in ("startTimeMillis", "stepMillis"))
     if steps is None:
         return
     if steps[0] != steps[1]:
@@ -90,18 +91,6 @@ def _refuse_other_times(pair: MetricSetPair) -> None:
             f"{abs(begun[0] - begun[1]) / 60_000:.0f} minutes apart), so that what differs between the two times would "
             "be judged; leave controlOffsetInMinutes out"
         )
-
-
-def _of_both(pair: MetricSetPair, key: str) -> tuple[float, float] | None:
-    """A number of both scopes; None where one of them has none."""
-    found = []
-    for name in ("control", "experiment"):
-        scope = pair.scopes.get(name)
-        value = scope.get(key) if isinstance(scope, Mapping) else None
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            return None
-        found.append(float(value))
-    return found[0], found[1]
 
 
 def _thresholds(body: Mapping[str, Any]) -> Thresholds | None:

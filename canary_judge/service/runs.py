@@ -16,14 +16,13 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import ConfigError, DataError, SourceUnavailable
 from canary_judge.results import Judgement
 from canary_judge.series import Window, duration_from, percent_from
-from canary_judge.service.answers import Answer, answer_of, is_over, key_of
+from canary_judge.service.answers import Answer, answer_of, is_late, is_over, key_of
 from canary_judge.service.configs import Configs
 from canary_judge.service.database import address_of
 from canary_judge.service.given import (
@@ -124,6 +123,7 @@ class Runs:
         self._going: dict[str, Future[Told]] = {}
         self._others = 0
         self._tried: dict[str, float] = {}
+        self._looked_at: set[str] = set()
         self.listeners: list[Callable[[str, Run | None, Told], None]] = []
         self.on_ended: list[Callable[[Run], None]] = []
 
@@ -135,9 +135,7 @@ class Runs:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     # --- runs -----------------------------------------------------------------------------------------------------
@@ -293,19 +291,14 @@ class Runs:
                 return going
             self._refuse_beyond_the_limit()
             self._going[run.id] = ours
-        late = run.watched and self._is_late(run)
+        late = run.watched and is_late(run, now=self.now().timestamp())
         try:
             future = self._workers.ask("look", order, run.id)
-        except OSError as error:  # no process can be started
+        except Exception as error:  # noqa: BLE001  (no process can be started: nobody must wait for its answer)
             self._ended(run, ours, Told(what=What.UNAVAILABLE, text=f"nobody can look: {error}"))
             return ours
         future.add_done_callback(lambda done: self._ended(run, ours, replace(done.result(), late=late)))
         return ours
-
-    def _is_late(self, run: Run) -> bool:
-        """Whether more than an interval has passed since it could have been looked at."""
-        due = run.begun.timestamp() if run.summary is None else run.summary["watermark"]
-        return self.now().timestamp() - max(due, run.looked or 0.0) > 2 * run.interval
 
     @property
     def going(self) -> int:
@@ -322,10 +315,18 @@ class Runs:
         ours.set_result(told)
         self._tell("look", run, told)
         if self.on_ended and told.what is What.KEPT:
-            found = self.store.get(run.id)
-            if found is not None and found.ended:
-                for hook in self.on_ended:
-                    hook(found)
+            self._looked_at.add(run.id)
+            self._tell_of_ends()
+
+    def _tell_of_ends(self) -> None:
+        """Tell of runs that have ended; of those that cannot be read just now at a later tick."""
+        with suppress(StoreDown):
+            for one in list(self._looked_at):
+                found = self.store.get(one)
+                self._looked_at.discard(one)
+                if found is not None and found.ended:
+                    for hook in self.on_ended:
+                        hook(found)
 
     def _done(self) -> None:
         with self._lock:
@@ -336,10 +337,8 @@ class Runs:
             listener(what, run, told)
 
     def _order(self, run: Run, weight: float | None) -> Order:
-        try:  # where its config is changed the run keeps its own, but asks where the sources are now
-            present = self.configs.get(run.config_name)
-        except ConfigError:
-            present = JudgeConfig.from_mapping(json.loads(run.config))
+        # where its config is changed the run keeps its own, but asks where the sources are now
+        present = self.configs.last(run.config_name, kept=run.config if self._own_sources else None)
         return Order(
             run=run.id,
             config=run.config,
@@ -384,6 +383,7 @@ class Runs:
 
     def tick(self) -> int:
         """Begin the looks of watched runs that are due; how many these are."""
+        self._tell_of_ends()
         begun, wrong, moment = 0, "", time.monotonic()
         tried: dict[str, float] = {}
         for short in self.store.listed(watched=True, state=RUNNING, limit=self._most_runs):
@@ -484,9 +484,9 @@ class Runs:
         try:
             order = replace(order, expires=time.time() + budget)
             future = self._workers.ask(what, order, f"{what} {order.until} {order.baseline}")
-        except OSError as error:
+        except Exception as error:
             self._done()
-            raise SourceUnavailable(f"nobody can look: {error}") from None
+            raise SourceUnavailable(f"nobody can look: {error}") from error
         future.add_done_callback(lambda _: self._done())
         try:
             told = future.result(budget)

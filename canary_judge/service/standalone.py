@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from canary_judge.errors import CanaryJudgeError, DataError
+from canary_judge.errors import CanaryJudgeError, ConfigError, DataError
 from canary_judge.service.canary_configs import iso
 from canary_judge.service.given import moment_of
 from canary_judge.service.kayenta import BROKEN, DONE, RUNNING, STOPPED, Facade, fresh_row, times_of
@@ -94,9 +94,12 @@ class Standalone:
                 asked = row["asked"]
                 request = _request(asked["request"], parts[len(begun)])
                 body = request if asked["config"] else {"canaryConfig": asked["sent"], "executionRequest": request}
-                started = self._facade.start(
-                    asked["config"], body, application=row["application"], parent=asked["parent"] or execution
-                )
+                try:
+                    started = self._facade.start(
+                        asked["config"], body, application=row["application"], parent=asked["parent"] or execution
+                    )
+                except (UnknownRun, ConfigError, DataError) as problem:  # it began well: its config has changed since
+                    return self._end(row, f"judgement {len(begun) + 1} cannot begin any more: {problem}")
                 begun.append(started["canaryExecutionId"])
                 result = {"executions": begun}
                 self._runs.store.change_execution(execution, among=[RUNNING], result=result)
@@ -205,7 +208,7 @@ def _minutes(body: Mapping[str, Any], key: str) -> float:
     value = body.get(key)
     if value is None:
         return 0.0
-    number = float(value) if isinstance(value, str) and value.isdigit() else value
+    number = float(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
     if not isinstance(number, int | float) or isinstance(number, bool) or not 0 <= number <= 100_000:
         raise DataError(f"{key} is {shown(value)}; give minutes")
     return float(number)
@@ -246,7 +249,7 @@ def _parts(body: Mapping[str, Any], began: datetime) -> list[_Part]:
     for k in range(1, number + 1):
         until = start + later + timedelta(minutes=k * every)
         since = until - lookback if lookback else start + later
-        due = began if end is not None else began + later + timedelta(minutes=k * every)
+        due = until if end is not None else began + later + timedelta(minutes=k * every)
         parts.append(_Part(since, until, max(due, began)))
     return parts
 

@@ -27,6 +27,8 @@ _LOCK, _parsing, _collects = threading.Lock(), 0, True
 # Of what a server says is wrong.
 _LONGEST_TEXT = 2000
 _RETRIED = frozenset({429, 502, 504})
+# What those say that ask stores behind them, with a status of queries that cannot be evaluated, where one is away.
+_AWAY = re.compile(r"(?i)rpc error|unavailable|connection re(fused|set)|no such host|deadline exceeded|i/o timeout")
 
 
 class Session(requests.Session):
@@ -117,8 +119,9 @@ class Session(requests.Session):
             return self._attempt(method, url, params, options, until, attempt)
         if response.is_redirect:
             where = urlsplit(response.headers.get("Location", ""))
+            there = f"{where.scheme}://{where.hostname}" if where.hostname else ""
             raise SourceUnavailable(
-                f"sends us on to {where.scheme}://{where.hostname}{where.path}; use that address if it is the right one"
+                f"sends us on to {printable(there + where.path)}; use that address if it is the right one"
             )
         if response.status_code in _RETRIED and not last:
             asked = response.headers.get("Retry-After", "")
@@ -163,6 +166,8 @@ class Session(requests.Session):
             raise SourceUnavailable(f"refused access (HTTP {status}): {text}; check the token, user or tenant")
         if kind == "timeout" or "too many samples" in text:
             raise TooMuchError(f"HTTP {status}, {text}")
+        if kind == "execution" and _AWAY.search(text):
+            raise SourceUnavailable(f"HTTP {status}, {text}")
         if kind in ("bad_data", "execution", "bad_response") or status in (400, 422):
             raise QueryError(f"HTTP {status}, {text}")
         raise SourceUnavailable(f"HTTP {status}, {text}")

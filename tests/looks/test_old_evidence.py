@@ -1,5 +1,6 @@
 """What stood before must not speak for what has come since: restarts, gaps, plans that ended, rows that stopped."""
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 
 from canary_judge import JudgeConfig, Monitor, Verdict, judge
-from canary_judge.commands.watch import _of_this_day
+from canary_judge.commands.watch import _of_this_day, _refuse_late
 from canary_judge.errors import DataError
 from canary_judge.looks.watching import follow
 from canary_judge.sources import FrameSource
@@ -112,3 +113,19 @@ def test_a_plan_that_ended_answers_for_no_later_canary():
     ):
         _of_this_day(monitor, Path("a.state"), end + timedelta(days=1))
     _of_this_day(Monitor(CONFIG, start=START), Path("a.state"), end + timedelta(days=1))
+
+
+@pytest.mark.parametrize(("times_as_bad", "refused"), [(1.0, True), (5.0, False)])
+def test_a_pass_at_a_planned_end_stands_for_ten_minutes(times_as_bad, refused):
+    monitor = Monitor(CONFIG, start=START, horizon="20m")
+    judgement = looks(table(times_as_bad=times_as_bad), 20, monitor=monitor)[-1]
+    end = START + 20 * MINUTE
+    assert judgement.look.ended
+    assert judgement.verdict is (Verdict.PASS if refused else Verdict.FAIL)
+    _refuse_late(judgement, CONFIG, end + timedelta(minutes=9))
+    with contextlib.ExitStack() as stack:
+        if refused:
+            stack.enter_context(
+                pytest.raises(DataError, match=r"the planned end was at 2026-01-01 12:20:00 UTC, 2h00m")
+            )
+        _refuse_late(judgement, CONFIG, end + timedelta(hours=2))

@@ -1,11 +1,14 @@
 """Kayenta's own clients find what they read: strict models of Argo, Orca and deck, and their loops."""
 
+import threading
 import time
 from datetime import timedelta
 
 import pytest
 
 from canary_judge.service.canary_configs import iso
+from canary_judge.service.kayenta import Facade
+from canary_judge.service.problems import StoreDown
 from tests.service.controllers import spinnaker
 from tests.service.controllers.argo import AnalysisRun, kayenta
 from tests.service.controllers.orca import Orca
@@ -491,3 +494,72 @@ def test_an_analysis_that_cannot_be_is_a_400(shop, change, says):
     answer = shop.api("POST", "/kayenta/standalone_canary_analysis/shop", json=analysis(**change))
     assert answer.status == 400, answer
     assert says in answer.json["message"]
+
+
+def test_a_window_of_the_future_is_refused(shop):
+    later = request(shop)
+    for side in ("controlScope", "experimentScope"):
+        later["scopes"]["default"][side]["end"] = iso((shop.now() + timedelta(hours=1)).timestamp())
+    answer = shop.api("POST", "/kayenta/canary/shop", json=later, params={"application": "shop"})
+    assert answer.status == 400
+    assert "which is in the future" in answer.text
+
+
+@pytest.mark.parametrize("digit", ["\u00b2", "\u0665"])
+def test_a_step_in_other_digits_is_told(shop, digit):
+    odd = request(shop)
+    for side in ("controlScope", "experimentScope"):
+        odd["scopes"]["default"][side]["step"] = digit
+    answer = shop.api("POST", "/kayenta/canary/shop", json=odd, params={"application": "shop"})
+    assert answer.status == 400
+    assert "give seconds" in answer.text
+
+
+def test_a_hanging_source_keeps_no_other_from_its_judgement(tmp_path):
+    with house(tmp_path) as found:
+        found.add("slow")
+        found.pass_time(3600)
+        found.sources["slow"].wait = threading.Event()
+        for _ in range(12):
+            found.api("POST", "/kayenta/canary/slow", json=request(found), params={"application": "shop"})
+        assert judged(found).json["complete"]
+
+
+def test_an_analysis_whose_config_goes_away_ends(shop):
+    shop.add("mine")
+    path = "/kayenta/standalone_canary_analysis/mine"
+    body = analysis(lifetimeDurationMins=60, analysisIntervalMins=20)
+    started = shop.api("POST", path, json=body, params={"application": "shop"})
+    execution = spinnaker.read(spinnaker.StandaloneStarted, started).execution_id
+    (shop.configs / "mine.json").unlink()
+    shop.pass_time(1300)
+    found = shop.api("GET", f"/kayenta/standalone_canary_analysis/{execution}").json
+    assert (found["complete"], found["status"]) == (True, "terminal")
+    assert "there is no canary config 'mine'" in found["exception"]["details"]["error"]
+    assert found["canaryAnalysisExecutionResult"]["didPassThresholds"] is False
+
+
+def test_a_lost_window_is_taken_up_again_although_the_database_was_busy(shop, monkeypatch):
+    started = shop.api("POST", "/kayenta/canary/shop", json=request(shop), params={"application": "shop"})
+    execution = spinnaker.read(spinnaker.Started, started).execution_id
+    facade = Facade(shop.runs)
+    try:
+        judged(shop)
+        store = shop.runs.store
+        lost = {**store.execution(execution), "status": "running", "started": 0.0}
+        monkeypatch.setattr(store, "execution", lambda _: dict(lost))
+        with monkeypatch.context() as busy:
+
+            def down(*_, **__):
+                raise StoreDown("the database gave no answer")
+
+            busy.setattr(store, "change_execution", down)
+            with pytest.raises(StoreDown):
+                facade.status(execution)
+        assert facade._mine == set()
+        begun = []
+        monkeypatch.setattr(facade._pool, "submit", lambda *given: begun.append(given))
+        facade.status(execution)
+        assert len(begun) == 1
+    finally:
+        facade.close()

@@ -178,3 +178,21 @@ def test_a_failure_of_long_ago_is_no_answer_for_what_comes_next(shop):
     answer = ask(shop, 'canary_judge_score{key="mine"}')
     assert answer.status == 503
     assert "is over: it began at 2026-01-01T12:00" in answer.json["error"]
+
+
+def test_a_weight_needs_evidence_of_its_own(shop):
+    for _ in range(30):
+        shop.pass_time()
+        at_10 = value(ask(shop, SCORE.replace("}", ', weight="10"}')))
+    assert at_10 == "100"
+    shop.worlds["shop"].router.set_weight(50)
+    assert value(ask(shop, SCORE.replace("}", ', weight="50"}'))) == "50"  # nothing is judged at it
+    assert len(shop.api("GET", "/v1/runs").json) == 1
+
+
+@pytest.mark.parametrize(("label", "hint"), [("horizn", "horizon"), ("cannary_hash", "canary"), ("wieght", "weight")])
+def test_a_misspelt_label_is_told(shop, label, hint):
+    answer = ask(shop, SCORE.replace("}", f', {label}="5"}}'))
+    assert answer.status == 400
+    assert "is read by nobody" in answer.text
+    assert hint in answer.text

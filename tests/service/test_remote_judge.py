@@ -159,3 +159,26 @@ def test_another_day_or_step_is_no_control(shop, wrong, told):
 @pytest.mark.parametrize("scope", [scopes(), scopes(begun=7), {}, {"control": {}, "experiment": {}}])
 def test_a_side_may_begin_with_its_first_value(shop, scope):
     assert judged(shop, pair("cpu", scopes=scope))["score"]["score"] == 100
+
+
+def shifted(one, side, minutes):
+    """The pair with a side that begins so much later, and has so many values fewer."""
+    scope = one["scopes"][side]
+    scopes = {**one["scopes"], side: {**scope, "startTimeMillis": scope["startTimeMillis"] + minutes * 60_000}}
+    values = {**one["values"], side: one["values"][side][minutes:]}
+    return {**one, "scopes": scopes, "values": values}
+
+
+@pytest.mark.parametrize("side", ["control", "experiment"])
+def test_a_side_that_begins_later_is_compared_with_the_other_s_same_time(shop, side):
+    """A load that rises at minute 45 is none of the canary's."""
+    one = pair("load")
+    for name, values in one["values"].items():
+        one["values"][name] = [value * (1.5 if at >= 45 else 1.0) for at, value in enumerate(values)]
+    found = judged(shop, shifted(one, side, 30))
+    assert found["results"][0]["classification"] != "High"
+    assert [one["values"][name][30:] for name in ("control", "experiment")] == [
+        shifted(shifted(one, "control", 30), "experiment", 30)["values"][name] for name in ("control", "experiment")
+    ]
+    same = judged(shop, shifted(shifted(one, "control", 30), "experiment", 30))
+    assert found["results"][0]["resultMetadata"] == same["results"][0]["resultMetadata"]

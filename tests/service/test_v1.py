@@ -1,10 +1,14 @@
 """/v1: a run is found or begun, looked at, and told; what is wrong is told in one line."""
 
+import contextlib
 import json
 import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from canary_judge.service import Runs
+from canary_judge.service.problems import StoreDown
 from tests.service.house import SIDES, Faulty, house
 
 
@@ -524,3 +528,107 @@ def test_two_files_of_one_name_are_no_config(shop):
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_probes_may_ask_for_the_head(shop, path):
     assert shop.api("HEAD", path).status == 200
+
+
+def test_a_planned_end_that_is_looked_at_much_later_is_undecided_for_good(shop):
+    """Its state is what Spinnaker's webhook stage waits for."""
+    for _ in range(3):
+        shop.look(horizon="30m")
+        shop.pass_time()
+    shop.sources["shop"].down = True
+    shop.pass_time(42 * 60)
+    shop.sources["shop"].down = False
+    states = set()
+    for _ in range(5):
+        states.add(shop.look(horizon="30m")["state"])
+        shop.pass_time()
+    assert states == {"undecided"}
+
+
+def test_a_run_that_ended_undecided_says_that_it_looks_no_more(shop):
+    shop.add("shop", rate=0.5)
+    for _ in range(6):
+        last = shop.look(horizon="5m")
+        shop.pass_time()
+    assert last["state"] == "undecided"
+    assert "it looks no more: begin another, with `restart: true` or another key" in last["reason"]
+
+
+@pytest.fixture
+def regions(tmp_path):
+    """A config with a source of its own, where the canary fails, beside one of the same name, where it does not."""
+    configs = tmp_path / "configs"
+    configs.mkdir()
+    for name, failed in (("own", 6), ("other", 5)):
+        rows = [
+            f"2026-01-01T12:{minute:02d}:30+00:00,{side},{5 if side == 'baseline' else failed},{1000 + minute}"
+            for minute in range(60)
+            for side in ("baseline", "canary")
+        ]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["timestamp,side,errors,requests", *rows]) + "\n")
+    (configs / "sources.yaml").write_text(f"default: {{type: frame, path: {tmp_path}/other.csv}}\n")
+    metric = {
+        "name": "m",
+        "kind": "ratio",
+        "events": "errors",
+        "total": "requests",
+        "harm": "increase",
+        "margin": "1.5x",
+    }
+    own = {"default": {"type": "frame", "path": f"{tmp_path}/own.csv"}}
+    file = configs / "shop.json"
+    file.write_text(json.dumps({"name": "shop", "interval": "1m", "metrics": [metric], "sources": own}))
+    return configs, file
+
+
+@pytest.mark.parametrize("what", ["broken", "gone"])
+def test_a_run_whose_config_breaks_asks_no_other_source(regions, what):
+    configs, file = regions
+    now = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    database = f"sqlite:///{configs}/judge.db"
+    with contextlib.closing(Runs(configs, database, workers=0, now=lambda: now)) as runs:
+        run = runs.look("shop", **SIDES, start=now).run
+        _ = file.write_text(file.read_text()[:-20]) if what == "broken" else file.unlink()
+        now += timedelta(minutes=5)
+        seen = runs.look_at(runs.store.get(run.id))
+        assert (seen.stale, seen.run.summary["intervals"]) == (False, 5)
+        assert seen.judgement.metrics[0].comparison.events_canary == 30
+    with contextlib.closing(Runs(configs, database, workers=0, now=lambda: now)) as anew:
+        now += timedelta(minutes=1)
+        seen = anew.look_at(anew.store.get(run.id))
+        assert seen.stale
+        assert "it is not known where the sources of 'shop' are" in seen.why
+
+
+def test_a_question_that_cannot_be_sent_is_no_look_that_goes_on(shop, monkeypatch):
+    def ask(*_):
+        raise TypeError("cannot pickle")
+
+    shop.pass_time(120)
+    with monkeypatch.context() as broken:
+        broken.setattr(shop.runs._workers, "ask", ask)
+        summary = shop.look()
+        assert "nobody can look: cannot pickle" in summary["reason"]
+        assert shop.runs.going == 0
+    assert shop.look()["stale"] is False
+
+
+def test_an_end_is_told_although_the_database_was_busy_then(shop, monkeypatch):
+    shop.add("broken", canary_error_rate=0.05)
+    told, real, ended = [], shop.runs.store.get, threading.Event()
+    shop.runs.on_ended.append(lambda run: told.append(run.state))
+
+    def get(run):
+        found = real(run)
+        if found is not None and found.ended and not ended.is_set():
+            raise StoreDown("the database gave no answer")
+        return found
+
+    monkeypatch.setattr(shop.runs.store, "get", get)
+    for _ in range(5):
+        shop.pass_time()
+        shop.api("POST", "/v1/looks", json={"config": "broken", **SIDES})
+    assert told == []
+    ended.set()
+    shop.runs.tick()
+    assert told == ["failed"]

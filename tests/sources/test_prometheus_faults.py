@@ -429,3 +429,28 @@ def test_an_overlap_that_cannot_be_asked_for_is_told():
     assert all(one.error is None for one in found)
     told = "it could not be told whether both sides select the same series"
     assert all(any(told in text and "not here" in text for text in one.warnings) for one in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "away"),
+    [
+        ("expanding series: rpc error: code = Unavailable desc = store away", True),
+        ("query timed out: context deadline exceeded", True),
+        ("multiple matches for labels: many-to-one matching must be explicit", False),
+    ],
+)
+def test_a_store_behind_the_server_that_is_away_is_asked_again(text, away):
+    """Thanos and Mimir answer with the status of a query that cannot be evaluated."""
+    body = f'{{"status":"error","errorType":"execution","error":"{text}"}}'
+    with serving(lambda _: Answer(body, 422)) as (url, _):
+        if away:
+            with pytest.raises(SourceUnavailable, match="HTTP 422, execution"):
+                fetch_one(url)
+        else:
+            assert not fetch_one(url).temporary
+
+
+def test_a_redirect_to_another_path_of_the_same_server_is_named():
+    with serving(lambda _: Answer("", 302, headers={"Location": "/login?next=x"})) as (url, _):  # noqa: SIM117
+        with pytest.raises(SourceUnavailable, match="sends us on to /login; use that address"):
+            fetch_one(url)
