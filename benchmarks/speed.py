@@ -25,7 +25,6 @@ from benchmarks.rank_cases import SHAPES, Case, Data, cases, has_r, ours_judge, 
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 MARK = "<!-- written by `python -m benchmarks.speed` from here on -->\n"
-STREAMS = 1000
 NEEDS = {"pingouin": "pingouin", "tea-tasting": "tea_tasting"}
 CONFIG = {
     "name": "shop",

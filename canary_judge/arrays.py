@@ -105,7 +105,7 @@ def median(values: NDArray[np.float64]) -> float:
     if values.size % 2:
         return float(np.partition(values, upper)[upper]) + 0.0  # no -0
     parted = np.partition(values, [upper - 1, upper])
-    return float(parted[upper - 1] + parted[upper]) / 2 + 0.0
+    return float(parted[upper - 1] / 2 + parted[upper] / 2) + 0.0  # the sum may be beyond all floats
 
 
 def variance(values: NDArray[np.float64], *, less: int = 0) -> float:

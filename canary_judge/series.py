@@ -31,6 +31,7 @@ __all__ = [
     "Result",
     "Series",
     "Window",
+    "by_name",
     "duration_from",
     "format_duration",
     "moment_from",

@@ -16,6 +16,7 @@ __all__ = [
     "html_table",
     "interval",
     "level",
+    "opposite",
     "short",
     "sides",
     "sizes",
@@ -107,6 +108,12 @@ def tolerated(value: float, scale: Scale, *, unit: str, share: bool, either: boo
     return f"{value:.{2 - math.floor(math.log10(apart))}g}x"
 
 
+def _factor(value: float) -> str:
+    """A relative margin to four digits, or to those that tell it from no change."""
+    apart = abs(value - 1)
+    return f"{value:.{max(4, 2 - math.floor(math.log10(apart))) if apart else 4}g}x"
+
+
 def opposite(margin: float, scale: Scale) -> float:
     """The margin downwards, of a metric of which either direction hurts."""
     return max(2 - margin, 0.0) if scale is Scale.RATIO else -margin
@@ -143,8 +150,8 @@ def facts(comparison: Comparison, *, unit: str, share: bool, either: bool = Fals
         )
         ends = f"{0 if low is None else low:.3g} to " + ("any" if high is None else f"{high:.3g}x")
         if comparison.margin is not None:
-            least = f"{opposite(comparison.margin, Scale.RATIO):.4g}x to " if either else ""
-            margin = f", margin {least}{comparison.margin:.4g}x"
+            least = f"{_factor(opposite(comparison.margin, Scale.RATIO))} to " if either else ""
+            margin = f", margin {least}{_factor(comparison.margin)}"
     else:
         said = f"canary {change(comparison.effect or 0.0, unit=unit, share=share)} against the baseline"
         ends = " to ".join("any" if end is None else change(end, unit=unit, share=share) for end in (low, high))

@@ -45,10 +45,6 @@ class Browser:
         told = self._run(page + asking, "--dump-dom", *flags, width=width)
         return json.loads(unescape(re.search(r'<pre id="told">(.*?)</pre>', told, re.DOTALL)[1]))
 
-    def shot(self, page, path, *, width=1000, height=1000):
-        """A picture of the page."""
-        self._run(page, f"--window-size={width},{height}", f"--screenshot={path}")
-
 
 def found_browser(folder):
     """One whose files are in this folder; the test is skipped where there is none."""

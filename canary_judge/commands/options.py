@@ -31,6 +31,7 @@ __all__ = [
     "plan_of",
     "print_advice",
     "refuse_the_future",
+    "say",
     "sources_of",
     "time_of",
     "unicode_out",

@@ -26,7 +26,7 @@ from canary_judge.series import MetricSource, Window, duration_from, format_dura
 if TYPE_CHECKING:
     from canary_judge.sources import FrameSource
 
-__all__ = ["of_log", "record", "refuse_several"]
+__all__ = ["of_lines", "of_log", "record", "refuse_several"]
 
 # Newest intervals without a value of the canary that may be late; more of them, and a larger share, are its end.
 _FEW_SILENT, _SILENT_SHARE, _TIMES_AS_SILENT = 3, 0.05, 3

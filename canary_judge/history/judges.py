@@ -28,7 +28,7 @@ from canary_judge.special import special
 
 __all__ = ["Decision", "KayentaJudge", "Limit", "LimitRule", "OurJudge", "PastJudge"]
 
-# Intervals of which Kayenta's classifier can say anything.
+# Of its score, as its own examples have them.
 _KAYENTA = kayenta.Thresholds(pass_=95, marginal=75)
 
 

@@ -17,7 +17,7 @@ from canary_judge.untrusted import printable
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["AT_ONCE", "Piece", "Unreadable", "newest", "pieces_of", "places_of", "told"]
+__all__ = ["AT_ONCE", "Piece", "Unreadable", "check_whole", "newest", "pieces_of", "places_of", "told"]
 
 # Canaries that are read at once.
 AT_ONCE = 16

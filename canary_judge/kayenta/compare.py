@@ -121,14 +121,11 @@ class SideBySide:
         }
 
 
-def compare(
-    data: object, *, overrides: Mapping[str, Any] | None = None, rng: np.random.Generator | None = None
-) -> SideBySide:
+def compare(data: object, *, rng: np.random.Generator | None = None) -> SideBySide:
     """Judge one request with both judges.
 
     Args:
         data: A remote judge's request, as parsed JSON.
-        overrides: Keys of the converted config to replace, such as `false_alarm_rate`.
         rng: Noise for Kayenta's constant metrics.
 
     Raises:
@@ -138,7 +135,7 @@ def compare(
     request = Request.from_mapping(data)
     assert isinstance(data, Mapping)  # noqa: S101  (a Request was read from it)
     labels = pair_labels(request.pairs)
-    config, conversion = converted(data, request, labels, overrides)
+    config, conversion = converted(data, request, labels)
     source = PairSource(request.pairs, labels, config.interval)
     judgement = calibrated_judge(config, source, source.window)
     theirs, error = None, ""

@@ -33,7 +33,7 @@ from canary_judge.samples import CountData, UserData
 from canary_judge.special import special
 from canary_judge.stats.counts import COLUMNS, Counts, without_burst
 from canary_judge.stats.margins import Margin
-from canary_judge.stats.questions import AtMargin, Interval, Question
+from canary_judge.stats.questions import AtMargin, Interval, Question, directions
 from canary_judge.stats.rates import RateRatioProcess
 from canary_judge.stats.sequential import best_rho, normal_mixture, normal_mixture_bound
 from canary_judge.stats.starts import WHOLE, StartEvidence, harm_since
@@ -391,7 +391,7 @@ class _Counted:
 
     def worse(self, harm: Harm) -> float:
         """Of harm at all."""
-        return _mean([self._since_any(0.0, upward=up) for up in _directions(harm)])
+        return _mean([self._since_any(0.0, upward=up) for up in directions(harm)])
 
     def beyond(self, margin: Margin | None, harm: Harm, *, whole: float, starts: Sequence[StartEvidence] = ()) -> float:
         """Of harm beyond a margin.
@@ -416,7 +416,7 @@ class _Counted:
         found = {up: self.run.log_e(null, upward=not up) for null, up in self._relative(margin, harm)}
         # a rate cannot fall by more than all of it, so that is ruled out
         impossible = math.inf if margin is not None and (margin.relative or 0.0) >= 1 else 0.0
-        return min(found.get(up, 0.0 if up else impossible) for up in _directions(harm))
+        return min(found.get(up, 0.0 if up else impossible) for up in directions(harm))
 
     def since(self, null: float, *, upward: bool) -> StartEvidence:
         """Of harm beyond a log ratio since any interval."""
@@ -428,11 +428,6 @@ class _Counted:
     @staticmethod
     def _relative(margin: Margin | None, harm: Harm) -> list[tuple[float, bool]]:
         return nulls(0.0 if margin is None else margin.relative or 0.0, harm)
-
-
-def _directions(harm: Harm) -> list[bool]:
-    """Upwards, downwards, or both."""
-    return [True, False] if harm is Harm.EITHER else [harm is Harm.INCREASE]
 
 
 def _with_starts(whole: float, late: float) -> float:

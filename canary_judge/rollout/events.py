@@ -75,7 +75,8 @@ class RolloutResult:
     """How a rollout ended.
 
     Attributes:
-        phase: PROMOTED, ROLLED_BACK, STOPPED; another one when it was interrupted, to be resumed from its journal.
+        phase: PROMOTED, ROLLED_BACK, FROZEN, SUPERSEDED, STOPPED; another one when it was interrupted, to be resumed
+            from its journal.
         weight: The canary's weight at the end, as last read back.
         reason: Why.
         looks: How many looks brought new data, in this process.

@@ -60,11 +60,11 @@ def send_command(journal: str | Path, name: str, reason: str = "", *, weight: fl
             f"{path}: this rollout has ended ({phase}), and nobody obeys it; `canary-judge router rollback` takes "
             "a weight back by hand"
         )
-    if weight is not None and (name != "approve" or present is None or not same_weight(weight, present)):
+    if weight is not None and name != "approve":
+        raise DataError(f"weight {weight:g} stands beside {name!r}: it says at which weight is approved; leave it out")
+    if weight is not None and (present is None or not same_weight(weight, present)):
         there = "no weight yet" if present is None else f"{present:g} % now"
-        raise DataError(
-            f"--weight {weight:g} is for `approve` at that weight, and the canary has {there}; look at it again"
-        )
+        raise DataError(f"weight {weight:g} is to be approved, and the canary has {there}; look at it again")
     for_weight = f"\t{present:g}" if name == "approve" and present is not None else ""
     try:
         with _commands_file(path).open("a", encoding="utf-8") as file:

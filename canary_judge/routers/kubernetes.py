@@ -36,7 +36,7 @@ from canary_judge.routers.weighted import (
 )
 from canary_judge.routing import Ahead, Residual, RollbackReport, WeightReading, leftovers, same_weight
 
-__all__ = ["Forbidden", "KubeStore", "KubernetesRouter", "Ref"]
+__all__ = ["INGRESS", "Forbidden", "KubeStore", "KubernetesRouter", "Ref"]
 
 INGRESS = "ingress-nginx"
 # Reads and writes of one call before a conflict is reported: controllers write status all the time.

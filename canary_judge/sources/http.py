@@ -12,6 +12,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, ClassVar, Literal
@@ -221,13 +222,7 @@ class HttpSource:
         if complete:
             return result
         text = "the store says that its answer is not complete"
-        return Result(
-            series=result.series,
-            form=result.form,
-            warnings=(*result.warnings, text),
-            complete=False,
-            provenance=result.provenance,
-        )
+        return replace(result, complete=False, warnings=(*result.warnings, text))
 
     def _refuse_failed(self, answer: Any) -> None:
         if "failed" not in self._paths:

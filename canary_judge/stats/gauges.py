@@ -356,7 +356,7 @@ def series_tau(*, baseline: Float, canary: Float, history: Float) -> tuple[float
     return alone, max(alone, _history_tau(history.tobytes()) if history.size else 1.0)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)  # each keeps a whole history
 def _history_tau(history: bytes) -> float:
     """Looks that follow each other share their history."""
     return ranks_tau(np.frombuffer(history)[None, :])

@@ -110,8 +110,7 @@ def difference_interval(counts: Counts, *, level: float, phi: float) -> Interval
     limits = -1 + 1e-9, 1 - 1e-9
 
     def p_values(difference: float) -> Tails:
-        # exactly 0 would select the null of the ratio
-        return score_p_values(counts, difference=difference or 1e-15, phi=phi)
+        return score_p_values(counts, difference=difference, phi=phi)
 
     low = crossing(lambda d: p_values(d)[0], tail, -1e-3, 1e-3, limits)
     high = crossing(lambda d: 1 - p_values(d)[1], 1 - tail, -1e-3, 1e-3, limits)

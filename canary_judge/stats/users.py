@@ -246,7 +246,7 @@ def compare_users(
         return None
     contrast = adjusted if past == "taken off" else plain
     level = contrast.baseline.ratio
-    scale = scale_of(margin, lowest=level)
+    scale = scale_of(margin, lowest=min(level, contrast.canary.ratio))
 
     def at_margin(margin: Margin, *, upward: bool, only: Question | None = None) -> AtMargin:
         found = contrast.at_margin(margin, upward=upward, only=only)

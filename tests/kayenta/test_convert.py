@@ -199,5 +199,6 @@ def test_what_is_no_config_or_could_pass_nothing_is_refused():
 def test_the_yaml_reads_back_as_the_same_config():
     found = to_config(config(metric("a", {"critical": True}), metric("b"), weights={"g": 100}))
     text = found.to_yaml()
+    assert found.notes
     assert all(f"# - {note}" in text for note in found.notes)
     assert JudgeConfig.parse(text) == found.config

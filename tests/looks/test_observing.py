@@ -144,4 +144,5 @@ def test_a_handful_of_requests_ends_in_a_judgement(seed):
             samples = MetricSamples(data=CountData(counts=counts), quality=quality(rng, 1))
             window = Window(START + interval * STEP, START + (interval + 1) * STEP)
             weight = float(rng.choice([0, 5, 25, 100]))
-            state, _ = observe(config, state, Samples(window=window, metrics={"m": samples}), weight=weight)
+            state, judgement = observe(config, state, Samples(window=window, metrics={"m": samples}), weight=weight)
+            assert Judgement.from_json(judgement.to_json()) == judgement

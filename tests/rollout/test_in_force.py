@@ -107,7 +107,9 @@ def test_an_approval_holds_for_the_weight_at_which_it_was_given(tmp_path):
         if "a human must approve 50 %" in event.text:
             send_command(journal, "approve")
             send_command(journal, "approve")  # somebody else has the same screen
-            with pytest.raises(DataError, match="--weight 50 is for `approve` at that weight, and the canary has 25 %"):
+            with pytest.raises(
+                DataError, match="weight 50 is to be approved, and the canary has 25 % now; look at it again"
+            ):
                 send_command(journal, "approve", weight=50)
             late = (journal.with_name("j.commands")).read_text().splitlines()[-1]
         elif event.kind is EventKind.WEIGHT and event.weight == 50:

@@ -41,6 +41,7 @@ def test_evidence_of_a_header_is_not_pooled_with_that_of_the_weights():
     assert "no random sample of the users, and this evidence is not pooled" in reached[0].text
     for_header = [event.judgement for event in events if event.judgement and reached[0].at <= event.at < reached[1].at]
     for_weights = [event.judgement for event in events if event.judgement and event.at > reached[1].at]
+    assert for_header
     assert all(one.traffic is None for one in for_header)  # no split is expected of a header
     assert for_weights[0].start >= reached[1].at - timedelta(seconds=15)
     assert made.router.get_weight().ahead == ""

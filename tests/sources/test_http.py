@@ -186,3 +186,11 @@ def test_levels_and_samples_stay_where_they_are():
         (level,) = plain(server.url).fetch([query(reading=Reading.LEVEL, part="value")], WINDOW)
         assert level.form is Form.LEVEL
         assert minutes(level) == {1: 7.0, 2: 1.0, 3: 3.0, 4: 0.0, 5: 5.0}
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_an_answer_that_is_not_complete_is_of_the_same_kind(done):
+    """Where no row means no event, that is so of a part, too."""
+    with serving({"rows": [], "done": done}) as server:
+        (result,) = plain(server.url, complete="done", rows="rows").fetch([query()], WINDOW)
+    assert (result.sparse, result.complete) == (True, done)

@@ -40,3 +40,16 @@ def test_instances_are_compared_with_their_own_past():
     assert with_past.p_beyond_margin < 1e-6
     assert with_past.effect == pytest.approx(1.25, rel=0.05)
     assert "since before" in with_past.method
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_at_a_margin_of_both_kinds_the_baseline_is_scaled_for_ranks_too(seed):
+    """A canary that is 1.5 times a skewed baseline lies exactly at the margin, and is no better than that."""
+    levels = np.random.default_rng(seed).lognormal(3, 1.2, 12)
+    b, c = (np.tile(side[:, None], (1, 20)) for side in (levels, 1.5 * levels))
+    found = compare_instances(baseline=b, canary=c, harm=Harm.INCREASE, margin=Margin(relative=0.5, absolute=1e-6)).at(
+        0.9
+    )
+    assert found.scale is Scale.DIFFERENCE
+    assert found.p_within_margin == pytest.approx(0.5, abs=0.05)
+    assert found.p_beyond_margin == pytest.approx(0.5, abs=0.05)

@@ -104,3 +104,12 @@ def test_times_are_compared_up_to_the_end_and_with_an_interval_where_there_are_e
     assert mean == pytest.approx(gap.mean())
     assert interval == pytest.approx(expected)
     assert restricted_difference(fast[:19], slow[:19], ends[:19])[1] is None
+
+
+def test_alarms_of_few_clusters_are_worth_korn_and_graubard_s_number():
+    """Of 40 trials in 4 clusters all 10 alarms come in one: design effect 13.3, and t quantiles of 39 and of 3."""
+    alarms, rng = np.repeat([1, 0, 0, 0], 10), np.random.default_rng(1)
+    design = 4 / 3 * (7.5**2 + 3 * 2.5**2) / 40 / (0.25 * 0.75)
+    expected = 40 / design * (stats.t.ppf(0.975, 39) / stats.t.ppf(0.975, 3)) ** 2
+    worth = effective_number(alarms, rng.normal(size=40), np.repeat(np.arange(4), 10), declared=0.01)
+    assert worth == pytest.approx(expected, rel=1e-9)
