@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -56,6 +57,7 @@ _NEARLY_ONE = 1 - 1e-9
 # What percentages may all be below; a limit of shares is so many times what is seen; and what moved by so much of
 # itself is no rate that stays where it is.
 _A_PERMILLE, _FAR_PERCENT, _MOVED = 1e-3, 20.0, 0.1
+_IN_PERCENT = re.compile(r"percent(?!ile)|(?<![a-z])pct(?![a-z])", re.IGNORECASE)
 
 
 def one_sided(sides: tuple[Float, Float]) -> tuple[tuple[Float, Float, Int] | None, float]:
@@ -262,11 +264,11 @@ def _number_of(some: Bool, *, runs: bool) -> int:
 def _shares_for_percents(metric: Metric, baseline: Float, canary: Float) -> str | None:
     """Whether values that should be percentages are all shares, so that a margin or a limit is 100 times too wide."""
     largest = max(float(baseline.max()), float(canary.max()))
-    if (
-        metric.unit != "%"
-        or largest > 1
-        or min(float(baseline.min()), float(canary.min())) < 0
-        or largest <= _A_PERMILLE
+    if not _A_PERMILLE < largest <= 1 or min(float(baseline.min()), float(canary.min())) < 0:
+        return None
+    said = metric.unit == "%"
+    if not said and not _IN_PERCENT.search(
+        " ".join((metric.name, *(str(text) for _, text in metric.texts().values())))
     ):
         return None
     margin, limit = metric.parsed_margin(), metric.parsed_limit()
@@ -277,9 +279,8 @@ def _shares_for_percents(metric: Metric, baseline: Float, canary: Float) -> str 
     factors = (1.0, _FAR) if moved > _MOVED * usual else (_FAR, _FAR_PERCENT)
     if (absolute or 0.0) <= factors[0] * largest and (limit or 0.0) <= factors[1] * largest:
         return None
-    return (
-        f"`unit` is %, and no value is above {largest:.3g}: are these shares? Multiply them by 100, or leave `unit` out"
-    )
+    what, remedy = ("`unit` is %", "leave `unit` out") if said else ("its name says percent", "name it otherwise")
+    return f"{what}, and no value is above {largest:.3g}: are these shares? Multiply them by 100, or {remedy}"
 
 
 def stuck(baseline: Float, canary: Float) -> tuple[str, bool] | None:

@@ -23,6 +23,8 @@ from canary_judge.untrusted import printable
 __all__ = ["Conversion", "to_config"]
 
 _MARGIN = "10%"
+# So much more is hardly meant.
+_MANYFOLD = 3.0
 _SCOPE_LABEL = "instance"
 _JUDGE = "NetflixACAJudge-v1.0"
 
@@ -177,6 +179,11 @@ def _margin(name: str, settings: Settings, notes: list[str]) -> str:
         notes.append(
             f"metric {name!r}: the margin is its allowed effect; Kayenta fails the canary by itself from the critical "
             "effect on only, here a gate does so as soon as harm beyond the margin is shown"
+        )
+    if above is not None and above >= _MANYFOLD:
+        notes.append(
+            f"metric {name!r}: allowedIncrease {up:g} is {up:g} times the baseline, a margin of {100 * above:g}%; for "
+            "a tenth more it is 1.1"
         )
     if len(set(wanted)) > 1:
         notes.append(f"metric {name!r}: one margin serves both directions, the smaller one: {100 * tolerated:.6g}%")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query
@@ -10,11 +11,12 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from canary_judge.service.access import ALL
-from canary_judge.service.answers import Answer
+from canary_judge.service.answers import Answer, key_of
 from canary_judge.service.bodies import read_as
+from canary_judge.service.given import bounded
 from canary_judge.service.http import REFUSED, Owner, Rights, SmallBody, body_of
 from canary_judge.service.runs import Runs
-from canary_judge.service.store import Run
+from canary_judge.service.store import RUNNING, Run
 
 __all__ = ["routes_of_v1"]
 
@@ -66,9 +68,10 @@ def routes_of_v1(runs: Runs) -> APIRouter:
     app = APIRouter()
 
     @app.post("/v1/looks", responses=REFUSED, openapi_extra=body_of(_LookAsked))
-    def look(owner: Owner, body: SmallBody) -> Response:
+    def look(owner: Owner, rights: Rights, body: SmallBody) -> Response:
         """Find the run or begin it, take in what is new, and tell how it stands; asking again gives the same."""
         asked = read_as(_LookAsked, body)
+        _refuse_others(runs, asked, owner, rights)
         answer = runs.look(**asked, owner=owner)
         summary = json.dumps(answer.summary(), ensure_ascii=False)
         # the judgement is JSON as it is kept
@@ -87,9 +90,10 @@ def routes_of_v1(runs: Runs) -> APIRouter:
         return Response(judgement.to_json(), media_type="application/json")
 
     @app.post("/v1/runs", status_code=201, responses=REFUSED, openapi_extra=body_of(_LookAsked))
-    def begin(owner: Owner, body: SmallBody) -> JSONResponse:
+    def begin(owner: Owner, rights: Rights, body: SmallBody) -> JSONResponse:
         """Have the service look every interval, until the run is decided."""
         asked = read_as(_LookAsked, body)
+        _refuse_others(runs, asked, owner, rights)
         weight = asked.pop("weight", None)
         run = runs.open(**asked, watched=True, owner=owner)
         answer = runs.look_at(run, weight=weight)
@@ -121,6 +125,16 @@ def routes_of_v1(runs: Runs) -> APIRouter:
         return JSONResponse(runs.configs.listing())
 
     return app
+
+
+def _refuse_others(runs: Runs, asked: Mapping[str, Any], owner: str, rights: str) -> None:
+    """With a token for looking only one's own run is begun anew while it is running."""
+    if not asked.get("restart") or rights in ("", ALL):
+        return
+    sides = {side: asked.get(side) or {} for side in ("baseline", "canary")}
+    found = runs.store.newest(bounded(asked.get("key") or key_of(asked["config"], **sides)))
+    if found is not None and found.state == RUNNING and found.owner != owner:
+        raise HTTPException(403, "this run was begun with another token; begin it anew with that one, or one for all")
 
 
 def _judgement(text: str | None) -> Any:

@@ -206,3 +206,13 @@ def test_a_sum_over_the_requests_of_a_side_is_no_level(query, refused):
         canary={"version": "2"},
     )["m"]
     assert (found.outcome is Outcome.ERROR) is refused
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "held"), [("err_percent", "5", True), ("cpu_pct", "80", True), ("errors", "5", False)]
+)
+def test_a_name_that_says_percent_over_shares(name, limit, held):
+    metric = {"name": "m", "kind": "gauge", "query": name, "harm": "increase", "limit": limit}
+    rng = np.random.default_rng(3)
+    found = judged(metric, gauged(0.09 + rng.normal(0, 0.005, N), 0.09 + rng.normal(0, 0.005, N)))["m"]
+    assert ("its name says percent, and no value is above" in found.reason) is held

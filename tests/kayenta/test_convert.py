@@ -202,3 +202,11 @@ def test_the_yaml_reads_back_as_the_same_config():
     assert found.notes
     assert all(f"# - {note}" in text for note in found.notes)
     assert JudgeConfig.parse(text) == found.config
+
+
+@pytest.mark.parametrize(("allowed", "noted"), [(1.1, False), (2.0, False), (10, True)])
+def test_an_allowed_effect_that_is_manyfold_is_noted(allowed, noted):
+    found = to_config(
+        config(metric("a", {"critical": True, "direction": "increase", "effectSize": {"allowedIncrease": allowed}}))
+    )
+    assert any("for a tenth more it is 1.1" in note for note in found.notes) is noted

@@ -198,3 +198,15 @@ def test_a_token_for_looking_cancels_only_its_own_runs(shop):
     assert shop.api("DELETE", f"/v1/runs/{theirs}", headers=argo).status == 403
     assert shop.api("DELETE", f"/v1/runs/{mine}", headers=argo).status == 200
     assert shop.api("DELETE", f"/v1/runs/{theirs}", headers=ops).status == 200
+
+
+def test_a_token_for_looking_begins_no_other_s_run_anew(shop):
+    mine, other = ({"Authorization": f"Bearer {token}"} for token in ("look-at-it", "all-of-it"))
+    assert shop.api("POST", "/v1/looks", json=LOOK, headers=other).status == 200
+    for path in ("/v1/looks", "/v1/runs"):
+        refused = shop.api("POST", path, json={**LOOK, "restart": True}, headers=mine)
+        assert refused.status == 403
+        assert "begun with another token" in refused.text
+    assert shop.api("POST", "/v1/looks", json={**LOOK, "restart": True}, headers=other).status == 200
+    assert shop.api("POST", "/v1/looks", json={**LOOK, "key": "mine"}, headers=mine).status == 200
+    assert shop.api("POST", "/v1/looks", json={**LOOK, "key": "mine", "restart": True}, headers=mine).status == 200
