@@ -96,6 +96,7 @@ class UserMoments:
         strayed: Rows of this side that are left out with them.
         anonymous: Rows without a user, which are left out.
         rows: Rows with a user.
+        odd: Users of this side who have an odd number of rows; None where that was not counted.
         undefined: Rows whose numerator is not known, though there is something to divide it by; they count as 0.
         capped: Share of the denominators (of the numerators, where there is none) that the cap leaves out.
         known: Users of `whole` who were there before the run; None where that was not asked.
@@ -114,6 +115,7 @@ class UserMoments:
     strayed: int = 0
     anonymous: int = 0
     rows: int = 0
+    odd: int | None = None
     undefined: int = 0
     capped: float = 0.0
     known: int | None = None
@@ -126,6 +128,15 @@ class UserMoments:
     def fits(self) -> bool:
         """Whether all of it is such an answer."""
         parts = [one for one in (self.whole, self.early, self.late, self.last) if one is not None]
-        counts = (self.strays, self.strayed, self.anonymous, self.rows, self.undefined, self.before, self.known or 0)
+        counts = (
+            self.strays,
+            self.strayed,
+            self.anonymous,
+            self.rows,
+            self.undefined,
+            self.before,
+            self.known or 0,
+            self.odd or 0,
+        )
         whole = min(counts) >= 0 and self.since <= self.until and math.isfinite(self.capped)
         return whole and all(one.fits() for one in parts)

@@ -10,7 +10,7 @@ from canary_judge.moments import Moments, UserMoments
 from canary_judge.results import Side
 from canary_judge.samples import UserData
 
-__all__ = ["MOST_CAPPED", "TOO_MANY_LEFT_OUT", "missing_alone", "rows_apart", "sessions", "share_of"]
+__all__ = ["MOST_CAPPED", "TOO_MANY_LEFT_OUT", "doubled", "missing_alone", "rows_apart", "sessions", "share_of"]
 
 # The part of the canary's users (of its rows, for those without a user) that may be left out.
 TOO_MANY_LEFT_OUT = 0.2
@@ -23,6 +23,8 @@ _MANY_USERS, _FEW_KNOWN = 1000, 0.02
 # A cap is against a few giants.
 MOST_CAPPED = 0.5
 _ROUNDING = 1e-9
+# So many users have even numbers of rows by no chance.
+_FEW_FOR_PAIRS = 30
 
 
 def rows_apart(metric: Metric, data: UserData) -> Iterator[tuple[str, str]]:
@@ -87,6 +89,17 @@ def share_of(moments: UserMoments, name: str) -> float:
         return moments.capped
     rows = moments.rows + (moments.anonymous if name == "anonymous" else 0)
     return float(getattr(moments, name)) / rows if rows else 0.0
+
+
+def doubled(data: UserData) -> Iterator[str]:
+    """Rows of one side that stand twice: all its users have an even number of them, and those of the other do not."""
+    for side, other in ((Side.CANARY, Side.BASELINE), (Side.BASELINE, Side.CANARY)):
+        mine, theirs = getattr(data, side.value), getattr(data, other.value)
+        if mine.odd == 0 and theirs.odd and mine.whole.users >= _FEW_FOR_PAIRS:
+            yield (
+                f"every user of the {side} has an even number of rows, and {theirs.odd:,} of the {other} have not: "
+                "does each row stand twice, as after a join that matches two?"
+            )
 
 
 def sessions(data: UserData) -> Iterator[str]:

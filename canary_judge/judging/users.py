@@ -11,7 +11,7 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.bearers import few_bear, giants
 from canary_judge.judging.counts import tolerates_all
-from canary_judge.judging.left_out import MOST_CAPPED, TOO_MANY_LEFT_OUT, missing_alone, rows_apart, sessions
+from canary_judge.judging.left_out import MOST_CAPPED, TOO_MANY_LEFT_OUT, doubled, missing_alone, rows_apart, sessions
 from canary_judge.judging.look import LONGEST_WAIT_SECONDS, Look
 from canary_judge.judging.odd_values import far_better
 from canary_judge.judging.shortfalls import users_shortfall
@@ -194,7 +194,7 @@ def _objections(
         yield f"the last {quality.unread} intervals could not be read", False
     if users < FEWEST_FOR_SAFETY:
         yield f"only {users:.0f} users, fewer than the {FEWEST_FOR_SAFETY} that safety needs", False
-    told = *few_bear(look, metric, comparison, data), *giants(metric, data), *sessions(data)
+    told = *few_bear(look, metric, comparison, data), *giants(metric, data), *sessions(data), *doubled(data)
     yield from ((text, False) for text in told)
     for name, text in rows_apart(metric, data):
         # rows without a user are missing in what each user did: of one side more than of the other

@@ -37,6 +37,7 @@ __all__ = [
 # Written out, so that what is bound are times, sides and caps.
 _ZERO: Any = sa.literal_column("0")
 _ONE: Any = sa.literal_column("1")
+_TWO: Any = sa.literal_column("2")
 _NOTHING: Any = sa.literal_column("0e0")
 _UNIT: Any = sa.literal_column("1e0")
 _NAME = re.compile(r"[^\W\d]\w*")
@@ -336,7 +337,7 @@ class _Statement:
                 totals.c.s.label("side"),
                 sa.func.max(means.c.users).label("users"),
                 sa.func.max(means.c.known).label("known"),
-                *(_ZERO.label(name) for name in ("anonymous", "strayed", "before")),
+                *(_ZERO.label(name) for name in ("anonymous", "strayed", "before", "odd")),
                 *(sa.func.max(sa.case((totals.c.s < _ZERO, sa.literal(self.span.until)))).label(n) for n in _TIMES),
                 *found,
             )
@@ -384,6 +385,7 @@ class _Statement:
             total(nobody, rows).label("anonymous"),
             total(stray, rows).label("strayed"),
             (self._before(past) if side is Side.CANARY else _ZERO).label("before"),
+            total(sa.and_(sa.not_(nobody), rows % _TWO == _ONE), _ONE).label("odd"),
             sa.func.min(users.c[f"first_{side}"]).label("earliest"),
             sa.func.max(users.c[f"last_{side}"]).label("latest"),
             *(one.label(f"number{place}") for place, one in enumerate(numbers)),
@@ -428,13 +430,13 @@ def to_moments(
         {side: {**{part: Moments() for part in _PARTS}, "known": 0 if past else None} for side in Side}
         for _ in range(metrics)
     ]
-    for part, place, users, known, anonymous, strayed, before, earliest, latest, *numbers in rows:
+    for part, place, users, known, anonymous, strayed, before, odd, earliest, latest, *numbers in rows:
         side = Side.CANARY if int(place) else Side.BASELINE
         for number in range(metrics):
             mine, values = found[number][side], numbers[number * _WIDTH : (number + 1) * _WIDTH]
             if part == "rows":
                 mine |= {"strays": int(users), "rows": int(known), "anonymous": int(anonymous)}
-                mine |= {"strayed": int(strayed), "before": int(before), "undefined": int(values[0])}
+                mine |= {"strayed": int(strayed), "before": int(before), "odd": int(odd), "undefined": int(values[0])}
                 mine["capped"] = 1 - float(values[2]) / float(values[1]) if values[1] else 0.0
                 mine |= {
                     name: None if at is None else moment(at)

@@ -272,6 +272,7 @@ def moments_by_side(rows: Rows, asked: PerUser, before: Float, *, since: int, un
             strayed=int(strays[named.users].sum()),
             anonymous=own.users.size - named.users.size,
             rows=named.users.size,
+            odd=int((np.bincount(named.users, minlength=rows.count) % 2).sum()),
             undefined=int(named.undefined.sum()),
             capped=_left_out(named, known.of(side), asked),
             known=None if there is None else int((seen[side] & ~strays & there).sum()),
