@@ -101,5 +101,6 @@ def assess_counts(look: Look, metric: Metric, data: CountData, bare: Assessed) -
     shortfall, blocked = count_shortfall(look, metric, compared.evidence)
     blocked = tolerates_all(metric, compared.evidence.baseline or 0.0, compared.evidence.n_baseline) or blocked
     found = replace(bare.with_comparison(compared), limit=check, shortfall=shortfall, no_safety=blocked)
-    found = odd_counts(metric, data.counts, found, expected=look.config.traffic is not None)
+    expected = look.weighted or look.config.traffic is not None
+    found = odd_counts(metric, data.counts, found, expected=expected)
     return with_recent_counts(look, metric, data, found, between=between, late=late)

@@ -54,6 +54,7 @@ class Look:
         promoted: The interval since which the canary has all of the traffic, and no baseline beside it; None: it has
             not.
         nothing: Why no interval is judged yet; None where some are.
+        weighted: It is known what share of the traffic the canary should have, beside the config's `traffic`.
     """
 
     config: JudgeConfig
@@ -64,6 +65,7 @@ class Look:
     left: float | None = None
     promoted: int | None = None
     nothing: str | None = None
+    weighted: bool = False
 
     @property
     def intervals(self) -> int:

@@ -102,7 +102,7 @@ def filled_in(data: AnyData) -> str | None:
 
 def _lines(values: Float, beside: Float | None) -> tuple[int, int] | None:
     """How many of how many values lie on straight lines, with what was counted beside them; None if that is chance."""
-    whole = bool((values == np.rint(values)).all())
+    whole = bool(((values == np.rint(values)) | np.isnan(values)).all())
     if beside is None:
         off = 0.0
     else:

@@ -231,6 +231,7 @@ class _Run:
             left=left,
             promoted=promoted,
             nothing=_nothing_yet(config, state),
+            weighted=state.weight is not None,
         )
         self._keys = {metric.name: self._key(metric) for metric in config.metrics}
         self._places = {metric.name: place / len(config.metrics) for place, metric in enumerate(config.metrics)}

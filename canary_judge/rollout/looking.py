@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from canary_judge.config.model import JudgeConfig
+from canary_judge.config.model import JudgeConfig, TrafficExpectation
 from canary_judge.errors import CanaryJudgeError, DataError, SourceError
 from canary_judge.judging.silence import all_silent
 from canary_judge.looks.log import StateLog
@@ -161,7 +161,9 @@ class Looks:
         if self._plan.stages[state.stage].ahead is not None:
             key = (state.stage, state.since, 0)
             if key not in self._own:
-                self._own[key] = Monitor(self._config.model_copy(update={"traffic": None}), start=state.since)
+                # no share of it is expected, and the requests that are mirrored are those of the baseline
+                config = self._config.model_copy(update={"traffic": TrafficExpectation()})
+                self._own[key] = Monitor(config, start=state.since)
             return self._own[key], self._source, now
         length = period(self._plan, self._config)
         running = [number for stage, since, number in self._own if (stage, since) == (state.stage, state.since)]

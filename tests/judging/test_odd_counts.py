@@ -339,3 +339,11 @@ def test_latencies_that_are_all_nothing():
     source = FrameSource(table)
     found = judge(settings, source, source.window(settings.interval))["m"]
     assert any("all latencies are 0: is it the right column" in text for text in found.warnings)
+
+
+def test_whole_levels_with_gaps_were_not_filled_in(rng):
+    """A queue that fills by three a minute for a while; some scrapes were lost."""
+    one = np.where(np.arange(60) < 30, 3.0 * np.arange(60), 90 + rng.integers(-9, 9, 60))
+    one[[7, 40]] = np.nan
+    found = judge_samples(config(GAUGE), samples(gauged(90 + rng.normal(0, 9, 60), one), 60))["m"]
+    assert "straight lines" not in found.reason

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from canary_judge import Outcome, judge_samples
-from tests.builders import RATIO, config, counted, samples
+from canary_judge.looks.observing import observe
+from canary_judge.looks.state import MonitorState
+from tests.builders import RATIO, START, config, counted, samples
 from tests.judging.test_odd_counts import N, drawn
 
 RATE = {"name": "m", "kind": "rate", "events": "e", "harm": "increase", "margin": "1.5x"}
@@ -45,6 +47,14 @@ def test_a_mirror_says_so_and_is_judged(rng):
     one = counted(e_b, n_b, rng.binomial(n_b.astype(int), 0.02), n_b)
     assert SAME in result(RATIO, one).reason
     assert result(RATIO, one, traffic={"weight": 50}).outcome is Outcome.SAFE
+
+
+@pytest.mark.parametrize(("weight", "held"), [(None, True), (50.0, False)])
+def test_a_weight_that_a_driver_knows_says_so_too(rng, weight, held):
+    e_b, n_b, _, _ = drawn(rng, rate=0.02, requests=(9500, 500))
+    one = samples(counted(e_b, n_b, rng.binomial(n_b.astype(int), 0.02), n_b), N)
+    found = observe(config(RATIO), MonitorState(start=START, horizon=None), one, weight=weight)[1]["m"]
+    assert (SAME in found.reason) is held
 
 
 def test_a_load_that_is_the_same_all_the_time_is_well(rng):
