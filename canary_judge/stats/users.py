@@ -246,7 +246,8 @@ def compare_users(
         return None
     contrast = adjusted if past == "taken off" else plain
     level = contrast.baseline.ratio
-    scale = scale_of(margin, lowest=min(level, contrast.canary.ratio))
+    # nothing at all is a ratio of 0; below it there is none
+    scale = scale_of(margin, lowest=level if contrast.canary.ratio >= 0 else contrast.canary.ratio)
 
     def at_margin(margin: Margin, *, upward: bool, only: Question | None = None) -> AtMargin:
         found = contrast.at_margin(margin, upward=upward, only=only)
