@@ -177,8 +177,8 @@ def _keep_to(monitor: Monitor, path: Path | None, *, start: datetime | None, hor
 
 # Rows come late, runs are missed: a table that begins so much later than what is known ended is another canary's.
 _LONGEST_GAP = timedelta(hours=6)
-# What was found at a planned end stands for so long, or for ten intervals.
-_STANDS = timedelta(minutes=10)
+# What was found at a planned end stands for so long, or for ten intervals: cron asks every half an hour, too.
+_STANDS = timedelta(hours=1)
 
 
 def _of_the_table(monitor: Monitor, path: Path | None, table: Window) -> None:

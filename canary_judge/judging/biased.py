@@ -72,8 +72,8 @@ def grows_with_requests(metric: Metric, data: CountData, share: float | None) ->
             return None
         of = "of instances" if instances else "of a side"
         rest = "" if instances else ", or leave the label `instance` in"
-        text = f"events by time {of} that had {share:.1%} of the requests grow with them: make it a ratio, or give "
-        text += f"`exposure` (as requests){rest}"
+        text = f"events by time {of} that had {share:.1%} of the requests grow with them, if they come of requests: "
+        text += f"make it a ratio, or give `exposure` (as requests){rest}"
         if not instances:
             return text, True
     else:
@@ -83,7 +83,9 @@ def grows_with_requests(metric: Metric, data: CountData, share: float | None) ->
         )
     due = float(theirs / their_time * time)
     far = due >= _DUE_BY_TIME and float(events) < _FEW_BY_TIME * due
-    return (text, far) if far or share is not None else None
+    if share is None:  # it may be as much better
+        return (text, False) if far else None
+    return text, far
 
 
 def summed_gauge(metric: Metric, data: GaugeData, share: float | None) -> tuple[str, bool] | None:

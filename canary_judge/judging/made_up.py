@@ -93,10 +93,10 @@ def filled_in(data: AnyData) -> str | None:
             if (lines := _lines(values, beside)) is not None:
                 return _FILLED.format(*lines, side=side, what="counts")
     elif isinstance(data, GaugeData):
-        for side in Side:
-            for row in getattr(data, side):
-                if (lines := _lines(row, None)) is not None:
-                    return _FILLED.format(*lines, side=side, what="values")
+        found = {side: next(filter(None, (_lines(row, None) for row in getattr(data, side))), None) for side in Side}
+        for side, lines in found.items():
+            if lines is not None and None in found.values():  # what rises by itself does so on both sides
+                return _FILLED.format(*lines, side=side, what="values")
     return None
 
 
@@ -114,11 +114,21 @@ def _lines(values: Float, beside: Float | None) -> tuple[int, int] | None:
     both = straight if beside is None else straight & _straight(beside, off=off)
     # of a load that is made to rise in whole steps nothing is rounded
     filled = _in_long_runs(both, values, other=~_straight(values, off=0.0) if off else values[1:] != values[:-1])
+    if beside is not None and filled.any() and beside[filled].min() == beside[filled].max():
+        return None  # no event is on any line
+    if _one_slope(filled, values):
+        return None
     rest = ~filled
     number = int(filled.sum())
     if number <= _MOST_FILLED * filled.size or rest.sum() < _FEWEST_STILL or straight[rest].mean() > _BY_CHANCE:
         return None
     return number, filled.size
+
+
+def _one_slope(filled: Bool, values: Float) -> bool:
+    """Whether several lines rise alike, as an age does from each new beginning, and a load from each of its steps."""
+    slopes = [(values[end - 1] - values[begin]) / (end - 1 - begin) for begin, end in runs(filled)]
+    return len(slopes) > 1 and max(slopes) - min(slopes) <= _FAR_OFF * max(abs(one) for one in slopes)
 
 
 def _straight(values: Float, *, off: float) -> Bool:

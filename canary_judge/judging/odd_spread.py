@@ -16,6 +16,8 @@ __all__ = ["worth_a_word"]
 _FEWEST, _AT_THE_CEILING = 8, 0.5
 # Standard deviations of the baseline's, and what share is beyond all of it and yet not most.
 _SWINGS, _BEYOND, _NOT_MOST = 5.0, 0.1, 0.5
+# Of its steps, those that go the harmful way.
+_CLIMBS = 0.65
 # Of so many single requests, what share is below all of the baseline's while the slow ones are as slow.
 _FEWEST_REQUESTS, _AT_ONCE, _SLOW = 100, 0.05, 0.75
 
@@ -38,7 +40,7 @@ def _at_a_ceiling(baseline: Float, canary: Float, harm: Harm) -> str | None:
     if median(canary) != worst or distinct(baseline).size == 1:
         return None
     share, theirs = float((canary == worst).mean()), float((baseline == worst).mean())
-    if share < _AT_THE_CEILING or share <= theirs:
+    if share < _AT_THE_CEILING or 2 * theirs > share or (worst == 0 and not upward):
         return None
     which = "largest" if upward else "smallest"
     return (
@@ -50,7 +52,9 @@ def _at_a_ceiling(baseline: Float, canary: Float, harm: Harm) -> str | None:
 def _swings(baseline: Float, canary: Float, harm: Harm) -> str | None:
     """Whether a level goes up and down far more than the baseline's, and beyond all of it: as before it is killed."""
     usual, own = float(baseline.std()), float(canary.std())
-    if own <= _SWINGS * usual or not usual:
+    steps = canary[1:] - canary[:-1]
+    climbs = float((steps > 0).mean() if harm is Harm.INCREASE else (steps < 0).mean())
+    if own <= _SWINGS * usual or not usual or climbs < _CLIMBS:  # one pod varies more than the mean of many
         return None
     beyond = float((canary > baseline.max()).mean() if harm is Harm.INCREASE else (canary < baseline.min()).mean())
     if not _BEYOND <= beyond < _NOT_MOST:
@@ -65,8 +69,9 @@ def _at_once(baseline: Float, canary: Float, harm: Harm) -> str | None:
     """Whether many of the canary's requests take less time than any of the baseline's, and the slow ones no less."""
     if harm is not Harm.INCREASE or baseline.size < _FEWEST_REQUESTS:
         return None
-    share = float((canary < baseline.min()).mean())
-    if share < _AT_ONCE or float(np.quantile(canary, _SLOW)) < float(np.quantile(baseline, _SLOW)):
+    number = int((canary < baseline.min()).sum())
+    share = number / canary.size
+    if share < _AT_ONCE or number < _FEWEST or float(np.quantile(canary, _SLOW)) < float(np.quantile(baseline, _SLOW)):
         return None
     return (
         f"{share:.0%} of the canary's values are below all of the baseline's, and the others are not: requests that "

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from canary_judge.arrays import Float, distinct
+from canary_judge.arrays import Float, distinct, median
 from canary_judge.results import Side
 from canary_judge.special import special
 from canary_judge.stats.counts import Counts
@@ -20,14 +20,16 @@ _REGULAR, _BY_CHANCE = 0.1, 1e-3
 # A router that deals out every hundredth request makes totals as regular: not of so small a share, and it makes them
 # follow the other side's.
 _DEALT_OUT, _FOLLOWS, _ROUNDED_AWAY = 0.005, 0.5, 0.3
-# Of the baseline's requests, what probes send at most.
-_OF_A_PROBE = 0.02
+# Of the requests of an interval, what a probe sends, and in what share of the baseline's intervals.
+_FEWEST_A_PROBE, _OF_A_PROBE, _ALWAYS = 3.0, 10.0, 0.9
+# Of the variance of chance, what counts that bend by chance have at least; the median of a squared normal score.
+_OF_CHANCE, _MEDIAN_SQUARE = 0.3, 0.455
 # Of so many intervals; what a step has of the variance of chance; how many times that of a step the values have; that
 # this comes by chance; and of so many events.
 _FEWEST_STEPS, _SMALL_STEPS, _SMOOTH, _SURELY, _FEWEST_EVENTS = 20, 0.3, 3.0, 1e-4, 40.0
 # Percentages of so many intervals are no more than this, vary so much less than counts, beside totals so large, and are
 # alike where the totals are so many times apart.
-_PERCENTAGES, _PERCENT, _ROUNDED, _MANY, _APART = 8, 100.0, 0.5, 200.0, 2.0
+_PERCENTAGES, _PERCENT, _ROUNDED, _MANY, _APART, _AT_LEAST = 8, 100.0, 0.5, 200.0, 2.0, 2.5
 
 
 def odd_totals(counts: Counts, *, proportion: bool, timed: bool, expected: bool) -> Iterator[tuple[str, bool]]:
@@ -44,24 +46,29 @@ def odd_totals(counts: Counts, *, proportion: bool, timed: bool, expected: bool)
         return
     if not timed and not expected:
         # a mirror that copies every request has a weight of 50 %
-        yield from _said(_same_total(some))
-        # a load that is made for the canary is no probe
-        yield from _said(_probe(some), some.exposure_canary.sum() < _OF_A_PROBE * some.exposure_baseline.sum())
-    for side in Side:
-        yield from _said(_overlapping(some, side, timed=timed))
+        yield from _said(_same_total(some), surely=True)
+        yield from _said(_probe(counts, some), surely=some.exposure_canary.mean() <= _OF_A_PROBE)
+    for side in Side:  # what is made smoothly, as CPU seconds are used, is counted by no chance
+        yield from _said(_overlapping(some, side, proportion=proportion), surely=proportion)
     if proportion:
-        yield from _said(_percentages(some))
+        yield from _said(_percentages(some), surely=True)
 
 
-def _said(text: str | None, surely: bool = True) -> Iterator[tuple[str, bool]]:  # noqa: FBT001, FBT002
+def _said(text: str | None, *, surely: object) -> Iterator[tuple[str, bool]]:
     if text is not None:
         yield text, bool(surely)
 
 
 def _same_total(some: Counts) -> str | None:
-    """Whether both sides have the same total in every interval, which varies: it is that of all traffic."""
+    """Whether both sides have the same total in every interval, which varies by chance: it is that of all traffic.
+
+    What a load test sends to both has a profile, whose steps hardly change.
+    """
     one, other = some.exposure_baseline, some.exposure_canary
     if one[0] != other[0] or one[-1] != other[-1] or (one != other).any() or distinct(one).size <= one.size / 2:
+        return None
+    bends = one[:-2] - 2 * one[1:-1] + one[2:]
+    if median(bends * bends) < _OF_CHANCE * _MEDIAN_SQUARE * 6 * float(one.mean()):
         return None
     return (
         f"both sides have the same total in each of {one.size} intervals: is it that of all traffic? Count each side's "
@@ -69,9 +76,12 @@ def _same_total(some: Counts) -> str | None:
     )
 
 
-def _probe(some: Counts) -> str | None:
+def _probe(counts: Counts, some: Counts) -> str | None:
     """Whether the canary's total hardly varies while the baseline's does as requests do: a probe alone reaches it."""
     theirs, own = some.exposure_baseline, some.exposure_canary
+    # of a thin stream only the intervals with a request are left
+    if own.mean() < _FEWEST_A_PROBE or own.size < _ALWAYS * np.count_nonzero(counts.exposure_baseline):
+        return None
     if not _below_chance(own, _REGULAR) or _below_chance(theirs, _ROUNDED):
         return None
     if own.sum() >= _DEALT_OUT * theirs.sum():
@@ -94,30 +104,29 @@ def _below_chance(values: Float, share: float) -> bool:
     return statistic < share * df and float(special.chdtr(df, statistic)) <= _BY_CHANCE
 
 
-def _overlapping(some: Counts, side: Side, *, timed: bool) -> str | None:
+def _overlapping(some: Counts, side: Side, *, proportion: bool) -> str | None:
     """Whether a side's counts go from interval to interval by less than chance, though they go far: of rolling windows.
 
-    Independent counts of one mean differ from the one before by twice their variance, whatever else moves them. A load
-    that is made may rise smoothly, but not its events.
+    What is left of the events without their share of the exposure is by chance alone, whatever moves the traffic: of
+    independent ones neighbours differ by twice their variance.
     """
     events, exposure = getattr(some, f"events_{side}"), getattr(some, f"exposure_{side}")
-    if events.size < _FEWEST_STEPS or events.sum() < _FEWEST_EVENTS:
+    share = float(events.sum()) / float(exposure.sum())
+    of_chance = float(events.sum()) * (max(1 - share, 0.0) if proportion else 1.0) / events.size
+    if events.size < _FEWEST_STEPS or of_chance * events.size < _FEWEST_EVENTS:
         return None
-    if not _is_smooth(events) or not (timed or _is_smooth(exposure)):
+    left = events - share * exposure
+    steps = left[1:] - left[:-1]
+    of_steps = float((steps * steps).mean()) / 2
+    if of_steps >= _SMALL_STEPS * of_chance or float(left.var()) <= _SMOOTH * of_steps:
+        return None
+    df = 2 * steps.size / 3  # neighbouring steps share a value
+    if float(special.chdtr(df, df * of_steps / of_chance)) > _SURELY:
         return None
     return (
         f"the {side}'s counts differ from those of the interval before by far less than chance lets them: are they of "
         "windows that overlap, as increase(...[1h]) every minute? Count what is new in each interval"
     )
-
-
-def _is_smooth(values: Float) -> bool:
-    steps = values[1:] - values[:-1]
-    of_steps, of_chance = float((steps * steps).mean()) / 2, float(values.mean())
-    if of_steps >= _SMALL_STEPS * of_chance or float(values.var()) <= _SMOOTH * of_steps:
-        return False
-    df = 2 * steps.size / 3  # neighbouring steps share a value
-    return float(special.chdtr(df, df * of_steps / of_chance)) <= _SURELY
 
 
 def _percentages(some: Counts) -> str | None:
@@ -129,7 +138,7 @@ def _percentages(some: Counts) -> str | None:
     if min(some.exposure_baseline.min(), some.exposure_canary.min()) < _MANY or max(totals) < _APART * min(totals):
         return None
     moving = any(one.min() != one.max() for one in sides)  # what always fails once may be a probe
-    if not moving or not all(one.min() > 0 and _below_chance(one, _ROUNDED) for one in sides):
+    if not moving or not all(one.mean() >= _AT_LEAST and _below_chance(one, _ROUNDED) for one in sides):
         return None
     rates = [float(one.sum()) / total for one, total in zip(sides, totals, strict=True)]
     if max(rates) < _APART * min(rates):  # they go as the total does

@@ -412,8 +412,8 @@ def _told(metric: Metric, data: UserData) -> Iterator[str]:
         yield f"{undefined:,} rows have no `{per_user.numerator}`, which counts as 0"
     if all(_once_each(getattr(data, side.value)) for side in Side):
         yield (
-            "every user has one row: are these ids of sessions, of which one user has several? Their means lie closer "
-            "together than they are known; a row that sums up a user is well"
+            "every user has one row, which is well where it sums up a user: are these ids of sessions, of which one "
+            "user has several? Then less is known than it seems"
         )
     strays = data.baseline.strays + data.canary.strays
     if strays:

@@ -56,7 +56,9 @@ def _of_one_time(pair: MetricSetPair) -> MetricSetPair:
     if begun is None or steps is None or steps[0] != steps[1] or steps[0] <= 0:
         return pair
     later = round((begun[1] - begun[0]) / steps[0])
-    return replace(pair, baseline=pair.baseline[max(later, 0) :], canary=pair.canary[max(-later, 0) :])
+    baseline, canary = pair.baseline[max(later, 0) :], pair.canary[max(-later, 0) :]
+    both = min(baseline.size, canary.size)
+    return replace(pair, baseline=baseline[:both], canary=canary[:both]) if later and both else pair
 
 
 def both_of(pair: MetricSetPair, key: str) -> tuple[float, float] | None:

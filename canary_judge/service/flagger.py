@@ -50,8 +50,8 @@ _PHASES = (
 )
 _ROUTER_SECONDS = 2.0
 _KEYS = ("config", "require", "horizon", "hook", "cluster", "eventMessage", "eventType", "timestamp")
-# So often no deployment goes from one revision to another in so many seconds: two of one name call in turns.
-_TURNS, _IN_TURNS = 4, 600.0
+# So often no deployment comes back to a revision in so many seconds: two of one name call in turns.
+_TURNS, _IN_TURNS = 3, 600.0
 # Hooks of one tick of Flagger's.
 _SAME_CALL = 20.0
 _SIDES = ("baseline", "canary")
@@ -142,7 +142,7 @@ class Flagger:
     def __init__(self, runs: Runs, budget: float = BUDGET) -> None:
         self._runs, self._budget = runs, budget
         self._routers = ThreadPoolExecutor(4, thread_name_prefix="router")
-        self._turns: dict[str, list[float]] = {}
+        self._turns: dict[str, list[tuple[float, str]]] = {}
 
     def close(self) -> None:
         """Let go of its threads."""
@@ -293,13 +293,16 @@ class Flagger:
 
     def _refuse_turns(self, hook: _Hook, target: Target, now: float) -> None:
         """Two clusters would end each other's runs at every call, and each new one would be granted a first step."""
-        turns = [one for one in self._turns.get(target.key, ()) if now - one < _IN_TURNS]
-        if len(turns) + 1 >= _TURNS:
+        turns = [(at, one) for at, one in self._turns.get(target.key, ()) if now - at < _IN_TURNS]
+        turns.append((now, target.checksum))  # which is left now
+        left = [one for _, one in turns]
+        again = sum(one in left[:place] for place, one in enumerate(left)) + (hook.checksum in left)
+        if again >= _TURNS:
             raise DataError(
                 f"two revisions of {target.key} call in turns, with checksums {shown(target.checksum)} and "
                 f"{shown(hook.checksum)}: is it there in two clusters? Say `cluster: NAME` in the metadata of each hook"
             )
-        self._turns[target.key] = [*turns, now]
+        self._turns[target.key] = turns
 
     def _is_another(self, hook: _Hook, target: Target, now: float) -> bool:
         """Whether the one before was rolled back long ago, without any word of its end."""

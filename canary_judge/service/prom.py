@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from difflib import get_close_matches
 from typing import Any
 
-from canary_judge.config.reading import nearest
 from canary_judge.errors import CanaryJudgeError, DataError
 from canary_judge.series import format_duration, percent_from
 from canary_judge.service.answers import Answer, is_over
@@ -36,6 +36,7 @@ _SILENT = 10
 _SIDES = ("baseline", "canary")
 # What a question may change without asking of another run; and all labels that are read.
 _OF_A_QUESTION = ("window", "interval", "weight")
+_ALIKE = 0.8
 _KNOWN, _OWN = ("config", "horizon", "key", "namespace", "target", *_OF_A_QUESTION), ("baseline_", "canary_")
 
 Reply = tuple[int, dict[str, Any]]
@@ -135,11 +136,19 @@ def _labels(query: str) -> dict[str, str]:
         labels[matcher[1]] = re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape[1], escape[1]), text)
         place = matcher.end()
     for name in labels:
-        if name not in _KNOWN and not name.startswith(_OWN):
-            own = "".join(nearest(name.split("_")[0], _SIDES)) if "_" in name else ""
-            if hint := nearest(name, _KNOWN) or own:
-                raise DataError(f"label {shown(name)} is read by nobody{hint}")
+        if name not in _KNOWN and not name.startswith(_OWN) and (meant := _meant(name)) and meant not in labels:
+            raise DataError(f"label {shown(name)} is read by nobody; did you mean {meant!r}?")
     return {name: text for name, text in labels.items() if text}
+
+
+def _meant(name: str) -> str | None:
+    """The label that is read whose name, or whose beginning, is nearly this one."""
+    side, _, rest = name.partition("_")
+    like = get_close_matches(name, _KNOWN, 1, _ALIKE)
+    if like and like[0][0] == name[0]:
+        return like[0]
+    sides = get_close_matches(side, _SIDES, 1, _ALIKE) if rest else []
+    return f"{sides[0]}_{rest}" if sides else None
 
 
 def _of_side(asked: Mapping[str, str], side: str) -> dict[str, str]:

@@ -41,7 +41,8 @@ _TWO: Any = sa.literal_column("2")
 _NOTHING: Any = sa.literal_column("0e0")
 _UNIT: Any = sa.literal_column("1e0")
 _NAME = re.compile(r"[^\W\d]\w*")
-_AGGREGATE = re.compile(r"\s*(count|sum|avg|min|max)\s*\(", re.IGNORECASE)
+# Of a whole text; of two values some databases have a least one by this name.
+_AGGREGATE = re.compile(r"\s*((count|sum|avg)\s*\((?!.*\bover\b)|(min|max)\s*\([^,]*\)\s*$)", re.IGNORECASE | re.DOTALL)
 _SIDE = "side"
 _PARTS = ("whole", "early", "late", "last")
 _TOTALS = ("x", "y", "x0", "y0")

@@ -189,7 +189,7 @@ def _header(lines: Any) -> list[str]:
     names: list[str] | None = next(lines, None)
     if not names:
         raise DataError("is empty; it needs a first line with the names of the columns")
-    if names[0].startswith(("sep=", "#")):
+    if names[0].startswith(("sep=", "#")) and not {"timestamp", "side"} & set(names):
         raise DataError(f"line 1 is {names[0]!r}, and no names of columns: delete it")
     refuse_repeated(names)
     for sign, what in ((";", "semicolons"), ("\t", "tabs")):

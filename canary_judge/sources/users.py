@@ -47,6 +47,9 @@ NOBODY = (
     "guest",
     "00000000-0000-0000-0000-000000000000",
 )
+# What is written for nothing, in so many rows; and of the others, how many have something.
+_CODES = frozenset({-1.0, -9.0, -99.0, -999.0, -9999.0, 9.0, 99.0, 999.0, 9999.0})
+_FEWEST_CODES, _HAVE_SOME = 20, 0.3
 # Of rows that sum up an hour or more there are many at one time.
 _HOUR, _IN_A_BUCKET = 3_600_000_000_000, 10
 # Beyond it whole numbers are no longer exact as floats.
@@ -213,8 +216,8 @@ def _past(rows: Rows, past: Window) -> Rows:
 def coded(asked: PerUser, x: Float, y: Float) -> str | None:
     """Why the numerators have a value that stands for nothing, as -1 or 99 for what was not rated; else None.
 
-    It is the only numerator of rows whose denominator is 0, and negative where no other is, or beyond what any other
-    row has for one. Numerators and denominators in rows of their own are no such thing.
+    It is the only numerator of many rows whose denominator is 0, one of those that are written for it, and beyond what
+    other rows have for one. Numerators and denominators in rows of their own are no such thing.
 
     Args:
         asked: What they are called.
@@ -224,15 +227,14 @@ def coded(asked: PerUser, x: Float, y: Float) -> str | None:
     alone, beside = (y == 0) & (x != 0) & ~np.isnan(x), y > 0
     values, others = x[alone], x[beside] / y[beside]
     others = others[~np.isnan(others)]
-    if not values.size or not others.size or values.min() != values.max():
+    if values.size < _FEWEST_CODES or values.min() != values.max() or float(values[0]) not in _CODES:
         return None
-    value = float(values[0])
-    if (value < 0 <= others.min()) or value > max(float(others.max()), 1.0):
-        return (
-            f"{asked.numerator!r} is {value:g} in {values.size:,} rows whose {asked.denominator!r} is 0, and in no "
-            "other: a code for nothing? Leave these cells empty, or write 0"
-        )
-    return None
+    if not others.size or (others != 0).mean() < _HAVE_SOME or others.min() <= float(values[0]) <= others.max():
+        return None
+    return (
+        f"{asked.numerator!r} is {float(values[0]):g} in {values.size:,} rows whose {asked.denominator!r} is 0, and in "
+        "no other: a code for nothing? Leave these cells empty, or write 0"
+    )
 
 
 def moments_by_side(rows: Rows, asked: PerUser, before: Float, *, since: int, until: int) -> dict[Side, UserMoments]:

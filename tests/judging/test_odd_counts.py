@@ -244,6 +244,23 @@ def test_levels_that_were_interpolated(rng, first):
     assert "straight lines" not in judge_samples(config(GAUGE), samples(gauged(baseline, canary), 60))["m"].reason
 
 
+@pytest.mark.parametrize("noisy", [True, False])
+@pytest.mark.parametrize("every", [10, 15, 20])
+def test_ages_begin_anew_and_rise_alike(rng, every, noisy):
+    """Seconds since the last success, on both sides."""
+    at = np.arange(120.0)
+    ages = [
+        60.0 * ((at + rng.integers(0, every)) % every) + 0.337 + (rng.random(120) if noisy else 0) for _ in range(2)
+    ]
+    found = judge_samples(config({**GAUGE, "margin": "50%"}), samples(gauged(*ages), 120))["m"]
+    assert "straight lines" not in found.reason
+
+
+def test_a_sawtooth_of_a_load_without_errors_was_not_filled_in():
+    total = np.rint(200 + (np.arange(60) % 15) * 123.4)
+    assert "straight lines" not in told(RATIO, np.zeros(60), total, np.zeros(60), total, n=60)[1]
+
+
 @pytest.mark.parametrize(
     "level", [lambda at: 60.0 * at, lambda at: 1000 + 0.25 * at, lambda at: np.minimum(at, 30) * 1.5 + 100]
 )

@@ -32,7 +32,7 @@ def test_a_share_that_is_at_its_best(rng):
 
 
 def test_latencies_cut_off_at_a_time_out(rng):
-    baseline, canary = (np.minimum(rng.lognormal(mu, 0.5, 900), 50) for mu in (4.0, 4.3))
+    baseline, canary = (np.minimum(rng.lognormal(mu, 0.5, 900), 50) for mu in (3.4, 4.3))
     (text,) = told(SAMPLES, baseline, canary)
     assert "is there an end of the scale" in text
 
@@ -46,6 +46,18 @@ def test_requests_that_fail_at_once(rng):
     baseline, slow = rng.lognormal(4, 0.5, 5000), rng.lognormal(4.3, 0.5, 600)
     (text,) = told(SAMPLES, baseline, np.append(slow, rng.lognormal(1.5, 0.3, 300)))
     assert "requests that fail at once?" in text
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("harm", ["increase", "decrease"])
+def test_one_pod_beside_the_mean_of_many_and_levels_of_few_values(seed, harm):
+    rng = np.random.default_rng(seed)
+    pods = rng.normal(100, 20, (60, N))
+    metric = {**GAUGE, "harm": harm}
+    assert told(metric, pods.mean(axis=0), rng.normal(100, 20, N)) == []
+    assert told(metric, *(np.where(rng.random(N) < 0.6, 0, rng.exponential(5, N)) for _ in range(2))) == []
+    assert told(metric, *(rng.integers(3, 5, N) for _ in range(2))) == []
+    assert told(metric, *(np.minimum(rng.normal(99, 3, N), 100) for _ in range(2))) == []
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -282,7 +282,7 @@ def rated(code, seed=5):
     return rows
 
 
-@pytest.mark.parametrize("code", [-1, 99, 6])
+@pytest.mark.parametrize("code", [-1, 99, 9])
 def test_a_code_for_what_was_not_rated_is_no_rating(code):
     found = judged(rated(code), STARS)
     assert found.outcome is Outcome.ERROR
@@ -302,6 +302,24 @@ def test_events_and_what_they_are_of_may_stand_in_rows_of_their_own():
     times = rows.loc[rows["clicks"] > 0, "clicks"]
     rows = pd.concat([shown, clicked.loc[clicked.index.repeat(times)]], ignore_index=True).sort_values("timestamp")
     assert judged(rows, CLICKS).outcome is Outcome.SAFE
+
+
+@pytest.mark.parametrize(
+    "revenue",
+    [
+        lambda buys, rng: np.where(buys, 9.99, 0.0),
+        lambda buys, rng: np.where(buys, 49.0, 0.0),
+        lambda buys, rng: np.where(buys, 99.0, 0.0),
+        lambda buys, rng: np.where(buys, -1.0, rng.lognormal(2, 1, buys.size)),
+    ],
+    ids=["a price", "a whole price", "a price as a code", "few refunds"],
+)
+def test_purchases_apart_from_sessions_are_no_codes(revenue):
+    rows, rng = table(), np.random.default_rng(8)
+    buys = rng.random(len(rows)) < (0.3 if revenue(np.array([False]), rng)[0] == 0 else 0.0005)
+    rows = rows.assign(sessions=np.where(buys, 0, 1), revenue=revenue(buys, rng))
+    metric = {"kind": "mean", "numerator": "revenue", "denominator": "sessions", "margin": "30%"}
+    assert judged(rows, metric).outcome is not Outcome.ERROR
 
 
 def test_ids_that_come_once_each_may_be_those_of_sessions():

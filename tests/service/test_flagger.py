@@ -550,3 +550,8 @@ def test_two_clusters_with_a_deployment_of_one_name_are_told(shop):
 def test_a_revision_that_is_taken_back_is_no_second_cluster(shop):
     for checksum in ("a", "b", "a"):
         assert shop.api("POST", "/flagger/gate", json=body(checksum=checksum)).status == 200
+
+
+def test_many_revisions_in_a_row_are_one_deployment(shop):
+    for checksum in "abcdefg":
+        assert shop.api("POST", "/flagger/gate", json=body(checksum=checksum)).status == 200

@@ -196,3 +196,10 @@ def test_a_misspelt_label_is_told(shop, label, hint):
     assert answer.status == 400
     assert "is read by nobody" in answer.text
     assert hint in answer.text
+
+
+@pytest.mark.parametrize("label", ["region", "name", "stage", "kind", "start", "service_namespace", "config_version"])
+def test_labels_that_tell_runs_apart_are_taken(shop, label):
+    assert value(ask(shop, SCORE.replace("}", f', {label}="x"}}'))) == "50"
+    assert value(ask(shop, SCORE.replace("}", f', {label}="y"}}'))) == "50"
+    assert len(shop.api("GET", "/v1/runs").json) == 2
