@@ -315,18 +315,19 @@ class Runs:
         ours.set_result(told)
         self._tell("look", run, told)
         if self.on_ended and told.what is What.KEPT:
-            self._looked_at.add(run.id)
-            self._tell_of_ends()
+            self._tell_of_ends(run.id)
 
-    def _tell_of_ends(self) -> None:
+    def _tell_of_ends(self, *looked_at: str) -> None:
         """Tell of runs that have ended; of those that cannot be read just now at a later tick."""
-        with suppress(StoreDown):
-            for one in list(self._looked_at):
-                found = self.store.get(one)
-                self._looked_at.discard(one)
-                if found is not None and found.ended:
-                    for hook in self.on_ended:
-                        hook(found)
+        with self._lock:  # each is told once
+            mine, self._looked_at = {*self._looked_at, *looked_at}, set()
+        try:
+            for ended in [one for one in map(self.store.get, mine) if one is not None and one.ended]:
+                for hook in self.on_ended:
+                    hook(ended)
+        except StoreDown:
+            with self._lock:
+                self._looked_at |= mine
 
     def _done(self) -> None:
         with self._lock:
@@ -384,8 +385,7 @@ class Runs:
     def tick(self) -> int:
         """Begin the looks of watched runs that are due; how many these are."""
         self._tell_of_ends()
-        begun, wrong, moment = 0, "", time.monotonic()
-        tried: dict[str, float] = {}
+        begun, wrong, moment, tried = 0, "", time.monotonic(), dict[str, float]()
         for short in self.store.listed(watched=True, state=RUNNING, limit=self._most_runs):
             last = self._tried.get(short.id)
             tried |= {} if last is None else {short.id: last}
