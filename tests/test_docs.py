@@ -74,3 +74,10 @@ def test_the_api_page_names_all_that_is_public_and_each_has_a_docstring():
     named = re.findall(r"^::: canary_judge\.(\w+)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
     assert sorted(named) == sorted(set(canary_judge.__all__) - {"__version__"})
     assert all(getattr(canary_judge, name).__doc__ for name in named)
+
+
+def test_the_design_names_every_module_and_no_other():
+    package = ROOT / "canary_judge"
+    there = {path.name for path in package.rglob("*.py") if "migrations" not in path.parts} - {"_version.py"}
+    named = set(re.findall(r"\b\w+\.py\b", (ROOT / "docs" / "design.md").read_text()))
+    assert named == there
