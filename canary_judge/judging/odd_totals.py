@@ -25,8 +25,8 @@ _FEWEST_A_PROBE, _OF_A_PROBE, _ALWAYS = 3.0, 10.0, 0.9
 # Of the variance of chance, what counts that bend by chance have at least; the median of a squared normal score.
 _OF_CHANCE, _MEDIAN_SQUARE = 0.3, 0.455
 # Of so many intervals; what a step has of the variance of chance; how many times that of a step the values have; that
-# this comes by chance; and of so many events.
-_FEWEST_STEPS, _SMALL_STEPS, _SMOOTH, _SURELY, _FEWEST_EVENTS = 20, 0.3, 3.0, 1e-4, 40.0
+# this comes by chance; of so many events; and of so many steps that are one, as numbers made up for a trial have not.
+_FEWEST_STEPS, _SMALL_STEPS, _SMOOTH, _SURELY, _FEWEST_EVENTS, _FEWEST_CHANGES = 20, 0.3, 3.0, 1e-4, 40.0, 5
 # Percentages of so many intervals are no more than this, vary so much less than counts, beside totals so large, and are
 # alike where the totals are so many times apart.
 _PERCENTAGES, _PERCENT, _ROUNDED, _MANY, _APART, _AT_LEAST = 8, 100.0, 0.5, 200.0, 2.0, 2.5
@@ -114,6 +114,8 @@ def _overlapping(some: Counts, side: Side, *, proportion: bool) -> str | None:
     share = float(events.sum()) / float(exposure.sum())
     of_chance = float(events.sum()) * (max(1 - share, 0.0) if proportion else 1.0) / events.size
     if events.size < _FEWEST_STEPS or of_chance * events.size < _FEWEST_EVENTS:
+        return None
+    if np.count_nonzero(events[1:] != events[:-1]) < _FEWEST_CHANGES:
         return None
     left = events - share * exposure
     steps = left[1:] - left[:-1]
