@@ -65,7 +65,7 @@ def _same_total(some: Counts) -> str | None:
     What a load test sends to both has a profile, whose steps hardly change.
     """
     one, other = some.exposure_baseline, some.exposure_canary
-    if one[0] != other[0] or one[-1] != other[-1] or (one != other).any() or distinct(one).size <= one.size / 2:
+    if (one != other).any() or distinct(one).size <= one.size / 2:
         return None
     bends = one[:-2] - 2 * one[1:-1] + one[2:]
     if median(bends * bends) < _OF_CHANCE * _MEDIAN_SQUARE * 6 * float(one.mean()):

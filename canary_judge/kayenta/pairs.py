@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from canary_judge.config.model import JudgeConfig
+from canary_judge.errors import DataError
 from canary_judge.kayenta.convert import Conversion, to_config
 from canary_judge.kayenta.documents import MetricSetPair, Request
 from canary_judge.results import Side
@@ -18,6 +19,8 @@ from canary_judge.series import Form, Query, Result, Series, Window, format_dura
 __all__ = ["PairSource", "both_of", "converted", "pair_labels"]
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+# Milliseconds since 1970, of the year 9999.
+_LATEST = 253_402_300_800_000
 
 
 class PairSource:
@@ -51,6 +54,7 @@ def _of_one_time(pair: MetricSetPair) -> MetricSetPair:
     """The pair from the later beginning on, where the request says when each side begins.
 
     A store may begin a side with its first value; without times the k-th values would be compared with each other.
+    Sides that have no time in common are of an offset that is meant, and stay as Kayenta has them.
     """
     begun, steps = both_of(pair, "startTimeMillis"), both_of(pair, "stepMillis")
     if begun is None or steps is None or steps[0] != steps[1] or steps[0] <= 0:
@@ -62,13 +66,19 @@ def _of_one_time(pair: MetricSetPair) -> MetricSetPair:
 
 
 def both_of(pair: MetricSetPair, key: str) -> tuple[float, float] | None:
-    """A number of the scopes of control and experiment; None where one of them has none."""
+    """A time of the scopes of control and experiment, in milliseconds; None where one of them has none.
+
+    Raises:
+        DataError: It is no time.
+    """
     found = []
     for name in ("control", "experiment"):
         scope = pair.scopes.get(name)
         value = scope.get(key) if isinstance(scope, Mapping) else None
         if not isinstance(value, int | float) or isinstance(value, bool):
             return None
+        if not abs(value) <= _LATEST:  # also not a number
+            raise DataError(f"metric set pair {pair.name!r}: scopes.{name}.{key} is {value!s:.20}; give milliseconds")
         found.append(float(value))
     return found[0], found[1]
 

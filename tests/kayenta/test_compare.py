@@ -135,6 +135,20 @@ def test_every_tagged_pair_is_a_metric_of_its_own_and_a_skipped_one_is_shown():
     assert "skips a metric without data in silence" in found.metrics[3].why
 
 
+@pytest.mark.parametrize("key", ["startTimeMillis", "stepMillis"])
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), 1e300, 10**400], ids=["NaN", "infinite", "1e300", "10^400"]
+)
+def test_a_time_that_is_none_is_an_error_that_names_it(tmp_path, capsys, key, value):
+    data = request([100.0] * 30, [100.0] * 30)
+    scope = {"startTimeMillis": 1767268800000, "stepMillis": 60_000}
+    data["metricSetPairList"][0]["scopes"] = {"control": scope, "experiment": {**scope, key: value}}
+    (tmp_path / "request.json").write_text(json.dumps(data))
+    assert main(["kayenta", "compare", str(tmp_path / "request.json")]) == 1
+    told = capsys.readouterr().err
+    assert f"scopes.experiment.{key} is {str(value)[:20]}; give milliseconds" in told
+
+
 def test_where_kayenta_raises_ours_still_judges():
     data = request(RNG.normal(100, 5, 60), RNG.normal(100, 5, 60))
     del data["canaryConfig"]["classifier"]
