@@ -88,7 +88,7 @@ class Scale(StrEnum):
     DIFFERENCE = "difference"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """The evidence that compares the canary with the baseline.
 
@@ -167,7 +167,7 @@ class LimitCheck:
     p_within_limit: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Recent:
     """What the newest data say by themselves, whatever the hours before them said.
 

@@ -177,7 +177,7 @@ class PastCanary:
     @property
     def name(self) -> str:
         """Of its config: the service."""
-        return str(json.loads(self.config)["name"])
+        return _name(self.config)
 
     @property
     def interval(self) -> timedelta:
@@ -215,6 +215,11 @@ def _refuse_far(spans: Iterable[Span], start: datetime, end: datetime) -> None:
                 f"spans: {one.what} from {one.start:%Y-%m-%d %H:%M} to {one.end:%Y-%m-%d %H:%M} is far from the "
                 f"canary, which served from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC; is the date right?"
             )
+
+
+@lru_cache(maxsize=64)
+def _name(text: str) -> str:
+    return str(json.loads(text)["name"])
 
 
 @lru_cache(maxsize=64)

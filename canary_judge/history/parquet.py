@@ -339,7 +339,8 @@ class _Consumed:
         """The data of each metric of one canary: its rows, and the kinds that its lines tell."""
         kinds: dict[str, str] = {}
         for text in lines:
-            parts = json.loads(text).get("data", {})
+            # most lines of a run tell of none, and are read again for what they tell
+            parts = json.loads(text).get("data", {}) if '"whole"' in text else {}
             kinds |= {metric: part["whole"] for metric, part in parts.items() if "whole" in part}
         codes, canary = self.metric[rows], self.canary[rows]
         found: dict[str, Data] = {}

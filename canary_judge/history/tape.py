@@ -111,7 +111,7 @@ class Tape:
             if (state := folded.state()) is not None:
                 yield Look(state=state, moment=state.watermark(interval))
 
-    @property
+    @cached_property
     def horizon(self) -> int | None:
         """Planned length of the run in intervals; None without one."""
         return next((found["horizon"] for text in self.lines if (found := json.loads(text).get("changed"))), None)

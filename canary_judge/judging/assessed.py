@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from canary_judge.config.metrics import Metric
+from canary_judge.frozen import replaced
 from canary_judge.results import Comparison, LimitCheck, Outcome, Quality, Recent, Shortfall
 from canary_judge.stats.counts import Counts
 from canary_judge.stats.questions import Compared, MarginTest
@@ -44,7 +45,7 @@ class Finding:
     deciding: tuple[float | None, float | None] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Assessed:
     """Evidence on a metric before error rates are shared out.
 
@@ -99,19 +100,19 @@ class Assessed:
 
     def with_comparison(self, compared: Compared) -> Assessed:
         """The same with this comparison."""
-        return replace(self, compared=compared, comparison=compared.evidence, at_margin=compared.at_margin)
+        return replaced(self, compared=compared, comparison=compared.evidence, at_margin=compared.at_margin)
 
     def unsafe(self, reason: str) -> Assessed:
         """The same with one more reason why it cannot be found safe."""
-        return replace(self, no_safety=_with(self.no_safety, reason))
+        return replaced(self, no_safety=_with(self.no_safety, reason))
 
     def doubted(self, reason: str) -> Assessed:
         """The same with one more reason to doubt the numbers: not safe, and told also where harm is shown."""
-        return replace(self, no_safety=_with(self.no_safety, reason), doubt=_with(self.doubt, reason))
+        return replaced(self, no_safety=_with(self.no_safety, reason), doubt=_with(self.doubt, reason))
 
     def measured(self, level: float) -> Assessed:
         """The same with effect and interval, at a two-sided confidence level."""
-        return self if self.compared is None else replace(self, comparison=self.compared.at(level))
+        return self if self.compared is None else replaced(self, comparison=self.compared.at(level))
 
 
 def _with(reasons: str | None, reason: str) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from canary_judge.config.metrics import GaugeMetric, Metric
+from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.biased import biased_gauge, grows_with_requests, summed_gauge
 from canary_judge.judging.counts import assess_counts
@@ -31,24 +30,24 @@ def assess(look: Look, metric: Metric, samples: MetricSamples, share: float | No
     """
     bare = Assessed(metric=metric, quality=samples.quality, warnings=samples.warnings)
     if samples.error is not None:
-        return replace(bare, settled=(Outcome.ERROR, samples.error))
+        return replaced(bare, settled=(Outcome.ERROR, samples.error))
     if samples.data is None or _unread_side(samples.data, samples.quality):
-        return replace(bare, settled=(Outcome.NO_DATA, look.nothing or _no_data(samples.quality)))
+        return replaced(bare, settled=(Outcome.NO_DATA, look.nothing or _no_data(samples.quality)))
     if isinstance(samples.data, UserData):
         from canary_judge.judging.users import assess_users  # most canaries have no such metric
 
         found = assess_users(look, metric, samples.data, bare)
         return found if samples.complete else found.unsafe("the source may have left data out")
-    look = replace(look, both=both_heard(samples.data))
+    look = replaced(look, both=both_heard(samples.data))
     found = _of_kind(look, metric, samples.data, bare, share)
     if (rare := rarer_than_intervals(look, samples.data)) is not None:
-        found = replace(found, warnings=(*found.warnings, rare))
+        found = replaced(found, warnings=(*found.warnings, rare))
     if found.settled is None:
         if (gaps := filled_in(samples.data)) is not None:
             found = found.doubted(gaps)
         for text, settles, early in objections(look, metric, samples):
             if settles:
-                found = replace(found, settled=(Outcome.INSUFFICIENT, text))
+                found = replaced(found, settled=(Outcome.INSUFFICIENT, text))
             else:
                 found = found.unsafe(text) if early else found.doubted(text)
     return found
@@ -62,19 +61,19 @@ def _of_kind(
         if (grows := grows_with_requests(metric, data, share)) is None:
             return found
         text, surely = grows
-        return found.doubted(text) if surely else replace(found, warnings=(*found.warnings, text))
+        return found.doubted(text) if surely else replaced(found, warnings=(*found.warnings, text))
     if isinstance(data, RawData):
         return assess_raw(look, metric, data, bare)
     if (biased := biased_gauge(metric, share, bare.quality)) is not None:
         refused, text = biased
         if refused:
-            return replace(bare, settled=(Outcome.ERROR, text))
-        bare = replace(bare, warnings=(*bare.warnings, text))
+            return replaced(bare, settled=(Outcome.ERROR, text))
+        bare = replaced(bare, warnings=(*bare.warnings, text))
     if (summed := summed_gauge(metric, data, share)) is not None:
         text, surely = summed
         if surely:
-            return replace(bare, settled=(Outcome.INSUFFICIENT, text))
-        bare = replace(bare, warnings=(*bare.warnings, text)).doubted(text)
+            return replaced(bare, settled=(Outcome.INSUFFICIENT, text))
+        bare = replaced(bare, warnings=(*bare.warnings, text)).doubted(text)
     if isinstance(metric, GaugeMetric) and metric.by:
         return assess_instances(look, metric, data, bare)
     return assess_gauge(look, metric, data, bare, share)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
 from canary_judge.config.metrics import Metric
+from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.look import Look
 from canary_judge.judging.odd_counts import odd_counts
@@ -76,9 +76,9 @@ def assess_counts(look: Look, metric: Metric, data: CountData, bare: Assessed) -
     limit, proportion = metric.parsed_limit(), metric.is_proportion
     if proportion:
         if (more := _more_than_total(data.counts)) is not None:
-            return replace(bare, settled=(Outcome.ERROR, more))
+            return replaced(bare, settled=(Outcome.ERROR, more))
         late = late_dispersion(data.counts, tolerated=_tolerated(metric, data.counts))
-        data = replace(data, counts=within_exposure(data.counts))
+        data = replaced(data, counts=within_exposure(data.counts))
     else:
         late = 1.0
     events, exposure = np.array(list(data.instances.values()), dtype=float).reshape(-1, 2).T
@@ -96,11 +96,11 @@ def assess_counts(look: Look, metric: Metric, data: CountData, bare: Assessed) -
     if compared is None:
         text = "no interval has traffic on both sides"
         if check is None:
-            return replace(bare, settled=(Outcome.NO_DATA, text))
-        return replace(bare, limit=check, no_safety=text)
+            return replaced(bare, settled=(Outcome.NO_DATA, text))
+        return replaced(bare, limit=check, no_safety=text)
     shortfall, blocked = count_shortfall(look, metric, compared.evidence)
     blocked = tolerates_all(metric, compared.evidence.baseline or 0.0, compared.evidence.n_baseline) or blocked
-    found = replace(bare.with_comparison(compared), limit=check, shortfall=shortfall, no_safety=blocked)
+    found = replaced(bare.with_comparison(compared), limit=check, shortfall=shortfall, no_safety=blocked)
     expected = look.weighted or look.config.traffic is not None
     found = odd_counts(metric, data.counts, found, expected=expected)
     return with_recent_counts(look, metric, data, found, between=between, late=late)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 
 from canary_judge.arrays import Float
 from canary_judge.config.metrics import Metric
+from canary_judge.frozen import replaced
 from canary_judge.stats.counts import Counts
 from canary_judge.stats.events import CountTest, p_at_least
 from canary_judge.stats.margins import Margin
@@ -57,8 +58,8 @@ def scanned(metric: Metric, counts: Counts, compared: Compared, phi: float, *, l
     if p_beyond is not None:
         p_beyond = ends.shared(p_beyond, beyond_margin, margin, directions(harm))
     p_harm = ends.shared(comparison.p_harm, lambda one: one.worse_at_all(harm), None, directions(harm))
-    evidence = replace(comparison, p_harm=p_harm, p_beyond_margin=p_beyond)
-    return replace(compared, evidence=evidence, at_margin=at_margin)
+    evidence = replaced(comparison, p_harm=p_harm, p_beyond_margin=p_beyond)
+    return replaced(compared, evidence=evidence, at_margin=at_margin)
 
 
 @dataclass(frozen=True, slots=True)

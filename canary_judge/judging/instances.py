@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
 from canary_judge.arrays import Bool, Float
 from canary_judge.config.metrics import Metric
+from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.look import Look
 from canary_judge.judging.odd_spread import worth_a_word
@@ -53,7 +53,7 @@ def assess_instances(look: Look, metric: Metric, data: GaugeData, bare: Assessed
         )
         needs = f"needs {_FEWEST_INSTANCES} instances with {least} intervals, has {have}"
         need = instance_shortfall(have=have, required=float(_FEWEST_INSTANCES), text=needs)
-        return replace(bare, settled=(Outcome.INSUFFICIENT, text), shortfall=need)
+        return replaced(bare, settled=(Outcome.INSUFFICIENT, text), shortfall=need)
     compared = compare_instances(
         baseline=baseline,
         canary=canary,
@@ -64,17 +64,19 @@ def assess_instances(look: Look, metric: Metric, data: GaugeData, bare: Assessed
     check, limit = None, metric.parsed_limit()
     if limit is not None:
         check = limit_values(canary=np.nanmean(canary, axis=1), tau=1.0, limit=limit, harm=metric.harm)
-    found = replace(bare.with_comparison(compared), limit=check, shortfall=_shortfall(look, metric, baseline, compared))
+    found = replaced(
+        bare.with_comparison(compared), limit=check, shortfall=_shortfall(look, metric, baseline, compared)
+    )
     if left_out := len(data.canary) - len(canary):
         text = f"{left_out} of the canary's instances have fewer than {least} intervals with values"
         lived = np.count_nonzero(~np.isnan(data.canary), axis=1)
         notable = lived[~long_enough[1]].sum() > _NOTABLE * lived.sum() or left_out > _NOTABLE * len(data.canary)
-        found = found.doubted(text) if notable else replace(found, warnings=(*found.warnings, text))
+        found = found.doubted(text) if notable else replaced(found, warnings=(*found.warnings, text))
     odd = (_gone(data), _still(baseline, canary), _far_off(metric, baseline, canary))
     every = [_settled(side) for side in (baseline, canary)]
     for one in (*(one for one in odd if one is not None), *implausible(metric, *every)):
         found = found.doubted(one)
-    found = replace(found, warnings=(*found.warnings, *worth_a_word(metric, *every)))
+    found = replaced(found, warnings=(*found.warnings, *worth_a_word(metric, *every)))
     return no_relative_margin(found, nothing=not np.nan_to_num(baseline).any())
 
 

@@ -40,7 +40,7 @@ class Newest:
         return cls(power=POWER_OF_ONE_LOOK, decides=True, scan=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Look:
     """What all metrics of a look share.
 

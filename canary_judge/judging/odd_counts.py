@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import replace
 
 import numpy as np
 
 from canary_judge.arrays import Bool, Float, distinct
 from canary_judge.config.metrics import Metric, RateMetric, RatioMetric
+from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.odd_totals import odd_totals
 from canary_judge.judging.silence import longest_of, longest_run, runs
@@ -78,7 +78,7 @@ def odd_counts(metric: Metric, counts: Counts, found: Assessed, *, expected: boo
     # what happens once an interval at most is so by itself, and so is a probe
     told += [*(_flags(counts, side) for side in sides if not timed), _still(counts), _both_stopped(counts)]
     told += [text for text, surely_odd in totals if not surely_odd]
-    found = replace(found, warnings=(*found.warnings, *(text for text in told if text is not None)))
+    found = replaced(found, warnings=(*found.warnings, *(text for text in told if text is not None)))
     for text in forbidden:
         found = found if text is None else found.doubted(text)
     return found

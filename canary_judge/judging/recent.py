@@ -9,13 +9,14 @@ of values), which keeps the test exact.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 import numpy as np
 
 from canary_judge.arrays import Float
 from canary_judge.config.metrics import Metric
+from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Assessed, Lately
 from canary_judge.judging.ends import scanned
 from canary_judge.judging.look import Look
@@ -54,7 +55,7 @@ def widened(margin: Margin, factor: float, harm: Harm) -> Margin | None:
     if harm is Harm.INCREASE or wide.relative is None or wide.relative < 1 or margin.relative is None:
         return wide
     smaller = wider_share(margin.relative, factor, rises=False)
-    return replace(wide, relative=smaller) if smaller < 1 else None
+    return replaced(wide, relative=smaller) if smaller < 1 else None
 
 
 def newest(
@@ -136,13 +137,13 @@ def with_recent_counts(
         harm_since(trusted, null=null, upward=up, phi=of_starts, acts=look.newest.acts)
         for null, up in tolerated(metric.parsed_margin(), comparison, metric.harm)
     )
-    found = replace(found, lately=Lately(phi=of_starts, counts=trusted, starts=starts))
+    found = replaced(found, lately=Lately(phi=of_starts, counts=trusted, starts=starts))
     if metric.margin is None and metric.limit is None:
         return found
     recent = _recent(look, metric, data.counts, found, phi)
     if starts:
         recent = _with_late(look, data.counts, recent, max(starts, key=lambda one: one.worse))
-    found = with_newest(look, replace(found, recent=recent))
+    found = with_newest(look, replaced(found, recent=recent))
     if not look.newest.scan or found.compared is None or found.comparison is None:
         return found
     return found.with_comparison(scanned(metric, trusted, found.compared, phi, late=late))
@@ -215,7 +216,7 @@ def _margin(metric: Metric, comparison: Comparison, factor: float) -> Margin | N
     # a share cannot rise beyond 1, nor fall below 0: half of the way that is left
     rate, once = comparison.baseline or 0.0, margin.absolute or 0.0
     room = rate if metric.harm is Harm.DECREASE else 1 - rate
-    return replace(wide, absolute=min(wide.absolute, max(once, (once + room) / 2)))
+    return replaced(wide, absolute=min(wide.absolute, max(once, (once + room) / 2)))
 
 
 def _for_margin(look: Look, metric: Metric, some: Counts, comparison: Comparison, phi: float) -> _Suffix | None:
@@ -350,11 +351,11 @@ def _for_harm(metric: Metric, counts: Counts, quality: Quality | None) -> Counts
     exposure = {
         name: np.where(stopped, 0.0, getattr(counts, name)) for name in ("exposure_baseline", "exposure_canary")
     }
-    return replace(counts, **exposure)
+    return replaced(counts, **exposure)
 
 
 def _with_late(look: Look, counts: Counts, recent: Recent, late: StartEvidence) -> Recent:
-    recent = replace(recent, worse=late.worse)
+    recent = replaced(recent, worse=late.worse)
     if late.worse < NOT_WORSE_LATELY:
         return recent
     index = np.arange(counts.events_canary.size)
@@ -366,7 +367,7 @@ def _with_late(look: Look, counts: Counts, recent: Recent, late: StartEvidence) 
     if _ratio(before) is not None and late.since >= index.size * _A_BEGINNING:
         earlier = f"{_told(before)} in the {format_duration(late.since * look.config.interval)} before"
         change = f"worse in the last {format_duration(length)} ({_told(after)}), {earlier}"
-    return replace(recent, shown=False, worse_seconds=length / timedelta(seconds=1), change=change)
+    return replaced(recent, shown=False, worse_seconds=length / timedelta(seconds=1), change=change)
 
 
 def _ratio(one: Counts) -> float | None:

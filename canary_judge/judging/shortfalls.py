@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from canary_judge.config.metrics import Metric
 from canary_judge.config.model import JudgeConfig
+from canary_judge.frozen import replaced
 from canary_judge.judging.look import Look
 from canary_judge.results import Comparison, Harm, Scale, Shortfall
 from canary_judge.special import special
@@ -238,10 +239,10 @@ def count_shortfall(look: Look, metric: Metric, comparison: Comparison) -> tuple
     enough = blocked is None and metric.limit is None
     margin = _margin_now(look, metric, comparison, share) if enough else None
     lacking = _lacking(look, need, factor, share)
-    lacking = replace(lacking, text=lacking.text + _decided_at(margin), margin=margin)
+    lacking = replaced(lacking, text=lacking.text + _decided_at(margin), margin=margin)
     if of_limit is not None and of_limit.times(look) > factor:
         slower = _lacking(look, of_limit, of_limit.times(look), share)
-        lacking = replace(lacking, seconds=slower.seconds, text=f"{lacking.text}; its limit {slower.text}")
+        lacking = replaced(lacking, seconds=slower.seconds, text=f"{lacking.text}; its limit {slower.text}")
     return lacking, blocked
 
 
@@ -322,7 +323,7 @@ def _of_margin(config: JudgeConfig, metric: Metric, comparison: Comparison, shar
         return need
     events = rate_ratio_events(ratio, canary_share=share, alpha=alpha, power=power)
     quantiles = float(special.ndtri(1 - alpha) + special.ndtri(power))
-    return replace(
+    return replaced(
         need,
         required=max(least, events),
         product=(quantiles / math.log(ratio)) ** 2 * phi / (rate * exposure) if rate > 0 else None,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from canary_judge.config.model import JudgeConfig, TrafficExpectation
+from canary_judge.frozen import replaced
 from canary_judge.results import TrafficSplit
 from canary_judge.samples import CountData, Samples, UserData
 from canary_judge.stats.counts import Counts
@@ -83,7 +82,7 @@ def traffic_split(
         baseline=counts.exposure_baseline, canary=counts.exposure_canary, share=expected / 100, tolerance=tolerance
     )
     if not found.finding and of_users is not None:
-        return replace(found, finding=of_users.finding)
+        return replaced(found, finding=of_users.finding)
     return found
 
 

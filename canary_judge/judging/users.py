@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 
 from canary_judge.config.metrics import Metric
 from canary_judge.config.model import JudgeConfig
+from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.bearers import few_bear, giants
 from canary_judge.judging.counts import tolerates_all
@@ -65,7 +65,7 @@ def assess_users(look: Look, metric: Metric, data: UserData, bare: Assessed) -> 
         data: Their moments.
         bare: The metric without evidence.
     """
-    bare = replace(bare, warnings=(*bare.warnings, *_told(metric, data)))
+    bare = replaced(bare, warnings=(*bare.warnings, *_told(metric, data)))
     sides = {"baseline": data.baseline.whole, "canary": data.canary.whole}
     fewest = min(sides, key=lambda side: sides[side].users)
     have = sides[fewest].users
@@ -74,7 +74,7 @@ def assess_users(look: Look, metric: Metric, data: UserData, bare: Assessed) -> 
         shortfall = users_shortfall(
             look, have=have, required=FEWEST_USERS, seconds=_seconds(data, FEWEST_USERS / have if have else None)
         )
-        return replace(bare, settled=(Outcome.INSUFFICIENT, text), shortfall=shortfall)
+        return replaced(bare, settled=(Outcome.INSUFFICIENT, text), shortfall=shortfall)
     per_user = metric.per_user()
     assert per_user is not None  # noqa: S101  (the metric is by user)
     alone = per_user.denominator is None
@@ -84,23 +84,23 @@ def assess_users(look: Look, metric: Metric, data: UserData, bare: Assessed) -> 
         if min(x if metric.is_proportion else 0.0, y) < 0:
             what, value = (per_user.numerator, x) if metric.is_proportion and x < 0 else (per_user.denominator, y)
             text = f"the users of the {side} have {value:.3g} `{what}` each, and a count is not negative"
-            return replace(bare, settled=(Outcome.ERROR, text))
+            return replaced(bare, settled=(Outcome.ERROR, text))
         if metric.is_proportion and x > y:
             text = (
                 f"the users of the {side} have {x / y if y else math.inf:.3g} times as many `{per_user.numerator}` as "
                 f"`{per_user.denominator}`, so that these are no share: are they swapped? Else use kind: mean"
             )
-            return replace(bare, settled=(Outcome.ERROR, text))
+            return replaced(bare, settled=(Outcome.ERROR, text))
     past: Past = "left out" if _contaminated(data) else "both" if _apart(data) else "taken off"
     compared = compare_users(
         data.baseline.whole, data.canary.whole, harm=metric.harm, margin=margin, per_user=alone, past=past
     )
     if compared is None:
         text = f"`{per_user.denominator}` of all users is 0 on a side, so there is nothing to divide by"
-        return replace(bare, settled=(Outcome.NO_DATA, text))
+        return replaced(bare, settled=(Outcome.NO_DATA, text))
     if not compared.evidence.standard_error:
         text = "all users of both sides have the same value: chance cannot be told from effect"
-        return replace(bare, settled=(Outcome.INSUFFICIENT, text))
+        return replaced(bare, settled=(Outcome.INSUFFICIENT, text))
     level = compared.evidence.baseline or 0.0
     nothing = tolerates_all(metric, level, compared.evidence.n_baseline) or _no_bound(metric, level, data)
     bare = bare if nothing is None else bare.unsafe(nothing)
@@ -108,10 +108,10 @@ def assess_users(look: Look, metric: Metric, data: UserData, bare: Assessed) -> 
     # no time mends rows that differ, or a bot
     lasting = any(True for _ in (*giants(metric, data), *rows_apart(metric, data)))
     needs = None if lasting else _shortfall(look, metric, compared.evidence, data, held=bool(objections))
-    found = replace(bare.with_comparison(compared), shortfall=needs)
+    found = replaced(bare.with_comparison(compared), shortfall=needs)
     for text, settles in objections:
         if settles:
-            return replace(found, settled=(Outcome.INSUFFICIENT, text))
+            return replaced(found, settled=(Outcome.INSUFFICIENT, text))
         found = found.doubted(text)
     return found
 

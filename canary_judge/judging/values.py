@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from canary_judge.arrays import Float, Int
 from canary_judge.config.metrics import GaugeMetric, Metric, SamplesMetric
 from canary_judge.config.model import JudgeConfig
+from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.biased import at_a_bound, vary_as_few
 from canary_judge.judging.look import Look
@@ -54,7 +55,7 @@ _MOST_ONE_SIDED = 0.2
 _NOWHERE: Int = np.empty(0, dtype=np.int64)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Ranked:
     """Two samples to be compared by ranks.
 
@@ -111,13 +112,13 @@ class _Ranked:
             later = self.gapped[2] >= first
             gapped = self.gapped[0][later], self.gapped[1][later], self.gapped[2][later] - first
         later_values = self.intervals[0][kept[0]] - first, self.intervals[1][kept[1]] - first
-        return replace(
+        return replaced(
             self,
             baseline=self.baseline[kept[0]],
             canary=self.canary[kept[1]],
             intervals=later_values,
             gapped=gapped,
-            strata=None if self.strata is None else replace(self.strata, intervals=later_values),
+            strata=None if self.strata is None else replaced(self.strata, intervals=later_values),
         )
 
     @property
@@ -146,7 +147,7 @@ def assess_gauge(look: Look, metric: Metric, data: GaugeData, bare: Assessed, sh
             "one averaged series per side, and the instances behind it are the unit: that healthy instances differ for "
             "good cannot be told from an effect; keep them apart with `by: pod`"
         )
-        return replace(bare, settled=(Outcome.INSUFFICIENT, text))
+        return replaced(bare, settled=(Outcome.INSUFFICIENT, text))
     whole = data.baseline[0], data.canary[0]
     # what one side alone lived through is no effect
     both = ~np.isnan(whole[0]) & ~np.isnan(whole[1])
@@ -154,24 +155,24 @@ def assess_gauge(look: Look, metric: Metric, data: GaugeData, bare: Assessed, sh
     alone, tau = series_tau(baseline=baseline, canary=canary, history=data.history)
     values_b, values_c = baseline[~np.isnan(baseline)], canary[~np.isnan(canary)]
     if not values_b.size or not values_c.size:
-        return replace(bare, settled=(Outcome.NO_DATA, "no interval has a value on both sides"))
+        return replaced(bare, settled=(Outcome.NO_DATA, "no interval has a value on both sides"))
     paired = data.simultaneous and values_b.size == values_c.size
     # means of few requests on one side, of many on the other: equal means, but not equal distributions
     means = isinstance(metric, GaugeMetric) and metric.request_statistic() == "mean" and unequal(share)
     if (few := vary_as_few(metric, data, share)) is not None:
-        bare = replace(bare, warnings=(*bare.warnings, few))
+        bare = replaced(bare, warnings=(*bare.warnings, few))
     if paired and (moved := unsettled(values_c - values_b)) is not None:
         hour = 3600 / look.config.interval.total_seconds()
         text = (
             f"the difference between the sides has not settled: it moves by {moved * hour:+.3g} {metric.unit}".rstrip()
             + " an hour; a leak, or a warm-up (set `warmup`)?"
         )
-        bare = replace(bare, warnings=(*bare.warnings, text)).doubted(text)
+        bare = replaced(bare, warnings=(*bare.warnings, text)).doubted(text)
     for why in (frozen(values_b, values_c), at_a_bound(metric, values_b, values_c)):
         bare = bare if why is None else bare.doubted(why)
     if paired and (odd := stuck(values_b, values_c)) is not None:
         died, surely = odd
-        bare = bare.doubted(died) if surely else replace(bare, warnings=(*bare.warnings, died))
+        bare = bare.doubted(died) if surely else replaced(bare, warnings=(*bare.warnings, died))
     gapped, lost = one_sided(whole) if paired else (None, 0.0)
     if lost > _MOST_ONE_SIDED:
         text = f"{lost:.0%} of the intervals have a value on one side only: scrapes are lost when things are slow"
@@ -257,11 +258,11 @@ def _assess_ranked(look: Look, metric: Metric, ranked: _Ranked, bare: Assessed) 
         fewest=ranked.fewest,
         margin=lambda: _margin_now(look, metric, ranked, have),
     )
-    found = replace(bare.with_comparison(compared), limit=check, warnings=warnings, shortfall=shortfall)
+    found = replaced(bare.with_comparison(compared), limit=check, warnings=warnings, shortfall=shortfall)
     fewest, needs = ranked.fewest, ranked.needs
     if fewest < config.min_samples:
         text = f"{fewest} {needs} on the smaller side, fewer than the {config.min_samples} that a comparison needs"
-        return replace(found, settled=(Outcome.INSUFFICIENT, text))
+        return replaced(found, settled=(Outcome.INSUFFICIENT, text))
     if have < ranked.least:
         text = (
             f"{fewest} {needs} are worth only {have:.1f} independent ones (autocorrelation time {tau:.1f}), fewer than "
@@ -269,18 +270,18 @@ def _assess_ranked(look: Look, metric: Metric, ranked: _Ranked, bare: Assessed) 
         )
         if ranked.stepwise and fewest >= FEWEST_SLOW:  # large harm can be told nevertheless
             return _slow(metric, ranked, found).unsafe(text)
-        return replace(found, settled=(Outcome.INSUFFICIENT, text))
+        return replaced(found, settled=(Outcome.INSUFFICIENT, text))
     if ranked.worth is not None and ranked.worth < ranked.least:
         text = (
             f"the intervals are worth only {ranked.worth:.1f} independent ones, fewer than the {ranked.least:g} that a "
             "comparison needs"
         )
-        return replace(found, settled=(Outcome.INSUFFICIENT, text))
+        return replaced(found, settled=(Outcome.INSUFFICIENT, text))
     if ranked.gapped is not None and _by_means(config, ranked, margin):
         found = found.unsafe("scrapes of one side were lost, and means do not tell what they were like")
     if not ranked.has_means and ranked.tied(margin):
         found = found.unsafe("most values are equal and the margin is finer than their steps, so ranks cannot see it")
-    found = with_newest(look, replace(found, recent=_recent(look, metric, ranked, found)))
+    found = with_newest(look, replaced(found, recent=_recent(look, metric, ranked, found)))
     return no_relative_margin(found, nothing=not ranked.baseline.any())
 
 
@@ -308,7 +309,7 @@ def _slow(metric: Metric, ranked: _Ranked, found: Assessed) -> Assessed:
     """The evidence against a random walk: of harm only."""
     p = slow_p_values(baseline=ranked.baseline, canary=ranked.canary, harm=metric.harm, margin=metric.parsed_margin())
     if found.compared is not None:
-        evidence = replace(
+        evidence = replaced(
             found.compared.evidence,
             method="low frequencies against a random walk",
             p_harm=p.harm,
@@ -323,14 +324,14 @@ def _slow(metric: Metric, ranked: _Ranked, found: Assessed) -> Assessed:
             at = slow_p_values(baseline=ranked.baseline, canary=ranked.canary, harm=direction, margin=margin)
             return AtMargin(beyond=1.0 if at.beyond is None else at.beyond, within=1.0)
 
-        found = found.with_comparison(replace(found.compared, evidence=evidence, at_margin=at_margin))
+        found = found.with_comparison(replaced(found.compared, evidence=evidence, at_margin=at_margin))
     check, limit = found.limit, metric.parsed_limit()
     if check is not None and limit is not None:
         beyond = slow_limit_tail(canary=ranked.canary, limit=limit, harm=metric.harm)
-        check = replace(
+        check = replaced(
             check, method="low frequencies against a random walk", p_beyond_limit=beyond, p_within_limit=1.0
         )
-    return replace(found, limit=check, spaced=True)
+    return replaced(found, limit=check, spaced=True)
 
 
 def _recent(look: Look, metric: Metric, ranked: _Ranked, found: Assessed) -> Recent | None:
@@ -358,7 +359,7 @@ def _recent(look: Look, metric: Metric, ranked: _Ranked, found: Assessed) -> Rec
         last = ranked.since(first)
         if ranked.paired:
             told = rank_scores(baseline=ranked.baseline, canary=ranked.canary, inflation=ranked.inflation)[1]
-            last = replace(last, pairs_tau=ranked.baseline.size / told)
+            last = replaced(last, pairs_tau=ranked.baseline.size / told)
         p_values = [0.0]
         if last.fewest == 0:
             p_values.append(1.0)
@@ -407,7 +408,7 @@ def _compared(config: JudgeConfig, metric: Metric, ranked: _Ranked, margin: Marg
         return compared
     means = _compared_means(metric, ranked, margin)
     worth, tau = compared.evidence.n_effective, compared.evidence.tau
-    return replace(means, evidence=replace(means.evidence, n_effective=worth, tau=tau))
+    return replaced(means, evidence=replaced(means.evidence, n_effective=worth, tau=tau))
 
 
 def _margin_test(config: JudgeConfig, metric: Metric, ranked: _Ranked, margin: Margin) -> MarginTest:
@@ -464,5 +465,5 @@ def no_relative_margin(found: Assessed, *, nothing: bool) -> Assessed:
         return compared.at_margin(margin, upward=upward, only=only)._replace(beyond=1.0)
 
     compared = found.compared
-    evidence = replace(compared.evidence, p_beyond_margin=1.0)
-    return found.with_comparison(replace(compared, evidence=evidence, at_margin=at_margin))
+    evidence = replaced(compared.evidence, p_beyond_margin=1.0)
+    return found.with_comparison(replaced(compared, evidence=evidence, at_margin=at_margin))

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from canary_judge.arrays import Float, log_sum_exp
 from canary_judge.config.metrics import GaugeMetric, Metric
 from canary_judge.config.model import JudgeConfig
+from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Assessed, Lately
 from canary_judge.judging.recent import nulls, tolerated
 from canary_judge.judging.users import information_needed
@@ -58,13 +59,13 @@ def anytime(config: JudgeConfig, one: Assessed, stream: Stream, design: Design) 
     """The evidence of this look as evidence over all looks; and what the stream has to remember of it."""
     if one.settled is not None or (one.comparison is None and one.limit is None):
         # nothing new was learnt, but what was shown stays shown
-        return replace(one, latched=stream.latched), stream
+        return replaced(one, latched=stream.latched), stream
     if one.comparison is not None and isinstance(stream.data, UserData):
         return _of_users(config, one, one.comparison, stream, design)
     # without a comparison (a limit, and no traffic on the baseline) the time that has passed stands for information
     information = float(stream.intervals) if one.comparison is None else _information(one.comparison)
     if stream.scale is None:
-        stream = replace(stream, scale=_scale(one, information, design, stream.intervals))
+        stream = replaced(stream, scale=_scale(one, information, design, stream.intervals))
     progress = information / (stream.scale or information)
     if _is_spaced(one):
         stream = _spaced(one, stream, design)
@@ -73,7 +74,7 @@ def anytime(config: JudgeConfig, one: Assessed, stream: Stream, design: Design) 
         found, stream = _comparison(config, one, one.comparison, stream, design, progress)
     if check is not None:
         check, stream = _limit(config, one, check, stream, design, progress)
-    return replace(found, limit=check, latched=stream.latched), stream
+    return replaced(found, limit=check, latched=stream.latched), stream
 
 
 def _comparison(
@@ -121,9 +122,9 @@ def _comparison(
         late = () if one.lately is None else one.lately.starts
         beyond = log_beyond(fixed.p_beyond_margin, margin, direction, late)
         within = log_within(fixed.p_within_margin, margin, direction)
-    stream = replace(stream, log_e_beyond=max(stream.log_e_beyond, beyond))
+    stream = replaced(stream, log_e_beyond=max(stream.log_e_beyond, beyond))
     found = _over_looks(fixed, stream, design, harm=harm, beyond=beyond, within=within)
-    at_any_look = replace(one, comparison=found, at_margin=None if _is_spaced(one) else at_margin)
+    at_any_look = replaced(one, comparison=found, at_margin=None if _is_spaced(one) else at_margin)
     return at_any_look, stream
 
 
@@ -143,7 +144,7 @@ def _over_looks(
     """
     has_margin = fixed.p_beyond_margin is not None
     p_any = [math.exp(-max(log_e, 0.0)) for log_e in (harm, stream.log_e_beyond, within)]
-    return replace(
+    return replaced(
         fixed,
         method=f"{fixed.method}, at any look" + (" and the planned end" if design.ended else ""),
         p_harm=design.spent(p_any[0], fixed.p_harm / part),
@@ -176,7 +177,7 @@ def _of_users(
         )
 
     harm, beyond = log_e(fixed.p_harm) + part, log_e(fixed.p_beyond_margin) + part
-    stream = replace(stream, log_e_beyond=max(stream.log_e_beyond, beyond))
+    stream = replaced(stream, log_e_beyond=max(stream.log_e_beyond, beyond))
     found = _over_looks(
         fixed,
         stream,
@@ -186,7 +187,7 @@ def _of_users(
         within=log_e(fixed.p_within_margin),
         part=design.of_stage,
     )
-    return replace(one, comparison=found, at_margin=at_margin, latched=stream.latched), stream
+    return replaced(one, comparison=found, at_margin=at_margin, latched=stream.latched), stream
 
 
 def _with_progress(config: JudgeConfig, one: Assessed, fixed: Comparison, stream: Stream) -> Stream:
@@ -199,7 +200,7 @@ def _with_progress(config: JudgeConfig, one: Assessed, fixed: Comparison, stream
     if scale is None:
         alpha, power, level = config.false_pass_rate, config.power, fixed.baseline or 0.0
         scale = information if margin is None else information_needed(margin, level, alpha=alpha, power=power)
-    return replace(stream, scale=scale, progress=max(stream.progress, information / scale))
+    return replaced(stream, scale=scale, progress=max(stream.progress, information / scale))
 
 
 def _limit(
@@ -209,8 +210,8 @@ def _limit(
     if one.spaced:
         beyond = (stream.checked or _NOTHING_CHECKED)[3]
     within = _of_p_value(config, check.p_within_limit, progress)
-    stream = replace(stream, log_e_limit=max(stream.log_e_limit, beyond))
-    found = replace(
+    stream = replaced(stream, log_e_limit=max(stream.log_e_limit, beyond))
+    found = replaced(
         check,
         method=f"{check.method}, at any look",
         p_beyond_limit=design.spent(math.exp(-stream.log_e_limit), check.p_beyond_limit),
@@ -291,7 +292,7 @@ def with_interval(
     else:
         shown = fixed.compared.at(_equivalent_level(config, fixed, fixed.comparison, stream, design, level))
         effect, interval = shown.effect, shown.interval
-    return replace(found, comparison=replace(found.comparison, effect=effect, interval=interval, level=level))
+    return replaced(found, comparison=replaced(found.comparison, effect=effect, interval=interval, level=level))
 
 
 def _equivalent_level(
@@ -334,7 +335,7 @@ def _spaced(one: Assessed, stream: Stream, design: Design) -> Stream:
     harm, beyond, within = (1.0, 1.0, 1.0) if one.comparison is None else _p_values(one.comparison)
     limit = 1.0 if one.limit is None else one.limit.p_beyond_limit
     logs = [-math.log(min(max(p, 1e-300) * share, 1.0)) for p in (harm, beyond, within, limit)]
-    return replace(
+    return replaced(
         stream,
         checks=done,
         check_at=2 * max(stream.intervals, _FIRST_CHECK),

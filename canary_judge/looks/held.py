@@ -14,7 +14,7 @@ References:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -23,6 +23,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from canary_judge.arrays import Float
+from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Assessed
 from canary_judge.results import Comparison, LimitCheck, MetricResult, Outcome, Quality, Recent, Shortfall
 from canary_judge.samples import AnyData, CountData, GaugeData, MetricSamples, RawData, UserData
@@ -172,7 +173,7 @@ def as_plain(value: Any) -> Any:
 
 def standing(held: Held, bare: Assessed) -> Assessed:
     """The metric as it was last assessed, with the quality of its data now."""
-    return replace(
+    return replaced(
         bare,
         comparison=held.comparison,
         limit=held.limit,
@@ -198,8 +199,8 @@ def with_held_intervals(one: Assessed, held: Held) -> Assessed | None:
         outside = (low is not None and effect < low) or (high is not None and effect > high)
         if comparison.scale is not before.scale or outside:
             return None
-        comparison = replace(comparison, interval=before.interval, level=before.level)
-    return replace(one, comparison=comparison, deciding=held.deciding, shown_as_of=held.shown_moment)
+        comparison = replaced(comparison, interval=before.interval, level=before.level)
+    return replaced(one, comparison=comparison, deciding=held.deciding, shown_as_of=held.shown_moment)
 
 
 def calm(new: MetricSamples) -> bool:

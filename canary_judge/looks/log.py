@@ -12,7 +12,6 @@ import json
 import os
 from array import array
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +21,7 @@ from canary_judge._version import __version__
 from canary_judge.checked_lines import CheckedLines, Closing, Damaged, Line, begins_as_written, read_lines
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
+from canary_judge.frozen import replaced
 from canary_judge.looks.rows import Rows, extend, floats, numbers, rows_of, whole_rows
 from canary_judge.looks.state import MonitorState, as_requests, check_belongs, sides_of
 
@@ -309,13 +309,13 @@ class Folded:
         try:
             state = MonitorState.of_small(self.small)
             streams = {
-                name: replace(stream, data=self._rows[name].data()) if name in self._rows else stream
+                name: replaced(stream, data=self._rows[name].data()) if name in self._rows else stream
                 for name, stream in state.streams.items()
             }
             baseline, canary = map(floats, self._split)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise DataError(f"this is no log of looks: {type(error).__name__}: {error}; {_START_AGAIN}") from error
-        return replace(state, streams=streams, split=as_requests(baseline=baseline, canary=canary)).checked()
+        return replaced(state, streams=streams, split=as_requests(baseline=baseline, canary=canary)).checked()
 
 
 # --- states of earlier versions ---------------------------------------------------------------------------------------

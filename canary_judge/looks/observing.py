@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from canary_judge.config.metrics import Metric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
+from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Assessed, Finding
 from canary_judge.judging.assessing import assess
 from canary_judge.judging.look import POWER_OF_ONE_LOOK, Look, Newest
@@ -87,7 +87,7 @@ def taken(
     if samples is not None:
         odd = tuple(metric.name for metric in config.metrics if not calm(samples.metrics[metric.name]))
         state = _consume(config, state, samples)
-    return replace(state, how=replace(how, odd=odd))
+    return replaced(state, how=replaced(how, odd=odd))
 
 
 def judged(config: JudgeConfig, state: MonitorState, *, with_intervals: bool = True) -> tuple[MonitorState, Judgement]:
@@ -118,11 +118,11 @@ def judged(config: JudgeConfig, state: MonitorState, *, with_intervals: bool = T
         found = {name: one for name, one in found.items() if name not in stale}
     # a pass has begun when it rested on fresh evidence once
     passed = judgement.verdict is Verdict.PASS and (state.passed or all(one.as_of is None for one in found.values()))
-    state = replace(state, streams=run.remembered(judgement, found), passed=passed)
+    state = replaced(state, streams=run.remembered(judgement, found), passed=passed)
     look = judgement.look
     assert look is not None  # noqa: S101
-    look = replace(look, seconds_to_decision=_projected(config, judgement, state))
-    return _latched(state, judgement), replace(judgement, look=look)
+    look = replaced(look, seconds_to_decision=_projected(config, judgement, state))
+    return _latched(state, judgement), replaced(judgement, look=look)
 
 
 def retaken(config: JudgeConfig, state: MonitorState, then: MonitorState) -> MonitorState:
@@ -140,7 +140,7 @@ def retaken(config: JudgeConfig, state: MonitorState, then: MonitorState) -> Mon
         if moved and then.since is not None:
             known = of_next_stage(known, then.since)
         streams[metric.name] = then.streams.get(metric.name, Stream()).with_evidence_of(known)
-    return replace(then, passed=state.passed, streams=streams)
+    return replaced(then, passed=state.passed, streams=streams)
 
 
 def with_weight(
@@ -161,7 +161,7 @@ def with_weight(
     if state.consumed == 0 and state.since is not None:  # the first weight that is told is the one of the start
         settled = max(settled, state.since)
     streams = {name: of_next_stage(stream, settled) for name, stream in state.streams.items()}
-    return replace(
+    return replaced(
         state,
         weight=weight,
         split=no_requests(),
@@ -291,7 +291,7 @@ class _Run:
             if one.as_of is None and stream.intervals:
                 data, key = self._samples[result.name].data, self._keys[result.name]
                 held = hold(one, result, data, key, at=stream.intervals, moment=self._window.end, before=stream.held)
-                streams[result.name] = replace(stream, held=held)
+                streams[result.name] = replaced(stream, held=held)
         return streams
 
 
@@ -301,8 +301,8 @@ def _latched(state: MonitorState, judgement: Judgement) -> MonitorState:
     for result in judgement.metrics:
         decides = result.outcome is Outcome.REGRESSED and result.role is not Role.WATCH
         if decides and streams[result.name].latched is None:
-            streams[result.name] = replace(streams[result.name], latched=_finding(result))
-    return replace(state, streams=streams)
+            streams[result.name] = replaced(streams[result.name], latched=_finding(result))
+    return replaced(state, streams=streams)
 
 
 def _finding(result: MetricResult) -> Finding:
@@ -351,7 +351,7 @@ def _consume(config: JudgeConfig, state: MonitorState, samples: Samples) -> Moni
     if not warm:
         for metric in config.metrics:
             streams[metric.name] = append(streams.get(metric.name, Stream()), samples.metrics[metric.name], count)
-    return replace(
+    return replaced(
         state,
         consumed=state.consumed + count,
         looks=state.looks + 1,

@@ -89,7 +89,7 @@ class How:
     odd: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class MonitorState:
     """All that repeated looks need to know of the looks before.
 

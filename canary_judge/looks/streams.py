@@ -6,7 +6,7 @@ Everything a later look needs is in here, so that a restart changes nothing; no 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple
 
@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BeforeValidator, Discriminator, PlainSerializer, Tag, WrapSerializer
 
 from canary_judge.arrays import Float
+from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Finding
 from canary_judge.looks.growing import grown
 from canary_judge.looks.held import Held, as_plain
@@ -59,7 +60,7 @@ def _of_text(found: object) -> object:
     return Finding(reason=found) if isinstance(found, str) else found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Stream:
     """One metric over all looks so far.
 
@@ -144,7 +145,7 @@ class Stream:
 
     def with_evidence_of(self, other: Stream) -> Stream:
         """What was read of this one, with the evidence so far of another."""
-        return replace(self, **{name: getattr(other, name) for name in EVIDENCE})
+        return replaced(self, **{name: getattr(other, name) for name in EVIDENCE})
 
     def samples(self) -> MetricSamples:
         """All judged intervals as if they had been read at once."""
@@ -154,7 +155,7 @@ class Stream:
         error = self.trouble if self.data is None and self.lost else None
         quality = self.quality
         if quality is not None and quality.unread != self.failing:
-            quality = replace(quality, unread=self.failing)
+            quality = replaced(quality, unread=self.failing)
         return MetricSamples(data=self.data, quality=quality, warnings=warnings, complete=self.complete, error=error)
 
 
@@ -166,12 +167,12 @@ def of_next_stage(stream: Stream, since: datetime) -> Stream:
     if not isinstance(stream.data, UserData):
         return stream
     nobody = UserMoments(whole=Moments(), since=nanoseconds(since), until=nanoseconds(since))
-    return replace(stream, data=UserData(baseline=nobody, canary=nobody), scale=None, progress=0.0, held=None)
+    return replaced(stream, data=UserData(baseline=nobody, canary=nobody), scale=None, progress=0.0, held=None)
 
 
 def append(stream: Stream, new: MetricSamples, count: int) -> Stream:
     """Add the next `count` intervals; what could not be read is a gap."""
-    added = replace(
+    added = replaced(
         stream,
         data=_join(stream.data, new.data, stream.intervals, count),
         intervals=stream.intervals + count,
@@ -179,9 +180,9 @@ def append(stream: Stream, new: MetricSamples, count: int) -> Stream:
         complete=stream.complete and new.complete,
     )
     if new.error is not None:
-        added = replace(added, lost=stream.lost + count, trouble=new.error, failing=stream.failing + count)
+        added = replaced(added, lost=stream.lost + count, trouble=new.error, failing=stream.failing + count)
     else:
-        added = replace(added, failing=0)
+        added = replaced(added, failing=0)
     quality = new.quality or Quality(
         coverage_baseline=0.0,
         coverage_canary=0.0,
@@ -197,14 +198,14 @@ def append(stream: Stream, new: MetricSamples, count: int) -> Stream:
     canary = _Covered(old.coverage_canary, stream.span_canary, old.late_canary).then(
         _Covered(quality.coverage_canary, count - quality.late_canary, quality.late_canary)
     )
-    merged = replace(
+    merged = replaced(
         quality if stream.quality is None else _merged(stream, stream.quality, quality, count),
         coverage_baseline=baseline.share,
         coverage_canary=canary.share,
         late_baseline=baseline.late,
         late_canary=canary.late,
     )
-    return replace(added, quality=merged, span_baseline=baseline.span, span_canary=canary.span)
+    return replaced(added, quality=merged, span_baseline=baseline.span, span_canary=canary.span)
 
 
 class _Covered(NamedTuple):
@@ -368,7 +369,7 @@ def _join_raw(old: Data | None, new: Data | None, before: int) -> Data | None:
     if not isinstance(new, RawData):
         return old
     places = {f"interval_{side}": getattr(new, f"interval_{side}") + before for side in Side}
-    later = replace(new, **places)
+    later = replaced(new, **places)
     if not isinstance(old, RawData):
         return later
     names = ("baseline", "canary", "interval_baseline", "interval_canary")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic, Literal, NamedTuple, Protocol, TypeVar, cast
 
+from canary_judge.frozen import replaced
 from canary_judge.results import Comparison, Harm
 from canary_judge.stats.margins import Margin
 
@@ -147,7 +148,7 @@ class Once(Generic[T]):
         return cast("T", self._found)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Compared:
     """A comparison whose effect and interval are measured when asked for: they cost more than the evidence.
 
@@ -164,4 +165,4 @@ class Compared:
     def at(self, level: float) -> Comparison:
         """The comparison with its interval at this level; at level 1 the whole line, which costs nothing."""
         effect, interval = self.measure(level)
-        return replace(self.evidence, effect=effect, interval=interval, level=level)
+        return replaced(self.evidence, effect=effect, interval=interval, level=level)
