@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cache
@@ -10,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Bool", "Float", "Int", "distinct", "log_sum_exp", "median", "smooth_length", "variance"]
+__all__ = ["Bool", "Float", "Int", "distinct", "in_errors", "log_sum_exp", "median", "smooth_length", "variance"]
 
 T = TypeVar("T", bound=np.generic)
 
@@ -117,6 +118,18 @@ def variance(values: NDArray[np.float64], *, less: int = 0) -> float:
     """
     centred = values - values.sum() / values.size
     return float((centred * centred).sum()) / (values.size - less)
+
+
+def in_errors(gap: float, error: float) -> float:
+    """A gap in standard errors: infinite where there is no error, and 0 where there is no gap either.
+
+    Examples:
+        >>> in_errors(-3.0, 2.0), in_errors(-3.0, 0.0), in_errors(0.0, 0.0)
+        (-1.5, -inf, 0.0)
+    """
+    if error > 0:
+        return gap / error
+    return math.copysign(math.inf, gap) if gap else 0.0
 
 
 Float = Annotated[NDArray[np.float64], _InJson(np.float64)]

@@ -18,7 +18,7 @@ from canary_judge.judging.silence import fell_silent, heard, improbable_run, lon
 from canary_judge.results import Quality, Side
 from canary_judge.samples import AnyData, CountData, GaugeData, MetricSamples, RawData, UserData
 from canary_judge.series import format_duration
-from canary_judge.stats.counts import Counts
+from canary_judge.stats.counts import Counts, both_exposed
 
 __all__ = ["objections", "rarer_than_intervals"]
 
@@ -117,7 +117,7 @@ def _of_quality(look: Look, metric: Metric, samples: MetricSamples, quality: Qua
             yield Objection(f"data are missing: {text}")
     if isinstance(samples.data, CountData):
         counts = samples.data.counts
-        together = int(((counts.exposure_baseline > 0) & (counts.exposure_canary > 0)).sum())
+        together = int(both_exposed(counts).sum())
         if together < _FEWEST_TOGETHER:
             intervals = "1 interval has" if together == 1 else f"{together} intervals have"
             text = (

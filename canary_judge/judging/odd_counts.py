@@ -16,7 +16,7 @@ from canary_judge.judging.silence import longest_of, longest_run, runs
 from canary_judge.results import Comparison, Harm, Quality, Side
 from canary_judge.samples.counts import no_counts
 from canary_judge.special import special
-from canary_judge.stats.counts import Counts, strata
+from canary_judge.stats.counts import Counts, both_exposed, strata
 from canary_judge.stats.dispersion import dispersion
 from canary_judge.stats.exact import rate_ratio_p_values
 
@@ -259,7 +259,7 @@ def _stopped(counts: Counts, side: Side) -> str | None:
     other = Side.BASELINE if side is Side.CANARY else Side.CANARY
     if np.count_nonzero(getattr(counts, f"events_{side}")) > counts.events_canary.size - _FEWEST:
         return None
-    both = (counts.exposure_canary > 0) & (counts.exposure_baseline > 0)
+    both = both_exposed(counts)
     events, exposure = (getattr(counts, f"{what}_{side}")[both] for what in ("events", "exposure"))
     run = longest_of(events == 0)
     if run.stop - run.start < _FEWEST or not events.any():

@@ -25,7 +25,7 @@ from canary_judge.results import Comparison, Harm, Quality, Recent, Scale, Side
 from canary_judge.samples import CountData
 from canary_judge.series import format_duration
 from canary_judge.special import special
-from canary_judge.stats.counts import Counts
+from canary_judge.stats.counts import Counts, both_exposed
 from canary_judge.stats.dispersion import dispersion
 from canary_judge.stats.events import limit_counts, margin_ruled_out
 from canary_judge.stats.margins import Margin, wider_share
@@ -275,7 +275,7 @@ def _bound(metric: Metric, limit: float, factor: float) -> float:
 
 def _held(some: Counts) -> tuple[Float, Float, Float]:
     """Of the newest 1, 2, ... intervals: events of both sides, the canary's share of the exposure, its exposure."""
-    both = (some.exposure_baseline > 0) & (some.exposure_canary > 0)
+    both = both_exposed(some)
 
     def summed(values: Float) -> Float:
         found: Float = np.where(both, values, 0.0)[::-1].cumsum()
@@ -359,7 +359,7 @@ def _with_late(look: Look, counts: Counts, recent: Recent, late: StartEvidence) 
     if late.worse < NOT_WORSE_LATELY:
         return recent
     index = np.arange(counts.events_canary.size)
-    both = (counts.exposure_baseline > 0) & (counts.exposure_canary > 0)
+    both = both_exposed(counts)
     after, before = (counts.select(both & part).total() for part in (index >= late.since, index < late.since))
     length = (index.size - late.since) * look.config.interval
     change = ""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -19,12 +18,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from canary_judge.config.model import JudgeConfig
-from canary_judge.errors import ConfigError, DataError, SourceUnavailable
+from canary_judge.errors import ConfigError, DataError
 from canary_judge.results import Judgement
 from canary_judge.series import Window, duration_from, percent_from
 from canary_judge.service.answers import Answer, answer_of, is_late, is_over, key_of
 from canary_judge.service.configs import Configs
 from canary_judge.service.database import address_of
+from canary_judge.service.ends import Ends
 from canary_judge.service.given import (
     bounded,
     fit,
@@ -36,6 +36,7 @@ from canary_judge.service.given import (
 )
 from canary_judge.service.looking import Desk, FindSources, Order, Told, What
 from canary_judge.service.problems import Busy, StoreDown, UnknownRun
+from canary_judge.service.questions import Questions, kept
 from canary_judge.service.shown import shown
 from canary_judge.service.store import CANCELLED, ERRORED, RUNNING, Run, Store
 from canary_judge.service.workers import Here, Processes, Workers
@@ -114,18 +115,16 @@ class Runs:
             self.store.close()
             raise
         self.now, self.url = now, url.rstrip("/")
-        self._most_at_once, self._most_runs = most_at_once, most_runs
+        self._most_runs = most_runs
         self._own_sources = sources is not None
         self._workers: Workers = (
             Processes(self.store.url, workers, sources) if workers else Here(Desk(self.store, sources))
         )
-        self._lock = threading.Lock()
-        self._going: dict[str, Future[Told]] = {}
-        self._others = 0
+        self._questions = Questions(self._workers, most_at_once)
         self._tried: dict[str, float] = {}
-        self._looked_at: set[str] = set()
         self.listeners: list[Callable[[str, Run | None, Told], None]] = []
         self.on_ended: list[Callable[[Run], None]] = []
+        self._ends = Ends(self.store, self.on_ended)
 
     def close(self) -> None:
         """Finish the looks in flight, and let go of the database."""
@@ -283,55 +282,19 @@ class Runs:
 
     def _going_look(self, run: Run, weight: float | None) -> Future[Told]:
         """The look at this run that is going on, or a new one."""
-        order = self._order(run, weight)
-        ours: Future[Told] = Future()
-        with self._lock:
-            going = self._going.get(run.id)
-            if going is not None:
-                return going
-            self._refuse_beyond_the_limit()
-            self._going[run.id] = ours
         late = run.watched and is_late(run, now=self.now().timestamp())
-        try:
-            future = self._workers.ask("look", order, run.id)
-        except Exception as error:  # noqa: BLE001  (no process can be started: nobody must wait for its answer)
-            self._ended(run, ours, Told(what=What.UNAVAILABLE, text=f"nobody can look: {error}"))
-            return ours
-        future.add_done_callback(lambda done: self._ended(run, ours, replace(done.result(), late=late)))
-        return ours
+
+        def ended(told: Told) -> None:
+            self._tell("look", run, replace(told, late=late))
+            if told.what is What.KEPT:
+                self._ends.tell(run.id)
+
+        return self._questions.look(run.id, self._order(run, weight), ended=ended)
 
     @property
     def going(self) -> int:
         """Questions that are being answered."""
-        return len(self._going) + self._others
-
-    def _refuse_beyond_the_limit(self) -> None:
-        if self.going >= self._most_at_once:
-            raise Busy(f"{self._most_at_once} questions are being answered already; ask again in a few seconds")
-
-    def _ended(self, run: Run, ours: Future[Told], told: Told) -> None:
-        with self._lock:
-            self._going.pop(run.id, None)
-        ours.set_result(told)
-        self._tell("look", run, told)
-        if self.on_ended and told.what is What.KEPT:
-            self._tell_of_ends(run.id)
-
-    def _tell_of_ends(self, *looked_at: str) -> None:
-        """Tell of runs that have ended; of those that cannot be read just now at a later tick."""
-        with self._lock:  # each is told once
-            mine, self._looked_at = {*self._looked_at, *looked_at}, set()
-        try:
-            for ended in [one for one in map(self.store.get, mine) if one is not None and one.ended]:
-                for hook in self.on_ended:
-                    hook(ended)
-        except StoreDown:
-            with self._lock:
-                self._looked_at |= mine
-
-    def _done(self) -> None:
-        with self._lock:
-            self._others -= 1
+        return self._questions.going
 
     def _tell(self, what: str, run: Run | None, told: Told) -> None:
         for listener in self.listeners:
@@ -384,27 +347,27 @@ class Runs:
 
     def tick(self) -> int:
         """Begin the looks of watched runs that are due; how many these are."""
-        self._tell_of_ends()
-        begun, wrong, moment, tried = 0, "", time.monotonic(), dict[str, float]()
+        self._ends.tell()
+        now, begun = time.monotonic(), 0
+        tried: dict[str, float] = {}
+        wrong: list[str] = []
         for short in self.store.listed(watched=True, state=RUNNING, limit=self._most_runs):
-            last = self._tried.get(short.id)
-            tried |= {} if last is None else {short.id: last}
-            with self._lock:
-                if short.id in self._going or self.going >= self._most_at_once:
-                    continue
+            if (last := self._tried.get(short.id)) is not None:
+                tried[short.id] = last
             # where nothing comes, or nobody answers, a source is not asked again at once
-            if not self._due(short, None) or (last is not None and moment - last < min(short.interval / 4, _RETRY)):
+            soon = last is not None and now - last < min(short.interval / 4, _RETRY)
+            if soon or not self._due(short, None) or not self._questions.takes(short.id):
                 continue
             try:
                 if (run := self.store.get(short.id)) is not None:
-                    tried[run.id] = moment
+                    tried[run.id] = now
                     self._going_look(run, None)
                     begun += 1
             except ConfigError as error:  # of one run, which others need not wait for
-                wrong = f"run {short.id}: {error}"
+                wrong.append(f"run {short.id}: {error}")
         self._tried = tried
         if wrong:
-            _LOG.warning("%s", wrong)
+            _LOG.warning("%s", wrong[0] + (f" (and {len(wrong) - 1} more)" if wrong[1:] else ""))
         return begun
 
     # --- without a run ----------------------------------------------------------------------------------------------
@@ -478,23 +441,6 @@ class Runs:
 
     def told(self, what: str, order: Order, budget: float) -> Told:
         """Have a worker do something, and wait for it; errors as of `asked`."""
-        with self._lock:
-            self._refuse_beyond_the_limit()
-            self._others += 1
-        try:
-            order = replace(order, expires=time.time() + budget)
-            future = self._workers.ask(what, order, f"{what} {order.until} {order.baseline}")
-        except Exception as error:
-            self._done()
-            raise SourceUnavailable(f"nobody can look: {error}") from error
-        future.add_done_callback(lambda _: self._done())
-        try:
-            told = future.result(budget)
-        except NotInTime:
-            raise SourceUnavailable(f"there was no answer within {budget:g} s") from None
+        told = self._questions.answered(what, order, budget)
         self._tell(what, None, told)
-        if told.what is What.BROKEN:
-            raise DataError(told.text)
-        if told.what is not What.KEPT:
-            raise SourceUnavailable(told.text)
-        return told
+        return kept(told)

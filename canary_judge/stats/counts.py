@@ -12,7 +12,17 @@ import numpy as np
 
 from canary_judge.arrays import Bool, Float, Int
 
-__all__ = ["COLUMNS", "STRATUM_WIDTH", "Counts", "kept", "strata", "stratum_of", "within_exposure", "without_burst"]
+__all__ = [
+    "COLUMNS",
+    "STRATUM_WIDTH",
+    "Counts",
+    "both_exposed",
+    "kept",
+    "strata",
+    "stratum_of",
+    "within_exposure",
+    "without_burst",
+]
 
 T = TypeVar("T")
 
@@ -103,9 +113,15 @@ def kept(find: Callable[[Counts], T]) -> Callable[[Counts], T]:
 
 
 @kept
+def both_exposed(counts: Counts) -> Bool:
+    """The entries with exposure on both sides, shape (n,)."""
+    return np.asarray((counts.exposure_canary > 0) & (counts.exposure_baseline > 0))
+
+
+@kept
 def _exposed(counts: Counts) -> Counts | None:
     """Those with exposure on both sides; None where all have it, for counts that keep themselves are freed late."""
-    both = (counts.exposure_canary > 0) & (counts.exposure_baseline > 0)
+    both = both_exposed(counts)
     return None if both.all() else counts.select(both)
 
 

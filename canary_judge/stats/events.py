@@ -19,7 +19,7 @@ import numpy as np
 from canary_judge.arrays import Float
 from canary_judge.results import Comparison, Harm, LimitCheck, Scale
 from canary_judge.special import special
-from canary_judge.stats.counts import STRATUM_WIDTH, Counts, strata, without_burst
+from canary_judge.stats.counts import STRATUM_WIDTH, Counts, both_exposed, kept, strata, without_burst
 from canary_judge.stats.dispersion import dispersion, needs_null, own_dispersion
 from canary_judge.stats.exact import (
     SplitLaw,
@@ -360,15 +360,9 @@ def p_at_least(counts: Counts, firsts: Sequence[int], *, ratio: float, upward: b
     References:
         Shevtsova, I. G. (2010), doi:10.1134/S1064562410060062 (the bound of Berry and Esseen for unlike summands).
     """
-    nothing = np.zeros(len(firsts))
-    if ratio <= 0 or not firsts:
-        return nothing
-    both = (counts.exposure_canary > 0) & (counts.exposure_baseline > 0)
-    canary, baseline = (np.where(both, one, 0.0) for one in (counts.events_canary, counts.events_baseline))
-    if (np.rint(canary) != canary).any() or (np.rint(baseline) != baseline).any():
-        return nothing
-    exposure = np.where(both, counts.exposure_canary + counts.exposure_baseline, 0.0)
-    share = np.divide(counts.exposure_canary, exposure, out=np.zeros_like(exposure), where=both)
+    if ratio <= 0 or not firsts or (whole := _whole(counts)) is None:
+        return np.zeros(len(firsts))
+    canary, baseline, exposure, share = whole
     # of the score test, then of the exact one, whose share of the canary's is that at the ratio
     seen, expected = canary * (1 - share), ratio * baseline * share
     at_ratio = 1 - share + ratio * share
@@ -395,6 +389,17 @@ def p_at_least(counts: Counts, firsts: Sequence[int], *, ratio: float, upward: b
     exact = special.ndtr(-np.maximum(beyond, 0.0) / deviation) - _BERRY_ESSEEN / deviation
     exact[proportion & (events > _FREQUENT * exposure)] = 0.0
     return np.where(half, 0.5, np.maximum(exact, 0.0))
+
+
+@kept
+def _whole(counts: Counts) -> tuple[Float, Float, Float, Float] | None:
+    """Events of both sides where both are exposed, the exposure of both, and the canary's share of it; or not whole."""
+    both = both_exposed(counts)
+    canary, baseline = (np.where(both, one, 0.0) for one in (counts.events_canary, counts.events_baseline))
+    if (np.rint(canary) != canary).any() or (np.rint(baseline) != baseline).any():
+        return None
+    exposure = np.where(both, counts.exposure_canary + counts.exposure_baseline, 0.0)
+    return canary, baseline, exposure, np.divide(counts.exposure_canary, exposure, np.zeros_like(exposure), where=both)
 
 
 def _rate(total: Counts) -> float:

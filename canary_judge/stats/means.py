@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from canary_judge.arrays import Float, Int
+from canary_judge.arrays import Float, Int, in_errors
 from canary_judge.results import Comparison, Harm, Scale
 from canary_judge.special import special
 from canary_judge.stats.gauges import effective_samples
@@ -190,7 +190,7 @@ def compare_raw_means(
         found, errors = [], _errors_of_means(centred, intervals, factor)
         for error, df in errors:
             if error <= _ROUNDING * max(abs(usual), abs(new)):
-                found.append((_without_error(gap), 0.0, df))
+                found.append((in_errors(gap, 0.0), 0.0, df))
             else:  # the first error is that of independent values, whose skewness this is
                 skewed = (thirds[1] - factor**3 * thirds[0]) / max(error, errors[0][0]) ** 3
                 found.append((gap / error, skewed, df))
@@ -253,7 +253,7 @@ def _mean_tails(differences: Float, *, level: float) -> Tails:
     centred = differences - mean
     n, spread = differences.size, float(np.sqrt((centred**2).mean()))
     if spread <= _ROUNDING * level:
-        t = _without_error(mean if abs(mean) > _ROUNDING * level else 0.0)
+        t = in_errors(mean if abs(mean) > _ROUNDING * level else 0.0, 0.0)
         return _all_agree([(t, 0.0, float(n - 1))])
     skewed = float((centred**3).mean()) / spread**3 / math.sqrt(n)
     # the long-run spread where points depend on each other, the plain one where they do not: both must agree
@@ -296,10 +296,6 @@ def bent(t: float, skewed: float) -> float:
     return on + bend * (1 + 2 * on**2) + math.copysign(beyond * _SLOPE_BEYOND, t)
 
 
-def _without_error(gap: float) -> float:
-    return math.copysign(math.inf, gap) if gap else 0.0
-
-
 def bounded(low: float, high: float) -> Interval:
     """None in place of an end without bound."""
     return low if math.isfinite(low) else None, high if math.isfinite(high) else None
@@ -308,4 +304,4 @@ def bounded(low: float, high: float) -> Interval:
 def _plain_t(differences: Float) -> float:
     error = float(differences.std(ddof=1)) / math.sqrt(differences.size)
     mean = float(differences.mean())
-    return mean / error if error > 0 else _without_error(mean)
+    return in_errors(mean, error)

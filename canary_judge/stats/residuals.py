@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from canary_judge.arrays import Float
+from canary_judge.arrays import Float, in_errors
 from canary_judge.special import special
 from canary_judge.stats.counts import Counts, stratum_of
 from canary_judge.stats.dependence import autocorrelation, autocorrelation_time
@@ -97,7 +97,7 @@ class Residuals:
         """
         mean = float(_left_over(self.used, ratio)[0].mean())
         size, df = error
-        t = mean / size if size > 0 else math.copysign(math.inf, mean) if mean else 0.0
+        t = in_errors(mean, size)
         return float(special.stdtr(df, t if upward else -t))
 
 

@@ -13,11 +13,9 @@ References:
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from canary_judge.arrays import Float
+from canary_judge.arrays import Float, in_errors
 from canary_judge.results import Harm
 from canary_judge.special import special
 from canary_judge.stats.margins import Margin
@@ -45,9 +43,8 @@ def slow_tails(differences: Float) -> Tails:
     error, _ = ewc_error(differences, count=_COSINES)
     mean = float(differences.mean())
     if error <= _ROUNDING * float(np.abs(differences).max(initial=0.0)):
-        t = math.copysign(math.inf, mean) if mean else 0.0
-    else:
-        t = mean / error / _WIDER
+        error = 0.0
+    t = in_errors(mean, error) / _WIDER
     return Tails(above=float(special.stdtr(_DEGREES, -t)), below=float(special.stdtr(_DEGREES, t)))
 
 

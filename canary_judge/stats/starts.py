@@ -20,7 +20,7 @@ from functools import cache
 import numpy as np
 
 from canary_judge.arrays import Float, distinct, log_sum_exp
-from canary_judge.stats.counts import Counts
+from canary_judge.stats.counts import Counts, both_exposed
 
 __all__ = ["NOT_WORSE_LATELY", "WHOLE", "StartEvidence", "harm_since", "recent_dispersion"]
 
@@ -77,7 +77,7 @@ def harm_since(counts: Counts, *, null: float, upward: bool, phi: float, acts: S
     """
     sign = 1.0 if upward else -1.0
     delta, log_weights = _alternatives()
-    used = (counts.exposure_baseline > 0) & (counts.exposure_canary > 0)
+    used = both_exposed(counts)
     events = np.where(used, counts.events_canary, 0.0)
     total = np.where(used, counts.events_canary + counts.events_baseline, 0.0)
     log_odds = np.log(np.where(used, counts.exposure_canary, 1.0)) - np.log(

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from canary_judge.arrays import Float, Int
+from canary_judge.arrays import Float, Int, in_errors
 from canary_judge.special import special
 from canary_judge.stats.dependence import autocorrelation, autocorrelation_time
 from canary_judge.stats.questions import Tails
@@ -93,7 +93,7 @@ def stratified_ranks(
     tau = min(tau, count / 2)
     variance = max(float((spread**2).sum()) * count / (count - 1) * tau, independent)
     gap = float(scores.sum())
-    t = gap / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, gap) if gap else 0.0
+    t = in_errors(gap, math.sqrt(variance))
     df = max(count / tau - 1, 1.0)
     return StratifiedRanks(
         tails=Tails(above=float(special.stdtr(df, -t)), below=float(special.stdtr(df, t))),

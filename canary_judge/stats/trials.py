@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from canary_judge.arrays import Float, Int, variance
+from canary_judge.arrays import Float, Int, in_errors, variance
 from canary_judge.special import special
 from canary_judge.stats.exact import binomial_tails
 
@@ -156,9 +156,7 @@ def tango(only_first: int, only_second: int, n: int, level: float = 0.95) -> tup
         b = (2 * n - only_first + only_second) * at - only_first - only_second
         shared = (math.sqrt(max(b * b + 8 * n * only_second * at * (1 - at), 0.0)) - b) / (4 * n)
         spread, distance = n * (2 * shared + at * (1 - at)), only_first - only_second - n * at
-        if spread > 1e-15:
-            return distance / math.sqrt(spread)
-        return math.copysign(math.inf, distance) if distance else 0.0
+        return in_errors(distance, math.sqrt(spread) if spread > 1e-15 else 0.0)
 
     def end(sign: int) -> float:
         far, near = -sign * (1 - 1e-9), difference

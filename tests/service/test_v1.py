@@ -277,7 +277,7 @@ def test_too_many_questions_at_once_are_a_503_that_says_when_to_ask_again(tmp_pa
         shop.look()
         shop.pass_time(300)
         release = shop.sources["shop"].wait = threading.Event()
-        shop.runs._most_at_once = 1
+        shop.runs._questions._most = 1
         waiting = threading.Thread(target=lambda: shop.runs.look("shop", **SIDES, budget=5))
         waiting.start()
         while not shop.runs.going:
