@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from canary_judge.arrays import Bool, Float
+from canary_judge.arrays import Bool, Float, in_errors
 from canary_judge.config.metrics import Metric
 from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Assessed
@@ -130,7 +130,7 @@ def _far_off(metric: Metric, baseline: Float, canary: Float) -> str | None:
     else:
         away, spread = levels[1] - usual, float(levels[0].std(ddof=1))
     size = len(baseline)
-    t = away / (spread * math.sqrt(1 + 1 / size)) if spread > 0 else np.sign(away) * math.inf
+    t = np.array([in_errors(one, spread * math.sqrt(1 + 1 / size)) for one in away.tolist()])
     beyond = levels[1] - usual
     if metric.harm is Harm.DECREASE:
         t, beyond = -t, -beyond
