@@ -32,7 +32,8 @@ _LATENCY = re.compile(r"latenc|duration|response_time|_seconds|_ms\b|slow", re.I
 _BAD = re.compile(
     r"error|fail|5xx|latenc|timeout|exception|crash|reject|\bp9\d|\bun(avail|success)|cancel|duplic|backlog|refund|gap|"
     r"cost|abandon|time.to|skip|(?<![a-z])hid(e|den)|complain|unsubscri|buffering|rebuffer|bounce|churn|dislike|"
-    r"dissatisf|disengag",
+    r"dissatisf|disengag|thumbs?.?down|negative.?(feedback|review|rating)|unfollow|not.?interested|"
+    r"(?<![a-z])(muted?|mutes|unlikes|blocks.(per|by).user|(abuse|spam|user).reports)(?![a-z])",
     re.IGNORECASE,
 )
 _GOOD = re.compile(
@@ -42,7 +43,9 @@ _GOOD = re.compile(
 )
 # What a business wants, by its usual names; and words of the machines that have such names, too.
 _WANTED = re.compile(
-    r"(?<![a-z])(engagement|satisfaction|ratings?|stars|likes|ctr)(?![a-z])|play.?rate|click.?(rate|share)|"
+    r"(?<![a-z])(engagement|satisfaction|ratings?|stars|likes|ctr|nps|csat|reshares)(?![a-z])|play.?rate|"
+    r"click.?(rate|share)|thumbs?.?up|^(shares|comments|saves|follows|plays)( per .*)?$|completion.?rate|"
+    r"(dwell|view|session).?time|time.?spent|"
     r"^retention$|(user|customer|viewer).?retention|retention.?rate|watch.?time|listening.?time|"
     r"(minutes|hours).?(watched|listened|played)",
     re.IGNORECASE,
@@ -63,6 +66,8 @@ _MORE_THAN_A_DAY = 5000.0
 _FEW_METRICS = 4
 # A fall by more than this is seldom meant to be tolerated.
 _MOST_OF_IT = 0.5
+# What users do of what they like, as columns of it are called.
+_LIKED = re.compile(r"(user_)?(clicks|clicked|likes|liked|shares|shared|follows|plays|played|watched|rating|stars)")
 # Of which one asks the mean, and not the sum.
 _AVERAGED = re.compile(
     r"((mean|average|avg)[ _])?(rating|stars|satisfaction|nps|csat)([ _](score|value))?", re.IGNORECASE
@@ -241,6 +246,8 @@ def _other_harm(metric: Metric) -> str | None:
     if metric.harm is Harm.DECREASE and _BAD.search(name) and not _GOOD.search(name):
         return "`harm: decrease` says that fewer of them hurt, and the name that more do: is it turned round?"
     wanted = _GOOD.search(name) or (_WANTED.search(name) and not _MACHINES.search(name))
+    if (per_user := metric.per_user()) is not None:
+        wanted = wanted or _LIKED.fullmatch(per_user.numerator)
     if metric.harm is Harm.INCREASE and wanted and not _BAD.search(name):
         return "`harm: increase` says that more of it hurts, and the name that less does: is it turned round?"
     return None

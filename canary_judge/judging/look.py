@@ -51,6 +51,7 @@ class Look:
         both: Intervals since both sides have had a value; all of the window where that is not known.
         newest: What is asked of the newest data by themselves.
         left: Seconds to the planned end; None without one.
+        stages: At how many weights the canary is to be judged until then; None where that is not known.
         promoted: The interval since which the canary has all of the traffic, and no baseline beside it; None: it has
             not.
         nothing: Why no interval is judged yet; None where some are.
@@ -63,6 +64,7 @@ class Look:
     both: int | None = None
     newest: Newest = field(default_factory=Newest)
     left: float | None = None
+    stages: int | None = None
     promoted: int | None = None
     nothing: str | None = None
     weighted: bool = False

@@ -31,6 +31,9 @@ _FEWEST_STEPS, _SMALL_STEPS, _SMOOTH, _SURELY, _FEWEST_EVENTS, _FEWEST_CHANGES =
 # alike where the totals are so many times apart.
 _PERCENTAGES, _PERCENT, _ROUNDED, _MANY, _APART, _AT_LEAST = 8, 100.0, 0.5, 200.0, 2.0, 2.5
 
+# Whole numbers beyond it have no units; of so many different multiples; logarithm of a chance that is none.
+_LARGEST, _FEWEST_MULTIPLES, _NEARLY_ALL, _NO_CHANCE = 2.0**53, 4, 1 - 1e-9, -23.0
+
 
 def odd_totals(counts: Counts, *, proportion: bool, timed: bool, expected: bool) -> Iterator[tuple[str, bool]]:
     """Why these counts may not be what was asked for; and whether that forbids to believe them.
@@ -52,6 +55,7 @@ def odd_totals(counts: Counts, *, proportion: bool, timed: bool, expected: bool)
         yield from _said(_overlapping(some, side, proportion=proportion), surely=proportion)
     if proportion:
         yield from _said(_percentages(some), surely=True)
+    yield from _said(_multiples(some, proportion=proportion), surely=True)
 
 
 def _said(text: str | None, *, surely: object) -> Iterator[tuple[str, bool]]:
@@ -129,6 +133,31 @@ def _overlapping(some: Counts, side: Side, *, proportion: bool) -> str | None:
         f"the {side}'s counts differ from those of the interval before by far less than chance lets them: are they of "
         "windows that overlap, as increase(...[1h]) every minute? Count what is new in each interval"
     )
+
+
+def _multiples(some: Counts, *, proportion: bool) -> str | None:
+    """Whether all of a side's events are multiples of a whole number, by no chance going by the other side's.
+
+    As where a client sends each twice, or one of so many is kept and stands for all of them. What its total cuts off
+    is another number by that.
+    """
+    sides = {Side.BASELINE: some.events_baseline, Side.CANARY: some.events_canary}
+    if any((one != np.rint(one)).any() or one.max() >= _LARGEST for one in sides.values()):
+        return None
+    for side, other in ((Side.BASELINE, Side.CANARY), (Side.CANARY, Side.BASELINE)):
+        own, theirs = (sides[one][sides[one] > 0] for one in (side, other))
+        if proportion:
+            theirs = theirs[theirs < getattr(some, f"exposure_{other}")[sides[other] > 0]]
+        unit = int(np.gcd.reduce(own.astype(np.int64))) if own.size else 0
+        if unit < 2 or theirs.size < _FEWEST_EQUAL or distinct(own).size < _FEWEST_MULTIPLES:
+            continue
+        none = float((theirs % unit != 0).mean())
+        if none and own.size * np.log1p(-min(none, _NEARLY_ALL)) <= _NO_CHANCE:
+            return (
+                f"the {side}'s events are multiples of {unit} in each of {own.size} intervals, and the {other}'s are "
+                f"not in {none:.0%}: is each counted {unit} times, or are they scaled up from a sample?"
+            )
+    return None
 
 
 def _percentages(some: Counts) -> str | None:

@@ -12,7 +12,7 @@ from canary_judge.arrays import Bool, Float, Int, distinct, median
 from canary_judge.config.metrics import Metric
 from canary_judge.results import Harm
 from canary_judge.samples import RawData
-from canary_judge.samples.raw import other_unit, zeros_alone
+from canary_judge.samples.raw import http_statuses, other_unit, zeros_alone
 from canary_judge.stats.exact import binomial_tails
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.rank import ranks_of
@@ -142,6 +142,7 @@ def implausible(metric: Metric, baseline: Float, canary: Float) -> Iterator[str]
     ]
     if metric.kind == "samples":
         found += [_never_falls(side, name) for side, name in ((baseline, "baseline"), (canary, "canary"))]
+        found.append(http_statuses(np.concatenate([baseline, canary])))
     yield from (one for one in found if one is not None)
 
 

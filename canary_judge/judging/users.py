@@ -52,6 +52,8 @@ _MOVED = 5.0
 _WORTH_A_WORD = 0.001
 # Of so many users some come twice.
 _COME_AGAIN = 1000
+# Seconds of a day.
+_DAY = 86400.0
 # Standard deviations of a user's, from which a level tells of a quantity that is hardly ever negative.
 _WELL_ABOVE_0 = 0.25
 
@@ -103,7 +105,8 @@ def assess_users(look: Look, metric: Metric, data: UserData, bare: Assessed) -> 
         return replaced(bare, settled=(Outcome.INSUFFICIENT, text))
     level = compared.evidence.baseline or 0.0
     nothing = tolerates_all(metric, level, compared.evidence.n_baseline) or _no_bound(metric, level, data)
-    bare = bare if nothing is None else bare.unsafe(nothing)
+    for why in (nothing, _first_day(look, data)):
+        bare = bare if why is None else bare.unsafe(why)
     objections = list(_objections(look, metric, compared.evidence, data, bare.quality))
     # no time mends rows that differ, or a bot
     lasting = any(True for _ in (*giants(metric, data), *rows_apart(metric, data)))
@@ -114,6 +117,24 @@ def assess_users(look: Look, metric: Metric, data: UserData, bare: Assessed) -> 
             return replaced(found, settled=(Outcome.INSUFFICIENT, text))
         found = found.doubted(text)
     return found
+
+
+def _first_day(look: Look, data: UserData) -> str | None:
+    """Why a run that is planned for a day or more is not found safe before one has passed.
+
+    What is new is used more at first, whatever it is worth, and an effect that fades is seen only once it has; who
+    comes in the evening is another than who comes in the morning.
+    """
+    passed = (data.canary.until - data.canary.since) / 1e9
+    several = look.newest.acts if look.stages is None else look.stages > 1
+    planned = look.window.duration.total_seconds() + (look.left or 0.0)
+    if not look.left or several or passed >= _DAY or planned < _DAY:
+        return None
+    known = "" if look.stages else " (or say how many `stages` there are, where the weight is to rise before)"
+    return (
+        f"{span(passed)} of a run of {span(planned)} are too few: what is new is used otherwise at first, "
+        f"and others come by night; a whole day is waited for{known}"
+    )
 
 
 def _no_bound(metric: Metric, level: float, data: UserData) -> str | None:

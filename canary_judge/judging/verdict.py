@@ -170,7 +170,7 @@ def _swapped(results: Sequence[MetricResult], traffic: TrafficSplit | None) -> t
 
 
 # Advice on a metric that a judgement repeats.
-_TOLD = frozenset({"averaged", "grows-with-traffic", "harm-direction"})
+_TOLD = frozenset({"averaged", "grows-with-traffic", "harm-direction", "wide-margin"})
 
 
 def _advice(config: JudgeConfig, results: Sequence[MetricResult]) -> tuple[str, ...]:

@@ -229,6 +229,7 @@ class _Run:
             cost=design.cost,
             newest=newest,
             left=left,
+            stages=state.stages,
             promoted=promoted,
             nothing=_nothing_yet(config, state),
             weighted=state.weight is not None,

@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from canary_judge.arrays import Bool, Float, Int, median
+from canary_judge.arrays import Bool, Float, Int, distinct, median
 from canary_judge.results import Quality, Side, Sides
 from canary_judge.samples.data import MetricSamples, RawData
 from canary_judge.samples.grid import Parts, coverage, intervals, late, pause, refuse_huge
 from canary_judge.series import Result
 from canary_judge.stats.rank import ranks_of
 
-__all__ = ["far_faster", "other_unit", "raw_samples", "zeros_alone"]
+__all__ = ["far_faster", "http_statuses", "other_unit", "raw_samples", "zeros_alone"]
 
 # Of so many series their levels may differ; of so many values that is told, where so many say no more than one, and
 # levels vary so many times as much as values within.
@@ -25,6 +25,10 @@ _MOST_ZEROS, _ZEROS_BY_CHANCE = 0.01, 1e-3
 # Of the median, what the smallest values are beyond where zeros do not belong to them.
 _DETACHED = 0.2
 _UNITS, _NEAR, _ALIKE = (1e3, 2.0**10, 1e6, 2.0**20, 1e9), 1.3, 4.0
+# Answers of HTTP, those of proxies among them; of fewer values nothing is said.
+_OF_HTTP = (*range(200, 209), *range(300, 309), *range(400, 432), 451, 499, *range(500, 512), *range(520, 527))
+_STATUSES = frozenset(map(float, _OF_HTTP))
+_FEWEST_STATUSES = 100
 
 
 class _Values(NamedTuple):
@@ -142,6 +146,23 @@ def zeros_alone(baseline: Float, canary: Float) -> str | None:
     return (
         f"{share:.0%} of the canary's values are 0 and none of the baseline's is even near: a code for something else?"
     )
+
+
+def http_statuses(values: Float) -> str | None:
+    """Why values are statuses of HTTP, whose mean and ranks say nothing; None where they are not.
+
+    Args:
+        values: Of both sides, of any shape; NaN marks what is not known.
+
+    Examples:
+        >>> http_statuses(np.array([200.0, 200.0, 500.0] * 40))
+        'the values are 200, 500: are these statuses of HTTP? Give 1 where it went well and 0 where not'
+    """
+    known = distinct(values[~np.isnan(values)]).tolist()
+    if values.size < _FEWEST_STATUSES or len(known) < 2 or not 200 <= known[0] < 300 or not _STATUSES.issuperset(known):
+        return None
+    shown = ", ".join(f"{one:g}" for one in known[:6])
+    return f"the values are {shown}: are these statuses of HTTP? Give 1 where it went well and 0 where not"
 
 
 def other_unit(baseline: Float, canary: Float) -> str | None:

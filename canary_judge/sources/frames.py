@@ -19,6 +19,7 @@ from canary_judge.moments import UserMoments
 from canary_judge.results import Side
 from canary_judge.samples.pace import CUMULATIVE, climbs_evenly, climbs_with, is_stock, looks_cumulative
 from canary_judge.series import Form, PerUser, Query, Reading, Result, Series, Window, duration_from, nanoseconds
+from canary_judge.sources.odd_rows import Numbers, Odd, odd_numbers
 from canary_judge.sources.points import FORMS
 from canary_judge.sources.repeats import (
     appended,
@@ -30,7 +31,7 @@ from canary_judge.sources.repeats import (
     without_repeats,
 )
 from canary_judge.sources.tables import FEWEST_NUMBERED, Align, Table, is_number, numbers_rows, on_grid
-from canary_judge.sources.users import Rows, coded, codes_of, moments_by_side, span_of, starts_of_buckets, totals_before
+from canary_judge.sources.users import Rows, codes_of, moments_by_side, span_of, starts_of_buckets, totals_before
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,6 +106,7 @@ class FrameSource:
         self._whole = cache(self._all_series)
         self._activity = lru_cache(maxsize=16)(self._rows_of_users)
         self._appended = cache(self._appended_twice)
+        self._odd = cache(self._odd_numbers)
         self._turned_round = cache(self._fails_always)
         self._by_user = lru_cache(maxsize=64)(self._moments)  # both sides, and all metrics of a look
         if isinstance(counters, str) or (strange := sorted(self._counters - set(self._names))):
@@ -299,7 +301,8 @@ class FrameSource:
         if error := self._no_users(asked) or starts_of_buckets(self._table.times[self._table.canary], since, until):
             return Result(error=error, form=Form.MOMENTS, provenance=provenance)
         moments = self._by_user(asked, since, until)[query.side]
-        return Result(form=Form.MOMENTS, moments=moments, provenance=provenance)
+        words = self._odd(asked.numerator, asked.denominator).words
+        return Result(form=Form.MOMENTS, moments=moments, provenance=provenance, warnings=words)
 
     def _no_users(self, asked: PerUser) -> str | None:
         """Why the table cannot tell of users; None where it can."""
@@ -320,9 +323,12 @@ class FrameSource:
                 return f"the table has no {name!r}{nearest(name, self._names)}; there are {', '.join(self._names)}"
             if name is not None and np.isinf(self._added_up(name)).any():
                 return f"column {name!r} has an infinite value, which cannot be added up; drop such rows"
-        if asked.denominator is None:
-            return None
-        return coded(asked, self._added_up(asked.numerator), self._added_up(asked.denominator))
+        return self._odd(asked.numerator, asked.denominator).error
+
+    def _odd_numbers(self, numerator: str, denominator: str | None) -> Odd:
+        x, y = self._added_up(numerator), None if denominator is None else self._added_up(denominator)
+        rows = Numbers(canary=self._table.canary, users=self._codes()[0], numerator=x, denominator=y)
+        return odd_numbers(PerUser(numerator=numerator, denominator=denominator), rows)
 
     def _users(self) -> tuple[Int, int]:
         table = self._table

@@ -33,6 +33,7 @@ from canary_judge.sources.sql_users import (
     Activity,
     Assignments,
     Span,
+    divisions,
     plain_columns,
     statement,
     table_of,
@@ -350,8 +351,8 @@ class SqlSource:
 
     def _example(self, activity: Activity, metrics: Sequence[PerUser]) -> object:
         """A time of the table, which tells how times are compared with it; columns that hold texts are refused."""
-        names = plain_columns(metrics)
-        example = self._time_of(activity.table, activity.timestamp, names)
+        names, parts = plain_columns(metrics), divisions(metrics)
+        example = self._time_of(activity.table, activity.timestamp, names, parts)
         if (given := activity.assignments) is not None:
             other = self._time_of(given.table, given.timestamp, [])
             kinds = [(type(one), getattr(one, "tzinfo", None) is None) for one in (example, other)]
@@ -364,16 +365,24 @@ class SqlSource:
                 )
         return example
 
-    def _time_of(self, name: str, timestamp: str, columns: Sequence[str]) -> object:
+    def _time_of(self, name: str, timestamp: str, columns: Sequence[str], parts: Sequence[str] = ()) -> object:
         table = table_of(name, timestamp, *columns)
         column = table.c[timestamp]
-        chosen = sqlalchemy.select(column, *(table.c[one] for one in columns)).where(column.is_not(None))
+        divided: list[Any] = [sqlalchemy.literal_column(f"({text})") for text in parts]
+        chosen = sqlalchemy.select(column, *(table.c[one] for one in columns), *divided).where(column.is_not(None))
         _, rows = self._database.rows(chosen.limit(_EXAMPLES), _EXAMPLES)
         if not rows:
             raise QueryError(f"the table {name} has no row with a {timestamp}")
         for place, one in enumerate(columns, 1):
             if texts := [row[place] for row in rows if isinstance(row[place], str | bytes)]:
                 raise QueryError(f"column {one!r} has the text {printable(repr(texts[0]))}, which cannot be added up")
+        for place, one in enumerate(parts, 1 + len(columns)):
+            known = [row[place] for row in rows if row[place] is not None]
+            if known and all(isinstance(value, int) and not isinstance(value, bool) for value in known):
+                raise QueryError(
+                    f"{one!r} gives whole numbers: this database divides whole columns without a remainder. Write "
+                    f"1.0 * {one}"
+                )
         example: object = rows[0][0]
         if isinstance(example, str):  # compared as text, so that all of them must be of one form
             odd = sqlalchemy.select(column).where(sqlalchemy.not_(column.like(_SORTABLE))).limit(1)

@@ -28,6 +28,7 @@ __all__ = [
     "Activity",
     "Assignments",
     "Span",
+    "divisions",
     "plain_columns",
     "statement",
     "table_of",
@@ -43,6 +44,7 @@ _UNIT: Any = sa.literal_column("1e0")
 _NAME = re.compile(r"[^\W\d]\w*")
 # Of a whole text; of two values some databases have a least one by this name.
 _AGGREGATE = re.compile(r"\s*((count|sum|avg)\s*\((?!.*\bover\b)|(min|max)\s*\([^,]*\)\s*$)", re.IGNORECASE | re.DOTALL)
+_WHOLE_IS_MEANT = re.compile(r"//|::|\b(cast|convert|floor|ceil|ceiling|round|trunc|truncate|div)\b", re.IGNORECASE)
 _SIDE = "side"
 _PARTS = ("whole", "early", "late", "last")
 _TOTALS = ("x", "y", "x0", "y0")
@@ -465,6 +467,12 @@ def plain_columns(metrics: Sequence[PerUser]) -> list[str]:
     """Columns that are added up as they are, without an expression."""
     texts = [text for one in metrics for text in (one.numerator, one.denominator) if text is not None]
     return list(dict.fromkeys(text for text in texts if _NAME.fullmatch(text)))
+
+
+def divisions(metrics: Sequence[PerUser]) -> list[str]:
+    """Expressions that divide, and do not say that whole numbers are to come of it."""
+    texts = [text for one in metrics for text in (one.numerator, one.denominator) if text is not None]
+    return list(dict.fromkeys(text for text in texts if "/" in text and not _WHOLE_IS_MEANT.search(text)))
 
 
 def table_of(name: str, *columns: str) -> sa.TableClause:

@@ -19,7 +19,6 @@ __all__ = [
     "NOBODY",
     "NO_USERS",
     "Rows",
-    "coded",
     "codes_of",
     "moments_by_side",
     "span_of",
@@ -47,9 +46,6 @@ NOBODY = (
     "guest",
     "00000000-0000-0000-0000-000000000000",
 )
-# What is written for nothing, in so many rows; and of the others, how many have something.
-_CODES = frozenset({-1.0, -9.0, -99.0, -999.0, -9999.0, 9.0, 99.0, 999.0, 9999.0})
-_FEWEST_CODES, _HAVE_SOME = 20, 0.3
 # Of rows that sum up an hour or more there are many at one time.
 _HOUR, _IN_A_BUCKET = 3_600_000_000_000, 10
 # Beyond it whole numbers are no longer exact as floats.
@@ -211,30 +207,6 @@ def totals_before(rows: Rows, asked: PerUser) -> Float:
 
 def _past(rows: Rows, past: Window) -> Rows:
     return rows.between(nanoseconds(past.start), nanoseconds(past.end))
-
-
-def coded(asked: PerUser, x: Float, y: Float) -> str | None:
-    """Why the numerators have a value that stands for nothing, as -1 or 99 for what was not rated; else None.
-
-    It is the only numerator of many rows whose denominator is 0, one of those that are written for it, and beyond what
-    other rows have for one. Numerators and denominators in rows of their own are no such thing.
-
-    Args:
-        asked: What they are called.
-        x: Numerators, shape (n,), NaN where nothing is known.
-        y: Denominators, shape (n,).
-    """
-    alone, beside = (y == 0) & (x != 0) & ~np.isnan(x), y > 0
-    values, others = x[alone], x[beside] / y[beside]
-    others = others[~np.isnan(others)]
-    if values.size < _FEWEST_CODES or values.min() != values.max() or float(values[0]) not in _CODES:
-        return None
-    if not others.size or (others != 0).mean() < _HAVE_SOME or others.min() <= float(values[0]) <= others.max():
-        return None
-    return (
-        f"{asked.numerator!r} is {float(values[0]):g} in {values.size:,} rows whose {asked.denominator!r} is 0, and in "
-        "no other: a code for nothing? Leave these cells empty, or write 0"
-    )
 
 
 def moments_by_side(rows: Rows, asked: PerUser, before: Float, *, since: int, until: int) -> dict[Side, UserMoments]:

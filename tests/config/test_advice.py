@@ -74,7 +74,23 @@ def test_quantiles_of_an_even_split_are_not_advised_against():
     assert "quantile-gauge" not in [one.code for one in advise(config(gauge, traffic={"weight": 50}))]
 
 
-@pytest.mark.parametrize("name", ["skips", "hides", "complaints", "unsubscribes", "rebuffers", "time_to_first_play"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "skips",
+        "hides",
+        "complaints",
+        "unsubscribes",
+        "rebuffers",
+        "time_to_first_play",
+        "thumbs down",
+        "negative feedback",
+        "unfollows",
+        "not interested",
+        "mutes",
+        "abuse_reports",
+    ],
+)
 def test_business_metrics_of_which_less_is_better_are_told(name):
     turned = config({**HEAP, "name": name, "harm": "decrease"})
     assert "harm-direction" in {one.code for one in advise(turned)}
@@ -84,7 +100,10 @@ def test_business_metrics_of_which_less_is_better_are_told(name):
     }
 
 
-WANTED = "engagement|play rate|satisfaction|watch_time|minutes watched|retention|rating|likes|CTR|click rate|stars"
+WANTED = (
+    "engagement|play rate|satisfaction|watch_time|minutes watched|retention|rating|likes|CTR|click rate|stars|"
+    "thumbs up|shares|shares per visit|comments|completion rate|NPS|csat|dwell time|time spent|plays"
+)
 
 
 @pytest.mark.parametrize("name", WANTED.split("|"))
@@ -94,10 +113,18 @@ def test_harm_of_what_a_business_wants_is_told_when_it_is_turned_round(name):
     assert "harm-direction" not in {one.code for one in advise(config({**ERRORS, "name": name, **falls}))}
 
 
+@pytest.mark.parametrize("numerator", ["clicks", "likes", "liked", "rating", "shares"])
+def test_a_name_that_says_nothing_is_told_by_what_it_adds_up(numerator):
+    quality = {"name": "feed quality", "kind": "mean", "numerator": numerator, "denominator": "visits"}
+    for harm, told in (("increase", True), ("decrease", False)):
+        one = config({**quality, "harm": harm, "margin": "5%"})
+        assert ("harm-direction" in {advice.code for advice in advise(one)}) is told
+
+
 MACHINES = (
     "operating errors|dislikes|dissatisfaction|watchdog resets|sectors|listener lag|tcp_listen_overflows|listen queue|"
     "log retention bytes|kafka followers out of sync|circuit breaker engaged|throttle engaged|etcd watch time|"
-    "watched keys|ratings lag|rating_db_connections|engagement drop"
+    "watched keys|ratings lag|rating_db_connections|engagement drop|cpu shares|autosaves|playback errors|muted alerts"
 )
 
 

@@ -225,3 +225,30 @@ def test_restarts_by_the_time_of_pods_are_well_at_any_weight(rng):
     found = result({**RATE, "margin": "3x"}, one, traffic={"weight": 1})
     assert "grow with them" not in found.reason
     assert any("grow with them" in text for text in found.warnings)
+
+
+# --- multiples -------------------------------------------------------------------------------------------------------
+
+TWICE = "multiples of 2 in each of"
+
+
+@pytest.mark.parametrize("side", [0, 2], ids=["baseline", "canary"])
+def test_events_that_are_counted_twice_on_one_side_are_held(rng, side):
+    clicks = list(drawn(rng, rate=0.05, times=0.75, requests=(9500, 900)))
+    clicks[side] = 2 * clicks[side]
+    found = result({**RATIO, "harm": "decrease", "margin": "10%"}, counted(*clicks))
+    assert TWICE in found.reason
+    assert found.outcome not in (Outcome.SAFE, Outcome.TOLERABLE)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_counted_once_has_multiples_by_chance_only(seed):
+    rng = np.random.default_rng(seed)
+    for requests, rate in (((950, 50), 0.01), ((9500, 900), 0.05), ((200, 100), 0.5)):
+        one = counted(*drawn(rng, rate=rate, times=1, requests=requests))
+        assert "multiples of" not in (result(RATIO, one).reason + " ".join(result(RATIO, one).warnings))
+
+
+def test_events_that_come_in_pairs_on_both_sides_are_left_alone(rng):
+    e_b, n_b, e_c, n_c = drawn(rng, rate=0.05, requests=(9500, 900))
+    assert "multiples of" not in result(RATIO, counted(2 * e_b, n_b, 2 * e_c, n_c)).reason

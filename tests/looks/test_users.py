@@ -49,6 +49,31 @@ def test_looks_come_to_what_one_look_says(steady):
     assert monitor.look(steady, START + 24 * HOUR)["clicks"] == found[-1]["clicks"]  # no new rows, no new evidence
 
 
+@pytest.mark.parametrize(("horizon", "stages", "waits"), [
+    ("36h", 1, True), ("36h", None, True), ("24h", 1, True),
+    ("36h", 2, False), ("23h", 1, False), (None, 1, False),
+])  # fmt: skip
+def test_a_run_of_a_day_or_more_passes_after_a_day(horizon, stages, waits):
+    """What is new is used a fifth more for some hours, and a tenth less for good."""
+    shape = People(users=60_000, hours=26, weights=((0, 10.0),), lift=-0.1, novelty=0.35, novelty_hours=8)
+    source = FrameSource(shape.draw(3).frame(START))
+    monitor = Monitor(config(), start=START, horizon=horizon, stages=stages)
+    passed = any(monitor.look(source, START + hour * HOUR).verdict is Verdict.PASS for hour in range(1, 24))
+    assert passed is not waits
+    if waits:  # then it is seen that it fades
+        assert monitor.look(source, START + 26 * HOUR).verdict is not Verdict.PASS
+
+
+def test_what_it_waits_for_is_told_and_is_no_doubt_of_harm(steady):
+    found = Monitor(config(), start=START, horizon="36h").look(steady, START + 20 * HOUR)["clicks"]
+    assert " of a run of 36h00m are too few: what is new is used otherwise at first" in found.reason
+    assert "say how many `stages` there are" in found.reason
+    worse = FrameSource(People(users=20_000, hours=24, weights=((0, 10.0),), lift=-0.5).draw(3).frame(START))
+    found = Monitor(config(), start=START, horizon="36h", stages=1).look(worse, START + 12 * HOUR)
+    assert found.verdict is Verdict.FAIL
+    assert "too few" not in found["clicks"].reason
+
+
 def test_no_look_depends_on_a_restart(steady, tmp_path):
     judged = config(
         CLICKS, {"name": "minutes", "kind": "mean", "numerator": "minutes", "harm": "decrease", "margin": "5%"}

@@ -355,6 +355,22 @@ def test_columns_that_are_not_there_and_expressions(shop, frame):
     )
 
 
+@pytest.mark.parametrize(("numerator", "refused"), [
+    ("whole / 7", True), ("whole/seven", True), ("1.0 * whole / 7", False), ("minutes / 7", False),
+    ("cast(whole / 7 as integer)", False), ("whole", False),
+])  # fmt: skip
+def test_whole_numbers_are_not_divided_without_a_remainder(tmp_path, frame, numerator, refused):
+    rows = frame.assign(whole=np.arange(len(frame)) % 50, seven=7)
+    with sqlite(tmp_path, rows) as (url, _):
+        error = told(SqlSource(url, activity=SIDE), queries(asked={"m": PerUser(numerator=numerator)}))
+    assert error == (
+        f"'{numerator}' gives whole numbers: this database divides whole columns without a remainder. Write "
+        f"1.0 * {numerator}"
+        if refused
+        else ""
+    )
+
+
 def test_without_a_table_users_are_nowhere(shop):
     assert "needs the `table` of the source" in told(SqlSource(shop))
 
