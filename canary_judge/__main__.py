@@ -25,6 +25,8 @@ from canary_judge.untrusted import printable
 __all__ = ["main"]
 
 # Of each command what it does, and what adds its options: imported when they are asked for.
+# A full disk, a quota, a limit on the size of files, a device that fails.
+_NOT_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _COMMANDS = {
     "judge": ("judge a finished window", "judging.add_judge"),
     "watch": ("look at a running canary until it is decided", "watch.add_watch"),
@@ -91,13 +93,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         argcomplete.autocomplete(_parser())
     given = sys.argv[1:] if arguments is None else list(arguments)
-    parser = _parser(next((one for one in given if one in _COMMANDS), ""))
-    if not given:
-        parser.print_help()
-        return exit_codes.ERROR
-    options = parser.parse_args(given)
-    run: Callable[[argparse.Namespace], int] = options.run
     try:
+        parser = _parser(next((one for one in given if one in _COMMANDS), ""))
+        if not given:
+            parser.print_help()
+            return exit_codes.ERROR
+        options = parser.parse_args(given)
+        run: Callable[[argparse.Namespace], int] = options.run
         return run(options)
     except CanaryJudgeError as error:
         print(f"canary-judge: error: {printable(str(error))}", file=sys.stderr)
@@ -105,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # the reader of our output has gone; do not complain at shutdown either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in _NOT_WRITTEN:
             return _bug(error)
         print(f"canary-judge: error: the output cannot be written: {error.strerror}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

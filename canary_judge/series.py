@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from numbers import Real
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
@@ -90,14 +91,22 @@ def percent_from(value: object, what: str, *, lowest: float = 0.0, highest: floa
         >>> percent_from(5, "weight")
         5.0
     """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = isinstance(value, Real) and not isinstance(value, bool)  # numpy's numbers are such
     if not number or not lowest <= float(value) <= highest:  # type: ignore[arg-type]
         raise DataError(f"{what} is {value!r}; give a percentage between {lowest:g} and {highest:g}")
     return float(value)  # type: ignore[arg-type]
 
 
 def moment_from(value: object, what: str) -> datetime:
-    """A moment with a time zone; DataError names what is none."""
+    """A moment with a time zone, in UTC: where clocks are put forward, an hour more by the clock is none.
+
+    Raises:
+        DataError: It is none; the message names it.
+
+    Examples:
+        >>> moment_from("2026-03-29T01:30:00+01:00", "start").isoformat()
+        '2026-03-29T00:30:00+00:00'
+    """
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
@@ -110,7 +119,10 @@ def moment_from(value: object, what: str) -> datetime:
         raise DataError(
             f"{what} is {shown}, which has no time zone; add one, as in {shown}+00:00 or tzinfo=datetime.UTC"
         )
-    return value
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise DataError(f"{what} is {value.isoformat()}; give a time between 1970 and 2200") from None
 
 
 def format_duration(duration: timedelta) -> str:
@@ -155,7 +167,7 @@ class Window:
             moment = moment_from(getattr(self, name), f"window {name}")
             if not 1970 <= moment.year <= 2200:
                 raise DataError(f"window {name} is {moment.isoformat()}; give a time between 1970 and 2200")
-            object.__setattr__(self, name, moment.astimezone(UTC))
+            object.__setattr__(self, name, moment)
         if self.end <= self.start:
             raise DataError(
                 f"window end {self.end.isoformat()} is not after its start {self.start.isoformat()}; "

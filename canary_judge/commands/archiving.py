@@ -35,7 +35,7 @@ def kept_for_the_archive(
         return
     from canary_judge.history import History
 
-    History(options.archive)
+    History.lasting(options.archive)
     with tempfile.TemporaryDirectory(prefix="canary-judge-") as folder:
         kept = path or Path(folder) / "looks"
 

@@ -77,7 +77,7 @@ def _archive(options: argparse.Namespace) -> int:
     from canary_judge.series import format_duration
     from canary_judge.sources import FrameSource
 
-    config, history = config_of(options), History(options.to)
+    config, history = config_of(options), History.lasting(options.to)
     more: dict[str, Any] = {
         "ended_by": options.ended_by,
         "ended_why": options.why,
@@ -114,7 +114,7 @@ def _archive(options: argparse.Namespace) -> int:
             "is undecided, and no pass at that end is counted"
         )
         print(f"canary-judge: {text}", file=sys.stderr)
-    known = canary.id in history
+    known = history.holds(canary)
     print(history.append_same(canary))
     if known:
         print("canary-judge: it takes the place of what was archived of this canary before", file=sys.stderr)

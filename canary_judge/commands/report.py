@@ -34,7 +34,7 @@ def _report(options: argparse.Namespace) -> int:
     from canary_judge.files import put_file
 
     page = _read(options.judgement).to_html(whole_page=True)
-    if options.output is None:
+    if options.output in (None, "-"):
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")  # as the page says of itself, whatever the terminal speaks
         sys.stdout.write(page + "\n")

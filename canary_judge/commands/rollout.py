@@ -165,7 +165,7 @@ def _can_archive(url: str, journal: Path | None) -> None:
 
     if journal is None:
         raise ConfigError("--archive needs --journal FILE: what was read of the canary is kept beside it")
-    History(url)
+    History.lasting(url)
 
 
 def _archive(url: str, config: JudgeConfig, journal: Path, result: RolloutResult) -> None:

@@ -40,6 +40,7 @@ def ask(objects: Objects, places: Sequence[Place], given: Given, sql: str) -> pd
                 connection.execute("SET enable_progress_bar = false")
             _views(connection, objects, places, given)
             _shut(connection, objects, places)
+            _refuse_what_writes(connection, sql)
             return connection.execute(sql).df()
         except duckdb.IOException as error:
             raise FileNotFoundError(str(error)) from error
@@ -94,6 +95,17 @@ def _shut(connection: duckdb.DuckDBPyConnection, objects: Objects, places: Seque
         "lock_configuration = true",
     ):
         connection.execute(f"SET {setting}")
+
+
+def _refuse_what_writes(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """What may be read may be written, too, going by DuckDB: COPY ... TO would replace objects of the archive."""
+    import duckdb
+
+    # PIVOT makes a type of its columns before it asks
+    allowed = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)
+    other = [one.type for one in connection.extract_statements(sql) if one.type not in allowed]
+    if other:
+        raise DataError(f"the query cannot be answered: it is {other[0].name}, and a history is only asked, by SELECT")
 
 
 def _quoted(text: str) -> str:

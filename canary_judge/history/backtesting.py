@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, as_completed
+from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -303,6 +304,11 @@ def backtest(
     total = sum(len(piece.rows) for piece in pieces)
     if not total:
         raise DataError(f"{history.url} has no canary to judge" + (" in that time" if since or until else ""))
+    if resume is not None and (vague := [one for one in chosen if type(one).__repr__ is object.__repr__]):
+        raise DataError(
+            f"resume: {vague[0].name!r} could not be told from another judge of its kind; give its class a __repr__, "
+            "as a dataclass has"
+        )
     with _Kept(resume, _told(chosen)) as kept:
         done = {key: kept.found[key] for key in map(_key, pieces) if key in kept.found}
         seen = sum(len(piece.rows) for piece in pieces if _key(piece) in done)
@@ -366,6 +372,11 @@ def _worked(
     try:
         for future in _completed(list(waiting)):
             yield waiting.pop(future), future.result()
+    except BrokenExecutor as error:
+        raise DataError(
+            "a process that worked was killed, as where memory runs out: take fewer of them (--workers), and go on "
+            "with `resume` (--resume FILE)"
+        ) from error
     finally:
         for future in waiting:
             future.cancel()
@@ -468,7 +479,8 @@ class _Kept:
     def __exit__(self, *_: object) -> None:
         """Let go of the file."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # what could not be written was told when it was
+                self._file.close()
 
 
 def _checked_row(row: dict[str, Any]) -> dict[str, Any]:

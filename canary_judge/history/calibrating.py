@@ -58,7 +58,7 @@ def calibrate(
     instances: int = 1,
     draws: int = 20,
     looks: str | timedelta = "one",
-    without: Sequence[Window] = (),
+    without: Iterable[Window] = (),
 ) -> Calibration:
     """Judge canaries that are no canaries, drawn from the baseline's past.
 
@@ -84,6 +84,9 @@ def calibrate(
     References:
         docs/calibrate.md, and the measurements that it names.
     """
+    left_out = [without] if isinstance(without, Window) else list(without)
+    if strange := [one for one in left_out if not isinstance(one, Window)]:
+        raise DataError(f"without has {strange[0]!r}; give a list of Window(start, end)")
     step, warmup = _judged(config, duration_from(length, "length"))
     config = config.model_copy(update={"warmup": None})
     every = _every(config, looks)
@@ -92,14 +95,14 @@ def calibrate(
     if not isinstance(source, History | Mapping) and not hasattr(source, "fetch"):
         raise DataError(f"source is {type(source).__name__}; give History(url), FrameSource(table), or another source")
     if isinstance(source, History):
-        if span is not None or without:
+        if span is not None or left_out:
             raise ConfigError("span and without do not go with an archive: label its canaries, or drop them")
         archived, dropped = archived_pieces(config, source, step)
         pieces, count = lambda: archived, len(archived)
     elif span is None:
         raise ConfigError("span is missing: give the past of the baseline as a Window")
     else:
-        windows, dropped = _windows(span.aligned(config.interval), step, config.interval, without)
+        windows, dropped = _windows(span.aligned(config.interval), step, config.interval, left_out)
         # there is no canary, whose labels are missing
         config = config.with_sides(baseline={}, canary=dict(config.baseline))
         pieces, count = partial(pieces_of, config, source, windows), len(windows)
@@ -156,8 +159,8 @@ def _judged(config: JudgeConfig, length: timedelta) -> tuple[timedelta, timedelt
     if length - warm < 2 * config.interval:
         beside = f" beside the warmup of {format_duration(warm)}" if warm else ""
         raise DataError(
-            f"length is {format_duration(length)}; give two intervals ({format_duration(config.interval)}) or "
-            f"more{beside}"
+            f"length is {format_duration(length)}; give two intervals ({format_duration(2 * config.interval)}) "
+            f"or more{beside}"
         )
     return length - warm, warm
 

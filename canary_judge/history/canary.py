@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Literal, cast, get_args
@@ -16,11 +16,13 @@ import numpy as np
 from canary_judge._version import __version__
 from canary_judge.arrays import Float
 from canary_judge.config.model import JudgeConfig
+from canary_judge.config.reading import nearest
 from canary_judge.errors import DataError
 from canary_judge.history.tape import Tape
 from canary_judge.looks.streams import Data
 from canary_judge.results import Judgement
 from canary_judge.samples import CountData, GaugeData, RawData, UserData
+from canary_judge.series import moment_from
 from canary_judge.stats.counts import COLUMNS
 from canary_judge.untrusted import printable
 
@@ -102,6 +104,15 @@ class Span:
     end: datetime
     note: str = ""
 
+    def __post_init__(self) -> None:
+        """Convert to UTC; refuse what is no time, and an end before the beginning."""
+        for name in ("start", "end"):
+            object.__setattr__(self, name, moment_from(getattr(self, name), f"span {name}"))
+        if self.end < self.start:
+            raise DataError(
+                f"span {self.what!r}: ends at {self.end.isoformat()}, before it begins at {self.start.isoformat()}"
+            )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PastCanary:
@@ -147,6 +158,11 @@ class PastCanary:
             raise DataError(f"ended_by is {self.ended_by!r}; give one of {', '.join(get_args(EndedBy))}")
         if not isinstance(self.label, Label):
             raise DataError(f"label is {self.label!r}; give a Label(kind='bad', by='incident 7')")
+        for name, kind in (("spans", Span), ("weights", tuple)):
+            given = getattr(self, name)
+            if not isinstance(given, tuple) or not all(isinstance(one, kind) for one in given):
+                what = "Span(what='deploy', start=..., end=...)" if kind is Span else "(moment, percent)"
+                raise DataError(f"{name} is {given!r}; give a list of {what}")
         _fit("the canary", self.did, self.ended_why, self.deployment)
 
     @classmethod
@@ -154,8 +170,11 @@ class PastCanary:
         """Of what a run consumed, and what else is known of it (the attributes of this class)."""
         state, text = tape.last, config_text(config)
         start = state.start.astimezone(UTC)
-        _refuse_far(more.get("spans", ()), start, state.watermark(config.interval))
-        return cls(
+        known = {one.name for one in fields(cls)}
+        if strange := [name for name in more if name not in known]:
+            raise DataError(f"{strange[0]!r} is nothing that is known of a canary{nearest(strange[0], known)}")
+        more |= {name: _listed(more[name]) for name in ("spans", "weights") if name in more}
+        made = cls(
             **{
                 "id": id_of(config, start),
                 "config": text,
@@ -167,6 +186,8 @@ class PastCanary:
                 **more,
             }
         )
+        _refuse_far(made.spans, start, made.end)
+        return made
 
     def __repr__(self) -> str:
         """Which canary, when, and what is known of it."""
@@ -205,6 +226,11 @@ class PastCanary:
     def labelled(self, label: Label) -> PastCanary:
         """The same with this label."""
         return replace(self, label=label)
+
+
+def _listed(given: object) -> Any:
+    """A list, or what is read once, as a tuple; anything else as it is, to be refused."""
+    return tuple(given) if isinstance(given, Iterable) and not isinstance(given, str | Mapping) else given
 
 
 def _refuse_far(spans: Iterable[Span], start: datetime, end: datetime) -> None:

@@ -308,8 +308,7 @@ class LimitRule:
 
     def __post_init__(self) -> None:
         """Refuse a rule that rolls back whatever happens, or checks nothing."""
-        if isinstance(self.limits, Limit):
-            object.__setattr__(self, "limits", (self.limits,))
+        object.__setattr__(self, "limits", (self.limits,) if isinstance(self.limits, Limit) else tuple(self.limits))
         object.__setattr__(self, "every", _every(self.every))
         if self.failures < 0 or not self.limits:
             raise DataError(f"{self.name!r}: give a limit or more, and failures of 0 or more, not {self.failures}")

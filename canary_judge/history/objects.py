@@ -25,6 +25,7 @@ class Objects:
     Attributes:
         url: The same.
         local: They are files.
+        in_memory: They are those of this process.
         system: The file system of fsspec.
 
     Raises:
@@ -45,7 +46,8 @@ class Objects:
         except Exception as error:  # each file system has its own
             raise DataError(f"{self.url}: cannot be opened: {error}") from error
         protocol = self.system.protocol
-        self.local = "file" in (protocol if isinstance(protocol, tuple) else (protocol,))
+        protocols = protocol if isinstance(protocol, tuple) else (protocol,)
+        self.local, self.in_memory = "file" in protocols, "memory" in protocols
 
     def names(self, folder: str = "", ending: str = ".parquet") -> list[str]:
         """Those in a folder, in order; what is being written is not among them."""
@@ -57,6 +59,11 @@ class Objects:
             return []
         names = [str(one)[len(self._root.rstrip("/")) + 1 :] for one in found]
         return sorted(one for one in names if one.endswith(ending) and not one.rsplit("/", 1)[-1].startswith("."))
+
+    @property
+    def anywhere(self) -> str:
+        """The URL as it is called from any folder: a worker may be in another one."""
+        return str(self._root) if self.local else self.url
 
     def full(self, name: str) -> str:
         """As the file system calls it."""

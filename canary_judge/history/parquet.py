@@ -112,11 +112,11 @@ def check_version(found: pa.Schema, what: str) -> None:
 
     Raises:
         DataError: It names the file, and the version that is needed.
-        ValueError: A column is called as none is.
+        ValueError: It is no history, or a column is called as none is.
     """
     metadata: Mapping[bytes, bytes] | None = found.metadata
     if metadata is None or _KEY not in metadata:
-        raise DataError(f"{what}: is Parquet, but no history of canary_judge: its metadata have no {_KEY.decode()!r}")
+        raise ValueError(f"it is Parquet, but no history of canary_judge: its metadata have no {_KEY.decode()!r}")
     try:
         told = json.loads(metadata[_KEY])
         major, by = int(told["schema"][0]), str(told["written_by"])
@@ -284,8 +284,10 @@ def _canary(row: Mapping[str, Any], tape: Tape) -> PastCanary:
         ended_why=row["ended_why"] or "",
         deployment=row["deployment"] or "",
         spans=tuple(
-            Span(what=one["what"], start=_utc(one["start"]), end=_utc(one["end"]), note=one["note"] or "")
+            # an older version took those that end before they begin
+            Span(what=one["what"], start=ends[0], end=ends[1], note=one["note"] or "")
             for one in row["spans"] or ()
+            for ends in [sorted((_utc(one["start"]), _utc(one["end"])))]
         ),
         label=Label.read(row["label"], row["label_by"], row["label_note"]),
         reconstructed=bool(row["reconstructed"]),

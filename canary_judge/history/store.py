@@ -67,6 +67,18 @@ class History:
         self.skip_corrupt = skip_corrupt
         self.skipped: list[str] = []
 
+    @classmethod
+    def lasting(cls, url: str | Path) -> History:
+        """An archive that is there when this process has ended: for commands and services.
+
+        Raises:
+            DataError: It cannot be opened, or is in the memory of this process.
+        """
+        found = cls(url)
+        if found._objects.in_memory:
+            raise DataError(f"{url}: is in the memory of this process, and is lost when it ends; give a folder")
+        return found
+
     def __repr__(self) -> str:
         """Where it is."""
         return f"History({self.url!r})"
@@ -99,6 +111,10 @@ class History:
         """
         then = self._of_id(canary.id, _day(canary.start))  # the same canary began at the same day
         return self.append(canary if then is None else _added_to(then, canary))
+
+    def holds(self, canary: PastCanary) -> bool:
+        """Whether this canary is archived already, which `append_same` adds to."""
+        return any(one.id == canary.id for one in self._places(_day(canary.start)))
 
     def label(self, canary: str | PastCanary, kind: LabelKind, note: str = "", *, by: str = "") -> None:
         """Say what a canary was found to have been.
@@ -149,7 +165,7 @@ class History:
     ) -> None:
         """Write these canaries as one object, and remove the old ones, but for those that were written meanwhile."""
         if places:
-            canaries = [one for piece in pieces_of(self.url, places, None) for one in piece.canaries()]
+            canaries = [one for piece in pieces_of(self._objects.anywhere, places, None) for one in piece.canaries()]
             content = _bytes(table_of(canaries, written=[one.written for one in places]), at_once=AT_ONCE)
             self._objects.put(f"{folder}/all-{uuid.uuid4().hex}.parquet", content)
         for path in old:
@@ -220,9 +236,11 @@ class History:
             more: What else is known of all of them.
         """
         _refuse_other(config)
-        if isinstance(windows, str):
+        if isinstance(windows, str | Window | datetime):
             raise DataError(f"windows is {windows!r}; give a list of windows, or of moments with `length`")
         served = [_served(one, length) for one in windows]
+        # each of them reads it
+        more = {name: tuple(one) if isinstance(one, Iterator) else one for name, one in more.items()}
         return [self.append_same(record(config, source, window, every=every, **more)) for window in served]
 
     # --- reading ------------------------------------------------------------------------------------------------
@@ -256,7 +274,7 @@ class History:
         places = [one for one in self._places(folder) if one.id == canary]
         if not places:
             return None
-        return next(iter(pieces_of(self.url, places, given_labels(self._objects))[0].canaries()))
+        return next(iter(pieces_of(self._objects.anywhere, places, given_labels(self._objects))[0].canaries()))
 
     def pieces(self, *, since: datetime | str | None = None, until: datetime | str | None = None) -> list[Piece]:
         """Canaries in pieces of one object each, in order of their start.
@@ -271,7 +289,7 @@ class History:
             for one in self._places()
             if (first is None or one.start >= first) and (last is None or one.start < last)
         ]
-        return pieces_of(self.url, places, given_labels(self._objects), skip=self.skip_corrupt)
+        return pieces_of(self._objects.anywhere, places, given_labels(self._objects), skip=self.skip_corrupt)
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each canary: all but what it consumed."""
@@ -357,6 +375,8 @@ def _refuse_other(config: object) -> None:
 def _served(one: object, length: str | timedelta | None) -> Window:
     """When a canary served, of a window or of the moment of its deployment."""
     if isinstance(one, Window):
+        if length is not None:
+            raise DataError(f"length is {length!r}, and windows has {one!r}, which has one; give moments, or no length")
         return one
     if not isinstance(one, datetime | str) or length is None:
         raise DataError(f"windows: has {one!r}; give Window(start, end), or moments with length='1h'")
@@ -453,9 +473,9 @@ def _moment(value: datetime | date | str) -> datetime:
     """A moment; of a date its beginning, in UTC."""
     if isinstance(value, str):
         try:
-            value = date.fromisoformat(value) if len(value) == len("2026-01-31") else datetime.fromisoformat(value)
-        except ValueError as error:
-            raise DataError(f"the moment is {value!r}; give a date, as 2026-01-31") from error
+            value = date.fromisoformat(value)
+        except ValueError:
+            value = moment_from(value, "the moment")
     if isinstance(value, date) and not isinstance(value, datetime):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     return moment_from(value, "the moment")

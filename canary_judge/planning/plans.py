@@ -151,8 +151,9 @@ class Plan:
         else:
             time = self.seconds(fits[0])
             lines.append(f"The smallest weight that does within a day is {fits[0]:g} %: {_time(time)}.")
+        ever = any(self.seconds(weight) is not None for weight in self.weights)
         for one in self.metrics:
-            if one.name in groups and one.halved is not None and one.doubled is not None:
+            if ever and one.name in groups and one.halved is not None and one.doubled is not None:
                 lines.append(
                     f"{one.name}: half of its margin would take about {one.halved:.2g} times as long, twice its margin "
                     f"{one.doubled:.2g} times."

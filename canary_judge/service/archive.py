@@ -33,7 +33,7 @@ class Archive:
 
     def __init__(self, store: Store, url: str) -> None:
         self._store = store
-        self._history = History(url)
+        self._history = History.lasting(url)
 
     def __call__(self, run: Run) -> None:
         """Archive a run."""

@@ -526,7 +526,7 @@ def test_a_warm_up_is_not_judged():
     assert warm.lines == half.lines
     assert warm.suggestions == half.suggestions
     assert "judged once at its end, after a warm-up of 30m" in warm.explain()
-    with pytest.raises(DataError, match="length is 31m; give two intervals .1m. or more beside the warmup of 30m"):
+    with pytest.raises(DataError, match="length is 31m; give two intervals .2m. or more beside the warmup of 30m"):
         calibrate(config(ERRORS, warmup="30m"), source, span, length="31m", weight=20)
 
 
