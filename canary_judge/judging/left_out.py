@@ -20,6 +20,8 @@ _MOST_UNDEFINED = 0.5
 _APART = 0.01
 # Of so many users at least this share was there before, unless ids are of sessions.
 _MANY_USERS, _FEW_KNOWN = 1000, 0.02
+# Rows of a user where users come again.
+_COME_AGAIN = 1.5
 # A cap is against a few giants.
 MOST_CAPPED = 0.5
 _ROUNDING = 1e-9
@@ -103,7 +105,15 @@ def doubled(data: UserData) -> Iterator[str]:
 
 
 def sessions(data: UserData) -> Iterator[str]:
-    """Ids that nobody had before are no users."""
+    """Ids that nobody had before are no users, nor are those that come once on one side, and again on the other."""
+    for side, other in ((Side.CANARY, Side.BASELINE), (Side.BASELINE, Side.CANARY)):
+        mine, theirs = getattr(data, side.value), getattr(data, other.value)
+        again = theirs.rows / max(theirs.whole.users, 1)
+        if _MANY_USERS <= mine.whole.users == mine.rows and again >= _COME_AGAIN:
+            yield (
+                f"every user of the {side} has one row, and those of the {other} have {again:.1f} on average: are "
+                f"these ids of sessions on the {side}?"
+            )
     known = [getattr(data, side.value).known for side in Side]
     users = data.baseline.whole.users
     if known == [0, 0] and users >= _MANY_USERS:

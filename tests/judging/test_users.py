@@ -280,6 +280,19 @@ def test_ids_that_nobody_had_before_are_sessions():
     assert judged(side(totals(1, 20_000), known=None), side(totals(2, 3000)))["clicks"].outcome is Outcome.SAFE
 
 
+@pytest.mark.parametrize(("number", "once"), [((16_000, 5000), "canary"), ((5000, 16_000), "baseline")])
+def test_ids_that_come_once_on_one_side_only_are_of_sessions(number, once):
+    def with_rows(seed, number):
+        return replace(side(totals(seed, 5000)), rows=number)
+
+    found = judged(with_rows(1, number[0]), with_rows(2, number[1]))["clicks"]
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert f"every user of the {once} has one row, and those of the " in found.reason
+    assert f"3.2 on average: are these ids of sessions on the {once}?" in found.reason
+    alike = judged(with_rows(1, 5000), with_rows(2, 6000))["clicks"]
+    assert "sessions" not in alike.reason
+
+
 def test_events_and_total_that_are_swapped_are_no_share():
     rows_b, rows_c = totals(1, 20_000)[:, [1, 0, 3, 2]], totals(2, 3000)[:, [1, 0, 3, 2]]
     found = of(rows_b, rows_c)
