@@ -1,6 +1,13 @@
 """`canary-judge plan` and `check` as typed."""
 
 import json
+import os
+import resource
+import subprocess
+import sys
+from functools import partial
+
+import pytest
 
 from canary_judge.__main__ import main
 
@@ -38,3 +45,22 @@ def test_check_asks_the_sources_of_a_config_where_it_is_told_to(tmp_path, capsys
     for asks in (["--live"], ["--horizon", "1h", "--weight", "5"]):
         assert main(["check", str(path), *asks]) == 1
         assert "no such table: happened" in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written_is_an_error(tmp_path, unbuffered):
+    whole = subprocess.run([sys.executable, "-m", "canary_judge", "schema"], capture_output=True, check=True).stdout
+    assert len(whole) > 20_000
+    for limit, code, told in ((10**7, 0, b""), (4096, 1, b"the output cannot be written: File too large")):
+        with (tmp_path / "out").open("wb") as out:
+            found = subprocess.run(
+                [sys.executable, "-m", "canary_judge", "schema"],
+                stdout=out,
+                stderr=subprocess.PIPE,
+                check=False,
+                env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+                preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit)),
+            )
+        assert (found.returncode, told in found.stderr) == (code, True), found.stderr
+        assert b"bug" not in found.stderr
+    assert whole.startswith((tmp_path / "out").read_bytes())
