@@ -30,6 +30,8 @@ _FEWEST_ROWS = 100
 _NO_CHANCE = -23.0
 # Whole numbers beyond it are not counted in units; and the share of one side's that are the other's, times a unit.
 _LARGEST, _THEIRS, _NEARLY_ALL = 2.0**53, 0.9, 1 - 1e-9
+# Best grades of scales; the share of a side's that are the best one, and of the wider scale's beyond the other.
+_BEST, _AT_THE_EDGE, _BEYOND = frozenset({5.0, 7.0, 10.0, 100.0}), 0.03, 0.2
 # Rows of a user, on one side for each one on the other.
 _AS_OFTEN = 1.5
 # Of a rating the largest value; how many rows are not rated, and how many different ratings there are.
@@ -92,7 +94,7 @@ def odd_numbers(asked: PerUser, rows: Numbers) -> Odd:
     for name, values in names:
         if (code := _one_sided(name, values, rows.canary)) is not None:
             return Odd(code, ())
-    for found in (_multiples(asked.numerator, rows), _without_zeros(asked, rows)):
+    for found in (_multiples(asked.numerator, rows), _scales(asked.numerator, rows), _without_zeros(asked, rows)):
         if found is not None:
             return Odd(found, ())
     return Odd(None, tuple(_worth_a_word(asked, rows)))
@@ -174,6 +176,26 @@ def _multiples(name: str, rows: Numbers) -> str | None:
                 "not: is one side counted several times, or in another unit?"
             )
     return None
+
+
+def _scales(name: str, rows: Numbers) -> str | None:
+    """Whether both sides give grades, up to another best one: a scale has an edge, and many stand on it."""
+    edges: dict[Side, tuple[float, Float]] = {}
+    for side in Side:
+        own = rows.numerator[(rows.canary == (side is Side.CANARY)) & (rows.numerator > 0)]  # what is not known is not
+        if own.size < _FEWEST_ROWS or (own != np.rint(own)).any():
+            return None
+        best = float(own.max())
+        if best not in _BEST or (own == best).mean() < _AT_THE_EDGE:
+            return None
+        edges[side] = best, own
+    low, high = sorted(edges.values(), key=lambda edge: edge[0])
+    if low[0] == high[0] or (high[1] > low[0]).mean() < _BEYOND:
+        return None
+    return (
+        f"{name!r} is at most {edges[Side.BASELINE][0]:g} on the baseline and {edges[Side.CANARY][0]:g} on the canary, "
+        "and many are as much: are these grades of two scales?"
+    )
 
 
 def _without_zeros(asked: PerUser, rows: Numbers) -> str | None:

@@ -98,6 +98,23 @@ def test_a_scale_of_ten_beside_one_of_five_is_refused(rng):
     assert "a multiple of 2" in error(np.where(CANARY, 2 * stars, stars), np.ones(N))
 
 
+@pytest.mark.parametrize("worse", [0, 1, 2])
+def test_grades_of_two_scales_are_refused(rng, worse):
+    five, ten = rng.integers(1, 6, N), np.maximum(rng.integers(1, 11, N) - worse * (rng.random(N) < 0.5), 1)
+    assert "'x' is at most 5 on the baseline and 10 on the canary, and many are as much" in error(
+        np.where(CANARY, ten, five), np.ones(N)
+    )
+
+
+def test_counts_have_no_edge(rng):
+    counts = np.where(CANARY, rng.poisson(2.5, N), rng.poisson(1.5, N)).astype(float)
+    assert error(np.minimum(counts, 5.0)) == ""  # both are cut off at the same number
+    for cap in (5.0, 10.0):
+        assert "two scales" not in error(np.where(CANARY, counts, np.minimum(counts, cap)))
+    stars = rng.integers(1, 6, N)
+    assert error(np.where(CANARY & (stars == 5), 4, stars)) == ""  # nobody is delighted any more
+
+
 def test_other_prices_and_sizes_of_a_page_are_not(rng):
     prices = rng.choice([12.0, 24.0, 36.0], N)
     assert error(np.where(CANARY, rng.choice([10.0, 20.0, 30.0], N), prices)) == ""
