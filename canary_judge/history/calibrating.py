@@ -30,7 +30,7 @@ from canary_judge.history.store import History
 from canary_judge.history.suggesting import Suggestion, suggested
 from canary_judge.looks.observing import warmup_intervals
 from canary_judge.results import Outcome, Role
-from canary_judge.series import MetricSource, Window, duration_from, format_duration
+from canary_judge.series import MetricSource, Window, duration_from, format_duration, percent_from
 from canary_judge.stats.trials import (
     clopper_pearson,
     effective_number,
@@ -176,7 +176,7 @@ def _every(config: JudgeConfig, looks: str | timedelta) -> int | None:
 
 
 def _refuse(weight: float, instances: int, draws: int) -> None:
-    if not 0 < weight < 100:
+    if not 0 < percent_from(weight, "weight") < 100:
         raise DataError(f"weight is {weight!r}; give the percent of the traffic that a canary gets, between 0 and 100")
     if instances < 1:
         raise DataError(f"instances is {instances}; give how many a canary has, 1 or more")

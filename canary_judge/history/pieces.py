@@ -80,9 +80,8 @@ class Piece:
                 path, left = places[0].path, [(one.row, one.id) for one in places]
                 continue
             return
-        if objects.in_memory:
-            raise Unreadable(f"{self.url} is in the memory of one process, and this is another; give a folder")
-        raise Unreadable(f"{objects.shown(self.path)}: is gone, and its canaries are in no other object")
+        other = "; what is in the memory of one process is not in another's: give a folder" if objects.in_memory else ""
+        raise Unreadable(f"{objects.shown(self.path)}: is gone, and its canaries are in no other object{other}")
 
 
 def _read(objects: Objects, path: str, wanted: list[tuple[int, str]]) -> Iterator[PastCanary]:

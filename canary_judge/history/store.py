@@ -139,7 +139,10 @@ class History:
         else:
             given = [(f"label {number}", *_checked_label(number, one)) for number, one in enumerate(labels, 1)]
         known = {one.id: one.written for one in self._places()}
-        for where, canary, _ in given:
+        told: dict[str, Label] = {}
+        for where, canary, label in given:
+            if told.setdefault(canary, label) != label:
+                raise DataError(f"{where}: canary {printable(canary)!r} is labelled twice, and not alike")
             if canary not in known:
                 raise DataError(f"{where}: there is no canary {printable(canary)!r} in {self.url}")
         keep_labels(self._objects, [(canary, label) for _, canary, label in given], known)
@@ -265,6 +268,8 @@ class History:
         Raises:
             DataError: There is none.
         """
+        if not isinstance(canary, str):
+            raise DataError(f"the id is {canary!r}; give that of a canary, as `list` shows it")
         found = self._of_id(canary)
         if found is None:
             raise DataError(f"there is no canary {printable(canary)!r} in {self.url}")
@@ -301,8 +306,9 @@ class History:
         Raises:
             DataError: The query cannot be answered.
         """
-        if not sql.strip():
-            raise DataError("the query is empty; ask for something, as SELECT * FROM canaries")
+        if not isinstance(sql, str) or not sql.strip():
+            text = f"the query is {sql!r}; ask for something, as 'from canaries'"
+            raise DataError(text)
         return self._again(lambda: ask(self._objects, self._whole(self._places()), given_labels(self._objects), sql))
 
     def _again(self, read: Callable[[], T]) -> T:
@@ -464,9 +470,12 @@ def _date(day: date | str) -> date:
     if isinstance(day, datetime):
         return moment_from(day, "day").astimezone(UTC).date()
     try:
-        return date.fromisoformat(day) if isinstance(day, str) else day
+        found = date.fromisoformat(day) if isinstance(day, str) else day
     except ValueError as error:
         raise DataError(f"day is {day!r}; give a date, as 2026-01-31") from error
+    if not isinstance(found, date):
+        raise DataError(f"day is {day!r}; give a date, as 2026-01-31")
+    return found
 
 
 def _moment(value: datetime | date | str) -> datetime:

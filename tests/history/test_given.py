@@ -15,7 +15,7 @@ import pytest
 
 from canary_judge import JudgeConfig, Window
 from canary_judge.errors import DataError
-from canary_judge.history import History, Limit, LimitRule, Span, backtest, calibrate
+from canary_judge.history import History, Label, Limit, LimitRule, Span, backtest, calibrate
 from canary_judge.series import moment_from, percent_from
 from canary_judge.sources import FrameSource
 from tests.history.canaries import ERRORS, SHOP
@@ -219,7 +219,7 @@ def test_what_is_in_memory_is_of_one_process():
     history.add(table(), CONFIG)
     with pytest.raises(DataError, match="memory://given: is in the memory of this process, and is lost"):
         History.lasting("memory://given")
-    told = pytest.raises(DataError, match="memory://given is in the memory of one process, and this is another")
+    told = pytest.raises(DataError, match="is gone, .*; what is in the memory of one process is not in another")
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool, told:
         backtest(CONFIG, history, pool)
 
@@ -234,3 +234,34 @@ def test_a_damaged_object_of_another_day_does_not_stop_an_archive(archived, tmp_
     given = [str(tmp_path / "shop.json"), "--data", str(tmp_path / "t.csv"), "--to", str(tmp_path / "past")]
     assert main(["archive", *given, "--horizon", "1h"]) == 0, capsys.readouterr()
     assert len(list(tmp_path.rglob("*.parquet"))) == 2
+
+
+@pytest.mark.parametrize("given", [None, 5, "", "  "])
+def test_a_question_that_is_none_is_refused(archived, given):
+    with pytest.raises(DataError, match=f"the query is {given!r}; ask for something"):
+        archived.query(given)
+
+
+@pytest.mark.parametrize("asked", [
+    lambda history: history.read(None),
+    lambda history: history.compact(np.datetime64("2026-01-01")),
+    lambda history: history.compact(5),
+    lambda history: calibrate(CONFIG, history, length="30m", weight="5"),
+])  # fmt: skip
+def test_what_is_of_another_kind_is_refused_by_name(archived, asked):
+    with pytest.raises(DataError, match="(the id|day|weight) is "):
+        asked(archived)
+
+
+def test_a_canary_is_labelled_once(archived):
+    (canary,) = archived
+    bad, healthy = (Label(kind=kind, by="incident 7") for kind in ("bad", "healthy"))
+    with pytest.raises(DataError, match=f"label 2: canary {canary.id!r} is labelled twice, and not alike"):
+        archived.label_all([(canary.id, bad), (canary.id, healthy)])
+    assert archived.read(canary.id).label.kind == "unknown"
+    assert archived.label_all([(canary.id, bad), (canary.id, bad)]) == 2
+    assert archived.read(canary.id).label.kind == "bad"
+
+
+def test_a_date_may_be_written_without_dashes(archived):
+    assert archived.drop(before="20260102") == 1
