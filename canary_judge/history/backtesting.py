@@ -11,19 +11,18 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, as_completed
-from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from canary_judge._version import __version__
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import ConfigError, DataError
-from canary_judge.files import put_file
 from canary_judge.history.canary import EndedBy, LabelKind, PastCanary, digests
 from canary_judge.history.judges import Decision, OurJudge, PastJudge
 from canary_judge.history.pieces import Piece, Unreadable, told
+from canary_judge.history.resuming import Kept
 from canary_judge.history.store import History
 from canary_judge.results import Verdict
 from canary_judge.series import duration_from
@@ -309,7 +308,7 @@ def backtest(
             f"resume: {vague[0].name!r} could not be told from another judge of its kind; give its class a __repr__, "
             "as a dataclass has"
         )
-    with _Kept(resume, _told(chosen)) as kept:
+    with Kept(resume, _told(chosen), _checked_row) as kept:
         done = {key: kept.found[key] for key in map(_key, pieces) if key in kept.found}
         seen = sum(len(piece.rows) for piece in pieces if _key(piece) in done)
         for piece, rows in _worked([piece for piece in pieces if _key(piece) not in done], chosen, executor):
@@ -425,64 +424,6 @@ def _row(canary: PastCanary, judges: Iterable[PastJudge]) -> dict[str, Any]:
     return case.to_mapping()
 
 
-class _Kept:
-    """What is done of a backtest, in a file of JSON lines."""
-
-    def __init__(self, path: str | Path | None, told: str) -> None:
-        self._path = None if path is None else Path(path)
-        self.found: dict[str, list[dict[str, Any]]] = {}
-        self._told = told
-        self._file: Any = None
-
-    def __enter__(self) -> Self:
-        """Read what is there, and go on after it."""
-        if self._path is None:
-            return self
-        try:
-            lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{self._path}: cannot be read: {error}") from error
-        for number, line in enumerate(lines):
-            try:
-                plain = json.loads(line)
-                if number == 0:
-                    known = plain["backtest"] == self._told
-                else:
-                    self.found[plain["piece"]] = [_checked_row(row) for row in plain["rows"]]
-            except (ValueError, KeyError, TypeError):
-                if number and number == len(lines) - 1:
-                    break  # the line at which it was killed
-                known = number > 0
-                if known:
-                    text = f"{self._path}, line {number + 1}: is damaged; remove the file to start again"
-                    raise DataError(text) from None
-            if number == 0 and not known:
-                raise DataError(f"{self._path}: is not of this backtest; name another file")
-        kept: list[dict[str, Any]] = [{"piece": key, "rows": rows} for key, rows in self.found.items()]
-        try:
-            put_file(self._path, "".join(map(_line, [{"backtest": self._told}, *kept])))
-            self._file = self._path.open("a", encoding="utf-8")
-        except OSError as error:
-            raise DataError(f"{self._path}: cannot be written: {error}") from error
-        return self
-
-    def keep(self, key: str, rows: list[dict[str, Any]]) -> None:
-        """One more piece."""
-        if self._file is None:
-            return
-        try:
-            self._file.write(_line({"piece": key, "rows": rows}))
-            self._file.flush()
-        except OSError as error:
-            raise DataError(f"{self._path}: cannot be written: {error}") from error
-
-    def __exit__(self, *_: object) -> None:
-        """Let go of the file."""
-        if self._file is not None:
-            with suppress(OSError):  # what could not be written was told when it was
-                self._file.close()
-
-
 def _checked_row(row: dict[str, Any]) -> dict[str, Any]:
     """A row that says something."""
     if not ({"id", "decisions"} <= row.keys() or {"id", "reason"} <= row.keys()):
@@ -490,7 +431,3 @@ def _checked_row(row: dict[str, Any]) -> dict[str, Any]:
     if "decisions" in row:
         Case.from_mapping(row)
     return row
-
-
-def _line(plain: dict[str, Any]) -> str:
-    return json.dumps(plain, allow_nan=False) + "\n"

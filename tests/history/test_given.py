@@ -183,7 +183,7 @@ def test_a_judge_without_a_name_of_its_own_cannot_go_on(archived, tmp_path):
 
 
 def test_a_full_disk_is_told_with_the_file_that_goes_on(archived, tmp_path, monkeypatch):
-    from canary_judge.history import backtesting
+    from canary_judge.history.resuming import Kept
 
     class Full:
         def write(self, text):
@@ -191,14 +191,14 @@ def test_a_full_disk_is_told_with_the_file_that_goes_on(archived, tmp_path, monk
 
         close = flush = lambda self: self.write("")
 
-    kept = backtesting._Kept.keep
+    kept = Kept.keep
 
     def keep(self, key, rows):
         self._file.close()
         self._file = Full()
         kept(self, key, rows)
 
-    monkeypatch.setattr(backtesting._Kept, "keep", keep)
+    monkeypatch.setattr(Kept, "keep", keep)
     with pytest.raises(DataError, match="done: cannot be written: .*No space left"):
         backtest(SHOP.model_copy(update={"metrics": CONFIG.metrics}), archived, resume=tmp_path / "done")
 
