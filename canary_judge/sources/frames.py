@@ -19,7 +19,6 @@ from canary_judge.moments import UserMoments
 from canary_judge.results import Side
 from canary_judge.samples.pace import CUMULATIVE, climbs_evenly, climbs_with, is_stock, looks_cumulative
 from canary_judge.series import Form, PerUser, Query, Reading, Result, Series, Window, duration_from, nanoseconds
-from canary_judge.sources.odd_rows import Numbers, Odd, odd_numbers
 from canary_judge.sources.points import FORMS
 from canary_judge.sources.repeats import (
     appended,
@@ -28,6 +27,7 @@ from canary_judge.sources.repeats import (
     rather_by_user,
     refuse_aggregated,
     refuse_numbers_that_tell_apart,
+    weighed,
     without_repeats,
 )
 from canary_judge.sources.tables import FEWEST_NUMBERED, Align, Table, is_number, numbers_rows, on_grid
@@ -36,6 +36,8 @@ from canary_judge.sources.users import Rows, codes_of, moments_by_side, span_of,
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
+
+    from canary_judge.sources.odd_rows import Odd
 
 __all__ = ["FrameSource"]
 
@@ -47,8 +49,6 @@ _FEWEST_OF_A_SERIES = 7
 _A_ROW_EACH = 1.5
 # A text of so few rows is a remark, and no label.
 _A_REMARK = 0.1
-# Columns that say for how many requests a row stands.
-_WEIGHTS = ("sample_rate", "sampling_rate", "samplerate", "sample_weight")
 _OPTIONS = {"path", "align", "counters", "user"}
 
 
@@ -248,14 +248,6 @@ class FrameSource:
             f"{failed:.0%} of the baseline's requests are not `ok`: does the column say that they failed? Turn it round"
         )
 
-    def _weighted(self) -> str | None:
-        """Why a row may stand for several requests: slow or failed ones are often kept more of."""
-        for name in _WEIGHTS:
-            values = self._table.numbers.get(name)
-            if values is not None and values.size and (values != values[0]).any():
-                return f"column {name!r} says that rows stand for different numbers of requests: weigh them before"
-        return None
-
     def _columns(self) -> tuple[list[str], list[str]]:
         table = self._table
         named = [name for name in table.texts if name not in ("metric", "value", "latency", self._user)]
@@ -326,8 +318,11 @@ class FrameSource:
         return self._odd(asked.numerator, asked.denominator).error
 
     def _odd_numbers(self, numerator: str, denominator: str | None) -> Odd:
-        x, y = self._added_up(numerator), None if denominator is None else self._added_up(denominator)
-        rows = Numbers(canary=self._table.canary, users=self._codes()[0], numerator=x, denominator=y)
+        from canary_judge.sources.odd_rows import Numbers, odd_numbers  # most tables are of no users
+
+        y = None if denominator is None else self._added_up(denominator)
+        canary, users = self._table.canary, self._codes()[0]
+        rows = Numbers(canary=canary, users=users, numerator=self._added_up(numerator), denominator=y)
         return odd_numbers(PerUser(numerator=numerator, denominator=denominator), rows)
 
     def _users(self) -> tuple[Int, int]:
@@ -418,7 +413,7 @@ class FrameSource:
             return f"the table has no {name!r}{nearest(name, self._names)}; there are {shown}{none}"
         if query.reading is Reading.HISTOGRAM and "le" in {*self._table.numbers, *self._table.texts}:
             return "a table cannot give buckets (`le`); give raw latencies, or kind: ratio of slow requests and all"
-        return self._weighted() if self._requests else None
+        return weighed(self._table) if self._requests else None
 
     def _cumulative(self, query: Query, window: Window, beside: Sequence[Query]) -> bool:
         """Whether the rows so far say so; a single look may have too few of them."""

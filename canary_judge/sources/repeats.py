@@ -1,4 +1,4 @@
-"""Rows of a table that are repeated, and rows of one moment that are none."""
+"""Rows of a table that are repeated, or stand for several, and rows of one moment that are none."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ __all__ = [
     "refuse_aggregated",
     "refuse_numbers_that_tell_apart",
     "told",
+    "weighed",
     "without_repeats",
 ]
 
@@ -43,6 +44,8 @@ _A_COUNT = re.compile(
 )
 # Counts are so large on average; and what has another text in so many rows tells no group apart.
 _LARGE, _A_GROUP = 5.0, 0.25
+# Columns that say for how many requests a row stands.
+_WEIGHTS = ("sample_rate", "sampling_rate", "samplerate", "sample_weight")
 
 
 class Appended(NamedTuple):
@@ -156,6 +159,15 @@ def refuse_aggregated(table: Table) -> None:
         "counts of requests? Each row counts as one; give columns `requests` and `errors` in place of `ok`, or drop "
         f"{name!r} if it is something else"
     )
+
+
+def weighed(table: Table) -> str | None:
+    """Why a row may stand for several requests: slow or failed ones are often kept more of; else None."""
+    for name in _WEIGHTS:
+        values = table.numbers.get(name)
+        if values is not None and values.size and (values != values[0]).any():
+            return f"column {name!r} says that rows stand for different numbers of requests: weigh them before"
+    return None
 
 
 def _are_counts(values: Float) -> bool:
