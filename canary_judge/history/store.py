@@ -484,7 +484,10 @@ def _moment(value: datetime | date | str) -> datetime:
         try:
             value = date.fromisoformat(value)
         except ValueError:
-            value = moment_from(value, "the moment")
+            try:
+                value = datetime.fromisoformat(value)
+            except ValueError as error:
+                raise DataError(f"the moment is {value!r}; give a date, as 2026-01-31") from error
     if isinstance(value, date) and not isinstance(value, datetime):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     return moment_from(value, "the moment")
