@@ -481,13 +481,13 @@ def _date(day: date | str) -> date:
 def _moment(value: datetime | date | str) -> datetime:
     """A moment; of a date its beginning, in UTC."""
     if isinstance(value, str):
-        try:
-            value = date.fromisoformat(value)
-        except ValueError:
-            try:
-                value = datetime.fromisoformat(value)
-            except ValueError as error:
-                raise DataError(f"the moment is {value!r}; give a date, as 2026-01-31") from error
+        given = value
+        for read in (date.fromisoformat, datetime.fromisoformat):
+            with suppress(ValueError):
+                value = read(given)
+                break
+        else:
+            raise DataError(f"the moment is {given!r}; give a date, as 2026-01-31")
     if isinstance(value, date) and not isinstance(value, datetime):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     return moment_from(value, "the moment")
