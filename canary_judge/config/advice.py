@@ -32,8 +32,8 @@ _LATENCY = re.compile(r"latenc|duration|response_time|_seconds|_ms\b|slow", re.I
 _BAD = re.compile(
     r"error|fail|5xx|latenc|timeout|exception|crash|reject|\bp9\d|\bun(avail|success)|cancel|duplic|backlog|refund|gap|"
     r"cost|abandon|time.to|skip|(?<![a-z])hid(e|den)|complain|unsubscri|buffering|rebuffer|bounce|churn|dislike|"
-    r"dissatisf|disengag|thumbs?.?down|negative.?(feedback|review|rating)|unfollow|not.?interested|"
-    r"(?<![a-z])(muted?|mutes|unlikes|blocks.(per|by).user|(abuse|spam|user).reports)(?![a-z])",
+    r"dissatisf|disengag|thumbs?.?down|accidental|rage.?click|negative.?(feedback|review|rating)|unfollow|not.?interested|"
+    r"(?<![a-z])(muted?|mutes|unlikes|blocks.(per|by).user|(abuse|spam).reports)(?![a-z])",
     re.IGNORECASE,
 )
 _GOOD = re.compile(
@@ -45,7 +45,7 @@ _GOOD = re.compile(
 _WANTED = re.compile(
     r"(?<![a-z])(engagement|satisfaction|ratings?|stars|likes|ctr|nps|csat|reshares)(?![a-z])|play.?rate|"
     r"click.?(rate|share)|thumbs?.?up|^(shares|comments|saves|follows|plays)( per .*)?$|completion.?rate|"
-    r"(dwell|view|session).?time|time.?spent|"
+    r"(?<![a-z])(dwell|viewing|session).?time|^time.?spent( per .*)?$|"
     r"^retention$|(user|customer|viewer).?retention|retention.?rate|watch.?time|listening.?time|"
     r"(minutes|hours).?(watched|listened|played)",
     re.IGNORECASE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ask"]
 
+_ASKS = re.compile(r"[\s(]*(pivot|unpivot|from|with|select)\b", re.IGNORECASE)
+_RUNS = re.compile(r"\banaly[sz]e\b", re.IGNORECASE)
 _LABEL = ("label", "label_by", "label_note")
 
 
@@ -101,11 +104,13 @@ def _refuse_what_writes(connection: duckdb.DuckDBPyConnection, sql: str) -> None
     """What may be read may be written, too, going by DuckDB: COPY ... TO would replace objects of the archive."""
     import duckdb
 
-    # PIVOT makes a type of its columns before it asks
-    allowed = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)
-    other = [one.type for one in connection.extract_statements(sql) if one.type not in allowed]
-    if other:
-        raise DataError(f"the query cannot be answered: it is {other[0].name}, and a history is only asked, by SELECT")
+    kinds = duckdb.StatementType
+    for one in connection.extract_statements(sql):
+        # PIVOT makes a type of its columns before it asks, and so does what writes its answer down
+        asks = one.type == kinds.SELECT or (one.type == kinds.MULTI and _ASKS.match(one.query) is not None)
+        if not asks and not (one.type == kinds.EXPLAIN and _RUNS.search(one.query) is None):
+            text = f"it is {one.type.name}, and a history is only asked, by SELECT"
+            raise DataError(f"the query cannot be answered: {text}")
 
 
 def _quoted(text: str) -> str:

@@ -37,7 +37,13 @@ def assess(look: Look, metric: Metric, samples: MetricSamples, share: float | No
         from canary_judge.judging.users import assess_users  # most canaries have no such metric
 
         found = assess_users(look, metric, samples.data, bare)
-        return found if samples.complete else found.unsafe("the source may have left data out")
+        if samples.complete:
+            return found
+        if not samples.warnings:
+            return found.unsafe("the source may have left data out")
+        # what the source doubts of its rows
+        doubt = samples.warnings[0]
+        return replaced(found, warnings=tuple(one for one in found.warnings if one != doubt)).doubted(doubt)
     look = replaced(look, both=both_heard(samples.data))
     found = _of_kind(look, metric, samples.data, bare, share)
     if (rare := rarer_than_intervals(look, samples.data)) is not None:

@@ -139,25 +139,40 @@ def _multiples(some: Counts, *, proportion: bool) -> str | None:
     """Whether all of a side's events are multiples of a whole number, by no chance going by the other side's.
 
     As where a client sends each twice, or one of so many is kept and stands for all of them. What its total cuts off
-    is another number by that.
+    says nothing; and the other side must not come in such batches itself, of which a larger one has more odd ones: it
+    varies as single events do, or its events are no more than this side's.
     """
     sides = {Side.BASELINE: some.events_baseline, Side.CANARY: some.events_canary}
     if any((one != np.rint(one)).any() or one.max() >= _LARGEST for one in sides.values()):
         return None
     for side, other in ((Side.BASELINE, Side.CANARY), (Side.CANARY, Side.BASELINE)):
-        own, theirs = (sides[one][sides[one] > 0] for one in (side, other))
-        if proportion:
-            theirs = theirs[theirs < getattr(some, f"exposure_{other}")[sides[other] > 0]]
-        unit = int(np.gcd.reduce(own.astype(np.int64))) if own.size else 0
-        if unit < 2 or theirs.size < _FEWEST_EQUAL or distinct(own).size < _FEWEST_MULTIPLES:
+        told = [
+            (sides[one] > 0) & ((sides[one] < getattr(some, f"exposure_{one}")) | (not proportion))
+            for one in (side, other)
+        ]
+        own, theirs = sides[side][told[0]], sides[other][told[1]]
+        if min(own.size, theirs.size) < _FEWEST_EQUAL or distinct(own).size < _FEWEST_MULTIPLES:
             continue
+        unit = int(np.gcd.reduce(own.astype(np.int64)))
         none = float((theirs % unit != 0).mean())
-        if none and own.size * np.log1p(-min(none, _NEARLY_ALL)) <= _NO_CHANCE:
+        chance = own.size * np.log1p(-min(none, _NEARLY_ALL))
+        if unit < 2 or chance > _NO_CHANCE:
+            continue
+        as_many = min(1.0, float(own.mean() / theirs.mean()))
+        if chance * as_many <= _NO_CHANCE or _by_steps(some, other) < 1 + (unit - 1) / 4:
             return (
                 f"the {side}'s events are multiples of {unit} in each of {own.size} intervals, and the {other}'s are "
                 f"not in {none:.0%}: is each counted {unit} times, or are they scaled up from a sample?"
             )
     return None
+
+
+def _by_steps(some: Counts, side: Side) -> float:
+    """Variance of a side's events over that of single ones, by what neighbours differ in."""
+    events, exposure = getattr(some, f"events_{side}"), getattr(some, f"exposure_{side}")
+    left = events - float(events.sum()) / float(exposure.sum()) * exposure
+    steps = left[1:] - left[:-1]
+    return float((steps * steps).mean()) / 2 / max(float(events.mean()), 1e-300)
 
 
 def _percentages(some: Counts) -> str | None:

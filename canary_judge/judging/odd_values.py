@@ -142,7 +142,7 @@ def implausible(metric: Metric, baseline: Float, canary: Float) -> Iterator[str]
     ]
     if metric.kind == "samples":
         found += [_never_falls(side, name) for side, name in ((baseline, "baseline"), (canary, "canary"))]
-        found.append(http_statuses(np.concatenate([baseline, canary])))
+        found.append(http_statuses(np.concatenate([baseline, canary]), f"{metric.name} {metric.texts()}"))
     yield from (one for one in found if one is not None)
 
 

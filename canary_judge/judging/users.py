@@ -126,7 +126,7 @@ def _first_day(look: Look, data: UserData) -> str | None:
     comes in the evening is another than who comes in the morning.
     """
     passed = (data.canary.until - data.canary.since) / 1e9
-    several = look.newest.acts if look.stages is None else look.stages > 1
+    several = look.stages is not None and len(look.newest.acts) + 1 < look.stages  # others are to come
     planned = look.window.duration.total_seconds() + (look.left or 0.0)
     if not look.left or several or passed >= _DAY or planned < _DAY:
         return None

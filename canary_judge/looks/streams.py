@@ -172,12 +172,13 @@ def of_next_stage(stream: Stream, since: datetime) -> Stream:
 
 def append(stream: Stream, new: MetricSamples, count: int) -> Stream:
     """Add the next `count` intervals; what could not be read is a gap."""
+    anew = isinstance(new.data, UserData)  # each look has all of it
     added = replaced(
         stream,
         data=_join(stream.data, new.data, stream.intervals, count),
         intervals=stream.intervals + count,
-        warnings=tuple(dict.fromkeys((*stream.warnings, *new.warnings))),
-        complete=stream.complete and new.complete,
+        warnings=tuple(dict.fromkeys((*(() if anew else stream.warnings), *new.warnings))),
+        complete=new.complete and (stream.complete or anew),
     )
     if new.error is not None:
         added = replaced(added, lost=stream.lost + count, trouble=new.error, failing=stream.failing + count)

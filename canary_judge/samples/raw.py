@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import numpy as np
 
-from canary_judge.arrays import Bool, Float, Int, distinct, median
+from canary_judge.arrays import Bool, Float, Int, median
 from canary_judge.results import Quality, Side, Sides
 from canary_judge.samples.data import MetricSamples, RawData
 from canary_judge.samples.grid import Parts, coverage, intervals, late, pause, refuse_huge
@@ -29,6 +30,7 @@ _UNITS, _NEAR, _ALIKE = (1e3, 2.0**10, 1e6, 2.0**20, 1e9), 1.3, 4.0
 _OF_HTTP = (*range(200, 209), *range(300, 309), *range(400, 432), 451, 499, *range(500, 512), *range(520, 527))
 _STATUSES = frozenset(map(float, _OF_HTTP))
 _FEWEST_STATUSES = 100
+_STATUS_NAME = re.compile(r"status|code|http|response|(?<![a-z])ok(?![a-z])|success", re.IGNORECASE)
 
 
 class _Values(NamedTuple):
@@ -148,20 +150,27 @@ def zeros_alone(baseline: Float, canary: Float) -> str | None:
     )
 
 
-def http_statuses(values: Float) -> str | None:
+def http_statuses(values: Float, name: str) -> str | None:
     """Why values are statuses of HTTP, whose mean and ranks say nothing; None where they are not.
+
+    200 is the usual one, others say what went wrong, and some are no round number, or the name says what they are.
 
     Args:
         values: Of both sides, of any shape; NaN marks what is not known.
+        name: Of the metric, or of the column.
 
     Examples:
-        >>> http_statuses(np.array([200.0, 200.0, 500.0] * 40))
-        'the values are 200, 500: are these statuses of HTTP? Give 1 where it went well and 0 where not'
+        >>> http_statuses(np.array([200.0, 200.0, 503.0] * 40), "v")
+        'the values are 200, 503: are these statuses of HTTP? Give 1 where it went well and 0 where not'
     """
-    known = distinct(values[~np.isnan(values)]).tolist()
-    if values.size < _FEWEST_STATUSES or len(known) < 2 or not 200 <= known[0] < 300 or not _STATUSES.issuperset(known):
+    known = values[~np.isnan(values)]
+    different, number = np.unique(known, return_counts=True)
+    if known.size < _FEWEST_STATUSES or different[0] < 200 or not _STATUSES.issuperset(different.tolist()):
         return None
-    shown = ", ".join(f"{one:g}" for one in known[:6])
+    round_ones = not (different % 100).any() and _STATUS_NAME.search(name) is None
+    if different.size < 2 or round_ones or different[-1] < 400 or different[np.argmax(number)] != 200:
+        return None
+    shown = ", ".join(f"{one:g}" for one in different[:6])
     return f"the values are {shown}: are these statuses of HTTP? Give 1 where it went well and 0 where not"
 
 

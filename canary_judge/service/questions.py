@@ -70,7 +70,7 @@ class Questions:
         except Exception as error:  # noqa: BLE001  (no process can be started: nobody must wait for its answer)
             end(Told(what=What.UNAVAILABLE, text=f"nobody can look: {error}"))
             return ours
-        future.add_done_callback(lambda done: end(done.result()))
+        future.add_done_callback(lambda done: end(_told(done)))
         return ours
 
     def answered(self, what: str, order: Order, budget: float) -> Told:
@@ -102,6 +102,13 @@ class Questions:
     def _refuse_beyond_the_limit(self) -> None:
         if self.going >= self._most:
             raise Busy(f"{self._most} questions are being answered already; ask again in a few seconds")
+
+
+def _told(done: Future[Told]) -> Told:
+    """What a worker told; nobody waits for ever for one that told nothing."""
+    if done.cancelled() or (error := done.exception()) is not None:
+        return Told(what=What.UNAVAILABLE, text="nobody looked" if done.cancelled() else f"nobody looked: {error}")
+    return done.result()
 
 
 def kept(told: Told) -> Told:

@@ -293,8 +293,9 @@ class FrameSource:
         if error := self._no_users(asked) or starts_of_buckets(self._table.times[self._table.canary], since, until):
             return Result(error=error, form=Form.MOMENTS, provenance=provenance)
         moments = self._by_user(asked, since, until)[query.side]
-        words = self._odd(asked.numerator, asked.denominator).words
-        return Result(form=Form.MOMENTS, moments=moments, provenance=provenance, warnings=words)
+        odd = self._odd(asked.numerator, asked.denominator)
+        fine = odd.doubt is None
+        return Result(form=Form.MOMENTS, moments=moments, provenance=provenance, warnings=odd.told, complete=fine)
 
     def _no_users(self, asked: PerUser) -> str | None:
         """Why the table cannot tell of users; None where it can."""

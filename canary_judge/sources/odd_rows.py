@@ -23,7 +23,7 @@ __all__ = ["Numbers", "Odd", "odd_numbers"]
 _CODES = frozenset({-1.0, -9.0, -99.0, -999.0, -9999.0, 9.0, 99.0, 999.0, 9999.0})
 _FEWEST_CODES, _HAVE_SOME = 20, 0.3
 # What comes on one side only: so many rows were due on the other; a positive code is so many times the largest value.
-_MANY_DUE, _FAR_ABOVE = 30.0, 2.0
+_MANY_DUE, _FAR_ABOVE = 30.0, 10.0
 # Of fewer rows, or users, nothing is said.
 _FEWEST_ROWS = 100
 # Logarithm of a chance that is none.
@@ -40,7 +40,7 @@ _SCALES, _NOT_RATED, _DIFFERENT = (5.0, 10.0), 0.5, 4
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Numbers:
-    """What is added up, one row each, shape (n,).
+    """What is added up, one row each, in order of time, shape (n,).
 
     Attributes:
         canary: Which rows are the canary's.
@@ -54,17 +54,35 @@ class Numbers:
     numerator: Float
     denominator: Float | None
 
+    def beside(self) -> Numbers:
+        """Those in the time of the canary: before it a table may have been written otherwise."""
+        here = np.flatnonzero(self.canary)
+        when = slice(int(here[0]), int(here[-1]) + 1) if here.size else slice(0)
+        return Numbers(
+            canary=self.canary[when],
+            users=self.users[when],
+            numerator=self.numerator[when],
+            denominator=None if self.denominator is None else self.denominator[when],
+        )
+
 
 class Odd(NamedTuple):
     """What is odd about numbers.
 
     Attributes:
         error: Why they cannot be judged; None where they can.
+        doubt: Why no canary can be found safe by them, though harm may show; None where it can.
         words: What a reader should know.
     """
 
-    error: str | None
-    words: tuple[str, ...]
+    error: str | None = None
+    doubt: str | None = None
+    words: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """The doubt first."""
+        return self.words if self.doubt is None else (self.doubt, *self.words)
 
 
 def odd_numbers(asked: PerUser, rows: Numbers) -> Odd:
@@ -79,25 +97,22 @@ def odd_numbers(asked: PerUser, rows: Numbers) -> Odd:
         >>> likes, canary, users = rng.poisson(2, 4000).astype(float), np.arange(4000) % 4 == 0, np.arange(4000)
         >>> fine = Numbers(canary=canary, users=users, numerator=likes, denominator=None)
         >>> odd_numbers(PerUser(numerator="likes"), fine)
-        Odd(error=None, words=())
+        Odd(error=None, doubt=None, words=())
         >>> twice = Numbers(canary=canary, users=users, numerator=np.where(canary, 2 * likes, likes), denominator=None)
-        >>> odd_numbers(PerUser(numerator="likes"), twice).error[:71]
+        >>> odd_numbers(PerUser(numerator="likes"), twice).doubt[:71]
         "every 'likes' of the canary is a multiple of 2, and 55% of the baseline"
     """
+    rows = rows.beside()
     names = [(asked.numerator, rows.numerator)]
     if asked.denominator is not None and rows.denominator is not None:
         names.append((asked.denominator, rows.denominator))
         if (code := _of_nothing(asked, rows.numerator, rows.denominator)) is not None:
-            return Odd(code, ())
-    if (statuses := http_statuses(rows.numerator)) is not None:
-        return Odd(f"{asked.numerator!r}: {statuses}", ())
-    for name, values in names:
-        if (code := _one_sided(name, values, rows.canary)) is not None:
-            return Odd(code, ())
-    for found in (_multiples(asked.numerator, rows), _scales(asked.numerator, rows), _without_zeros(asked, rows)):
-        if found is not None:
-            return Odd(found, ())
-    return Odd(None, tuple(_worth_a_word(asked, rows)))
+            return Odd(error=code)
+    if (statuses := http_statuses(rows.numerator, asked.numerator)) is not None:
+        return Odd(error=f"{asked.numerator!r}: {statuses}")
+    doubts = [_one_sided(name, values, rows.canary) for name, values in names]
+    doubts += [_multiples(asked.numerator, rows), _scales(asked.numerator, rows), _without_zeros(asked, rows)]
+    return Odd(doubt=next(filter(None, doubts), None), words=tuple(_worth_a_word(asked, rows)))
 
 
 def _other(side: Side) -> Side:
@@ -168,9 +183,9 @@ def _multiples(name: str, rows: Numbers) -> str | None:
             continue
         beyond = those & (values % unit != 0)
         theirs, users = distinct(rows.users[those]).size, distinct(rows.users[these]).size
-        share = distinct(rows.users[beyond]).size / theirs
-        if theirs >= _FEWEST_ROWS and users * np.log1p(-min(share, _NEARLY_ALL)) <= _NO_CHANCE:
-            rest = np.count_nonzero(beyond) / other.size
+        share, rest = distinct(rows.users[beyond]).size / theirs, np.count_nonzero(beyond) / other.size
+        chances = [n * np.log1p(-min(one, _NEARLY_ALL)) for n, one in ((users, share), (own.size, rest))]
+        if theirs >= _FEWEST_ROWS and max(chances) <= _NO_CHANCE:
             return (
                 f"every {name!r} of the {side} is a multiple of {unit}, and {rest:.0%} of the {_other(side)}'s are "
                 "not: is one side counted several times, or in another unit?"
@@ -180,6 +195,8 @@ def _multiples(name: str, rows: Numbers) -> str | None:
 
 def _scales(name: str, rows: Numbers) -> str | None:
     """Whether both sides give grades, up to another best one: a scale has an edge, and many stand on it."""
+    if rows.denominator is None:
+        return None
     edges: dict[Side, tuple[float, Float]] = {}
     for side in Side:
         own = rows.numerator[(rows.canary == (side is Side.CANARY)) & (rows.numerator > 0)]  # what is not known is not

@@ -44,7 +44,11 @@ _UNIT: Any = sa.literal_column("1e0")
 _NAME = re.compile(r"[^\W\d]\w*")
 # Of a whole text; of two values some databases have a least one by this name.
 _AGGREGATE = re.compile(r"\s*((count|sum|avg)\s*\((?!.*\bover\b)|(min|max)\s*\([^,]*\)\s*$)", re.IGNORECASE | re.DOTALL)
-_WHOLE_IS_MEANT = re.compile(r"//|::|\b(cast|convert|floor|ceil|ceiling|round|trunc|truncate|div)\b", re.IGNORECASE)
+_TEXTS = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|--.*?$|/\*.*?\*/", re.DOTALL | re.MULTILINE)
+_DIVIDES = re.compile(r"[\w)]\s*/\s*[\w(]")
+_WHOLE_IS_MEANT = re.compile(
+    r"//|::|[<>=]|\b(case|like|cast|convert|floor|ceil|ceiling|round|trunc|truncate|div)\b", re.IGNORECASE
+)
 _SIDE = "side"
 _PARTS = ("whole", "early", "late", "last")
 _TOTALS = ("x", "y", "x0", "y0")
@@ -472,7 +476,8 @@ def plain_columns(metrics: Sequence[PerUser]) -> list[str]:
 def divisions(metrics: Sequence[PerUser]) -> list[str]:
     """Expressions that divide, and do not say that whole numbers are to come of it."""
     texts = [text for one in metrics for text in (one.numerator, one.denominator) if text is not None]
-    return list(dict.fromkeys(text for text in texts if "/" in text and not _WHOLE_IS_MEANT.search(text)))
+    bare = {text: _TEXTS.sub(" ", text) for text in texts}
+    return [text for text, one in bare.items() if _DIVIDES.search(one) and not _WHOLE_IS_MEANT.search(one)]
 
 
 def table_of(name: str, *columns: str) -> sa.TableClause:

@@ -138,7 +138,9 @@ def archived(tmp_path):
     "copy (select 1 as a) to '{path}' (format parquet, use_tmp_file false)",
     "select 1; copy (select 1 as a) to '{path}' (format csv, use_tmp_file false)",
     "explain analyze copy (select 1 as a) to '{path}' (format csv, use_tmp_file false)",
+    "copy (pivot (select 'a' as k, 1 as v) on k using sum(v)) to '{path}' (format parquet, use_tmp_file false)",
     "create table a as select 1",
+    "create table a as pivot (select 'a' as k, 1 as v) on k using sum(v)",
 ])  # fmt: skip
 def test_a_query_writes_nothing(archived, tmp_path, sql):
     (path,) = tmp_path.rglob("*.parquet")

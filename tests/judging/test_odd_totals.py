@@ -252,3 +252,23 @@ def test_what_is_counted_once_has_multiples_by_chance_only(seed):
 def test_events_that_come_in_pairs_on_both_sides_are_left_alone(rng):
     e_b, n_b, e_c, n_c = drawn(rng, rate=0.05, requests=(9500, 900))
     assert "multiples of" not in result(RATIO, counted(2 * e_b, n_b, 2 * e_c, n_c)).reason
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("batch", [2, 10])
+def test_batches_with_a_rare_single_one_are_left_alone(seed, batch):
+    """The baseline has fifty times as many, and so all of the single ones."""
+    rng = np.random.default_rng(seed)
+    e_b, n_b, e_c, n_c = drawn(rng, rate=0.02 / batch, times=1, requests=(30_000, 600))
+    e_b, e_c = batch * e_b + (rng.random(N) < 0.4), batch * e_c
+    assert "multiples of" not in result(RATIO, counted(e_b, n_b, e_c, n_c)).reason
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_totals_that_come_in_tens_and_all_of_them_well_are_left_alone(seed):
+    rng = np.random.default_rng(seed)
+    n_b, n_c = (10.0 * rng.poisson(mean, N) + 10 for mean in (90, 9))
+    e_b, e_c = (rng.binomial(n.astype(int), 0.995).astype(float) for n in (n_b, n_c))
+    for canary in (e_c, n_c):
+        one = counted(e_b, n_b, canary, n_c)
+        assert "multiples of" not in result({**RATIO, "harm": "decrease", "margin": "10%"}, one).reason

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from canary_judge import JudgeConfig, Outcome, Window, judge
+from canary_judge import JudgeConfig, Monitor, Outcome, Window, judge
 from canary_judge.errors import DataError
 from canary_judge.history.archiving import record
 from canary_judge.sources import FrameSource
@@ -327,3 +327,41 @@ def test_ids_that_come_once_each_may_be_those_of_sessions():
     of_sessions = rows.assign(user=[f"s{k}" for k in range(len(rows))])
     assert any("are these ids of sessions" in text for text in judged(of_sessions, CLICKS).warnings)
     assert not any("are these ids of sessions" in text for text in judged(rows, CLICKS).warnings)
+
+
+CODED = "a code for nothing?"
+
+
+def coded(rows, side, share=0.05):
+    """Minutes of one side are -1 in some rows."""
+    some = (rows["side"] == side) & (np.random.default_rng(9).random(len(rows)) < share)
+    return rows.assign(minutes=rows["minutes"].where(~some, -1.0))
+
+
+def test_codes_on_one_side_are_no_pass_and_harm_is_told_with_them():
+    assert judged(table(), MINUTES).outcome is Outcome.SAFE
+    found = judged(coded(table(), "baseline"), MINUTES)
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert "cannot be found safe: 'minutes' is -1 in " in found.reason
+    assert CODED not in " ".join(found.warnings)
+    worse = judged(coded(table(0.5), "canary"), MINUTES)
+    assert worse.outcome is Outcome.REGRESSED
+    assert CODED in worse.reason
+
+
+def test_what_was_odd_for_some_looks_is_forgotten():
+    rows = table()
+    late = rows["hour"] > 6
+    minutes = rows["minutes"].round() + 1
+    rows["minutes"] = minutes.where(late | (rows["side"] == "baseline"), 2 * minutes)
+    config = JudgeConfig.from_mapping(
+        {"name": "x", "interval": "1h", "metrics": [{"name": "m", "harm": "decrease", **MINUTES, "margin": "40%"}]}
+    )
+    source, start = FrameSource(rows.drop(columns="hour")), datetime(2026, 1, 1, tzinfo=UTC)
+    monitor, told = Monitor(config, start=start), []
+    for hour in (4, 5, 23):
+        seen = FrameSource(rows[rows["hour"] < hour].drop(columns="hour"))
+        look = monitor.look(seen if hour < 23 else source, start + timedelta(hours=hour))["m"]
+        told.append("is one side counted several times" in look.reason)
+        assert len([one for one in look.warnings if "multiple of" in one]) == 0
+    assert told == [True, True, False]

@@ -64,6 +64,19 @@ def test_a_run_of_a_day_or_more_passes_after_a_day(horizon, stages, waits):
         assert monitor.look(source, START + 26 * HOUR).verdict is not Verdict.PASS
 
 
+def test_the_last_weight_waits_and_those_before_do_not():
+    shape = People(users=60_000, hours=26, weights=((0, 10.0), (6, 20.0)), lift=-0.1, novelty=0.35, novelty_hours=8)
+    source, passed = FrameSource(shape.draw(3).frame(START)), {}
+    for stages in (2, 3, None):
+        monitor = Monitor(config(), start=START, horizon="36h", stages=stages)
+        looks = [monitor.look(source, START + hour * HOUR, weight=10.0 if hour <= 6 else 20.0) for hour in range(1, 20)]
+        passed[stages] = [look.verdict is Verdict.PASS for look in looks]
+    assert any(passed[2][:6])
+    assert not any(passed[2][6:])
+    assert any(passed[3][6:])  # a third weight is to come
+    assert not any(passed[None])
+
+
 def test_what_it_waits_for_is_told_and_is_no_doubt_of_harm(steady):
     found = Monitor(config(), start=START, horizon="36h").look(steady, START + 20 * HOUR)["clicks"]
     assert " of a run of 36h00m are too few: what is new is used otherwise at first" in found.reason

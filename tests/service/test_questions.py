@@ -107,3 +107,14 @@ def test_an_end_that_could_not_be_read_is_told_later_and_once():
     ends.tell()
     ends.tell()
     assert told == ["a"]
+
+
+@pytest.mark.parametrize("fails", [lambda one: one.set_exception(OSError("it died")), lambda one: one.cancel()])
+def test_a_worker_that_tells_nothing_holds_nobody_up(fails):
+    workers, told = Waiting(), []
+    questions = Questions(workers, 8)
+    found = questions.look("a", ORDER, ended=told.append)
+    fails(workers.asked[0][2])
+    assert found.result(0).what is What.UNAVAILABLE
+    assert found.result(0).text.startswith("nobody looked")
+    assert (told, questions.going) == ([found.result(0)], 0)

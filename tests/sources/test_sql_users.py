@@ -357,7 +357,8 @@ def test_columns_that_are_not_there_and_expressions(shop, frame):
 
 @pytest.mark.parametrize(("numerator", "refused"), [
     ("whole / 7", True), ("whole/seven", True), ("1.0 * whole / 7", False), ("minutes / 7", False),
-    ("cast(whole / 7 as integer)", False), ("whole", False),
+    ("cast(whole / 7 as integer)", False), ("whole", False), ("(side = 'a/b')", False), ("whole /* of 7 */", False),
+    ("case when 1.0 * whole / 7 > 2 then 1 else 0 end", False), ("length('a / b')", False),
 ])  # fmt: skip
 def test_whole_numbers_are_not_divided_without_a_remainder(tmp_path, frame, numerator, refused):
     rows = frame.assign(whole=np.arange(len(frame)) % 50, seven=7)
