@@ -85,7 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout, sys.stderr = (
         os.fdopen(os.open(os.devnull, os.O_WRONLY), "w") if one is None else one for one in (sys.stdout, sys.stderr)
     )
-    if isinstance(sys.stdout, io.TextIOWrapper) and isinstance(sys.stdout.buffer, io.RawIOBase):
+    own = arguments is None and isinstance(sys.stdout, io.TextIOWrapper)  # no stream of somebody who calls this
+    if own and isinstance(sys.stdout.buffer, io.RawIOBase):
         # unbuffered (PYTHONUNBUFFERED), what a full disk takes no more is dropped without an error
         whole = io.BufferedWriter(sys.stdout.buffer)
         sys.stdout = io.TextIOWrapper(whole, encoding=sys.stdout.encoding, line_buffering=True)
