@@ -24,9 +24,9 @@ from canary_judge.untrusted import printable
 
 __all__ = ["main"]
 
-# Of each command what it does, and what adds its options: imported when they are asked for.
 # A full disk, a quota, a limit on the size of files, a device that fails.
 _NOT_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+# Of each command what it does, and what adds its options: imported when they are asked for.
 _COMMANDS = {
     "judge": ("judge a finished window", "judging.add_judge"),
     "watch": ("look at a running canary until it is decided", "watch.add_watch"),

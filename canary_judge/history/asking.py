@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ask"]
 
+# How a question begins; and what EXPLAIN runs instead of telling how it would.
 _ASKS = re.compile(r"[\s(]*(pivot|unpivot|from|with|select)\b", re.IGNORECASE)
 _RUNS = re.compile(r"\banaly[sz]e\b", re.IGNORECASE)
 _LABEL = ("label", "label_by", "label_note")

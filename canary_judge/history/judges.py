@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
@@ -308,7 +308,11 @@ class LimitRule:
 
     def __post_init__(self) -> None:
         """Refuse a rule that rolls back whatever happens, or checks nothing."""
-        object.__setattr__(self, "limits", (self.limits,) if isinstance(self.limits, Limit) else tuple(self.limits))
+        given = [self.limits] if isinstance(self.limits, Limit) else self.limits
+        limits = tuple(given) if isinstance(given, Iterable) else (given,)
+        if strange := [one for one in limits if not isinstance(one, Limit)]:
+            raise DataError(f"{self.name!r}: limits has {strange[0]!r}; give a list of Limit('errors', most=0.01)")
+        object.__setattr__(self, "limits", limits)
         object.__setattr__(self, "every", _every(self.every))
         if self.failures < 0 or not self.limits:
             raise DataError(f"{self.name!r}: give a limit or more, and failures of 0 or more, not {self.failures}")

@@ -244,6 +244,7 @@ def _without_zeros(asked: PerUser, rows: Numbers) -> str | None:
 
 
 def _worth_a_word(asked: PerUser, rows: Numbers) -> Iterator[str]:
+    """What counts, too, may look like: codes for yes and no, ratings with 0 for none."""
     if rows.denominator is None:
         return
     asked_of = (rows.denominator > 0) & ~np.isnan(rows.numerator)

@@ -94,6 +94,12 @@ def test_what_is_read_once_is_kept_for_all_who_read_it(tmp_path):
     assert rule.limits == (Limit("errors", most=0.02),)
 
 
+@pytest.mark.parametrize("limits", [5, "errors", [("errors", 0.02)]])
+def test_limits_that_are_none_are_refused(limits):
+    with pytest.raises(DataError, match="'limits': limits has .*; give a list of Limit"):
+        LimitRule(limits=limits)
+
+
 @pytest.mark.parametrize(("more", "told"), [
     ({"labels": "bad"}, "'labels' is nothing that is known of a canary; did you mean 'label'"),
     ({"spans": deploy()}, r"spans is Span\(.*; give a list of Span"),
