@@ -332,6 +332,7 @@ class Result:
         form: What the values are.
         warnings: What the store said about its answer.
         complete: False when the store may have left something out; then the metric cannot be found safe.
+        doubt: Why no canary can be found safe by what was found, though it may show harm: its numbers are odd.
         simultaneous: False when the series were moved in time, as to compare two periods.
         error: The store refused this query, and why; the other queries are still judged.
         temporary: The error is one of the moment: asking again may help.
@@ -346,6 +347,7 @@ class Result:
     form: Form = Form.LEVEL
     warnings: tuple[str, ...] = ()
     complete: bool = True
+    doubt: str | None = None
     simultaneous: bool = True
     error: str | None = None
     temporary: bool = False

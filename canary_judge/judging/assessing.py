@@ -37,20 +37,16 @@ def assess(look: Look, metric: Metric, samples: MetricSamples, share: float | No
         from canary_judge.judging.users import assess_users  # most canaries have no such metric
 
         found = assess_users(look, metric, samples.data, bare)
-        if samples.complete:
-            return found
-        if not samples.warnings:
-            return found.unsafe("the source may have left data out")
-        # what the source doubts of its rows
-        doubt = samples.warnings[0]
-        return replaced(found, warnings=tuple(one for one in found.warnings if one != doubt)).doubted(doubt)
+        if not samples.complete:
+            found = found.unsafe("the source may have left data out")
+        return found if samples.doubt is None else found.doubted(samples.doubt)
     look = replaced(look, both=both_heard(samples.data))
     found = _of_kind(look, metric, samples.data, bare, share)
     if (rare := rarer_than_intervals(look, samples.data)) is not None:
         found = replaced(found, warnings=(*found.warnings, rare))
     if found.settled is None:
-        if (gaps := filled_in(samples.data)) is not None:
-            found = found.doubted(gaps)
+        for doubt in (filled_in(samples.data), samples.doubt):
+            found = found if doubt is None else found.doubted(doubt)
         for text, settles, early in objections(look, metric, samples):
             if settles:
                 found = replaced(found, settled=(Outcome.INSUFFICIENT, text))

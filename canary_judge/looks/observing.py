@@ -239,7 +239,9 @@ class _Run:
 
     def _key(self, metric: Metric) -> Key:
         samples, newest = self._samples[metric.name], self._look.newest
-        objected = samples.data is not None and any(True for _ in objections(self._look, metric, samples))
+        objected = samples.data is not None and (
+            samples.doubt is not None or any(True for _ in objections(self._look, metric, samples))
+        )
         return Key(
             since=newest.since,
             factor=newest.factor,

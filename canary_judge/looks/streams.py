@@ -75,6 +75,7 @@ class Stream:
         trouble: Why the last of them could not.
         failing: How many of them are the newest ones, in a row.
         complete: False when the source may have left data out.
+        doubt: Why no canary can be found safe by the data.
         progress: By user: the most that was reached of the planned information since the weight last changed.
         scale: Information at which the mixtures are most sensitive; fixed by the first look that could tell.
         log_e_beyond: Largest log e against "harm at most the margin" of any look.
@@ -96,6 +97,7 @@ class Stream:
     trouble: str | None = None
     failing: int = 0
     complete: bool = True
+    doubt: str | None = None
     progress: float = 0.0
     scale: float | None = None
     log_e_beyond: float = 0.0
@@ -156,7 +158,14 @@ class Stream:
         quality = self.quality
         if quality is not None and quality.unread != self.failing:
             quality = replaced(quality, unread=self.failing)
-        return MetricSamples(data=self.data, quality=quality, warnings=warnings, complete=self.complete, error=error)
+        return MetricSamples(
+            data=self.data,
+            quality=quality,
+            warnings=warnings,
+            complete=self.complete,
+            doubt=self.doubt,
+            error=error,
+        )
 
 
 def of_next_stage(stream: Stream, since: datetime) -> Stream:
@@ -179,6 +188,7 @@ def append(stream: Stream, new: MetricSamples, count: int) -> Stream:
         intervals=stream.intervals + count,
         warnings=tuple(dict.fromkeys((*(() if anew else stream.warnings), *new.warnings))),
         complete=new.complete and (stream.complete or anew),
+        doubt=new.doubt if anew else stream.doubt or new.doubt,
     )
     if new.error is not None:
         added = replaced(added, lost=stream.lost + count, trouble=new.error, failing=stream.failing + count)

@@ -59,7 +59,10 @@ def collect(config: JudgeConfig, window: Window, answers: Iterable[tuple[Query, 
             temporary = bool(refused) and all(one for _, one in refused)
             samples = MetricSamples(data=None, error=str(error), temporary=temporary)
         metrics[metric.name] = replace(
-            samples, warnings=(*warnings, *samples.warnings), complete=complete and samples.complete
+            samples,
+            warnings=(*warnings, *samples.warnings),
+            complete=complete and samples.complete,
+            doubt=next((result.doubt for result in parts.values() if result.doubt is not None), samples.doubt),
         )
     return Samples(window=window, metrics=metrics)
 

@@ -99,6 +99,7 @@ class MetricSamples:
         quality: What had to be dropped.
         warnings: What a reader should know.
         complete: False when the source may have left something out.
+        doubt: Why no canary can be found safe by it, though harm may show.
         error: Why the metric cannot be judged.
         temporary: That may be otherwise when one asks again.
     """
@@ -107,6 +108,7 @@ class MetricSamples:
     quality: Quality | None = None
     warnings: tuple[str, ...] = ()
     complete: bool = True
+    doubt: str | None = None
     error: str | None = None
     temporary: bool = False
 

@@ -294,8 +294,7 @@ class FrameSource:
             return Result(error=error, form=Form.MOMENTS, provenance=provenance)
         moments = self._by_user(asked, since, until)[query.side]
         odd = self._odd(asked.numerator, asked.denominator)
-        fine = odd.doubt is None
-        return Result(form=Form.MOMENTS, moments=moments, provenance=provenance, warnings=odd.told, complete=fine)
+        return Result(form=Form.MOMENTS, moments=moments, provenance=provenance, warnings=odd.words, doubt=odd.doubt)
 
     def _no_users(self, asked: PerUser) -> str | None:
         """Why the table cannot tell of users; None where it can."""

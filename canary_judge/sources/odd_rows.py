@@ -79,11 +79,6 @@ class Odd(NamedTuple):
     doubt: str | None = None
     words: tuple[str, ...] = ()
 
-    @property
-    def told(self) -> tuple[str, ...]:
-        """The doubt first."""
-        return self.words if self.doubt is None else (self.doubt, *self.words)
-
 
 def odd_numbers(asked: PerUser, rows: Numbers) -> Odd:
     """Why these numbers are not what they are taken for.

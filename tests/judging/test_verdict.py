@@ -457,6 +457,15 @@ def test_incomplete_answers_never_pass():
     assert judged(config(GAUGE), dataclasses.replace(BAD, complete=False)).verdict is Verdict.FAIL
 
 
+def test_what_a_source_doubts_never_passes_and_is_told_of_harm_too():
+    odd = {"doubt": "of two units"}
+    held = judged(config(GAUGE), dataclasses.replace(SAFE, **odd))
+    assert held.verdict is Verdict.MARGINAL
+    harmed = judged(config(GAUGE), dataclasses.replace(BAD, **odd))
+    assert harmed.verdict is Verdict.FAIL
+    assert all("of two units" in one.metrics[0].reason for one in (held, harmed))
+
+
 def test_missing_samples_are_an_error_that_names_the_metric():
     with pytest.raises(ConfigError, match="no samples of metric 'm'"):
         judged(config(GAUGE), {})

@@ -1,6 +1,7 @@
 """Repeated looks: each interval once, restarts, late data, latched regressions, warm-up, the traffic split."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -209,6 +210,21 @@ def test_a_healthy_canary_passes_at_the_planned_end_and_not_before_it_is_shown()
     judged = store.look(monitor, 44)
     assert judged.look.ended
     assert counted(monitor) == 40  # nothing beyond the plan is read
+
+
+def test_what_a_source_doubts_is_told_and_no_pass_and_is_not_waited_for():
+    store, monitor = Store(share=0.5), Monitor(config(HEAP), start=NOON, horizon="10m")
+    answer = store.answer
+    for k in range(1, 45):
+        store.answer = lambda query, window, k=k: replace(
+            answer(query, window), doubt="of two units" if k < 20 else None
+        )
+        judged = store.look(monitor, k)
+        assert counted(monitor) == min(k, 40)
+        monitor = Monitor(config(HEAP), state=monitor.state())
+    assert judged.verdict is Verdict.MARGINAL  # the first intervals are still among those that are judged
+    assert judged["heap"].reason.count("of two units") == 1
+    assert not judged["heap"].warnings
 
 
 def test_no_data_is_never_a_pass():
