@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from canary_judge.pictures.lettering import fit, plain
-from canary_judge.plots.canvas import Canvas, Mode, Style, canvas, say
+from canary_judge.plots.canvas import Canvas, Mode, Style, all_of, canvas, say
 from canary_judge.stats.trials import clopper_pearson
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class DesignRate:
         return "too little history" if high > max(_LITTLE, _MUCH * declared) else "does not contradict"
 
 
-def calibration(rates: Sequence[DesignRate], *, declared: float, theme: Mode = "light", ax: Axes | None = None) -> Axes:
+def calibration(rates: Iterable[DesignRate], *, declared: float, theme: Mode = "light", ax: Axes | None = None) -> Axes:
     """Draw the rate of alarms on past data with its 95 % band, by design, against the declared rate.
 
     The promise comes from the method; what past data can do is refute it.
@@ -93,8 +93,7 @@ def calibration(rates: Sequence[DesignRate], *, declared: float, theme: Mode = "
         >>> calibration([rate], declared=0.01, ax=ax).texts[0].get_text()
         'requests: 0 of 280 replays raised an alarm: between 0 and 23 %'
     """
-    if not rates:
-        raise ValueError("rates is empty; give one for each design")
+    rates = all_of(rates, DesignRate, "rates", "one for each design")
     if not 0 < declared < 1:
         raise ValueError(f"declared is {declared}; it is a rate between 0 and 1")
     with canvas(ax, (8.2, 1.75 + 0.5 * len(rates)), theme, sides=(1.75, 3.15, 0.55)) as made:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -16,8 +16,21 @@ from canary_judge.pictures.tokens import CANARY, TOKENS, Tone
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Canvas", "Mode", "Style", "canvas", "panels", "say", "spread", "time_ticks", "time_unit", "within"]
+__all__ = [
+    "Canvas",
+    "Mode",
+    "Style",
+    "all_of",
+    "canvas",
+    "panels",
+    "say",
+    "spread",
+    "time_ticks",
+    "time_unit",
+    "within",
+]
 
+T = TypeVar("T")
 Mode = Literal["light", "dark", "print"]
 Style = dict[str, Any]  # what artists take by name: matplotlib types no more of it
 _RC: Mapping[Any, Any] = {
@@ -128,6 +141,28 @@ def canvas(
         made = Canvas(ax=ax, tones=tones, blue=CANARY[theme], room=across, indent=indent, beside=beside)
         made.dressed(ax)
         yield made
+
+
+def all_of(given: Iterable[T], kind: type[T], name: str, remedy: str) -> tuple[T, ...]:
+    """What is to be drawn, of a generator, too; ValueError where it is nothing, or something else.
+
+    Examples:
+        >>> all_of((number for number in (1, 2)), int, "numbers", "whole ones")
+        (1, 2)
+        >>> all_of([1, "2"], int, "numbers", "whole ones")
+        Traceback (most recent call last):
+        ...
+        ValueError: numbers has str among it; give whole ones
+    """
+    try:
+        found = tuple(given)
+    except (TypeError, LookupError):  # of a judgement metrics are asked by name
+        raise ValueError(f"{name} is a {type(given).__name__}; give {remedy}") from None
+    if not found:
+        raise ValueError(f"{name} is empty; give {remedy}")
+    if (odd := next((one for one in found if not isinstance(one, kind)), None)) is not None:
+        raise ValueError(f"{name} has {type(odd).__name__} among it; give {remedy}")
+    return found
 
 
 def panels(made: Canvas, boxes: Sequence[tuple[float, float, float, float]]) -> list[Axes]:

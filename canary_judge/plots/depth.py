@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,7 @@ def depth(
     judgement: Judgement,
     metric: str,
     *,
-    looks: Sequence[Judgement] = (),
+    looks: Iterable[Judgement] = (),
     samples: Samples | None = None,
     theme: Mode = "light",
     ax: Axes | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import numpy as np
 from canary_judge.looks.design import Design
 from canary_judge.pictures.rows import State, state_of
 from canary_judge.pictures.words import outcome_word
-from canary_judge.plots.canvas import Canvas, Mode, Style, canvas, spread, time_ticks, time_unit, within
+from canary_judge.plots.canvas import Canvas, Mode, Style, all_of, canvas, spread, time_ticks, time_unit, within
 from canary_judge.results import Judgement, Role
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _WORDS = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 
 def evidence(
-    looks: Sequence[Judgement],
+    looks: Iterable[Judgement],
     *,
     metrics: Sequence[str] | None = None,
     theme: Mode = "light",
@@ -99,13 +99,12 @@ def number_word(number: int) -> str:
     return _WORDS[number] if number < len(_WORDS) else f"{number:,}"
 
 
-def _checked(looks: Sequence[Judgement]) -> tuple[Judgement, ...]:
-    if not looks:
-        raise ValueError("looks is empty; give the judgements of a Monitor, in order of time")
-    for number, one in enumerate(looks):
+def _checked(looks: Iterable[Judgement]) -> tuple[Judgement, ...]:
+    found = all_of(looks, Judgement, "looks", "the judgements of a Monitor, in order of time")
+    for number, one in enumerate(found):
         if one.look is None:
             raise ValueError(f"looks[{number}] is one planned look, which has no evidence over time; use a Monitor")
-    return tuple(looks)
+    return found
 
 
 def times_of(looks: Sequence[Judgement]) -> tuple[Float, float, str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from canary_judge.pictures.lettering import fit_apart, plain
-from canary_judge.plots.canvas import Mode, Style, canvas, panels, say, time_ticks
+from canary_judge.plots.canvas import Mode, Style, all_of, canvas, panels, say, time_ticks
 from canary_judge.stats.trials import clopper_pearson
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class JudgeRecord:
 
 
 def backtest(
-    records: Sequence[JudgeRecord],
+    records: Iterable[JudgeRecord],
     *,
     promised: float | None = None,
     unlabelled: int = 0,
@@ -103,8 +103,7 @@ def backtest(
         >>> backtest([record], promised=0.01, ax=ax).texts[0].get_text()
         'Monitor: 0 of 60 false alarms, 2 of 60 bad found'
     """
-    if not records:
-        raise ValueError("records is empty; give one for each judge")
+    records = all_of(records, JudgeRecord, "records", "one for each judge")
     if promised is not None and not 0 < promised < 1:
         raise ValueError(f"promised is {promised:g}; give a rate between 0 and 1, as 0.01 for 1 %")
     below = 0.75 if unlabelled else 0.45

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from canary_judge.pictures.tokens import Tone
-from canary_judge.plots.canvas import Mode, Style, canvas
+from canary_judge.plots.canvas import Mode, Style, all_of, canvas
 from canary_judge.stats.trials import clopper_pearson
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class PowerPoint:
 
 
 def power(
-    points: Sequence[PowerPoint],
+    points: Iterable[PowerPoint],
     *,
     margin: float,
     what: str = "canaries",
@@ -87,6 +87,7 @@ def power(
         >>> power(points, margin=1.5, ax=ax).texts[0].get_text()
         'Harm of 2.5x is found four times in five'
     """
+    points = all_of(points, PowerPoint, "points", "one for each true effect")
     if len(points) < 2:
         raise ValueError(f"points has {len(points)}; a curve needs two or more")
     if not (margin > 0 and margin != 1 and np.isfinite(margin)):

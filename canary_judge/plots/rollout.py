@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from canary_judge.pictures.lettering import width_of, wrap
 from canary_judge.pictures.rows import select
 from canary_judge.pictures.words import why
-from canary_judge.plots.canvas import Canvas, Mode, Style, canvas, panels, say
+from canary_judge.plots.canvas import Canvas, Mode, Style, all_of, canvas, panels, say
 from canary_judge.results import Verdict
 from canary_judge.rollout.events import Event, EventKind
 from canary_judge.rollout.state import Phase
@@ -27,7 +27,7 @@ _TOLD = {EventKind.BLIND: "blind", EventKind.RESUMED: "resumed", EventKind.TROUB
 _SHORT, _WITH_ROOM = timedelta(minutes=7), 1.08
 
 
-def rollout(events: Sequence[Event], *, theme: Mode = "light", ax: Axes | None = None) -> Axes:
+def rollout(events: Iterable[Event], *, theme: Mode = "light", ax: Axes | None = None) -> Axes:
     """Draw a rollout: above the traffic of the canary, below a bar a look whose height is its verdict.
 
     Args:
@@ -46,12 +46,11 @@ def rollout(events: Sequence[Event], *, theme: Mode = "light", ax: Axes | None =
         >>> world = simulated_world(canary_error_rate=0.05, seed=7)
         >>> stages = RolloutPlan(stages=[5, 100])
         >>> controller = Controller(world.config, world.source, world.router, stages, clock=world.clock)
-        >>> title = rollout(list(controller.events()), ax=ax).texts[0].get_text()
+        >>> title = rollout(controller.events(), ax=ax).texts[0].get_text()
         >>> title[:11]
         'rolled back'
     """
-    if not events:
-        raise ValueError("events is empty; give those of Controller.events()")
+    events = all_of(events, Event, "events", "those of Controller.events()")
     with canvas(ax, (7.2, 3.4), theme, sides=(0.75, 0.3, 0.5)) as made:
         finding, every = _finding(events), _every(events)
         seconds = "" if every is None else f", every {every.total_seconds():g} s"

@@ -203,6 +203,24 @@ def test_what_has_no_evidence_over_time_is_refused():
         judged("fail").plot("nothing")
 
 
+SEVERAL = {
+    "events": (plots.rollout, rollout_events(canary_errors=0.05, seed=7)),
+    "records": (plots.backtest, RECORDS),
+    "rates": (lambda rates: plots.calibration(rates, declared=0.01), RATES),
+    "points": (lambda points: plots.power(points, margin=1.5), POINTS),
+    "looks": (plots.evidence, looks("forty")),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_what_is_drawn_may_come_from_a_generator_and_what_is_none_is_named(name):
+    draw, several = SEVERAL[name]
+    assert said(draw(one for one in several)) == said(draw(several))
+    for wrong, told in (([], "is empty"), (several[0], f"is a {type(several[0]).__name__}"), ([1], "has int among")):
+        with pytest.raises(ValueError, match=f"^{name} {told}"):
+            draw(wrong)
+
+
 def test_a_decision_of_the_planned_end_is_named():
     ended = looks("tolerable")[-1]
     assert ended.look.ended
