@@ -12,6 +12,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -39,6 +40,8 @@ from canary_judge.stats.trials import (
 )
 
 __all__ = ["calibrate"]
+
+_Replays = dict[tuple[str, Design], list[Replay]]
 
 # Of fewer deployments, and fewer pods in all, nothing is known of how pods of another deployment differ.
 _FEWEST_DEPLOYMENTS, _FEWEST_PODS = 7, 20
@@ -91,58 +94,29 @@ def calibrate(
     config = config.model_copy(update={"warmup": None})
     every = _every(config, looks)
     _refuse(weight, instances, draws)
-    pieces: Callable[[], Iterable[Piece]]
-    if not isinstance(source, History | Mapping) and not hasattr(source, "fetch"):
-        raise DataError(f"source is {type(source).__name__}; give History(url), FrameSource(table), or another source")
-    if isinstance(source, History):
-        if span is not None or left_out:
-            raise ConfigError("span and without do not go with an archive: label its canaries, or drop them")
-        archived, dropped = archived_pieces(config, source, step)
-        pieces, count = lambda: archived, len(archived)
-    elif span is None:
-        raise ConfigError("span is missing: give the past of the baseline as a Window")
-    else:
-        windows, dropped = _windows(span.aligned(config.interval), step, config.interval, left_out)
-        # there is no canary, whose labels are missing
-        config = config.with_sides(baseline={}, canary=dict(config.baseline))
-        pieces, count = partial(pieces_of, config, source, windows), len(windows)
+    past = _Past.of(config, source, span, step, left_out)
     rng = np.random.default_rng(0)  # the same answer for the same past
-    replays: dict[tuple[str, Design], list[Replay]] = {}
-    singles = {metric.name: _single(config, metric) for metric in config.metrics}
     how = How(share=weight / 100, instances=instances, draws=draws, rng=rng, faults=FAULTS)
-    faulty: dict[tuple[str, Design], list[Replay]] = {}
-    for name, draw in draws_of(config, pieces(), how):
-        which = replays if draw.fault is None else faulty
-        which.setdefault((name, draw.design), []).append(Replay.of(singles[name], draw, every))
+    replays, faulty = _replayed(past, how, every)
     # a design that gave nothing to judge is none; of one that a router could draw, the reason is told
     empty = {key: some for key, some in replays.items() if all(one.outcome in UNUSABLE for one in some)}
     broken = {name: some[0].reason for (name, design), some in empty.items() if design.routed}
     replays = {key: some for key, some in replays.items() if key not in empty}
     seen = [one.window for some in replays.values() for one in some]
-    lines = [_line(name, design, some, config) for (name, design), some in replays.items()]
-    order = {metric.name: number for number, metric in enumerate(config.metrics)}
-    lines.sort(key=lambda line: (order[line.metric], not line.routed))
-    suggestions, finds = [], []
-    for metric in config.metrics:
-        routed = [(design, some) for (name, design), some in replays.items() if name == metric.name and design.routed]
-        if routed:
-            design, some = routed[0]
-            suggestions.append(suggested(metric, design, some, config))
-            finds.append(_finds(metric.name, design, faulty.get((metric.name, design), ())))
+    suggestions, finds = _of_routed(past.config, replays, faulty)
     told = {one.metric for one in suggestions}
-    missing = _missing([metric for metric in config.metrics if metric.name not in told], broken, pieces)
     return Calibration(
         name=config.name,
         declared=config.false_alarm_rate,
-        windows=count,
-        dropped=dropped,
+        windows=past.windows,
+        dropped=past.dropped,
         length=step // config.interval * config.interval / timedelta(seconds=1),
         share=weight / 100,
-        lines=tuple(lines),
-        suggestions=tuple(suggestions),
+        lines=_lines(past.config, replays),
+        suggestions=suggestions,
         history=_history(suggestions, config, step),
-        finds=tuple(finds),
-        missing=missing,
+        finds=finds,
+        missing=_missing([metric for metric in config.metrics if metric.name not in told], broken, past.pieces),
         watched=tuple(metric.name for metric in config.metrics if metric.role is Role.WATCH),
         instances=instances,
         warmup=warmup / timedelta(seconds=1),
@@ -150,6 +124,83 @@ def calibrate(
         at_one_look=() if every is None else tuple(one.name for one in config.metrics if one.per_user() is not None),
         since=datetime.fromtimestamp(min(seen), UTC) if seen else None,
         until=datetime.fromtimestamp(max(seen), UTC) + step if seen else None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Past:
+    """The past of a baseline, in windows.
+
+    Attributes:
+        config: What is judged; of a source without a canary, whose labels are missing.
+        pieces: The windows that could be read, read anew each time.
+        windows: How many there are.
+        dropped: How many were left out.
+    """
+
+    config: JudgeConfig
+    pieces: Callable[[], Iterable[Piece]]
+    windows: int
+    dropped: int
+
+    @classmethod
+    def of(
+        cls,
+        config: JudgeConfig,
+        source: MetricSource | Mapping[str, MetricSource] | History,
+        span: Window | None,
+        length: timedelta,
+        left_out: Sequence[Window],
+    ) -> _Past:
+        """That of a source in a span, or of all canaries of an archive."""
+        if not isinstance(source, History | Mapping) and not hasattr(source, "fetch"):
+            raise DataError(
+                f"source is {type(source).__name__}; give History(url), FrameSource(table), or another source"
+            )
+        if isinstance(source, History):
+            if span is not None or left_out:
+                raise ConfigError("span and without do not go with an archive: label its canaries, or drop them")
+            archived, dropped = archived_pieces(config, source, length)
+            return cls(config=config, pieces=lambda: archived, windows=len(archived), dropped=dropped)
+        if span is None:
+            raise ConfigError("span is missing: give the past of the baseline as a Window")
+        windows, dropped = _windows(span.aligned(config.interval), length, config.interval, left_out)
+        config = config.with_sides(baseline={}, canary=dict(config.baseline))
+        return cls(
+            config=config, pieces=partial(pieces_of, config, source, windows), windows=len(windows), dropped=dropped
+        )
+
+
+def _replayed(past: _Past, how: How, every: int | None) -> tuple[_Replays, _Replays]:
+    """What was judged of each metric and design: draws of the past as it was, and those with a fault."""
+    singles = {metric.name: _single(past.config, metric) for metric in past.config.metrics}
+    healthy: _Replays = {}
+    faulty: _Replays = {}
+    for name, draw in draws_of(past.config, past.pieces(), how):
+        which = healthy if draw.fault is None else faulty
+        which.setdefault((name, draw.design), []).append(Replay.of(singles[name], draw, every))
+    return healthy, faulty
+
+
+def _lines(config: JudgeConfig, replays: _Replays) -> tuple[Line, ...]:
+    """One a metric and design, in the order of the config, what a router could draw first."""
+    order = {metric.name: number for number, metric in enumerate(config.metrics)}
+    lines = [_line(name, design, some, config) for (name, design), some in replays.items()]
+    return tuple(sorted(lines, key=lambda line: (order[line.metric], not line.routed)))
+
+
+def _of_routed(
+    config: JudgeConfig, replays: _Replays, faulty: _Replays
+) -> tuple[tuple[Suggestion, ...], tuple[Finds, ...]]:
+    """What the first design that a router could draw says of each metric: which margin it can show, what it finds."""
+    first: dict[str, Design] = {}
+    for name, design in replays:
+        if design.routed:
+            first.setdefault(name, design)
+    asked = [(metric, first[metric.name]) for metric in config.metrics if metric.name in first]
+    return (
+        tuple(suggested(metric, design, replays[metric.name, design], config) for metric, design in asked),
+        tuple(_finds(metric.name, design, faulty.get((metric.name, design), ())) for metric, design in asked),
     )
 
 
@@ -229,7 +280,7 @@ def _history(suggestions: Sequence[Suggestion], config: JudgeConfig, length: tim
 def _finds(name: str, design: Design, replays: Sequence[Replay]) -> Finds:
     by_fault: dict[str, list[bool]] = {}
     for one in replays:
-        assert one.fault is not None  # noqa: S101  (see calibrate)
+        assert one.fault is not None  # noqa: S101  (see _replayed)
         by_fault.setdefault(one.fault.name, []).append(one.outcome is Outcome.REGRESSED)
     return Finds(
         metric=name,
