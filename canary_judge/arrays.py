@@ -11,12 +11,25 @@ from typing import Annotated, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Bool", "Float", "Int", "distinct", "in_errors", "log_sum_exp", "median", "smooth_length", "variance"]
+__all__ = [
+    "Bool",
+    "Float",
+    "Int",
+    "distinct",
+    "in_errors",
+    "log_sum_exp",
+    "median",
+    "moved_onto",
+    "smooth_length",
+    "variance",
+]
 
 T = TypeVar("T", bound=np.generic)
 
 # No transform is that long.
 _LONGEST = 2**36
+# Rounding of two decimals, of what is added to one of them, and of the sum, in last digits.
+_ROUNDED = 4 * float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +131,35 @@ def variance(values: NDArray[np.float64], *, less: int = 0) -> float:
     """
     centred = values - values.sum() / values.size
     return float((centred * centred).sum()) / (values.size - less)
+
+
+def moved_onto(
+    moved: NDArray[np.float64], others: NDArray[np.float64], *, before: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Moved values, each one that is one of the others but for rounding being that one: what ties in decimals ties.
+
+    0.7 + 0.1 is less than 0.8, and 0.2 + 0.1 more than 0.3: values of few decimals would all lie on one side of it.
+
+    Args:
+        moved: Shape (n,); what is not finite stays as it is.
+        others: Shape (m,), finite.
+        before: The values before they were moved, shape (n,).
+
+    Examples:
+        >>> values = np.array([0.2, 0.7])
+        >>> moved_onto(values + 0.1, np.array([0.8, 0.3, 0.5]), before=values).tolist()
+        [0.3, 0.8]
+    """
+    if not others.size:
+        return moved
+    known = np.sort(others)
+    above = np.minimum(known.searchsorted(moved), known.size - 1)
+    below = np.maximum(above - 1, 0)
+    upper, lower = known[above], known[below]
+    with np.errstate(invalid="ignore", over="ignore"):
+        near = np.where(moved - lower < np.abs(upper - moved), lower, upper)
+        same = np.abs(near - moved) <= _ROUNDED * np.maximum(np.abs(before), np.abs(near))
+    return np.where(same, near, moved)
 
 
 def in_errors(gap: float, error: float) -> float:

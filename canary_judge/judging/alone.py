@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from canary_judge.arrays import Bool, Float
+from canary_judge.arrays import Bool, Float, moved_onto
 from canary_judge.config.metrics import Metric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.judging.look import Look
@@ -143,9 +143,11 @@ def _worse_levels(config: JudgeConfig, metric: Metric, data: GaugeData | RawData
     margin, limit = metric.parsed_margin(), metric.parsed_limit()
     if values.size < _FEWEST or not usual.size:
         return None
-    here, there = float(np.median(values)), np.array([float(np.median(usual))])
+    here, there, known = float(np.median(values)), np.array([float(np.median(usual))]), values[np.isfinite(values)]
     for upward in directions(metric.harm):
-        bounds = [] if margin is None else [float(margin.shifted(there, upward=upward)[0])]
+        bounds = (
+            [] if margin is None else moved_onto(margin.shifted(there, upward=upward), known, before=there).tolist()
+        )
         if limit is not None and upward is (metric.harm is Harm.INCREASE):
             bounds.append(limit)
         if any(_beyond(values, usual, bound, upward=upward) <= config.false_pass_rate for bound in bounds):

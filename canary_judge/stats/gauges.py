@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from canary_judge.arrays import Bool, Float, Int, median
+from canary_judge.arrays import Bool, Float, Int, median, moved_onto
 from canary_judge.results import Comparison, Harm, LimitCheck, Scale
 from canary_judge.special import special
 from canary_judge.stats.dependence import rank_autocorrelation_time, ranks_tau
@@ -218,7 +218,7 @@ class RankTest:
         """Both questions against the baseline made worse by the margin."""
 
         def shifted(values: Float) -> Float:
-            return margin.shifted(values, upward=upward)
+            return moved_onto(margin.shifted(values, upward=upward), self.canary, before=values)
 
         return AtMargin(
             beyond=1.0 if only == "within" else self.harm(shifted, upward=upward),

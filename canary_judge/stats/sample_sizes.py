@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from canary_judge.arrays import Float, variance
+from canary_judge.arrays import Float, moved_onto, variance
 from canary_judge.results import Harm
 from canary_judge.special import special
 from canary_judge.stats.margins import Margin
@@ -80,10 +80,10 @@ def margin_sample_size(*, baseline: Float, margin: Margin, harm: Harm, alpha: fl
     Returns:
         Values per side; None when the baseline looks the same with and without the margin.
     """
-    sizes = [
-        rank_sample_size(baseline=baseline, shifted=margin.shifted(baseline, upward=upward), alpha=alpha, power=power)
-        for upward in directions(harm)
-    ]
+    shifted = (
+        moved_onto(margin.shifted(baseline, upward=upward), baseline, before=baseline) for upward in directions(harm)
+    )
+    sizes = [rank_sample_size(baseline=baseline, shifted=one, alpha=alpha, power=power) for one in shifted]
     known = [size for size in sizes if size is not None]
     return max(known) if len(known) == len(sizes) else None
 

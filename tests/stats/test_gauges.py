@@ -12,6 +12,7 @@ from canary_judge.stats.gauges import Pairs, compare_values, limit_values, serie
 from canary_judge.stats.instances import compare_instances
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.means import compare_means, compare_raw_means, ties_outweigh
+from canary_judge.stats.sample_sizes import margin_sample_size
 
 FROM_R = json.loads((Path(__file__).parents[1] / "data" / "limits.json").read_text())["rows"]
 SIGNS = [row for row in FROM_R if row["kind"] == "share" and row["limit"] == 0.5]
@@ -266,3 +267,74 @@ def test_without_gaps_pairs_are_what_they_were():
 def test_harm_that_is_clear_stays_so_whatever_was_lost():
     common, pairs = with_gaps(2, 6, times=1.5)
     assert compare_values(**common, margin=Margin(relative=0.1), design=pairs).evidence.p_beyond_margin < 1e-3
+
+
+DECIMALS = ((10, 0.3, 1), (10, 0.7, 1), (100, 0.05, 2), (1000, 0.012, 2))  # steps in a unit, median, margin in steps
+
+
+@pytest.mark.parametrize(("steps", "median", "margin"), DECIMALS)
+@pytest.mark.parametrize("harm", [Harm.INCREASE, Harm.DECREASE])
+def test_what_ties_in_decimals_ties_in_whole_units_and_in_parts_of_them(steps, median, margin, harm):
+    rng = np.random.default_rng(7)
+    for _ in range(20):
+        whole = [np.rint(rng.lognormal(np.log(median), 0.3, 200) * steps) + 2 * margin for _ in range(2)]
+        whole[1] += margin if harm is Harm.INCREASE else -margin
+        found = []
+        for unit in (1, steps):
+            baseline, canary = (side / unit for side in whole)
+            found.append(
+                compare_values(
+                    baseline=baseline,
+                    canary=canary,
+                    tau=1.0,
+                    harm=harm,
+                    margin=Margin(absolute=margin / unit),
+                    spreads_differ=True,
+                ).evidence
+            )
+            size = margin_sample_size(
+                baseline=baseline, margin=Margin(absolute=margin / unit), harm=harm, alpha=0.05, power=0.9
+            )
+            found.append(size)
+        assert found[1] == pytest.approx(found[3], rel=1e-9)
+        for name in ("p_harm", "p_beyond_margin", "p_within_margin"):
+            assert getattr(found[0], name) == pytest.approx(getattr(found[2], name), rel=1e-9)
+
+
+def test_decimals_at_their_margin_keep_the_levels():
+    rng, safe, beyond = np.random.default_rng(8), 0, 0
+    for _ in range(400):
+        baseline, canary = (np.rint(rng.lognormal(-0.36, 0.15, 300) * 10) / 10 for _ in range(2))
+        canary = np.rint(canary * 10 + 1) / 10
+        found = compare_values(
+            baseline=baseline,
+            canary=canary,
+            tau=1.0,
+            harm=Harm.INCREASE,
+            margin=Margin(absolute=0.1),
+            spreads_differ=True,
+        ).evidence
+        safe, beyond = safe + (found.p_within_margin <= 0.05), beyond + (found.p_beyond_margin <= 0.05)
+    assert max(safe, beyond) <= stats.binom.ppf(0.999, 400, 0.05)  # 33
+
+
+def test_a_constant_that_lies_at_the_margin_is_neither_within_nor_beyond_it():
+    for baseline, canary, margin in ((0.7, 0.8, 0.1), (0.2, 0.3, 0.1), (1.1, 2.2, 1.1), (-0.1, 0.2, 0.3)):
+        found = compare_values(
+            baseline=np.full(60, baseline),
+            canary=np.full(60, canary),
+            tau=1.0,
+            harm=Harm.INCREASE,
+            margin=Margin(absolute=margin),
+            spreads_differ=True,
+        ).evidence
+        assert (found.p_beyond_margin, found.p_within_margin) == (0.5, 0.5)
+    ten = compare_values(
+        baseline=np.full(60, 0.7),
+        canary=np.full(60, 0.77),
+        tau=1.0,
+        harm=Harm.INCREASE,
+        margin=Margin(relative=0.1),
+        spreads_differ=True,
+    ).evidence
+    assert ten.p_beyond_margin == 0.5
