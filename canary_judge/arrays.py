@@ -16,7 +16,9 @@ __all__ = [
     "Float",
     "Int",
     "distinct",
+    "finite",
     "in_errors",
+    "levels_of_rows",
     "log_sum_exp",
     "median",
     "moved_onto",
@@ -160,6 +162,27 @@ def moved_onto(
         near = np.where(moved - lower < np.abs(upper - moved), lower, upper)
         same = np.abs(near - moved) <= _ROUNDED * np.maximum(np.abs(before), np.abs(near))
     return np.where(same, near, moved)
+
+
+def finite(value: float) -> float | None:
+    """None in place of a number that is none."""
+    return value if math.isfinite(value) else None
+
+
+def levels_of_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of each row without its gaps; of a constant row its value, to the last digit, however many there are.
+
+    Args:
+        rows: Shape (m, n), NaN for gaps, of which no row is made up.
+
+    Examples:
+        >>> levels_of_rows(np.array([[0.1, 0.1, 0.1], [np.nan, 1.0, 2.0]])).tolist()
+        [0.1, 1.5]
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        level = np.nanmean(rows, axis=1)
+        low, high = np.nanmin(rows, axis=1), np.nanmax(rows, axis=1)
+    return np.asarray(np.minimum(np.maximum(level, low), high))
 
 
 def in_errors(gap: float, error: float) -> float:

@@ -29,7 +29,7 @@ else:
             Point(x=1, y=3)
         """
         kind = type(one)
-        if not kind.__dictoffset__ or hasattr(kind, "__post_init__"):
+        if not kind.__dictoffset__ or hasattr(kind, "__post_init__") or not changes.keys() <= one.__dict__.keys():
             return replace(one, **changes)
         made = object.__new__(kind)
         made.__dict__.update(one.__dict__, **changes)

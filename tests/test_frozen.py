@@ -59,3 +59,8 @@ def test_what_is_copied_keeps_nothing_beside_its_fields(kind: type) -> None:
     assert not hasattr(kind, "__post_init__")
     assert not [name for name, _ in inspect.getmembers(kind, lambda one: isinstance(one, cached_property))]
     assert names
+
+
+def test_a_name_that_is_no_field_is_refused() -> None:
+    with pytest.raises(TypeError, match="frist"):
+        replaced(Plain(first=1), frist=2)

@@ -200,9 +200,8 @@ class Calibration:
             if line.metric == name
         ]
         if not rates:
-            raise DataError(
-                f"no design drew a metric {name!r}; there are {', '.join({one.metric for one in self.lines})}"
-            )
+            known = ", ".join(dict.fromkeys(one.metric for one in self.lines))
+            raise DataError(f"no design drew a metric {name!r}; there are {known}")
         return plots.calibration(rates, declared=self.declared, theme=theme, ax=ax)
 
     def __repr__(self) -> str:

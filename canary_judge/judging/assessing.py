@@ -40,7 +40,7 @@ def assess(look: Look, metric: Metric, samples: MetricSamples, share: float | No
         if not samples.complete:
             found = found.unsafe("the source may have left data out")
         return found if samples.doubt is None else found.doubted(samples.doubt)
-    look = replaced(look, both=both_heard(samples.data))
+    look = replaced(look, both=both_heard(samples.data, look.intervals))
     found = _of_kind(look, metric, samples.data, bare, share)
     if (rare := rarer_than_intervals(look, samples.data)) is not None:
         found = replaced(found, warnings=(*found.warnings, rare))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from canary_judge.config.model import JudgeConfig
-from canary_judge.errors import ConfigError, DataError
+from canary_judge.errors import ConfigError, DataError, SourceError
 from canary_judge.judging.verdict import judge_samples
 from canary_judge.results import Judgement
 from canary_judge.samples import Samples, collect
@@ -69,6 +69,7 @@ def fetch(
     Raises:
         ConfigError: A metric names a source that is not given.
         SourceUnavailable: A source gave no answer at all.
+        SourceError: Its answers are not those to the queries.
     """
     sources = by_name(source)
     for given in sources.values():
@@ -83,5 +84,22 @@ def fetch(
         if name not in sources:
             raise ConfigError(f"source {name!r} is not given; there are {sorted(sources)}")
         asked = [query for query in queries if names[query.metric] == name]
-        answers += zip(asked, sources[name].fetch(asked, window), strict=True)
+        answers += _paired(name, asked, sources[name].fetch(asked, window))
     return answers
+
+
+def _paired(name: str, asked: Sequence[Query], answers: Sequence[Result]) -> Iterator[tuple[Query, Result]]:
+    """Each query with its answer; SourceError where a source breaks its contract, as plug-ins may."""
+    remedy = "see canary_judge.testing.source_checks"
+    if len(answers) != len(asked):
+        raise SourceError(f"source {name!r} gave {len(answers)} answers to {len(asked)} queries; {remedy}")
+    for query, answer in zip(asked, answers, strict=True):
+        if not isinstance(answer, Result):
+            raise SourceError(f"source {name!r} answered {query.metric!r} with a {type(answer).__name__}; {remedy}")
+        for one in answer.series:
+            if one.timestamps.shape != one.values.shape:
+                raise SourceError(
+                    f"source {name!r} answered {query.metric!r} with {one.timestamps.size} times and {one.values.size} "
+                    f"values of one series; {remedy}"
+                )
+        yield query, answer

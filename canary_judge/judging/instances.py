@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from canary_judge.arrays import Bool, Float, in_errors
+from canary_judge.arrays import Bool, Float, in_errors, levels_of_rows
 from canary_judge.config.metrics import Metric
 from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Assessed
@@ -63,7 +63,7 @@ def assess_instances(look: Look, metric: Metric, data: GaugeData, bare: Assessed
     )
     check, limit = None, metric.parsed_limit()
     if limit is not None:
-        check = limit_values(canary=np.nanmean(canary, axis=1), tau=1.0, limit=limit, harm=metric.harm)
+        check = limit_values(canary=levels_of_rows(canary), tau=1.0, limit=limit, harm=metric.harm)
     found = replaced(
         bare.with_comparison(compared), limit=check, shortfall=_shortfall(look, metric, baseline, compared)
     )
@@ -120,7 +120,7 @@ def _far_off(metric: Metric, baseline: Float, canary: Float) -> str | None:
     margin = metric.parsed_margin()
     if len(canary) == 1:  # the comparison itself is with this one
         return None
-    levels = [np.nanmean(side, axis=1) for side in (baseline, canary)]
+    levels = [levels_of_rows(side) for side in (baseline, canary)]
     usual = float(levels[0].mean())
     if margin is None or (amount := margin.amount(usual)) <= 0:
         return None
@@ -152,12 +152,12 @@ def _before(data: GaugeData, long_enough: list[Bool], least: int) -> tuple[Float
     past = [record[enough] for record, enough in records]
     if not all((np.count_nonzero(~np.isnan(side), axis=1) >= least).all() for side in past):
         return None
-    return np.nanmean(past[0], axis=1), np.nanmean(past[1], axis=1)
+    return levels_of_rows(past[0]), levels_of_rows(past[1])
 
 
 def _shortfall(look: Look, metric: Metric, baseline: Float, compared: Compared) -> Shortfall | None:
     margin, have = metric.parsed_margin(), compared.evidence.n_effective
-    spread = float(np.nanmean(baseline, axis=1).std(ddof=1))
+    spread = float(levels_of_rows(baseline).std(ddof=1))
     amount = 0.0 if margin is None else margin.amount(compared.evidence.baseline or 0.0)
     if not (spread > 0 and amount > 0):
         return None

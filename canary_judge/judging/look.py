@@ -47,6 +47,7 @@ class Look:
     Attributes:
         config: For levels, power and minimum samples.
         window: The judged window.
+        left_out: Intervals of it that are not judged: those of warm-ups.
         cost: How much more data the design of the looks needs than one planned look.
         both: Intervals since both sides have had a value; all of the window where that is not known.
         newest: What is asked of the newest data by themselves.
@@ -60,6 +61,7 @@ class Look:
 
     config: JudgeConfig
     window: Window
+    left_out: int = 0
     cost: float = 1.0
     both: int | None = None
     newest: Newest = field(default_factory=Newest)
@@ -71,8 +73,8 @@ class Look:
 
     @property
     def intervals(self) -> int:
-        """Intervals of the window."""
-        return self.window.duration // self.config.interval
+        """Intervals of the window that are judged."""
+        return self.window.duration // self.config.interval - self.left_out
 
     def more_time(self, factor: float) -> float | None:
         """Seconds until there are so many times the data, at the pace since both sides have any.

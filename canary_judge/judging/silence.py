@@ -91,12 +91,18 @@ def heard(data: AnyData | None, side: Side) -> Bool:
     return np.empty(0, dtype=np.bool_)
 
 
-def both_heard(data: GaugeData | CountData | RawData) -> int | None:
-    """Intervals since the younger side's first value; None where that is not known."""
+def both_heard(data: GaugeData | CountData | RawData, intervals: int) -> int | None:
+    """Intervals since the younger side's first value; None where that is not known.
+
+    Args:
+        data: What was read.
+        intervals: Of the window, which raw values do not tell.
+    """
     sides = [heard(data, side) for side in Side]
     if not all(side.any() for side in sides):
         return None
-    return sides[0].size - max(int(np.argmax(side)) for side in sides)
+    size = max(intervals, sides[0].size) if isinstance(data, RawData) else sides[0].size
+    return size - max(int(np.argmax(side)) for side in sides)
 
 
 def _amount(data: AnyData | None) -> float | None:

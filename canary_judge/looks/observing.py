@@ -226,6 +226,7 @@ class _Run:
         self._look = Look(
             config=config,
             window=window,
+            left_out=state.left_out,
             cost=design.cost,
             newest=newest,
             left=left,

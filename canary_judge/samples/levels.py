@@ -14,7 +14,7 @@ __all__ = ["levels"]
 def levels(data: AnyData, side: Side) -> Float:
     """Shape (intervals,): rates of counts, means of instances and of raw values; NaN where there is none.
 
-    Metrics by user have none: shape (0,).
+    Raw values have intervals up to the last one in which either side has any. Metrics by user have none: shape (0,).
 
     Examples:
         >>> gauge = GaugeData(baseline=np.array([[1.0, 2.0], [3.0, np.nan]]), canary=np.array([[1.0, np.nan]]))
@@ -33,8 +33,9 @@ def levels(data: AnyData, side: Side) -> Float:
             interval, values = getattr(data, f"interval_{side}"), getattr(data, side.value)
             if not interval.size:
                 return np.empty(0)
-            total = np.bincount(interval, weights=values).astype(float)
-            return _ratio(total, np.bincount(interval).astype(float))
+            size = int(max(data.interval_baseline.max(initial=-1), data.interval_canary.max(initial=-1))) + 1
+            total = np.bincount(interval, weights=values, minlength=size).astype(float)
+            return _ratio(total, np.bincount(interval, minlength=size).astype(float))
         case _:
             return np.empty(0)
 

@@ -38,6 +38,7 @@ from canary_judge.stats.questions import (
     Question,
     Tails,
     ask,
+    refuse_either,
     within,
     worse_at_all,
 )
@@ -430,6 +431,9 @@ def limit_counts(counts: Counts, *, limit: float, harm: Harm, proportion: bool) 
     Returns:
         The evidence; None when the canary had no exposure.
 
+    Raises:
+        ValueError: A bound has one side; and no proportion has more events than trials.
+
     Examples:
         >>> import numpy as np
         >>> c = Counts(events_baseline=np.array([0.0]), exposure_baseline=np.array([0.0]),
@@ -441,6 +445,11 @@ def limit_counts(counts: Counts, *, limit: float, harm: Harm, proportion: bool) 
     events, exposure = float(counts.events_canary.sum()), float(counts.exposure_canary.sum())
     if exposure == 0:
         return None
+    refuse_either(harm)
+    if proportion and events > exposure * (1 + 1e-9):
+        raise ValueError(f"the canary has {events:g} events in {exposure:g} trials; a proportion has no more than that")
+    if proportion:  # sums of parts are rounded
+        events = min(events, exposure)
     phi = max(dispersion(counts), own_dispersion(counts))
     tails = binomial_tails(events, exposure, limit) if proportion else _poisson_tails(events, limit * exposure)
     upward = harm is Harm.INCREASE

@@ -14,14 +14,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from canary_judge.arrays import Bool, Float, Int, median, moved_onto
+from canary_judge.arrays import Bool, Float, Int, finite, median, moved_onto
 from canary_judge.results import Comparison, Harm, LimitCheck, Scale
 from canary_judge.special import special
 from canary_judge.stats.dependence import rank_autocorrelation_time, ranks_tau
 from canary_judge.stats.exact import binomial_tails
 from canary_judge.stats.margins import Margin, scale_of
 from canary_judge.stats.paired import combined_p_value, rank_scores, signed_rank
-from canary_judge.stats.questions import AtMargin, Compared, Interval, Question, Tails, ask
+from canary_judge.stats.questions import AtMargin, Compared, Interval, Question, Tails, ask, refuse_either
 from canary_judge.stats.rank import mann_whitney, ranks_of
 from canary_judge.stats.shift import shift_interval
 from canary_judge.stats.stratified import stratified_ranks
@@ -267,7 +267,7 @@ class RankTest:
             reference=reference, canary=canary, tau=self.tau, df=self.df, spreads_differ=self.spreads_differ
         )
 
-    def shift(self, scale: Scale, level: float) -> tuple[float, Interval]:
+    def shift(self, scale: Scale, level: float) -> tuple[float | None, Interval]:
         """Hodges-Lehmann shift and its interval, of logarithms where a ratio is shown."""
         quantile = float(special.stdtrit(self.df, 1 - (1 - level) / 2))
         # the untied deviation: ties at one shift are none at the next, and it is the wider one
@@ -280,7 +280,8 @@ class RankTest:
             low = high = None
         if scale is Scale.DIFFERENCE:
             return effect, (low, high)
-        return float(np.exp(effect)), (_exp(low), _exp(high))
+        with np.errstate(over="ignore"):  # beyond all floats is no bound, and no effect
+            return finite(float(np.exp(effect))), (_exp(low), _exp(high))
 
 
 def _rank_tails(*, reference: Float, canary: Float, tau: float, df: float, spreads_differ: bool) -> Tails:
@@ -304,7 +305,7 @@ def student_tails(t: float, df: float) -> Tails:
 
 
 def _exp(value: float | None) -> float | None:
-    return None if value is None else float(np.exp(value))
+    return None if value is None else finite(float(np.exp(value)))
 
 
 def _placement_deviation(*, baseline: Float, canary: Float) -> float:
@@ -328,11 +329,15 @@ def limit_values(*, canary: Float, tau: float, limit: float, harm: Harm) -> Limi
         limit: The bound, in the unit of the values.
         harm: `INCREASE`: the bound is an upper one; `DECREASE`: a lower one.
 
+    Raises:
+        ValueError: A bound has one side.
+
     Examples:
         >>> check = limit_values(canary=np.full(12, 3.0), tau=1.0, limit=2.0, harm=Harm.INCREASE)
         >>> round(check.p_beyond_limit, 6)
         0.000244
     """
+    refuse_either(harm)
     n = canary.size / tau
     higher = (np.count_nonzero(canary > limit) + 0.5 * np.count_nonzero(canary == limit)) / tau
     signs = binomial_tails(higher, n, 0.5)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from canary_judge.arrays import Float
+from canary_judge.arrays import Float, levels_of_rows, moved_onto
 from canary_judge.results import Comparison, Harm, Scale
 from canary_judge.special import special
 from canary_judge.stats.gauges import effective_samples, student_tails
@@ -27,6 +27,8 @@ __all__ = ["compare_instances"]
 
 # With fewer ways to pick the canary's instances out of all, ranks cannot be extreme enough to say anything.
 _MANY_PERMUTATIONS = 1000
+# Of its largest value, what the mean of equal values may be off.
+_ROUNDING = 1e-14
 
 
 def compare_instances(
@@ -61,7 +63,7 @@ def compare_instances(
         >>> round(found.effect, 2), found.p_beyond_margin < 1e-4
         (1.5, True)
     """
-    b, c = np.nanmean(baseline, axis=1), np.nanmean(canary, axis=1)
+    b, c = levels_of_rows(baseline), levels_of_rows(canary)
     usual, new = float(b.mean()), float(c.mean())
     positive = min(float(values.min()) for values in (b, c, *(before or ()))) > 0
     scale = Scale.RATIO if margin is not None and margin.absolute is None and positive else Scale.DIFFERENCE
@@ -128,9 +130,15 @@ class _Spread:
 
     @property
     def squares(self) -> float:
-        """Squared deviations from each side's mean, added up."""
+        """Squared deviations from each side's mean, added up; 0 where nothing but rounding is left of them."""
         b, c = self.baseline, self.canary
-        return float(((b - b.mean()) ** 2).sum() + ((c - c.mean()) ** 2).sum())
+        found = float(((b - b.mean()) ** 2).sum() + ((c - c.mean()) ** 2).sum())
+        return found if found > (b.size + c.size) * self.rounding**2 else 0.0
+
+    @property
+    def rounding(self) -> float:
+        """What the mean of equal values may be off."""
+        return _ROUNDING * float(max(np.abs(self.baseline).max(), np.abs(self.canary).max()))
 
     @property
     def effect(self) -> float:
@@ -158,12 +166,19 @@ class _Spread:
         if self.squares == 0:
             # equal constants are no certainty: of all ways to pick the canary this one is as extreme this often
             floor = 1 / self.permutations
-            return Tails(0.5, 0.5) if distance == 0 else Tails(floor, 1.0) if distance > 0 else Tails(1.0, floor)
+            return (
+                Tails(0.5, 0.5)
+                if abs(distance) <= self.rounding
+                else Tails(floor, 1.0)
+                if distance > 0
+                else Tails(1.0, floor)
+            )
         t = distance / self.error(factor)
         by_spread = student_tails(t, self.df)
         if not self.by_ranks:
             return by_spread
         reference = self.baseline * factor if factor != 1 and not self.changes else self.baseline + null
+        reference = moved_onto(reference, self.canary, before=self.baseline)
         higher, lower = mann_whitney_p_values(baseline=reference[None, :], canary=self.canary[None, :])
         return combined_tails(by_spread, Tails(above=float(higher[0]), below=float(lower[0])))
 

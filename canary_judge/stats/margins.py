@@ -55,6 +55,8 @@ class Margin:
             value = getattr(self, name)
             if value is not None and not (0 < value < np.inf):
                 raise ValueError(f"{name} is {value}; it must be positive and finite")
+        if self.relative is not None and 1 + self.relative == 1:
+            raise ValueError(f"relative is {self.relative}; times it, nothing is another number: give a larger one")
 
     def amount(self, level: float) -> float:
         """The margin in the metric's unit at a baseline level."""

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from canary_judge.arrays import Float, Int, in_errors
+from canary_judge.arrays import Float, Int, finite, in_errors
 from canary_judge.results import Comparison, Harm, Scale
 from canary_judge.special import special
 from canary_judge.stats.gauges import effective_samples
@@ -298,7 +298,7 @@ def bent(t: float, skewed: float) -> float:
 
 def bounded(low: float, high: float) -> Interval:
     """None in place of an end without bound."""
-    return low if math.isfinite(low) else None, high if math.isfinite(high) else None
+    return finite(low), finite(high)
 
 
 def _plain_t(differences: Float) -> float:

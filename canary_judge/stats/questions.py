@@ -22,6 +22,7 @@ __all__ = [
     "ask",
     "beyond",
     "directions",
+    "refuse_either",
     "within",
     "worse_at_all",
 ]
@@ -124,6 +125,12 @@ def within(harm: Harm, margin: Margin, at_margin: MarginTest) -> float:
 def directions(harm: Harm) -> tuple[bool, ...]:
     """The harmful directions: upwards or not."""
     return (True, False) if harm is Harm.EITHER else (harm is Harm.INCREASE,)
+
+
+def refuse_either(harm: Harm) -> None:
+    """ValueError where both directions hurt: a limit bounds one of them."""
+    if harm is Harm.EITHER:
+        raise ValueError("harm is either; a limit needs increase (an upper bound) or decrease (a lower one)")
 
 
 class Once(Generic[T]):

@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 
 from canary_judge.judging.silence import both_heard, fell_silent, improbable_run, runs
+from canary_judge.results import Side
+from canary_judge.samples import RawData
+from canary_judge.samples.levels import levels
 from tests.builders import counted, gauged, quality
 
 N = 60
@@ -56,8 +59,17 @@ def test_a_thin_stream_has_pauses(requests, silent):
 
 def test_what_was_not_there_yet_is_no_hole():
     assert told(traffic(slice(0, 20)), coverage_canary=1.0) is None
-    assert both_heard(traffic(slice(0, 20)).data) == 40
-    assert both_heard(traffic(slice(0, None)).data) is None
+    assert both_heard(traffic(slice(0, 20)).data, N) == 40
+    assert both_heard(traffic(slice(0, None)).data, N) is None
+
+
+def test_raw_values_that_pause_at_the_end_were_there_for_the_whole_window():
+    at = np.arange(30)
+    raw = RawData(baseline=np.ones(30), canary=np.ones(30), interval_baseline=at, interval_canary=at)
+    assert both_heard(raw, N) == N
+    late = RawData(baseline=np.ones(30), canary=np.ones(20), interval_baseline=at, interval_canary=at[10:])
+    assert both_heard(late, N) == N - 10
+    assert [levels(late, side).size for side in Side] == [30, 30]
 
 
 def test_a_gauge_is_silent_where_none_of_its_instances_has_a_value():

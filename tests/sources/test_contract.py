@@ -1,14 +1,22 @@
 """Both of our sources keep the contract that third parties are held to."""
 
 from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from canary_judge import JudgeConfig, Window, judge
+from canary_judge.errors import SourceError
 from canary_judge.results import Side
+from canary_judge.series import Result, Series
 from canary_judge.sources import FrameSource, PrometheusSource
 from canary_judge.testing import known_data, source_checks
 from tests.real_prometheus import running
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 class FrameHarness:
@@ -80,3 +88,26 @@ def test_sides_are_told_apart():
     harness = FrameHarness()
     source = harness.source(known_data())
     assert {side for side in Side if source._table.side(side).any()} == set(Side)
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        (lambda given: given[:-1], "source 'default' gave 3 answers to 4 queries"),
+        (lambda given: [None, *given[1:]], "answered 'e' with a NoneType"),
+        (lambda given: [uneven(given[0]), *given[1:]], "with 30 times and 3 values of one series"),
+    ],
+)
+def test_a_source_that_breaks_its_contract_is_named(answers, told):
+    class Broken:
+        def fetch(self, queries, window):
+            return answers([Result() for _ in queries])
+
+    ratio = {"name": "e", "kind": "ratio", "events": "e", "total": "t", "harm": "increase", "margin": "1.5x"}
+    config = JudgeConfig.from_mapping({"name": "a", "interval": "1m", "metrics": [ratio]})
+    with pytest.raises(SourceError, match=told):
+        judge(config, Broken(), Window(NOON, NOON + timedelta(hours=1)))
+
+
+def uneven(one):
+    return replace(one, series=(Series(timestamps=np.arange(30), values=np.ones(3)),))

@@ -40,6 +40,10 @@ def test_a_limit_is_the_exact_test_of_r(row, harm):
 
 def test_a_limit_without_requests_says_nothing():
     assert limit_counts(counts(3, 100, 0, 0), limit=0.05, harm=Harm.INCREASE, proportion=True) is None
+    with pytest.raises(ValueError, match="9 events in 8 trials"):
+        limit_counts(counts(3, 100, 9, 8), limit=0.05, harm=Harm.INCREASE, proportion=True)
+    with pytest.raises(ValueError, match="harm is either"):
+        limit_counts(counts(3, 100, 3, 8), limit=0.05, harm=Harm.EITHER, proportion=True)
 
 
 def test_clumps_of_the_canary_weaken_what_is_said_of_its_limit():

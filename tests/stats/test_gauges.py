@@ -338,3 +338,17 @@ def test_a_constant_that_lies_at_the_margin_is_neither_within_nor_beyond_it():
         spreads_differ=True,
     ).evidence
     assert ten.p_beyond_margin == 0.5
+
+
+def test_an_effect_beyond_all_floats_is_none():
+    rng = np.random.default_rng(1)
+    sides = {"baseline": rng.uniform(1, 2, 40) * 1e-200, "canary": rng.uniform(1, 2, 40) * 1e200}
+    found = compare_values(**sides, tau=1.0, harm=Harm.INCREASE, margin=Margin(relative=0.1), spreads_differ=True)
+    shown = found.at(0.9)
+    assert (shown.effect, shown.interval) == (None, (None, None))
+    assert shown.p_beyond_margin < 1e-9
+
+
+def test_a_limit_that_is_either_is_refused():
+    with pytest.raises(ValueError, match="harm is either; a limit needs increase"):
+        limit_values(canary=np.ones(5), tau=1.0, limit=2.0, harm=Harm.EITHER)

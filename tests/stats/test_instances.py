@@ -53,3 +53,21 @@ def test_at_a_margin_of_both_kinds_the_baseline_is_scaled_for_ranks_too(seed):
     assert found.scale is Scale.DIFFERENCE
     assert found.p_within_margin == pytest.approx(0.5, abs=0.05)
     assert found.p_beyond_margin == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(("canary", "margin"), [(0.1, 0.05), (0.3, 0.05), (0.2, 0.1)])
+@pytest.mark.parametrize("lost", [0, 1, 3])
+def test_equal_constants_are_no_certainty_whichever_scrapes_were_lost(canary, margin, lost):
+    sides = {"baseline": np.full((3, 30), 0.1), "canary": np.full((2, 30), canary)}
+    sides["canary"][1, :lost] = np.nan
+    sides["baseline"][0, 7 : 7 + lost] = np.nan
+    found = compare_instances(**sides, harm=Harm.INCREASE, margin=Margin(absolute=margin)).evidence
+    assert {found.p_beyond_margin, found.p_within_margin} <= {0.1, 0.5, 1.0}
+
+
+def test_many_instances_at_their_margin_in_decimals_tie():
+    levels = np.repeat([0.2, 0.7, 0.3], 10)
+    sides = {"baseline": levels[:, None] * np.ones(5), "canary": np.repeat([0.3, 0.8, 0.4], 10)[:, None] * np.ones(5)}
+    found = compare_instances(**sides, harm=Harm.INCREASE, margin=Margin(absolute=0.1)).evidence
+    assert found.p_beyond_margin == pytest.approx(0.5, abs=0.05)
+    assert found.p_within_margin == pytest.approx(0.5, abs=0.05)
