@@ -12,7 +12,7 @@ from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.look import Look
 from canary_judge.judging.odd_spread import worth_a_word
-from canary_judge.judging.odd_values import implausible, stands_still
+from canary_judge.judging.odd_values import implausible, not_settled, stands_still
 from canary_judge.judging.shortfalls import instance_shortfall
 from canary_judge.judging.values import no_relative_margin
 from canary_judge.results import Harm, Outcome, Shortfall
@@ -34,6 +34,8 @@ _SEVERAL, _STILL_THERE = 3, 0.8
 _MOST_OF_THE_TIME = 0.8
 # An instance is so far from the baseline's by no chance, and so many margins away: pods differ for good.
 _NO_CHANCE, _MANY_MARGINS = 1e-3, 4.0
+# Of the intervals, those that an instance which was there throughout has; and of a side's instances, those which were.
+_THROUGHOUT, _THROUGHOUT_TOO = 0.9, 0.5
 # An instance's first values are those of its start.
 _AT_FIRST = 3
 
@@ -72,12 +74,28 @@ def assess_instances(look: Look, metric: Metric, data: GaugeData, bare: Assessed
         lived = np.count_nonzero(~np.isnan(data.canary), axis=1)
         notable = lived[~long_enough[1]].sum() > _NOTABLE * lived.sum() or left_out > _NOTABLE * len(data.canary)
         found = found.doubted(text) if notable else replaced(found, warnings=(*found.warnings, text))
-    odd = (_gone(data), _still(baseline, canary), _far_off(metric, baseline, canary))
+    moves = not_settled(metric, _of_themselves(canary) - _of_themselves(baseline), interval=look.config.interval)
+    odd = (_gone(data), _still(baseline, canary), _far_off(metric, baseline, canary), moves)
     every = [_settled(side) for side in (baseline, canary)]
     for one in (*(one for one in odd if one is not None), *implausible(metric, *every)):
         found = found.doubted(one)
     found = replaced(found, warnings=(*found.warnings, *worth_a_word(metric, *every)))
     return no_relative_margin(found, nothing=not np.nan_to_num(baseline).any())
+
+
+def _of_themselves(side: Float) -> Float:
+    """What instances that were there throughout differ from their own usual level, on average; shape (n,).
+
+    Those that come and go would move the average by what they differ for good. NaN where none is known.
+    """
+    there = side[np.count_nonzero(~np.isnan(side), axis=1) >= _THROUGHOUT * side.shape[1]]
+    if len(there) < _THROUGHOUT_TOO * len(side):
+        return np.full(side.shape[1], np.nan)
+    moved = there - levels_of_rows(there)[:, None]
+    known = ~np.isnan(moved)
+    number = known.sum(axis=0)
+    total = np.where(known, moved, 0.0).sum(axis=0)
+    return np.asarray(np.divide(total, number, out=np.full(number.size, np.nan), where=number > 0))
 
 
 def _gone(data: GaugeData) -> str | None:

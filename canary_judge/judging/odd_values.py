@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from canary_judge.samples import RawData
 from canary_judge.samples.raw import http_statuses, other_unit, zeros_alone
 from canary_judge.stats.exact import binomial_tails
 from canary_judge.stats.margins import Margin
+from canary_judge.stats.paired import unsettled
 from canary_judge.stats.rank import ranks_of
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "frozen",
     "heavy_tail",
     "implausible",
+    "not_settled",
     "one_sided",
     "run_at_the_end",
     "stands_still",
@@ -306,6 +309,24 @@ def run_at_the_end(values: Float) -> int:
     """How many of the newest values are equal; none where all are."""
     moves = values[1:] != values[:-1]
     return int(values.size - np.flatnonzero(moves)[-1] - 1) if moves.any() else 0
+
+
+def not_settled(metric: Metric, differences: Float, *, interval: timedelta) -> str | None:
+    """That the difference between the sides moves, and how fast.
+
+    Args:
+        metric: For its unit.
+        differences: Canary minus baseline, one an interval, shape (n,); NaN where one of them is not known.
+        interval: From one to the next.
+    """
+    moved = unsettled(differences[~np.isnan(differences)])
+    if moved is None:
+        return None
+    pace = f"{moved * (timedelta(hours=1) / interval):+.3g} {metric.unit}".rstrip()
+    return (
+        f"the difference between the sides has not settled: it moves by {pace} an hour; a leak, or a warm-up (set "
+        "`warmup`)?"
+    )
 
 
 def drifts(data: RawData, tau: float) -> bool:

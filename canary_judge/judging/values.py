@@ -15,7 +15,16 @@ from canary_judge.judging.assessed import Assessed
 from canary_judge.judging.biased import at_a_bound, vary_as_few
 from canary_judge.judging.look import Look
 from canary_judge.judging.odd_spread import worth_a_word
-from canary_judge.judging.odd_values import beyond_all, drifts, frozen, heavy_tail, implausible, one_sided, stuck
+from canary_judge.judging.odd_values import (
+    beyond_all,
+    drifts,
+    frozen,
+    heavy_tail,
+    implausible,
+    not_settled,
+    one_sided,
+    stuck,
+)
 from canary_judge.judging.recent import newest, widened, with_newest
 from canary_judge.judging.shortfalls import time_shortfall, would_do
 from canary_judge.judging.traffic import unequal
@@ -32,7 +41,7 @@ from canary_judge.stats.gauges import (
 )
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.means import compare_means, compare_raw_means, ties_outweigh
-from canary_judge.stats.paired import rank_scores, unsettled
+from canary_judge.stats.paired import rank_scores
 from canary_judge.stats.questions import AtMargin, Compared, MarginTest, Question, within
 from canary_judge.stats.rank import ranks_of
 from canary_judge.stats.sample_sizes import by_student, margin_sample_size, sign_sample_size
@@ -161,13 +170,8 @@ def assess_gauge(look: Look, metric: Metric, data: GaugeData, bare: Assessed, sh
     means = isinstance(metric, GaugeMetric) and metric.request_statistic() == "mean" and unequal(share)
     if (few := vary_as_few(metric, data, share)) is not None:
         bare = replaced(bare, warnings=(*bare.warnings, few))
-    if paired and (moved := unsettled(values_c - values_b)) is not None:
-        hour = 3600 / look.config.interval.total_seconds()
-        text = (
-            f"the difference between the sides has not settled: it moves by {moved * hour:+.3g} {metric.unit}".rstrip()
-            + " an hour; a leak, or a warm-up (set `warmup`)?"
-        )
-        bare = replaced(bare, warnings=(*bare.warnings, text)).doubted(text)
+    if paired and (moves := not_settled(metric, values_c - values_b, interval=look.config.interval)) is not None:
+        bare = replaced(bare, warnings=(*bare.warnings, moves)).doubted(moves)
     for why in (frozen(values_b, values_c), at_a_bound(metric, values_b, values_c)):
         bare = bare if why is None else bare.doubted(why)
     if paired and (odd := stuck(values_b, values_c)) is not None:

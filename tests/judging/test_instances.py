@@ -1,13 +1,23 @@
-"""One instance of the canary that is far from all of the baseline's."""
+"""One instance of the canary that is far from all of the baseline's, and instances that move all along."""
+
+from datetime import timedelta
 
 import numpy as np
 import pytest
 
-from canary_judge.judging.instances import _far_off
-from tests.builders import config
+from canary_judge.judging import judge_samples
+from canary_judge.judging.instances import _far_off, _of_themselves
+from canary_judge.judging.odd_values import not_settled
+from canary_judge.results import Outcome
+from tests.builders import config, gauged, samples
 
 N = 40
 LEVELS = 100 + np.array([-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 0.0])
+
+
+METRIC = config({"name": "m", "kind": "gauge", "query": "m", "by": "pod", "harm": "increase", "margin": "10%"}).metrics[
+    0
+]
 
 
 def rows(levels):
@@ -63,3 +73,32 @@ def test_of_a_baseline_that_is_the_same_everywhere_any_other_level_is_far():
 
 def test_a_single_instance_is_the_comparison_itself():
     assert found([110.0]) is None
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize(("harm", "gone", "held"), [
+    ("increase", 0, True),
+    ("decrease", 0, True),
+    ("increase", 2, True),  # two of four were there throughout
+    ("increase", 3, False),
+])  # fmt: skip
+def test_a_leak_of_instances_has_not_settled(seed, harm, gone, held):
+    rng = np.random.default_rng(seed)
+    away, slope = (0.66, 0.72) if harm == "increase" else (1.34, -0.72)
+    sides = [rng.normal(100, 2, (4, 1)) + rng.normal(0, 2, (4, 60)) for _ in range(2)]
+    sides[1] += 100 * (away + slope * np.arange(60) / 60 - 1)
+    sides[1][:gone, 30:] = np.nan
+    metric = {"name": "m", "kind": "gauge", "query": "m", "by": "pod", "harm": harm, "margin": "10%"}
+    result = judge_samples(config(metric), samples(gauged(*sides)))["m"]
+    assert ("has not settled: it moves by" in result.reason) is held
+    assert result.outcome is not Outcome.SAFE or not held
+
+
+@pytest.mark.slow
+def test_instances_that_stay_as_they_are_have_settled():
+    rng, found = np.random.default_rng(5), 0
+    for _ in range(500):
+        sides = [rng.normal(100, 5, (rows, 1)) + rng.normal(0, 3, (rows, 60)) for rows in (6, 3)]
+        both = [_of_themselves(side) for side in sides]
+        found += not_settled(METRIC, both[1] - both[0], interval=timedelta(minutes=1)) is not None
+    assert found <= 4  # 0.1 %
