@@ -20,6 +20,7 @@ __all__ = [
     "improbable_run",
     "longest_of",
     "longest_run",
+    "lost_side",
     "runs",
     "silent",
     "unheard",
@@ -167,16 +168,31 @@ def improbable_run(of: Bool) -> Bool:
     return found
 
 
-def unheard(judgement: Judgement, metric: MetricResult, length: timedelta) -> bool:
-    """Whether the canary has been silent on this metric for so long, although it should have been heard."""
+def unheard(judgement: Judgement, metric: MetricResult, length: timedelta, *, side: Side = Side.CANARY) -> bool:
+    """Whether a side has been silent on this metric for so long, although it should have been heard."""
     quality, comparison = metric.quality, metric.comparison
-    if quality is None or quality.silent_canary * judgement.interval_seconds < length.total_seconds():
+    if quality is None or (pause := silent(quality, side)) * judgement.interval_seconds < length.total_seconds():
         return False
-    if quality.coverage_canary == 0 or metric.kind == "gauge":
+    if getattr(quality, f"coverage_{side}") == 0 or metric.kind == "gauge":
         return True
     intervals = (judgement.end - judgement.start).total_seconds() / judgement.interval_seconds
-    requests = comparison.n_canary if comparison is not None else 0
-    return _is_silence(requests, intervals - quality.silent_canary, quality.silent_canary)
+    requests = getattr(comparison, f"n_{side}") if comparison is not None else 0
+    return _is_silence(requests, intervals - pause, pause)
+
+
+def lost_side(judgement: Judgement) -> tuple[Side, int] | None:
+    """The side that has fallen silent on all that decides, beside one that goes on, and for how many intervals.
+
+    A broken canary cannot be told from a healthy one where there is nothing left to compare it with.
+    """
+    deciding = [one for one in judgement.metrics if one.role.decides and one.quality is not None]
+    step = timedelta(seconds=judgement.interval_seconds)
+    pauses = {side: min((silent(one.quality, side) for one in deciding if one.quality), default=0) for side in Side}
+    for side, other in ((Side.BASELINE, Side.CANARY), (Side.CANARY, Side.BASELINE)):
+        once = all(one.quality is not None and getattr(one.quality, f"coverage_{side}") > 0 for one in deciding)
+        if pauses[side] > pauses[other] and once and all(unheard(judgement, one, step, side=side) for one in deciding):
+            return side, pauses[side]
+    return None
 
 
 def all_silent(judgement: Judgement, intervals: int) -> bool:

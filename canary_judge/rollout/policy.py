@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from canary_judge.judging.silence import PATIENCE, unheard
+from canary_judge.judging.silence import PATIENCE, lost_side, unheard
 from canary_judge.results import Action, Judgement, MetricResult, Outcome, Role, Verdict
 from canary_judge.rollout.plan import RolloutPlan, Stage
 from canary_judge.rollout.state import Phase, RolloutState
@@ -294,6 +294,9 @@ def _fit(needs: str, following: Stage, judgement: Judgement) -> str:
     if needs != "no_harm" or following.weight >= 100 or judgement.verdict is Verdict.FAIL:
         return ""
     if judgement.traffic is not None and judgement.traffic.finding:
+        return ""
+    lost = lost_side(judgement)
+    if lost is not None and lost[1] >= PATIENCE:
         return ""
     unfit = {Outcome.REGRESSED, Outcome.DEGRADED, Outcome.NO_DATA, Outcome.ERROR}
     quiet = timedelta(seconds=PATIENCE * judgement.interval_seconds)

@@ -13,10 +13,12 @@ from canary_judge.results import Judgement
 from canary_judge.series import format_duration
 from canary_judge.service.store import CANCELLED, ERRORED, RUNNING, UNDECIDED, Run
 
-__all__ = ["Answer", "answer_of", "is_late", "is_over", "is_past", "key_of"]
+__all__ = ["Answer", "answer_of", "is_late", "is_of_now", "is_over", "is_past", "key_of"]
 
 # Without a look that ended well for so many intervals, nothing is known of the present.
 _BLIND_AFTER = 3
+# A pass says something of now while its data are no older than so many intervals, and as late as they usually are.
+_OF_NOW = 2
 _NO_MORE = "its planned end is over, and it looks no more: begin another, with `restart: true` or another key"
 # Seconds without a question after which a run is over: one that has ended, and any other; and intervals.
 _OVER, _DAY, _MANY = 3600.0, 86_400.0, 20
@@ -132,7 +134,7 @@ def _blind(run: Run, now: float, weight: float | None, *, of_silence: bool = Tru
         return "no look has ended well yet"
     if run.looked > now + run.interval:
         return "the last look was made at a time that has not come yet; is a clock wrong?"
-    age, most = now - run.looked, _BLIND_AFTER * run.interval
+    age = now - run.looked
     old = now - run.summary["watermark"]
     if weight is not None and weight != run.weight and run.verdict == "pass":  # a regression stands at any weight
         then = "no weight was told" if run.weight is None else f"it was {run.weight:g} %"
@@ -141,13 +143,30 @@ def _blind(run: Run, now: float, weight: float | None, *, of_silence: bool = Tru
         return f"the planned end was {_span(old)} ago, and nothing is known since; plan longer"
     if of_silence and run.summary["silent"] > _BLIND_AFTER:
         return f"neither version has had any data for {run.summary['silent']} intervals"
-    if age > most:
+    if age > _BLIND_AFTER * run.interval:
         return f"no look ended well for {_span(age)}"
-    # data come as late as they did when the last ones came
-    late = old - run.summary["lag"]
-    if late > most + run.interval and not run.ended:
-        return f"no data came for {_span(late)}"
+    # a source that answers, and has nothing new, is no source that is away for a moment
+    gone = run.verdict == "pass" and age <= run.interval
+    late = _overdue(run, now)
+    if late > (_OF_NOW if gone else _BLIND_AFTER + 1) * run.interval and not run.ended:
+        lost = run.summary.get("lost")
+        whose = "" if lost is None else f" of the {lost['side']}"
+        return f"no data{whose} came for {_span(late)}"
     return ""
+
+
+def _overdue(run: Run, now: float) -> float:
+    """Seconds for which no data of both sides came, beyond how late they were when the last ones came."""
+    if run.summary is None:
+        return 0.0
+    lost = run.summary.get("lost")  # summaries of before do not say
+    given_up = 0.0 if lost is None else lost["intervals"] * run.interval
+    return float(now - run.summary["watermark"] - run.summary["lag"] + given_up)
+
+
+def is_of_now(run: Run, *, now: float) -> bool:
+    """Whether the newest data of both sides are such that a weight may be raised on them."""
+    return _overdue(run, now) <= _OF_NOW * run.interval
 
 
 def is_over(run: Run, *, now: float, anew: bool) -> bool:

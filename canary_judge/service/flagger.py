@@ -24,7 +24,7 @@ from canary_judge import routers
 from canary_judge.config.reading import nearest
 from canary_judge.errors import CanaryJudgeError, ConfigError, DataError
 from canary_judge.series import duration_from
-from canary_judge.service.answers import Answer, is_over
+from canary_judge.service.answers import Answer, is_of_now, is_over
 from canary_judge.service.given import bounded, fit, labels_of, refuse_what_cannot_be
 from canary_judge.service.problems import Busy, StoreDown, UnknownRun
 from canary_judge.service.runs import BUDGET, Runs
@@ -198,8 +198,11 @@ class Flagger:
         reason = _reason(answer)
         if answer.verdict == "pass":
             return Reply(_YES, reason)
-        undecided = answer.verdict == "marginal" and not answer.blind
-        return Reply(_YES if undecided and require == _NO_REGRESSION else _HELD, reason)
+        if answer.verdict != "marginal" or answer.blind or require != _NO_REGRESSION:
+            return Reply(_HELD, reason)
+        if not is_of_now(answer.run, now=self._runs.now().timestamp()):
+            return Reply(_HELD, f"no data of both versions came lately; {reason}")
+        return Reply(_YES, reason)
 
     def _first_step(self, answer: Answer | None, target: Target) -> Reply:
         """Granted without evidence, for at weight 0 none can come.

@@ -25,6 +25,7 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import CanaryJudgeError, ConfigError, DataError, QueryError, SourceError, SourceUnavailable
 from canary_judge.judging import judge, judge_samples
 from canary_judge.judging.fetching import read
+from canary_judge.judging.silence import lost_side
 from canary_judge.kayenta.pairs import PairSource, converted, pair_labels
 from canary_judge.looks import Monitor
 from canary_judge.looks.log import Folded, Increments
@@ -131,9 +132,9 @@ def _silent(judgement: Judgement) -> int:
     return min((min(one.silent_baseline, one.silent_canary) for one in found), default=0)
 
 
-def _lag(run: Run, config: JudgeConfig, state: MonitorState, until: datetime) -> float:
-    """Seconds by which the newest data were late when they came."""
-    if run.summary is not None and run.summary["intervals"] == state.consumed:
+def _lag(run: Run, config: JudgeConfig, state: MonitorState, until: datetime, *, came: bool) -> float:
+    """Seconds by which the newest data were late when they came; an interval that was given up has not come."""
+    if run.summary is not None and (run.summary["intervals"] == state.consumed or not came):
         return float(run.summary["lag"])
     return (until - state.watermark(config.interval)).total_seconds() if state.consumed else 0.0
 
@@ -250,12 +251,14 @@ class Desk:
             kept = self.store.change(run, looked=order.until.timestamp(), error="")
             return Told(what=What.KEPT if kept else What.LOST)
         lines, crc = self._lines(held, monitor.steps) if new else ([], held.crc)
+        lost = lost_side(judgement)
         summary = in_short(judgement, state) | {
             "watermark": state.watermark(held.config.interval).timestamp(),
             "intervals": state.consumed,
-            "lag": _lag(run, held.config, state, order.until),
+            "lag": _lag(run, held.config, state, order.until, came=lost is None),
             "delay": max([0.0, *(_delay(options) for options in order.sources.values())]),
             "silent": _silent(judgement),
+            "lost": None if lost is None else {"side": str(lost[0]), "intervals": lost[1]},
         }
         values = {
             "verdict": summary["verdict"],

@@ -51,11 +51,12 @@ class Judged:
         finding="",
         reasons=("because",),
         silent=0,
+        gone=0,
         recent=None,
     ):
         self.verdict, self.end, self.reasons = verdict, NOON + until, reasons
         self.action = {Verdict.PASS: Action.ADVANCE, Verdict.FAIL: Action.ROLL_BACK}.get(verdict, Action.HOLD)
-        quality = Quality(coverage_baseline=1.0, coverage_canary=0.5, silent_canary=silent)
+        quality = Quality(coverage_baseline=1.0, coverage_canary=0.5, silent_canary=silent, silent_baseline=gone)
         gate = {
             "role": Role.GATE,
             "outcome": outcome,
@@ -542,6 +543,11 @@ def test_no_harm_is_not_the_same_as_no_knowledge(outcome):
     marginal = Judged(Verdict.MARGINAL, outcome=outcome)
     _, todo = step(EASY, at(), marginal, NOON + minutes(10), reading=reads(5))
     assert todo.rule == "undecided"
+
+
+def test_without_a_baseline_no_harm_can_be_seen():
+    for gone, rule in ((2, "advance"), (3, "undecided"), (400, "undecided")):
+        assert step(EASY, at(), MARGINAL(gone=gone), NOON + minutes(10), reading=reads(5))[1].rule == rule
 
 
 def test_a_wrong_split_holds_even_where_no_harm_is_enough():
