@@ -18,7 +18,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from typing import Any
@@ -280,11 +280,11 @@ class Facade:
     def _moved(self, row: Mapping[str, Any], question: Question) -> str:
         """What is to be said where the windows of this canary do not begin at the same time."""
         before = self._runs.store.executions(about=row["about"], limit=20)
-        starts = []
-        for other in before:
-            if other["id"] != row["id"] and other["created"] <= row["created"]:
-                first = next(iter(other["asked"]["request"]["scopes"].values()))
-                starts.append(moment_of(first["experimentScope"]["start"], "start"))
+        starts = [
+            moment_of(_whole(other["asked"]["request"])[1]["experimentScope"]["start"], "start")
+            for other in before
+            if other["id"] != row["id"] and other["created"] <= row["created"]
+        ]
         moved = sum(abs(start - question.window.start) >= question.step for start in starts)
         if not moved:
             return ""
@@ -368,8 +368,8 @@ def _document(chosen: Chosen, question: Question) -> dict[str, Any]:
     """The canary config, whose metrics have a scope of the request, as deck wants it."""
     document = dict(chosen.document)
     if chosen.folder:
-        scope = next(iter(question.request["scopes"]))
-        document["metrics"] = [{**metric, "scopeName": scope} for metric in document["metrics"]]
+        name = _whole(question.request)[0]
+        document["metrics"] = [{**metric, "scopeName": name} for metric in document["metrics"]]
     return document
 
 
@@ -451,8 +451,18 @@ def times_of(row: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _whole(request: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The first scope that can be read, with its name: one that no metric names was not looked at, and may be odd."""
+    for name, scope in request["scopes"].items():
+        with suppress(CanaryJudgeError, AttributeError):
+            for key in ("controlScope", "experimentScope"):
+                _scope(scope.get(key), key)
+            return name, scope
+    raise DataError("scopes: none of them has a controlScope and an experimentScope")
+
+
 def _duration(request: Mapping[str, Any]) -> str:
-    scope = next(iter(request["scopes"].values()))["experimentScope"]
+    scope = _whole(request)[1]["experimentScope"]
     length = moment_of(scope["end"], "end") - moment_of(scope["start"], "start")
     seconds = round(length.total_seconds(), 3)
     hours, rest = divmod(seconds, 3600)
@@ -463,7 +473,7 @@ def _duration(request: Mapping[str, Any]) -> str:
 
 def _pairs(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     asked, values, queries = row["asked"], row["result"]["values"], row["result"]["queries"]
-    scope = next(iter(asked["request"]["scopes"].values()))
+    scope = _whole(asked["request"])[1]
     scopes = {}
     for key, name in (("control", "controlScope"), ("experiment", "experimentScope")):
         start = moment_of(scope[name]["start"], "start").astimezone(UTC).timestamp()

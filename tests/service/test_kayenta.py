@@ -365,6 +365,17 @@ def test_each_metric_has_the_labels_of_its_own_scope(shop):
     assert queries == {"errors": 'errors{v="v2"}', "other": 'errors{v="edge-v2"}'}
 
 
+@pytest.mark.parametrize("odd", [{"controlScope": {}}, {}, None, 7, {"controlScope": 1, "experimentScope": "x"}])
+def test_a_scope_that_no_metric_names_may_be_anything(shop, odd):
+    body = request(shop)
+    for scopes in ({"Default": odd, **body["scopes"]}, body["scopes"]):  # the second one finds the first one before it
+        status = judged(shop, body={**body, "scopes": scopes})
+        assert (status.status, status.json["status"]) == (200, "succeeded")
+    execution = status.json["pipelineId"]
+    assert shop.api("GET", "/kayenta/canary/executions", params={"application": "shop"}).status == 200
+    assert shop.api("GET", f"/kayenta/metricSetPairList/{execution}").status == 200
+
+
 def test_label_values_do_not_break_out_of_a_query(shop):
     gauges(shop)
     asked = {"canaryConfig": plain_config(), "executionRequest": request(shop)}
