@@ -32,8 +32,8 @@ Pointer = tuple[str | int, ...]
 Listed = tuple[int, Mapping[str, Any], Pointer, Sequence[Mapping[str, Any]]]
 
 
-def quantity(value: Any, default: float) -> float:
-    """A weight; SMI v1alpha1 has quantities, where 500m is a half."""
+def quantity(value: Any, default: float) -> float | None:
+    """A weight; SMI v1alpha1 has quantities, where 500m is a half. None of what is no weight."""
     if value is None:
         return default
     try:
@@ -41,10 +41,8 @@ def quantity(value: Any, default: float) -> float:
             raise TypeError
         number = float(value[:-1]) / 1000 if isinstance(value, str) and value.endswith("m") else float(value)
     except (TypeError, ValueError, OverflowError):
-        number = -1.0
-    if not 0 <= number < math.inf:
-        raise RouterError(f"a destination has the weight {value!r}, which is no weight; write a number from 0 on")
-    return number
+        return None
+    return number if 0 <= number < math.inf else None
 
 
 def below(value: Any, *keys: str) -> Any:
@@ -113,10 +111,20 @@ def destinations_of(
     weight: str = "weight",
 ) -> tuple[Destination, ...]:
     """A list of destinations, read; one without a weight has the default."""
-    return tuple(
-        Destination(side=side(item), weight=quantity(item.get(weight), default), written=item.get(weight) is not None)
-        for item in listed
-    )
+    found = []
+    for item in listed:
+        value = item.get(weight)
+        number = quantity(value, default)
+        odd = f"a destination has the weight {value!r}, which is no weight; write a number from 0 on"
+        found.append(
+            Destination(
+                side=side(item),
+                weight=0.0 if number is None else number,
+                written=value is not None,
+                odd=odd if number is None else "",
+            )
+        )
+    return tuple(found)
 
 
 def each_list(obj: Object, path: str) -> Iterator[Listed]:

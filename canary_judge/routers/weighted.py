@@ -21,6 +21,7 @@ from canary_judge.errors import (
     NotEnoughWeight,
     NotWeighted,
     RouteNotFound,
+    RouterError,
 )
 from canary_judge.routers.ahead import Affinity, arranged, is_ours, key_of, owner_of, shape_of
 from canary_judge.routers.yaml_text import documents, edited
@@ -85,12 +86,14 @@ class Destination:
         weight: Its weight.
         written: Whether the object states that weight.
         pointer: JSON pointer of it, where it is no item of the route's list.
+        odd: Why what stands there is no weight, and is taken for 0; empty where it is one.
     """
 
     side: Side
     weight: float
     written: bool
     pointer: tuple[str | int, ...] | None = None
+    odd: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,10 +130,17 @@ class Route:
         """Positions of the destinations of one side."""
         return [index for index, one in enumerate(self.destinations) if one.side == side]
 
+    @property
+    def odd(self) -> str:
+        """Why its weights cannot be told; empty where they can."""
+        return next((one.odd for one in self.destinations if one.odd), "")
+
     def share(self) -> float:
-        """Percent of the route's requests that go to the canary."""
-        total = sum(one.weight for one in self.destinations)
-        mine = sum(one.weight for one in self.destinations if one.side == "canary")
+        """Percent of the route's requests that go to the canary; RouterError where that cannot be told."""
+        canary = [one for one in self.destinations if one.side == "canary"]
+        if self.odd and any(one.odd or one.weight > 0 for one in canary):  # of nothing there is no share to tell
+            raise RouterError(self.odd)
+        total, mine = (sum(one.weight for one in some) for some in (self.destinations, canary))
         return 100.0 * mine / total if total else 0.0
 
 
@@ -190,8 +200,10 @@ def changes(kind: Kind, obj: Object, target: Target, percent: float) -> list[Ope
     check_percent(percent)
     operations: list[Operation] = []
     for route in selected(kind, obj, target):
-        if same_weight(route.share(), percent) and _served(route):
+        if _gives(route, percent) and _served(route):
             continue
+        if percent > 0 and route.odd:
+            raise RouterError(route.odd)
         if route.unwritable and percent > 0:
             raise NotWeighted(f"{kind.places} {route.name!r}: {route.unwritable}")
         for side, name in (("stable", target.stable), ("canary", target.canary)):
@@ -208,7 +220,7 @@ def changes(kind: Kind, obj: Object, target: Target, percent: float) -> list[Ope
         operations += [{"op": "test", "path": _pointer(at), "value": value} for at, value in route.beside]
         for index, weight in sorted(new.items()):
             one = route.destinations[index]
-            if one.written and one.weight == weight:
+            if one.written and one.weight == weight and not one.odd:
                 continue
             place = (*route.pointer, index) if one.pointer is None else one.pointer
             operations.append(
@@ -223,7 +235,8 @@ def changes(kind: Kind, obj: Object, target: Target, percent: float) -> list[Ope
 
 def _weights(kind: Kind, route: Route, percent: float) -> dict[int, float]:
     """The new weights by position, of those that change."""
-    new = dict.fromkeys(route.side("canary"), 0.0)
+    odd = [index for index in route.side("stable") if route.destinations[index].odd]
+    new = dict.fromkeys((*route.side("canary"), *odd), 0.0)
     if route.side("stable"):
         both = route.side("stable")[0], route.side("canary")[0]
         return new | dict(zip(both, _split(kind, route, percent), strict=True))
@@ -261,7 +274,7 @@ def with_ahead(
     after = patched(obj, weights)
     listed = after[path[0]][path[1]]
     driven = [route.position for route in selected(kind, after, target)]
-    had = reading(kind, obj, target).percent
+    had = None if any(route.odd for route in selected(kind, obj, target)) else reading(kind, obj, target).percent
     wanted = arranged(
         shape_of(form.form, form.side(after, target)),
         listed,
@@ -286,7 +299,9 @@ def residuals(kind: Kind, obj: Object, target: Target) -> tuple[Residual, ...]:
     found = []
     for route in kind.routes(obj, target):
         place = f"{kind.places} {route.name}"
-        if route.position not in driven and (share := route.share()) > 0:
+        if route.odd:
+            found.append(Residual(place=place, reason=route.odd))
+        elif route.position not in driven and (share := route.share()) > 0:
             weight = sum(one.weight for one in route.destinations if one.side == "canary")
             if route.pinned == "cookie":
                 reason = f"cookie match sends {share:g} % to canary"
@@ -300,10 +315,19 @@ def residuals(kind: Kind, obj: Object, target: Target) -> tuple[Residual, ...]:
         found += [Residual(place=place, reason=reason) for reason in route.leaks]
     for called, route in () if kind.beside is None else kind.beside(obj, target):
         place = f"{called} {route.name}"
-        if share := route.share():
+        if route.odd:
+            found.append(Residual(place=place, reason=route.odd))
+        elif share := route.share():
             found.append(Residual(place=place, reason=f"{share:g} % go to canary; it is not driven with the others"))
         found += [Residual(place=place, reason=reason) for reason in route.leaks]
     return tuple(found)
+
+
+def _gives(route: Route, percent: float) -> bool:
+    """Whether the canary has this share. 0 can always be written, whatever the others hold, and has to be a number."""
+    if percent == 0 and route.odd:
+        return not any(one.odd or (one.side == "canary" and one.weight > 0) for one in route.destinations if one.side)
+    return same_weight(route.share(), percent)
 
 
 def _served(route: Route) -> bool:

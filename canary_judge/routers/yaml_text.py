@@ -177,6 +177,8 @@ def _edits(text: str, node: Any, path: _Path, operation: Mapping[str, Any]) -> l
     there = any(name == last for name, _, _ in _children(node))
     if operation["op"] == "replace" or there:  # what is null is there, and has no value
         old = _child(node, last)
+        if not hasattr(old, "style"):
+            raise NotInPlace(f"{last!r} is a list or a mapping, where a single value belongs")
         if old.style in ("|", ">"):
             return _in_block(text, old, value)
         begin, end = old.start_mark.index, old.end_mark.index

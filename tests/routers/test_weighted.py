@@ -394,6 +394,19 @@ def test_a_weight_that_is_none_is_one_clear_line(weight):
         reading(KINDS["istio"], virtual_service(weight, 10), Target(stable="app-stable", canary="app-canary"))
 
 
+@pytest.mark.parametrize("weights", [("75%", 25), (75, "25%"), ("75%", "25%"), ("75%", 0), (-5, float("nan"))])
+def test_a_weight_that_is_none_keeps_a_raise_from_being_made_and_no_rollback(weights):
+    kind, target, obj = KINDS["istio"], Target(stable="app-stable", canary="app-canary"), virtual_service(*weights)
+    with pytest.raises(RouterError, match="which is no weight"):
+        changes(kind, obj, target, 10)
+    after = patched(obj, changes(kind, obj, target, 0))
+    assert [one["weight"] for one in after["spec"]["http"][0]["route"]] == [100, 0]
+    beside = virtual_service(90, 10)
+    beside["spec"]["http"] += obj["spec"]["http"]
+    told = residuals(kind, beside, Target(stable="app-stable", canary="app-canary", routes=(0,)))
+    assert "which is no weight" in str(told[0])
+
+
 def test_zero_can_be_written_whatever_the_others_hold():
     target = Target(stable="app-stable", canary="app-canary")
     made = changes(KINDS["istio"], virtual_service(61, 7, 33), target, 0)

@@ -21,7 +21,7 @@ from canary_judge.routers.kubernetes import KubernetesRouter
 from canary_judge.routers.nginx import NginxRouter
 from canary_judge.routers.stores import HttpStore
 from canary_judge.routers.waiting import wait_until
-from canary_judge.routers.weighted import Target, changes, reading, residuals
+from canary_judge.routers.weighted import Target, changes, patched, reading, residuals
 from canary_judge.testing import MemoryStore, simulated_world
 from canary_judge.testing.routers import check_that_zero_can_always_be_written
 from tests import proxies
@@ -29,7 +29,14 @@ from tests.routers.api_server import ApiServer
 from tests.routers.test_conformance import CASES, WORKING, objects_of, ref_of, router_of
 from tests.routers.test_proxies import Upstream
 
-ODD = {"sevenths": (4, 3, 11), "tiny": (1, 1, 250), "all of it": (0, 1, 0), "hundredths": (99, 1, 37)}
+ODD = {
+    "sevenths": (4, 3, 11),
+    "tiny": (1, 1, 250),
+    "all of it": (0, 1, 0),
+    "hundredths": (99, 1, 37),
+}
+# as somebody writes them into a manifest; a server takes none
+TEXTS = [("75%", "25%", "some"), ("seventy", 25, 0), (75, "25%", 0), (75, 25, "some"), (75, [25], 0)]
 
 
 def odd_object(name, weights):
@@ -58,7 +65,8 @@ def odd_object(name, weights):
             place[route.weight or kind.weight] = f"{weight}m" if thousandths else weight
         if text:
             obj["metadata"]["annotations"][text] = json.dumps(inner)
-    assert reading(kind, obj, target).percent != 0
+    if all(isinstance(one, int) for one in weights):  # of which nobody can tell what they give
+        assert reading(kind, obj, target).percent != 0
     return case
 
 
@@ -79,6 +87,19 @@ def test_from_any_weights_of_any_kind(name):
                     server.close()
 
     check_that_zero_can_always_be_written(Harness())
+
+
+@pytest.mark.parametrize("weights", TEXTS, ids=str)
+@pytest.mark.parametrize("name", [one for one in WORKING if CASES[one]["router"] != "ingress-nginx"])
+def test_from_any_texts_in_a_manifest_of_any_kind(name, weights):
+    case = odd_object(name, weights)
+    kind, target = (
+        KINDS[case["router"]],
+        Target(**{**case["target"], "routes": tuple(case["target"].get("routes", ()))}),
+    )
+    after = patched(case["object"], changes(kind, case["object"], target, 0))
+    assert reading(kind, after, target).percent == 0
+    assert changes(kind, after, target, 0) == []
 
 
 def test_the_check_finds_a_router_that_refuses():
