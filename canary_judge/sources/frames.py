@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,8 @@ __all__ = ["FrameSource"]
 _FEWEST_REQUESTS, _NEARLY_ALL_FAIL = 100, 0.9
 # Of fewer rows nobody can tell whether they are cumulative.
 _FEWEST_OF_A_SERIES = 7
+# Of more series the longest ones tell: each is held against each.
+_MANY_SERIES = 100
 # Of more rows of a series in an interval, each is of one request or session.
 _A_ROW_EACH = 1.5
 # A text of so few rows is a remark, and no label.
@@ -103,6 +105,7 @@ class FrameSource:
         self._long = {"metric", "value"} <= columns
         self._names, self._labels = self._columns()
         self._codes = cache(self._users)
+        self._rather_by_user = cache(partial(rather_by_user, self._table, self._user))
         self._whole = cache(self._all_series)
         self._activity = lru_cache(maxsize=16)(self._rows_of_users)
         self._appended = cache(self._appended_twice)
@@ -373,8 +376,7 @@ class FrameSource:
             return Result(error=error, provenance=provenance)
         if form is Form.COUNTS and self._cumulative(query, window, beside):
             return Result(error=CUMULATIVE.format(name=repr(name)), provenance=provenance)
-        users = self.users_of_rows() if form is Form.COUNTS else None
-        series, warnings = [], rather_by_user(users, self._table.canary, self._user)
+        series, warnings = [], [*self._rather_by_user()] if form is Form.COUNTS else []
         base = self._last_before(query, window) if form is Form.COUNTER else {}
         values_of = self._table.numbers["value" if self._long else name]
         for labels, own in self._series(query, window.start, window.end):
@@ -428,9 +430,10 @@ class FrameSource:
     def _so_far(self, query: Query, window: Window) -> list[Float]:
         """The values of each series, from the first row of the table to the end of the window."""
         values = self._table.numbers["value" if self._long else query.expression]
-        series = [own for _, own in self._series(query, None, window.end)]
+        every = sorted((own for _, own in self._series(query, None, window.end)), key=lambda own: -own.size)
+        series = every[:_MANY_SERIES]
         if max((own.size for own in series), default=0) < _FEWEST_OF_A_SERIES:  # a text of each row tells none apart
-            series = [np.sort(np.concatenate(series))] if series else []
+            series = [np.sort(np.concatenate(every))] if every else []
         return [values[own][np.isfinite(values[own])] for own in series]
 
     def _last_before(self, query: Query, window: Window) -> dict[tuple[tuple[str, str], ...], int]:

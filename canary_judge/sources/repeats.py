@@ -12,6 +12,7 @@ from canary_judge.arrays import Bool, Float, Int, distinct
 from canary_judge.errors import DataError
 from canary_judge.results import Side
 from canary_judge.sources.tables import Table
+from canary_judge.sources.users import codes_of
 
 __all__ = [
     "appended",
@@ -35,6 +36,11 @@ _FEWEST_SHARE, _BY_CHANCE = 0.01, 1e-6
 _OF_A_PAGE = 50
 # Rows of a user, from which on they are told, unless so many of the canary's users are on both sides.
 _SEVERAL, _ON_BOTH = 1.2, 0.5
+# Columns that are called like this name users.
+_IDS_OF_USERS = re.compile(
+    r"(?:user|visitor|customer|member|account|client|player|viewer|shopper|subscriber)_?(?:id|key|hash|uuid|guid)",
+    re.IGNORECASE,
+)
 # Of the rows of a table of counts by `ok`, how many stand beside one of the other outcome; and names of such counts.
 _IN_PAIRS, _A_COARSE_TIME = 0.5, 10_000_000_000
 _A_COUNT = re.compile(
@@ -237,21 +243,29 @@ def told(nanoseconds: int) -> str:
     return datetime.fromtimestamp(int(nanoseconds) / 1e9, UTC).isoformat()
 
 
-def rather_by_user(codes: Int | None, canary: Bool, column: str) -> list[str]:
+def rather_by_user(table: Table, user: str) -> tuple[str, ...]:
     """What to say of counts of rows that have a user each, where a user has several rows.
 
     Args:
-        codes: Of each row the number of its user, from 0 on, -1 for none, shape (n,); None where nothing names them.
-        canary: Which rows are the canary's, shape (n,).
-        column: That names them.
+        table: Its rows, in order of time.
+        user: The column that names them; where it has none, one that is called like users' ids.
     """
-    if codes is None or not codes.size or np.count_nonzero(codes >= 0) <= _SEVERAL * (int(codes.max()) + 1):
-        return []
+    columns = {**table.numbers, **table.texts}
+    column = user if user in columns else next(filter(_IDS_OF_USERS.fullmatch, columns), None)
+    here = np.flatnonzero(table.canary)
+    if column is None or not here.size:
+        return ()
+    codes, canary = codes_of(columns[column])[0], table.canary
+    beside = slice(int(here[0]), int(here[-1]) + 1)  # before, all users were on the baseline
+    codes, canary = codes[beside], canary[beside]
+    if np.count_nonzero(codes >= 0) <= _SEVERAL * distinct(codes[codes >= 0]).size:
+        return ()
     sides = [np.bincount(codes[one & (codes >= 0)], minlength=int(codes.max()) + 1) > 0 for one in (canary, ~canary)]
     if np.count_nonzero(sides[0] & sides[1]) > _ON_BOTH * np.count_nonzero(sides[0]):
-        return []  # requests were drawn, and not users
+        return ()  # requests were drawn, and not users
+    named = "" if column == user else f", and the source `user: {column}`"
     text = (
         f"the rows have a user each (column {column!r}), and what one user does is alike: chance is larger than counts "
-        "of rows tell. Where users stay on one side, give the metric `unit_of_replication: user`"
+        f"of rows tell. Where users stay on one side, give the metric `unit_of_replication: user`{named}"
     )
-    return [text]
+    return (text,)

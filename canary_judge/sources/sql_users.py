@@ -406,7 +406,7 @@ class _Statement:
         if given is None:
             return sa.select(sa.func.coalesce(sa.func.sum(past.c.canary), _ZERO)).scalar_subquery()
         assigned = table_of(given.table, given.user, given.side, given.timestamp)
-        early = assigned.c[given.timestamp] <= self.span.past[1]
+        early = assigned.c[given.timestamp] < self.span.past[1]  # who is assigned as it begins begins with it
         mine = self._name(assigned.c[given.side]) == self.sides[Side.CANARY]
         return sa.select(sa.func.count()).select_from(assigned).where(early, mine).scalar_subquery()
 

@@ -560,3 +560,46 @@ def test_other_times_are_labels_as_they_are_written(tmp_path, monkeypatch):
     wide(heap=heap).assign(built="2026-01-01T00:00:00Z").to_csv(tmp_path / "t.csv", index=False)
     monkeypatch.setattr(tables, "_SMALL_FILE", 0)
     assert set(Table.of(tmp_path / "t.csv", "time").texts["built"]) == {"2026-01-01T00:00:00Z"}
+
+
+def rows_of_users(column, *, users=300, before=True):
+    """A row a minute of each user, the canary's of the last half alone; before, all are on the baseline."""
+    rng, start = np.random.default_rng(1), pd.Timestamp("2026-01-01T00:00Z")
+    minutes = np.sort(rng.integers(0 if before else 60, 120, 4000))
+    of = rng.integers(0, users, minutes.size)
+    return pd.DataFrame(
+        {
+            "timestamp": start + pd.to_timedelta(minutes * 60.0 + rng.uniform(0, 60, minutes.size), unit="s"),
+            "side": np.where((of % 4 == 0) & (minutes >= 60), "canary", "baseline"),
+            column: [f"u{one}" for one in of],
+            "likes": rng.poisson(1, minutes.size).astype(float),
+            "items": 3.0 + rng.poisson(3, minutes.size),
+        }
+    ).sort_values("timestamp")
+
+
+@pytest.mark.parametrize(("column", "told"), [
+    ("user", True), ("user_id", True), ("customerId", True), ("visitor_key", True), ("colour", False), ("userid", True),
+])  # fmt: skip
+@pytest.mark.parametrize("before", [True, False])
+def test_counts_of_rows_of_users_are_told_whatever_the_column_is_called(column, told, before):
+    metric = {"name": "m", "kind": "ratio", "events": "likes", "total": "items", "harm": "decrease", "margin": "10%"}
+    config = JudgeConfig.from_mapping({"name": "x", "interval": "1m", "metrics": [metric]})
+    source = FrameSource(rows_of_users(column, before=before))
+    warnings = judge(config, source, source.window("1m"))["m"].warnings
+    assert any(f"(column {column!r}), and what one user does is alike" in one for one in warnings) is told
+    assert any(one.endswith(f"and the source `user: {column}`") for one in warnings) is (told and column != "user")
+
+
+def test_many_series_are_not_each_held_against_each(monkeypatch):
+    from canary_judge.sources import frames
+
+    asked = []
+    monkeypatch.setattr(frames, "is_stock", lambda values, others: asked.append(len(others)))
+    metric = {"name": "m", "kind": "ratio", "events": "likes", "total": "items", "harm": "decrease", "margin": "10%"}
+    config = JudgeConfig.from_mapping({"name": "x", "interval": "1m", "metrics": [metric]})
+    source = FrameSource(rows_of_users("colour", users=500))
+    source.fetch(list(config.queries()), source.window("1m"))
+    assert asked
+    assert max(asked) <= 100
+    assert len(asked) <= 2 * 100

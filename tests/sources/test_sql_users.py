@@ -625,6 +625,18 @@ def test_assignments_in_other_times_cannot_be_compared(tmp_path, frame):
     assert "they cannot be compared" in told(SqlSource(url, activity=ASSIGNED, timezone="UTC"))
 
 
+@pytest.mark.parametrize(("seconds", "before"), [(-1, True), (0, False), (1, False)])
+def test_who_is_assigned_as_the_run_begins_was_not_there_before(tmp_path, frame, seconds, before):
+    url = f"sqlite:///{tmp_path}/a.db"
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    as_seconds(frame, "timestamp").to_sql("events", engine, index=False)
+    given = exposures(frame).assign(since=START + timedelta(seconds=seconds)).drop_duplicates("user")
+    as_seconds(given, "since").to_sql("exposures", engine, index=False)
+    found = SqlSource(url, activity=ASSIGNED).fetch(queries(since=START), SPAN)
+    number = int((given.variant == "canary").sum()) if before else 0
+    assert max(one.moments.before for one in found) == number
+
+
 def test_the_hour_in_which_clocks_are_changed_is_refused(tmp_path):
     day = datetime(2026, 10, 25, tzinfo=UTC)
     rows = pd.DataFrame(
