@@ -62,8 +62,14 @@ def compare(
             raise DataError(f"{side}: its column 'side' has {other.iloc[0]!r}; give the rows of the {side} alone")
     table = pd.concat([baseline.assign(side="baseline"), canary.assign(side="canary")], ignore_index=True)
     source = FrameSource(table, align=align)
-    if isinstance(metrics, Mapping) or not isinstance(metrics, Sequence):
+    if isinstance(metrics, Mapping | str) or not isinstance(metrics, Sequence):
         raise DataError(f"metrics is {type(metrics).__name__}; give a list of metrics, each as in a config")
+    for one in metrics:
+        if not isinstance(one, Mapping):
+            raise DataError(
+                f"metrics has {one!r}; give each as in a config, as "
+                "{'name': 'heap', 'kind': 'gauge', 'query': 'heap', 'harm': 'increase', 'margin': '10%'}"
+            )
     data = {
         "name": "comparison",
         **settings,

@@ -1,16 +1,20 @@
 """Ways in that a tired person takes: files as Excel writes them, rates of nothing, a closed output."""
 
+import re
 import subprocess
 import sys
+from datetime import UTC, datetime
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from canary_judge import JudgeConfig
+from canary_judge import JudgeConfig, Monitor, Window, compare, plan
 from canary_judge.__main__ import main
+from canary_judge.config.metrics import Metric
 from canary_judge.errors import ConfigError, DataError
-from canary_judge.judging import judge
+from canary_judge.judging import judge, judge_samples
 from canary_judge.rollout import RolloutPlan
 from canary_judge.sources import FrameSource
 from canary_judge.sources.users import codes_of
@@ -121,3 +125,45 @@ def test_ids_that_pandas_has_written_with_a_point_are_the_same_users():
     assert codes.tolist() == [0, 0, -1, 1, 2]
     assert users == 3
     assert codes_of(np.array(["1.5", "1.50"], dtype=object))[1] == 2
+
+
+HEAP = {"name": "heap", "kind": "gauge", "query": "heap", "harm": "increase", "margin": "10%"}
+CONFIG = JudgeConfig.from_mapping({"name": "x", "interval": "1m", "metrics": [HEAP]})
+TABLE = pd.DataFrame({"timestamp": TIMES, "heap": np.arange(60.0) % 7 + 100})
+HOUR = Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda source: Monitor(CONFIG, state={"format": 4}), "state is dict; give what `monitor.state()` gave"),
+        (lambda source: Monitor(CONFIG, state=[]), "state is list"),
+        (lambda source: Monitor("own.yaml"), "the config is str"),
+        (lambda source: judge(CONFIG, source, None), "the window is None"),
+        (lambda source: judge_samples({}, None), "the config is dict"),
+        (lambda source: plan(CONFIG, source, HOUR, power=90), "power is 90; give a probability between 0.5 and 1"),
+        (lambda source: plan(CONFIG, source, HOUR, power="0.9"), "power is '0.9'"),
+        (lambda source: plan(CONFIG, source, HOUR, weights=5), "weights is 5; give percentages"),
+        (lambda source: plan(CONFIG, source, None), "the window is None"),
+        (lambda source: compare(baseline=source, canary=source, metrics=["heap"]), "baseline is FrameSource"),
+        (lambda source: compare(baseline=TABLE, canary=TABLE, metrics="heap"), "metrics is str"),
+        (lambda source: compare(baseline=TABLE, canary=TABLE, metrics=["heap"]), "metrics has 'heap'"),
+        (lambda source: JudgeConfig.load(None), "the path is NoneType"),
+        (lambda source: JudgeConfig.load({"name": "x"}), "the path is dict"),
+        (lambda source: JudgeConfig.parse(b"name: x"), "is bytes; give a text, or a path to JudgeConfig.load"),
+    ],
+)
+def test_what_a_tired_person_gives_is_named(call, told):
+    with pytest.raises((DataError, ConfigError), match=re.escape(told)):
+        call(FrameSource(TABLE.assign(side="baseline")))
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"), [("ration", "; did you mean 'ratio'?"), ("means", "; did you mean 'mean'?"), (None, "")]
+)
+def test_all_kinds_are_named_and_the_nearest_one(kind, told):
+    metric = {name: value for name, value in HEAP.items() if name != "kind"} | ({"kind": kind} if kind else {})
+    with pytest.raises(ConfigError) as found:
+        JudgeConfig.from_mapping({"name": "x", "interval": "1m", "metrics": [metric]})
+    kinds = ", ".join(get_args(one.model_fields["kind"].annotation)[0] for one in get_args(get_args(Metric)[0]))
+    assert str(found.value).endswith(f"`kind` must be one of {kinds}{told}")

@@ -176,6 +176,8 @@ class JudgeConfig(StrictModel):
     @classmethod
     def load(cls, path: str | Path) -> JudgeConfig:
         """Read a YAML or JSON file."""
+        if not isinstance(path, str | Path):
+            raise ConfigError(f"the path is {type(path).__name__}; give one, or plain data to JudgeConfig.from_mapping")
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -185,6 +187,8 @@ class JudgeConfig(StrictModel):
     @classmethod
     def parse(cls, text: str, *, name: str = "config") -> JudgeConfig:
         """Read YAML or JSON text; `name` stands in front of messages."""
+        if not isinstance(text, str):
+            raise ConfigError(f"{name}: is {type(text).__name__}; give a text, or a path to JudgeConfig.load")
         return cls.from_mapping(read_yaml(text, name), name=name)
 
     @classmethod

@@ -23,6 +23,10 @@ _LONGEST_SHOWN = 80
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
+# Of metrics; the discriminator's own message shows them as Python does, and not where there is none.
+_KINDS = ("gauge", "ratio", "rate", "samples", "latency", "mean")
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint at the known name that is nearest to a word, or nothing.
 
@@ -181,7 +185,8 @@ def _message(problem: Any, path: list[Any], known: Iterable[str], see: str, *, h
         whole = problem.get("input")
         return told.removeprefix("Value error, ").replace(repr(whole), _shown(whole))
     if kind in ("union_tag_invalid", "union_tag_not_found"):
-        return "`kind` must be one of gauge, ratio, rate, samples, latency"
+        meant = nearest(str(problem.get("ctx", {}).get("tag", "")), _KINDS)
+        return f"`kind` must be one of {', '.join(_KINDS)}{meant}"
     told = f"{told[0].lower()}{told[1:]}"
     if hidden:
         return f"is of the wrong kind; {told}"

@@ -13,6 +13,8 @@ from canary_judge.series import MetricSource, Query, Result, Window, by_name, fo
 
 __all__ = ["checked", "fetch", "judge", "read"]
 
+_NONE = object()  # where no window is asked for
+
 
 def judge(config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource], window: Window) -> Judgement:
     """Fetch both sides over a finished window and judge the canary at this one planned look.
@@ -50,11 +52,11 @@ def read(config: JudgeConfig, source: MetricSource | Mapping[str, MetricSource],
     return collect(config, aligned, answers)
 
 
-def checked(config: object, window: object = None) -> None:
+def checked(config: object, window: object = _NONE) -> None:
     """Refuse what is no config and no window."""
     if not isinstance(config, JudgeConfig):
         raise ConfigError(f"the config is {type(config).__name__}; make one with JudgeConfig.load or .from_mapping")
-    if window is not None and not isinstance(window, Window):
+    if window is not _NONE and not isinstance(window, Window):
         raise DataError(f"the window is {window!r}; give a Window, as Window.last('30m') or source.window('1m')")
 
 

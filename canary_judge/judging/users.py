@@ -234,8 +234,9 @@ def _objections(
     if (change := _change(data)) is not None:
         early, late, z = change
         worse = {Harm.INCREASE: z, Harm.DECREASE: -z, Harm.EITHER: abs(z)}[metric.harm]
+        good = {Harm.INCREASE: early < 0, Harm.DECREASE: early > 0, Harm.EITHER: abs(early) > abs(late)}[metric.harm]
         if worse > _FADES:
-            yield f"the effect fades: {_thirds(data, early, late)}", False
+            yield f"{'the effect fades' if good else 'the harm grows'}: {_thirds(data, early, late)}", False
     if (broke := _broke(metric, data)) is not None:
         yield broke, False
 

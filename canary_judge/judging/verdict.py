@@ -45,6 +45,8 @@ def judge_samples(config: JudgeConfig, samples: Samples, *, with_intervals: bool
     Raises:
         ConfigError: Samples of a metric are missing.
     """
+    if not isinstance(config, JudgeConfig):
+        raise ConfigError(f"the config is {type(config).__name__}; make one with JudgeConfig.load or .from_mapping")
     if not isinstance(samples, Samples):
         raise ConfigError(f"samples is {type(samples).__name__}; give Samples, as `collect` does, or call `judge`")
     missing = [metric.name for metric in config.metrics if metric.name not in samples.metrics]

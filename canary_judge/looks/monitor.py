@@ -9,7 +9,7 @@ import numpy as np
 
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError, QueryError
-from canary_judge.judging.fetching import fetch
+from canary_judge.judging.fetching import checked, fetch
 from canary_judge.judging.silence import PATIENCE, given_up
 from canary_judge.looks.observing import judged, taken, warmup_intervals, with_weight
 from canary_judge.looks.state import Fresh, How, MonitorState
@@ -86,6 +86,7 @@ class Monitor:
         stages: int | None = None,
         state: str | bytes | MonitorState | None = None,
     ) -> None:
+        checked(config)
         self.config = config
         length = None if horizon is None else duration_from(horizon, "horizon")
         self._horizon = None if length is None else length // config.interval
@@ -99,6 +100,8 @@ class Monitor:
         self._stages = stages
         self._steps: list[MonitorState] = []
         self._whole = True
+        if not isinstance(state, str | bytes | MonitorState | None):
+            raise DataError(f"state is {type(state).__name__}; give what `monitor.state()` gave, the text as it is")
         self._state = MonitorState.from_json(config, state) if isinstance(state, str | bytes) else state
         if self._state is None and start is not None:
             self._begin(moment_from(start, "start"))

@@ -7,7 +7,7 @@ for it, times the measured dispersion and autocorrelation time.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -84,6 +84,10 @@ def plan(
         DataError: The baseline has nothing to measure in the window.
     """
     checked(config, window)
+    if isinstance(weights, str) or not isinstance(weights, Iterable):
+        raise DataError(f"weights is {weights!r}; give percentages of the traffic, as [5, 25]")
+    if power is not None and not (isinstance(power, int | float) and 0.5 < power < 1):
+        raise DataError(f"power is {power!r}; give a probability between 0.5 and 1, as 0.9")
     weights = [percent_from(weight, "weights", lowest=_LEAST_WEIGHT, highest=_MOST_WEIGHT) for weight in weights]
     if not weights:
         raise DataError("weights is empty; give percentages of the traffic, as [5, 25]")

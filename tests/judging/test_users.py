@@ -216,6 +216,9 @@ def test_an_effect_that_fades_is_no_pass():
     assert found.outcome is Outcome.INSUFFICIENT
     assert "the effect fades: +" in found.reason
     assert "in the first 16h00m, -" in found.reason
+    grows = judged(baseline, side(totals(2, 8000, 0.099), **thirds(0.098, 0.08, 20)))["clicks"]
+    assert "the harm grows: -" in grows.reason
+    assert "fades" not in grows.reason
     better = judged(baseline, side(totals(2, 8000, 0.102), **thirds(0.095, 0.11, 20)))["clicks"]
     assert better.outcome is Outcome.SAFE
     assert any("the effect changes" in text for text in better.warnings)
