@@ -270,8 +270,9 @@ def _of_margin(config: JudgeConfig, metric: Metric) -> Iterator[tuple[str, str]]
             yield (
                 "narrow-margin",
                 (
-                    f"a margin of {metric.margin} takes {events:,.0f} canary events to show; see "
-                    "`canary-judge plan`, or take a wider one"
+                    f"a margin of {metric.margin} takes {events:,.0f} canary events to show"
+                    + ("" if isinstance(metric, RateMetric) else ", unless they are most of their total")
+                    + "; see `canary-judge plan`, or take a wider one"
                 ),
             )
 

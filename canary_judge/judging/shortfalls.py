@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from canary_judge.config.metrics import Metric
 from canary_judge.config.model import JudgeConfig
@@ -14,7 +15,13 @@ from canary_judge.results import Comparison, Harm, Scale, Shortfall
 from canary_judge.special import special
 from canary_judge.stats.dispersion import clump_size
 from canary_judge.stats.margins import Margin
-from canary_judge.stats.sample_sizes import limit_sample_size, proportions_sample_size, rate_ratio_events, well_within
+from canary_judge.stats.sample_sizes import (
+    limit_sample_size,
+    proportions_sample_size,
+    rate_ratio_events,
+    share_ratio_trials,
+    well_within,
+)
 from canary_judge.wording import count, wait
 
 __all__ = ["count_shortfall", "instance_shortfall", "time_shortfall", "users_shortfall", "would_do"]
@@ -275,6 +282,7 @@ def _margin_now(look: Look, metric: Metric, comparison: Comparison, share: float
     if rate <= 0:
         return None
     have = rate * comparison.n_canary / phi
+    frequent = partial(share_ratio_trials, rate=rate, canary_share=share, alpha=alpha, power=power)
 
     def required(margin: Margin) -> float | None:
         # in canary events, of the part that is the larger one
@@ -287,6 +295,8 @@ def _margin_now(look: Look, metric: Metric, comparison: Comparison, share: float
         ratio = margin.factor(upward=upward)
         if ratio <= 0:
             return None
+        if metric.is_proportion and (trials := frequent(ratio)):
+            return look.cost * trials * rate
         return look.cost * rate_ratio_events(ratio, canary_share=share, alpha=alpha, power=power)
 
     return would_do(metric.parsed_margin(), have, required, share=metric.is_proportion)
@@ -301,20 +311,23 @@ def _of_margin(config: JudgeConfig, metric: Metric, comparison: Comparison, shar
     rate = ((comparison.events_baseline or 0.0) + (comparison.events_canary or 0.0)) / exposure
     expected = rate * comparison.n_canary / phi
     alpha, power = config.false_pass_rate, config.power
+    trials, bound = None, rate
     if margin is not None and comparison.scale is Scale.DIFFERENCE and margin.absolute is not None:
         bound = min(max(rate + (comparison.margin or 0.0), 0.0), 1.0)
         if bound == rate:
             return None
         per_side = proportions_sample_size(min(max(rate, 1e-12), 1.0), bound, alpha=alpha, power=power)
         # a one-sided test with n on each side has the information of n / 2 per unit of share * (1 - share)
-        product = per_side / 2 * phi / exposure
-        trials = product * exposure / (1 - share) / phi
+        trials = per_side / 2 / (1 - share)
+    elif metric.is_proportion and comparison.margin:
+        trials = share_ratio_trials(comparison.margin, rate=rate, canary_share=share, alpha=alpha, power=power)
+    if trials is not None:
         return _Need(
             what="canary requests",
             have=comparison.n_canary / phi,
             required=max(trials, config.min_events * clump / phi / max(bound, rate, 1e-12)),
             expected=max(bound, rate) * comparison.n_canary / clump,
-            product=product,
+            product=trials * (1 - share) * phi / exposure,
         )
     least = config.min_events * clump / phi
     need = _Need(what="expected canary events", have=expected, required=least, expected=expected * phi / clump)

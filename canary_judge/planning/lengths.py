@@ -43,6 +43,7 @@ from canary_judge.stats.sample_sizes import (
     margin_sample_size,
     proportions_sample_size,
     rate_ratio_events,
+    share_ratio_trials,
     sign_sample_size,
     t_sample_size,
 )
@@ -357,6 +358,9 @@ def _margin_seconds(aim: _Aim, metric: Metric, margin: Margin, stream: _Stream, 
     if margin.relative is None or rate == 0:
         return None
     ratio = margin.factor(upward=upward)
+    requests = share_ratio_trials(ratio, rate=rate, canary_share=share, alpha=aim.error, power=aim.power)
+    if metric.is_proportion and requests is not None:
+        return requests * stream.phi / share / stream.per_second
     events = rate_ratio_events(ratio, canary_share=share, alpha=aim.error, power=aim.power) * stream.phi
     return max(events, least * clump) / (rate * stream.per_second * share)
 

@@ -43,12 +43,10 @@ from canary_judge.stats.questions import (
     worse_at_all,
 )
 from canary_judge.stats.residuals import Residuals
-from canary_judge.stats.score import difference_interval, score_distance, score_p_values, score_ratio_interval
+from canary_judge.stats.score import FREQUENT, difference_interval, score_distance, score_p_values, score_ratio_interval
 
 __all__ = ["CountTest", "compare_counts", "limit_counts", "margin_ruled_out", "p_at_least"]
 
-# Above this share of events the conditional test is needlessly wide and the score test takes its place.
-_FREQUENT = 0.1
 # Of the distance between the distribution of a sum and the normal one.
 _BERRY_ESSEEN = 0.56
 
@@ -388,7 +386,7 @@ def p_at_least(counts: Counts, firsts: Sequence[int], *, ratio: float, upward: b
     beyond = canary - mean / STRATUM_WIDTH if upward else mean * STRATUM_WIDTH - canary
     deviation = np.sqrt(np.maximum(variance, 1e-300)) / STRATUM_WIDTH
     exact = special.ndtr(-np.maximum(beyond, 0.0) / deviation) - _BERRY_ESSEEN / deviation
-    exact[proportion & (events > _FREQUENT * exposure)] = 0.0
+    exact[proportion & (events > FREQUENT * exposure)] = 0.0
     return np.where(half, 0.5, np.maximum(exact, 0.0))
 
 
@@ -409,7 +407,7 @@ def _rate(total: Counts) -> float:
 
 def _is_frequent(total: Counts, *, proportion: bool) -> bool:
     events = total.events_baseline[0] + total.events_canary[0]
-    return proportion and bool(events / (total.exposure_baseline[0] + total.exposure_canary[0]) > _FREQUENT)
+    return proportion and bool(events / (total.exposure_baseline[0] + total.exposure_canary[0]) > FREQUENT)
 
 
 def _scale(margin: Margin | None, rate: float, *, proportion: bool) -> Scale:

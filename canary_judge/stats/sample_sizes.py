@@ -18,9 +18,7 @@ from canary_judge.special import special
 from canary_judge.stats.margins import Margin
 from canary_judge.stats.questions import directions
 from canary_judge.stats.rank import ranks_of
-
-# Of a fixed point that is found at once.
-_ROUNDS = 8
+from canary_judge.stats.score import FREQUENT
 
 __all__ = [
     "by_student",
@@ -29,10 +27,14 @@ __all__ = [
     "proportions_sample_size",
     "rank_sample_size",
     "rate_ratio_events",
+    "share_ratio_trials",
     "sign_sample_size",
     "t_sample_size",
     "well_within",
 ]
+
+# Of a fixed point that is found at once.
+_ROUNDS = 8
 
 
 def rank_sample_size(*, baseline: Float, shifted: Float, alpha: float, power: float) -> float | None:
@@ -176,6 +178,38 @@ def t_sample_size(delta: float, *, sd: float, alpha: float, power: float) -> flo
         middle = (low + high) / 2
         low, high = (middle, high) if power_at(middle) < power else (low, middle)
     return (low + high) / 2
+
+
+def share_ratio_trials(ratio: float, *, rate: float, canary_share: float, alpha: float, power: float) -> float | None:
+    """Canary trials with which the score test rules out (or shows) a ratio of frequent events when the truth is 1.
+
+    Where events are frequent what they leave of the total tells more than they do: of 99.9 % successes a fall to 99 %
+    is ten times the failures. None where they are rare, and events are what counts (`rate_ratio_events`).
+
+    References:
+        Farrington, C. P. & Manning, G. (1990), doi:10.1002/sim.4780091208, section 4 (the null's own variance).
+
+    Args:
+        ratio: Canary / baseline at the margin.
+        rate: Events out of the total, 0 to 1.
+        canary_share: Of all trials.
+        alpha: One-sided level.
+        power: Wanted power.
+
+    Examples:
+        >>> round(share_ratio_trials(0.99, rate=0.999, canary_share=0.05, alpha=0.05, power=0.8))
+        381
+        >>> share_ratio_trials(1.5, rate=0.001, canary_share=0.05, alpha=0.05, power=0.8) is None
+        True
+    """
+    if not FREQUENT < rate < 1 or ratio <= 0 or ratio == 1:
+        return None
+    of_baseline = ratio**2 * canary_share / (1 - canary_share)
+    baseline = rate / (1 + canary_share * (ratio - 1))
+    canary = min(ratio * baseline, 1.0)
+    null = special.ndtri(1 - alpha) * np.sqrt(canary * (1 - canary) + of_baseline * baseline * (1 - baseline))
+    alternative = special.ndtri(power) * np.sqrt(rate * (1 - rate) * (1 + of_baseline))
+    return float(((null + alternative) / (rate * (ratio - 1))) ** 2)
 
 
 def rate_ratio_events(ratio: float, *, canary_share: float, alpha: float, power: float) -> float:

@@ -15,7 +15,10 @@ from canary_judge.stats.counts import Counts
 from canary_judge.stats.exact import binomial_tails, crossing, deflated, ratio_where
 from canary_judge.stats.questions import Interval, Tails
 
-__all__ = ["difference_interval", "score_distance", "score_p_values", "score_ratio_interval"]
+__all__ = ["FREQUENT", "difference_interval", "score_distance", "score_p_values", "score_ratio_interval"]
+
+# Above this share of events the conditional test is needlessly wide and the score test takes its place.
+FREQUENT = 0.1
 
 
 def score_p_values(

@@ -11,6 +11,7 @@ from canary_judge.results import Harm, Scale
 from canary_judge.stats.dispersion import dispersion
 from canary_judge.stats.events import compare_counts, limit_counts
 from canary_judge.stats.margins import Margin
+from canary_judge.stats.sample_sizes import share_ratio_trials
 from tests.builders import counts
 
 RELATIVE = Margin(relative=0.5)
@@ -151,3 +152,18 @@ def test_clumps_of_the_baseline_are_believed_while_the_canary_has_few_events():
     few = counts(clumps, np.full(60, 950.0), np.zeros(60), np.full(60, 50.0))
     assert dispersion(few) > 3
     assert compared(few).dispersion > 3
+
+
+@pytest.mark.parametrize(
+    ("rate", "ratio", "share"), [(0.279, 1.25, 0.05), (0.999, 0.99, 0.05), (0.9, 0.95, 0.1), (0.15, 1.5, 0.02)]
+)
+def test_frequent_events_need_as_many_requests_as_are_said(rate, ratio, share):
+    rng, runs, passed = np.random.default_rng(3), 400, 0
+    harm = Harm.INCREASE if ratio > 1 else Harm.DECREASE
+    n_c = round(share_ratio_trials(ratio, rate=rate, canary_share=share, alpha=0.05, power=0.9))
+    n_b = round(n_c * (1 - share) / share)
+    for _ in range(runs):
+        one = counts(rng.binomial(n_b, rate), n_b, rng.binomial(n_c, rate), n_c)
+        evidence = compare_counts(one, harm=harm, margin=Margin(relative=abs(ratio - 1)), proportion=True).evidence
+        passed += evidence.p_within_margin <= 0.05
+    assert passed / runs == pytest.approx(0.9, abs=0.12)  # a normal law of a share near 1 is off by as much
