@@ -33,12 +33,16 @@ _BAD = re.compile(
     r"error|fail|5xx|latenc|timeout|exception|crash|reject|\bp9\d|\bun(avail|success)|cancel|duplic|backlog|refund|gap|"
     r"cost|abandon|time.to|skip|(?<![a-z])hid(e|den)|complain|unsubscri|buffering|rebuffer|bounce|churn|dislike|"
     r"dissatisf|disengag|thumbs?.?down|accidental|rage.?click|negative.?(feedback|review|rating)|unfollow|not.?interested|"
-    r"(?<![a-z])(muted?|mutes|unlikes|blocks.(per|by).user|(abuse|spam).reports)(?![a-z])",
+    r"(?<![a-z])(muted?|mutes|unlikes|blocks.(per|by).user|(abuse|spam).reports)(?![a-z])|"
+    r"(?<![a-z0-9])[45]\d\ds?(?![a-z0-9])|4xx|(?<![a-z])slow|response.?time|"
+    r"(?<!session)(?<!session.)(?<!sessions.)(?<!watch)(?<!watch.)(?<!view)(?<!visit)(?<!visit.)(?<!stay)duration|"
+    r"(?<![a-z])(memory|heap|restarts?|oom|oom.?kill(s|ed)?|panics?|lag|queue.?(depth|length|size)|wait|faults?|retries|dropped|"
+    r"throttled|saturation|ttfb|deadlocks?|gc.?pauses?)(?![a-z])",
     re.IGNORECASE,
 )
 _GOOD = re.compile(
     r"\bsuccess|\bavailab|uptime|conversion|click.?through|revenue|orders?\b|budget|handled|free|non-|within|under|"
-    r"complian|slo\b|in.?time|capacity",
+    r"complian|slo\b|in.?time|capacity|idle|headroom|remaining|efficien|apdex|(?<![a-z0-9])2(xx|00s?)(?![a-z0-9])",
     re.IGNORECASE,
 )
 # What a business wants, by its usual names; and words of the machines that have such names, too.
@@ -47,7 +51,10 @@ _WANTED = re.compile(
     r"click.?(rate|share)|thumbs?.?up|^(shares|comments|saves|follows|plays)( per .*)?$|completion.?rate|"
     r"(?<![a-z])(dwell|viewing|session).?time|^time.?spent( per .*)?$|"
     r"^retention$|(user|customer|viewer).?retention|retention.?rate|watch.?time|listening.?time|"
-    r"(minutes|hours).?(watched|listened|played)",
+    r"(minutes|hours).?(watched|listened|played)|"
+    r"(?<![a-z])(clicks|purchases|sales|payments|sign.?ups|bookings|registrations|checkouts|downloads|installs|"
+    r"logins|subscriptions|gmv|page.?views|video.?views|add.?to.?cart)(?![a-z])|^(throughput|goodput)$|"
+    r"hit.?(rate|ratio)|cache.?hits",
     re.IGNORECASE,
 )
 _MACHINES = re.compile(

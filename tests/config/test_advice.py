@@ -2,7 +2,7 @@
 
 import pytest
 
-from canary_judge import advise
+from canary_judge import JudgeConfig, advise
 from tests.test_planning import ERRORS, HEAP, config
 
 LATENCY = {
@@ -152,3 +152,23 @@ def test_a_mean_of_ratings_or_a_sum_of_minutes_is_no_sum_of_ratings(more):
 )
 def test_margins_that_are_meant_are_no_wide_ones(harm, margin):
     assert "wide-margin" not in {one.code for one in advise(config({**HEAP, "harm": harm, "margin": margin}))}
+
+
+USUAL = {
+    "increase": "memory|heap used|restarts|queue depth|consumer lag|gc pause|wait time|failed payments|rejected orders|"
+    "slow checkouts|4xx|http 500s|duration|response time|retries|page faults",
+    "decrease": "clicks|memory headroom|free memory|heap remaining|sessions duration|watch duration|apdex|2xx|"
+    "throughput|hit ratio|cache hits|logins|purchases",
+}
+# more of it may be either, or words of both directions are in it
+NEITHER = ("sessions duration", "watch duration", "rejected orders", "memory headroom", "free memory", "heap remaining")
+
+
+@pytest.mark.parametrize("harm", USUAL)
+def test_the_harm_of_usual_names_is_told_where_it_is_turned_round(harm):
+    other = {"increase": "decrease", "decrease": "increase"}[harm]
+    for name in USUAL[harm].split("|"):
+        for way, told in ((harm, False), (other, name not in NEITHER)):
+            metric = {"name": name, "kind": "gauge", "query": "g", "harm": way, "margin": "10%"}
+            found = advise(JudgeConfig.from_mapping({"name": "x", "interval": "1m", "metrics": [metric]}))
+            assert any(one.code == "harm-direction" for one in found) is told, (name, way)
