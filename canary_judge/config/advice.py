@@ -268,6 +268,12 @@ def _of_margin(config: JudgeConfig, metric: Metric) -> Iterator[tuple[str, str]]
             "wide-margin",
             f"a margin of {metric.margin} tolerates a fall to {left}x of the baseline; a fall by a twentieth is 5%",
         )
+    share = 0.0 if margin is None else margin.relative or 0.0
+    if metric.harm is Harm.INCREASE and share >= 1 and "%" in str(metric.margin):
+        yield (
+            "percent-margin",
+            f"a margin of {metric.margin} is {1 + share:g}x of the baseline; if {share:g}x is meant, write that",
+        )
     if margin is None or margin.relative is None or margin.absolute is not None:
         return
     if isinstance(metric, RatioMetric | RateMetric | LatencyMetric):

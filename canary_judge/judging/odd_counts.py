@@ -45,6 +45,9 @@ _MOST_MUTE, _DUE, _HARDLY_LESS = 0.1, 10.0, 0.2
 # Events that may be due, in independent ones, where there are none for a while; and where there are none at all.
 _MOST_DUE, _MANY_DUE = 30.0, 10.0
 
+# A margin that tolerates so many times of what hurts, and so much of all requests, is told.
+_MANY_TIMES, _MANY_POINTS = 5.0, 0.05
+
 
 def odd_counts(metric: Metric, counts: Counts, found: Assessed, *, expected: bool) -> Assessed:
     """The evidence, which is not safe where the counts alone forbid to believe it; and what a reader should know.
@@ -74,7 +77,7 @@ def odd_counts(metric: Metric, counts: Counts, found: Assessed, *, expected: boo
         *(_fractions(counts, side) for side in sides if metric.is_proportion),
         *(text for text, surely_odd in totals if surely_odd),
     ]
-    told = [better if not surely else None, successes if not meant else None]
+    told = [better if not surely else None, successes if not meant else None, _wide(metric, comparison)]
     # what happens once an interval at most is so by itself, and so is a probe
     told += [*(_flags(counts, side) for side in sides if not timed), _still(counts), _both_stopped(counts)]
     told += [text for text, surely_odd in totals if not surely_odd]
@@ -98,6 +101,27 @@ def _nearly_all_harmful(metric: Metric, comparison: Comparison) -> tuple[str | N
     )
     named = " ".join((metric.name, *(str(one) for one in metric.texts().values())))
     return text, _FAILURES.search(named) is not None
+
+
+def _wide(metric: Metric, comparison: Comparison) -> str | None:
+    """That a margin tolerates many times the failures: of a share of nearly all, or in points beside hardly any."""
+    margin, share = metric.parsed_margin(), comparison.baseline or 0.0
+    if margin is None or not metric.is_proportion or not 0 < share < 1:
+        return None
+    amount = margin.amount(share)
+    lacking = 1 - share
+    if metric.harm is Harm.DECREASE and amount >= (_MANY_TIMES - 1) * lacking:
+        return (
+            f"a margin of {metric.margin} tolerates {1 + amount / lacking:.0f} times as many requests without it: "
+            f"{lacking:.2g} of the baseline's, {lacking + amount:.2g} at the margin; judge these, as `harm: increase`, "
+            f"or give a narrower margin"
+        )
+    if metric.harm is Harm.INCREASE and amount >= max(_MANY_POINTS, (_MANY_TIMES - 1) * share):
+        return (
+            f"a margin of {metric.margin} tolerates {1 + amount / share:.0f} times the baseline's share of {share:.2g}"
+            ": is its unit right?"
+        )
+    return None
 
 
 def _better_without_events(metric: Metric) -> tuple[Side, ...]:

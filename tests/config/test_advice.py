@@ -172,3 +172,12 @@ def test_the_harm_of_usual_names_is_told_where_it_is_turned_round(harm):
             metric = {"name": name, "kind": "gauge", "query": "g", "harm": way, "margin": "10%"}
             found = advise(JudgeConfig.from_mapping({"name": "x", "interval": "1m", "metrics": [metric]}))
             assert any(one.code == "harm-direction" for one in found) is told, (name, way)
+
+
+@pytest.mark.parametrize(("margin", "told"), [("150%", True), ("100%", True), ("99%", False), ("2.5x", False)])
+def test_more_than_all_in_percent_may_be_a_factor(margin, told):
+    found = {one.code: one.text for one in advise(config({**HEAP, "margin": margin}))}
+    assert ("percent-margin" in found) is told
+    if margin == "150%":
+        assert "a margin of 150% is 2.5x of the baseline" in found["percent-margin"]
+        assert found["percent-margin"].endswith("if 1.5x is meant, write that")

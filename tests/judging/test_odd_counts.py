@@ -1,5 +1,7 @@
 """Counts that look like health and are none; and those that look odd and are ordinary."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -364,3 +366,26 @@ def test_whole_levels_with_gaps_were_not_filled_in(rng):
     one[[7, 40]] = np.nan
     found = judge_samples(config(GAUGE), samples(gauged(90 + rng.normal(0, 9, 60), one), 60))["m"]
     assert "straight lines" not in found.reason
+
+
+@pytest.mark.parametrize(
+    ("harm", "margin", "of", "told"),
+    [
+        ("decrease", "1%", 999.0, "tolerates 11 times as many requests without it: 0.001 of the baseline's, 0.011 at"),
+        ("decrease", "+0.1pp", 999.0, None),
+        ("decrease", "5%", 900.0, None),
+        ("increase", "+50pp", 5.0, "tolerates 101 times the baseline's share of 0.005: is its unit right?"),
+        ("increase", "1.5x or +0.1pp", 0.01, None),
+        ("increase", "+3pp", 5.0, None),
+        ("increase", "+10pp", 200.0, None),
+    ],
+)
+def test_a_margin_that_tolerates_many_times_the_failures_is_told(harm, margin, of, told):
+    rng = np.random.default_rng(4)
+    sides = [rng.binomial(n, of / 1000, 60).astype(float) for n in (9000, 1000)]
+    metric = {**RATIO, "name": "m", "harm": harm, "margin": margin}
+    found = judge_samples(config(metric), samples(counted(sides[0], 9000.0, sides[1], 1000.0)))["m"]
+    words = [text for text in found.warnings if "tolerates" in text]
+    assert len(words) == (told is not None)
+    if told is not None:  # to the digits of a drawn baseline
+        assert re.sub(r"\d+", "1", told[:45]) in re.sub(r"\d+", "1", words[0])
