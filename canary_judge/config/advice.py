@@ -71,6 +71,8 @@ _RANGE = re.compile(r"\[(\d+(?:ms|s|m|h|d))(?::[^\]]*)?\]")
 # More canary events than this is more than most canaries see in a day.
 _MORE_THAN_A_DAY = 5000.0
 _FEW_METRICS = 4
+# So often a second, once a minute, an event of which one is afraid does not happen.
+_OFTEN = 1 / 60
 # A fall by more than this is seldom meant to be tolerated.
 _MOST_OF_IT = 0.5
 # What users do of what they like, as columns of it are called.
@@ -177,33 +179,10 @@ def _of_the_whole(config: JudgeConfig) -> Iterator[tuple[str, str]]:
 
 def _of_one(config: JudgeConfig, metric: Metric) -> Iterator[tuple[str, str]]:
     if isinstance(metric, GaugeMetric):
-        statistic = metric.request_statistic()
-        weight = config.traffic.weight if config.traffic is not None else None
-        if statistic in ("quantile", "ratio") and (weight is None or not 33 <= weight <= 67):
-            what = "a quantile" if statistic == "quantile" else "a ratio"
-            instead = "kind: latency" if statistic == "quantile" else "kind: ratio with the two counters"
-            yield (
-                f"{statistic}-gauge",
-                f"{what} of few requests and one of many differ although nothing changed; use {instead}",
-            )
-        if statistic == "level" and not metric.by and metric.role is not Role.WATCH:
-            yield (
-                "averaged",
-                (
-                    "one series per side; when few instances stand behind it, a lasting difference of healthy ones "
-                    "cannot be told from an effect (keep them apart with `by: pod`)"
-                ),
-            )
-        if statistic == "level" and not metric.by and _COUNTED.search(metric.name) and not _SHARED.search(metric.name):
-            yield (
-                "grows-with-traffic",
-                (
-                    "a count grows with the traffic of its side, so that a small canary always has less; use "
-                    "kind: ratio, or kind: rate with `exposure`"
-                ),
-            )
+        yield from _of_gauge(config, metric)
     if (odd := _other_harm(metric)) is not None:
         yield "harm-direction", odd
+    yield from _of_limit(metric)
     texts = [text if isinstance(text, str) else text.canary for _, text in metric.texts().values()]
     if any(PLACEHOLDER in text for text in texts):
         yield "placeholder", f"{PLACEHOLDER}... stands for a query that could not be carried over; write it"
@@ -231,6 +210,46 @@ def _of_one(config: JudgeConfig, metric: Metric) -> Iterator[tuple[str, str]]:
     yield from _of_users(metric)
     if metric.role is Role.SCORE and (hidden := _hidden(config, metric)) is not None:
         yield "hidden", hidden
+
+
+def _of_gauge(config: JudgeConfig, metric: GaugeMetric) -> Iterator[tuple[str, str]]:
+    statistic = metric.request_statistic()
+    weight = config.traffic.weight if config.traffic is not None else None
+    if statistic in ("quantile", "ratio") and (weight is None or not 33 <= weight <= 67):
+        what = "a quantile" if statistic == "quantile" else "a ratio"
+        instead = "kind: latency" if statistic == "quantile" else "kind: ratio with the two counters"
+        yield (
+            f"{statistic}-gauge",
+            f"{what} of few requests and one of many differ although nothing changed; use {instead}",
+        )
+    if statistic == "level" and not metric.by and metric.role is not Role.WATCH:
+        yield (
+            "averaged",
+            (
+                "one series per side; when few instances stand behind it, a lasting difference of healthy ones "
+                "cannot be told from an effect (keep them apart with `by: pod`)"
+            ),
+        )
+    if statistic == "level" and not metric.by and _COUNTED.search(metric.name) and not _SHARED.search(metric.name):
+        yield (
+            "grows-with-traffic",
+            (
+                "a count grows with the traffic of its side, so that a small canary always has less; use "
+                "kind: ratio, or kind: rate with `exposure`"
+            ),
+        )
+
+
+def _of_limit(metric: Metric) -> Iterator[tuple[str, str]]:
+    limit = metric.parsed_limit()
+    if isinstance(metric, RateMetric) and metric.exposure is None and limit is not None and limit >= _OFTEN:
+        yield (
+            "limit-per-second",
+            (
+                f"its limit of {metric.limit} is one per second of each instance's time, {3600 * limit:,.4g} an hour: "
+                "is that meant?"
+            ),
+        )
 
 
 def _of_users(metric: Metric) -> Iterator[tuple[str, str]]:

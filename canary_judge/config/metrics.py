@@ -354,17 +354,17 @@ class MeanMetric(_MetricModel):
 
 
 class RateMetric(_MetricModel):
-    """Events per exposure: restarts per hour, messages per batch."""
+    """Events per exposure: restarts per second of each instance's time, messages per batch."""
 
     kind: Literal["rate"]
     events: QueryText = Field(description="Counts.")
-    exposure: QueryText | None = Field(default=None, description="A counter; observed time when left out.")
+    exposure: QueryText | None = Field(default=None, description="A counter; observed time, in seconds, when left out.")
     absent_is_zero: bool = Field(default=False, description="As for `ratio`.")
 
     @model_validator(mode="after")
     def _margin_is_relative(self) -> Self:
         if self.exposure is not None:
-            _refuse_the_same(self.events, self.exposure, "exposure", "leave `exposure` out for events per hour")
+            _refuse_the_same(self.events, self.exposure, "exposure", "leave `exposure` out for events per second")
         margin = self.parsed_margin()
         if margin is not None and margin.absolute is not None:
             raise ValueError(f"margin {self.margin!r} of a rate must be relative, as in 1.5x; use `limit` for a bound")

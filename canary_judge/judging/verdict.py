@@ -172,7 +172,9 @@ def _swapped(results: Sequence[MetricResult], traffic: TrafficSplit | None) -> t
 
 
 # Advice on a metric that a judgement repeats.
-_TOLD = frozenset({"averaged", "grows-with-traffic", "harm-direction", "percent-margin", "wide-margin"})
+_TOLD = frozenset(
+    {"averaged", "limit-per-second", "grows-with-traffic", "harm-direction", "percent-margin", "wide-margin"}
+)
 
 
 def _advice(config: JudgeConfig, results: Sequence[MetricResult]) -> tuple[str, ...]:

@@ -181,3 +181,13 @@ def test_more_than_all_in_percent_may_be_a_factor(margin, told):
     if margin == "150%":
         assert "a margin of 150% is 2.5x of the baseline" in found["percent-margin"]
         assert found["percent-margin"].endswith("if 1.5x is meant, write that")
+
+
+@pytest.mark.parametrize(("limit", "told"), [("5", True), ("0.001", False), ("0.02", True)])
+@pytest.mark.parametrize("exposure", [None, "batches"])
+def test_a_limit_of_a_rate_by_time_is_per_second(limit, told, exposure):
+    rate = {"name": "restarts", "kind": "rate", "events": "r", "harm": "increase", "limit": limit}
+    found = {one.code: one.text for one in advise(config(rate if exposure is None else {**rate, "exposure": exposure}))}
+    assert ("limit-per-second" in found) is (told and exposure is None)
+    if limit == "5" and exposure is None:
+        assert "5 is one per second of each instance's time, 1.8e+04 an hour" in found["limit-per-second"]
