@@ -77,8 +77,15 @@ def take_up(records: Sequence[Record], mine: dict[str, Any], now: datetime, path
     state = state_from_json(last.get("state", {}))
     differ = [name for name in ("format", "config", "sides", "plan") if first.get(name) != plain[name]]
     superseded = ""
+    now_of, then_of = plain["sides"], first.get("sides", {})
     if differ == ["sides"] and not state.phase.ended:
-        versions = (_labels(sides.get("canary", {})) for sides in (plain["sides"], first.get("sides", {})))
+        versions = (_labels(sides.get("canary", {})) for sides in (now_of, then_of))
+        if now_of["canary"] == then_of.get("canary"):  # who mistypes the baseline has no other canary
+            was, now_is = (_labels(sides.get("baseline", {})) for sides in (then_of, now_of))
+            raise DataError(
+                f"{path}: this journal compares with the baseline {was}, and not with {now_is}; give its labels, or "
+                "another journal"
+            )
         superseded = "superseded: the canary is {} now, {} was judged; start again with another journal".format(
             *versions
         )

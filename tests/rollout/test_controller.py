@@ -548,3 +548,23 @@ def test_stop_wakes_a_sleeping_driver():
     done.join(20)
     assert not done.is_alive()
     assert weights(world)[-1] == 0
+
+
+@pytest.mark.parametrize(("side", "told"), [("baseline", "another baseline"), ("canary", "superseded")])
+def test_another_canary_ends_a_rollout_and_a_mistyped_baseline_does_not(tmp_path, side, told):
+    world = simulated_world(seed=3)
+    config = world.config.with_sides(baseline={"version": "1"}, canary={"version": "2"})
+    first = Controller(config, world.source, world.router, PLAN, clock=world.clock, journal=tmp_path / "j")
+    for event in first.events():
+        if event.kind is EventKind.WEIGHT and event.weight == 5:
+            break
+    other = config.with_sides(**{side: {"version": "7"}})
+    again = Controller(other, world.source, world.router, PLAN, clock=world.clock, journal=tmp_path / "j")
+    if side == "baseline":
+        with pytest.raises(DataError, match="compares with the baseline version 1, and not with version 7"):
+            list(again.events())
+        assert world.router.get_weight().percent == 5
+    else:
+        list(again.events())
+        assert again.result().reason.startswith(told)
+        assert world.router.get_weight().percent == 0
