@@ -20,7 +20,7 @@ from typing import Any, Self
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import ConfigError, DataError
 from canary_judge.results import Judgement
-from canary_judge.series import Window, duration_from, percent_from
+from canary_judge.series import Window, duration_from, format_duration, percent_from
 from canary_judge.service.answers import Answer, answer_of, is_late, is_over, key_of
 from canary_judge.service.configs import Configs
 from canary_judge.service.database import address_of
@@ -48,6 +48,8 @@ _LOG = logging.getLogger(__name__)
 # Seconds that a caller waits for a look; controllers give up after 10.
 BUDGET = 8.0
 _MOST_LOOKS_IN_A_CALL = 3
+# So many intervals after a run was begun anew another one has nothing of it.
+_SOON = 10
 _OLDEST = timedelta(days=366)
 # A watched run whose look gave nothing is looked at again after a quarter of an interval, and so many seconds at most.
 _RETRY = 15.0
@@ -178,8 +180,28 @@ class Runs:
         """
         weight = None if weight is None else percent_from(weight, "weight")
         asked: dict[str, Any] = {"start": start, "horizon": horizon, "key": key, "restart": restart, "owner": owner}
+        again = self._begun_again(config, baseline, canary, key) if restart else ""
         run = self.open(config, baseline=baseline, canary=canary, **asked)
-        return self.look_at(run, weight=weight, budget=budget)
+        answer = self.look_at(run, weight=weight, budget=budget)
+        return replace(answer, stale=True, why=again) if again else answer
+
+    def _begun_again(
+        self, config: str, baseline: Mapping[str, str] | None, canary: Mapping[str, str] | None, key: str | None
+    ) -> str:
+        """That what is to begin anew was begun anew a moment ago: a template that says so each time judges nothing."""
+        judged = self._judged(config, baseline, canary)
+        own = key_of(config, baseline=judged.baseline, canary=judged.canary) if key is None else fit(key, "key")
+        found = self.store.newest(own)
+        if found is None or found.attempt < 2:
+            return ""
+        ago = self.now().timestamp() - found.created
+        if ago > _SOON * found.interval:
+            return ""
+        told = format_duration(timedelta(seconds=round(ago)))
+        return (
+            f"`restart: true` drops the evidence at each question, last {told} ago, "
+            "so that nothing is ever judged: leave it out of what asks again and again"
+        )
 
     def open(
         self,

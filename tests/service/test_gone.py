@@ -1,4 +1,4 @@
-"""A side whose data end beside one that goes on: nothing is compared any more, and no weight may be raised on it."""
+"""What is asked of a run that cannot be judged any more: a side whose data end, and evidence that is dropped."""
 
 from dataclasses import replace
 
@@ -80,3 +80,22 @@ def test_flagger_raises_no_weight_on_one_side_alone(shop, side):
         granted.append(gate())
     assert granted[:2] == [200, 200]
     assert set(granted[3:]) == {412}
+
+
+def test_a_restart_that_is_left_in_a_template_is_told(shop):
+    for _ in range(3):
+        shop.pass_time()
+        first = shop.look()
+    assert not first["stale"]
+    shop.pass_time()
+    assert not shop.look(restart=True)["stale"]  # for one question
+    shop.pass_time()
+    again = shop.look(restart=True)
+    assert (again["verdict"], again["stale"]) == ("marginal", True)
+    assert "`restart: true` drops the evidence at each question, last 1m ago" in again["reason"]
+    for _ in range(12):
+        shop.pass_time()
+        after = shop.look()
+    assert not after["stale"]
+    shop.pass_time()
+    assert not shop.look(restart=True)["stale"]
