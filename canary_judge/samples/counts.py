@@ -23,6 +23,7 @@ from canary_judge.samples.grid import (
     refuse_huge,
     refuse_shared_series,
 )
+from canary_judge.samples.makeup import foreign_series
 from canary_judge.samples.raw import far_faster, zeros_alone
 from canary_judge.series import Form, Result, Series, format_duration, selector
 from canary_judge.stats.counts import Counts
@@ -95,13 +96,15 @@ def count_samples(metric: _Counted, parts: Parts, edges: Int) -> MetricSamples:
     oddities = tuple(_oddities(read, quality))
     if isinstance(metric, LatencyMetric):
         oddities += tuple(_far_off(metric, parts))
+    foreign, surely = foreign_series(parts)
+    oddities += () if foreign is None or surely else (foreign,)
     if not any(read.exposure[side].series for side in Side):
         return MetricSamples(data=None, quality=quality, warnings=oddities)
     _refuse_what_cannot_be_counted(read, proportion=metric.is_proportion)
     if isinstance(metric, RatioMetric):
         _refuse_fractions(read)
         _refuse_more_events_than_total(read)
-    return MetricSamples(data=_data(read), quality=quality, warnings=oddities)
+    return MetricSamples(data=_data(read), quality=quality, warnings=oddities, doubt=foreign if surely else None)
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
