@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
 
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import ConfigError, DataError, SourceError
@@ -90,18 +93,22 @@ def fetch(
     return answers
 
 
-def _paired(name: str, asked: Sequence[Query], answers: Sequence[Result]) -> Iterator[tuple[Query, Result]]:
+def _paired(name: str, asked: Sequence[Query], given: object) -> Iterator[tuple[Query, Result]]:
     """Each query with its answer; SourceError where a source breaks its contract, as plug-ins may."""
     remedy = "see canary_judge.testing.source_checks"
+    if not isinstance(given, Iterable):
+        raise SourceError(f"source {name!r} answered {len(asked)} queries with a {type(given).__name__}; {remedy}")
+    answers = list(given)
     if len(answers) != len(asked):
         raise SourceError(f"source {name!r} gave {len(answers)} answers to {len(asked)} queries; {remedy}")
     for query, answer in zip(asked, answers, strict=True):
         if not isinstance(answer, Result):
             raise SourceError(f"source {name!r} answered {query.metric!r} with a {type(answer).__name__}; {remedy}")
         for one in answer.series:
-            if one.timestamps.shape != one.values.shape:
+            times, values = np.shape(one.timestamps), np.shape(one.values)
+            if times != values:
                 raise SourceError(
-                    f"source {name!r} answered {query.metric!r} with {one.timestamps.size} times and {one.values.size} "
+                    f"source {name!r} answered {query.metric!r} with {math.prod(times)} times and {math.prod(values)} "
                     f"values of one series; {remedy}"
                 )
         yield query, answer

@@ -10,7 +10,7 @@ import pytest
 
 from canary_judge import JudgeConfig, Window, judge
 from canary_judge.errors import SourceError
-from canary_judge.results import Side
+from canary_judge.results import Outcome, Side
 from canary_judge.series import Result, Series
 from canary_judge.sources import FrameSource, PrometheusSource
 from canary_judge.testing import known_data, source_checks
@@ -95,6 +95,7 @@ def test_sides_are_told_apart():
     [
         (lambda given: given[:-1], "source 'default' gave 3 answers to 4 queries"),
         (lambda given: [None, *given[1:]], "answered 'e' with a NoneType"),
+        (lambda given: None, "answered 4 queries with a NoneType"),
         (lambda given: [uneven(given[0]), *given[1:]], "with 30 times and 3 values of one series"),
     ],
 )
@@ -111,3 +112,13 @@ def test_a_source_that_breaks_its_contract_is_named(answers, told):
 
 def uneven(one):
     return replace(one, series=(Series(timestamps=np.arange(30), values=np.ones(3)),))
+
+
+def test_answers_may_come_one_by_one():
+    class Lazy:
+        def fetch(self, queries, window):
+            return (Result() for _ in queries)
+
+    ratio = {"name": "e", "kind": "ratio", "events": "e", "total": "t", "harm": "increase", "margin": "1.5x"}
+    config = JudgeConfig.from_mapping({"name": "a", "interval": "1m", "metrics": [ratio]})
+    assert judge(config, Lazy(), Window(NOON, NOON + timedelta(hours=1)))["e"].outcome is Outcome.NO_DATA
