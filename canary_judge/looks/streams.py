@@ -188,7 +188,7 @@ def append(stream: Stream, new: MetricSamples, count: int) -> Stream:
         intervals=stream.intervals + count,
         warnings=tuple(dict.fromkeys((*(() if anew else stream.warnings), *new.warnings))),
         complete=new.complete and (stream.complete or anew),
-        doubt=new.doubt if anew else stream.doubt or new.doubt,
+        doubt=_doubt(stream, new),
     )
     if new.error is not None:
         added = replaced(added, lost=stream.lost + count, trouble=new.error, failing=stream.failing + count)
@@ -277,6 +277,13 @@ def _most(old: int | None, new: int | None) -> int | None:
 
 
 # --- joining -----------------------------------------------------------------------------------------------------
+
+
+def _doubt(stream: Stream, new: MetricSamples) -> str | None:
+    """What is doubted: of users anew at each look, as of counts, whose doubt is of the selector and comes again."""
+    if isinstance(new.data, UserData | CountData):
+        return new.doubt
+    return stream.doubt or new.doubt
 
 
 def _join(old: Data | None, new: Data | None, before: int, count: int) -> Data | None:

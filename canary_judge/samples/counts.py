@@ -23,7 +23,7 @@ from canary_judge.samples.grid import (
     refuse_huge,
     refuse_shared_series,
 )
-from canary_judge.samples.makeup import foreign_series
+from canary_judge.samples.makeup import foreign_series, misspelt_matcher
 from canary_judge.samples.raw import far_faster, zeros_alone
 from canary_judge.series import Form, Result, Series, format_duration, selector
 from canary_judge.stats.counts import Counts
@@ -98,13 +98,23 @@ def count_samples(metric: _Counted, parts: Parts, edges: Int) -> MetricSamples:
         oddities += tuple(_far_off(metric, parts))
     foreign, surely = foreign_series(parts)
     oddities += () if foreign is None or surely else (foreign,)
+    doubt = foreign if surely else _misspelt(metric, parts)
     if not any(read.exposure[side].series for side in Side):
         return MetricSamples(data=None, quality=quality, warnings=oddities)
     _refuse_what_cannot_be_counted(read, proportion=metric.is_proportion)
     if isinstance(metric, RatioMetric):
         _refuse_fractions(read)
         _refuse_more_events_than_total(read)
-    return MetricSamples(data=_data(read), quality=quality, warnings=oddities, doubt=foreign if surely else None)
+    return MetricSamples(data=_data(read), quality=quality, warnings=oddities, doubt=doubt)
+
+
+def _misspelt(metric: _Counted, parts: Parts) -> str | None:
+    """Why there are no events, where none of a selector is said to be none (`absent_is_zero`)."""
+    if not isinstance(metric, RatioMetric) or any(parts.get(("events", side), Result()).series for side in Side):
+        return None
+    if not isinstance(metric.events, str) or not isinstance(metric.total, str):
+        return None
+    return misspelt_matcher(metric.events, metric.total, parts)
 
 
 # --- reading -----------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from canary_judge.results import Side
 from canary_judge.samples.grid import Parts
 from canary_judge.series import Form, Result, Series
 
-__all__ = ["foreign_series"]
+__all__ = ["foreign_series", "misspelt_matcher"]
 
 # Labels that tell instances and versions apart, and buckets.
 _THEIR_OWN = re.compile(
@@ -20,6 +20,9 @@ _THEIR_OWN = re.compile(
 )
 # Of the canary's counts what is worth a word, and what is most of them; and so many were due on the other side.
 _WORTH_A_WORD, _MOST, _MANY_DUE = 0.01, 0.5, 30.0
+# A selector and its matchers, as PromQL writes them.
+_SELECTOR = re.compile(r"\s*([a-zA-Z_:][\w:]*)\s*\{(.*)\}\s*", re.DOTALL)
+_MATCHER = re.compile(r'([a-zA-Z_]\w*)\s*(=~|=)\s*"([^"\\]*)"')
 # Series that are compared.
 _MOST_SERIES = 10_000
 
@@ -93,3 +96,61 @@ def _foreign(baseline: _Amounts, canary: _Amounts) -> tuple[float, str, str, boo
             surely = share >= _MOST and lacking < _WORTH_A_WORD * all_of[0]
             found.append((share, label, max(new, key=lambda value: new[value]), surely))
     return max(found, default=None)
+
+
+def misspelt_matcher(events: str, total: str, parts: Parts) -> str | None:
+    """Why a selector of events that finds nothing cannot find any, going by the labels of the total's own series.
+
+    Args:
+        events: The selector, of the same metric as the total.
+        total: That of the total.
+        parts: The answers.
+
+    Examples:
+        >>> seen = Series(timestamps=np.array([1]), values=np.array([0.0]), labels={"code": "500"})
+        >>> parts = {("total", Side.CANARY): Result(form=Form.COUNTER, series=(seen,))}
+        >>> misspelt_matcher('r{status=~"5.."}', "r{}", parts)
+        "no series of `total` has a label 'status', by which `events` are selected; there are code"
+        >>> misspelt_matcher('r{code=~"5"}', "r{}", parts)
+        'code=~"5" has to match all of a value, and there is 500; write 5..'
+        >>> misspelt_matcher('r{code=~"5.."}', "r{}", parts) is None
+        True
+    """
+    selector, whole = _SELECTOR.fullmatch(events), _SELECTOR.fullmatch(total)
+    if selector is None or whole is None or selector[1] != whole[1]:
+        return None
+    labels = [one.labels for side in Side for one in parts.get(("total", side), Result()).series]
+    known = sorted({name for one in labels for name in one})
+    for name, operator, value in _MATCHER.findall(selector[2]) if known else ():
+        if "${" in value or not value:
+            continue
+        if name not in known:
+            there = ", ".join(known)
+            return f"no series of `total` has a label {name!r}, by which `events` are selected; there are {there}"
+        values = sorted({one.get(name, "") for one in labels})
+        if value in values or (operator == "=~" and any(_is(value, one) for one in values)):
+            continue
+        patterns = {value.lower().replace("x", "."), *([value] if operator == "=~" else [])}
+        meant = next((one for one in values for pattern in patterns if _nearly(pattern, one)), None)
+        if meant is not None:
+            return (
+                f'{name}{operator}"{value}" has to match all of a value, and there is {meant}; write '
+                f"{meant[0]}{'.' * (len(meant) - 1)}"
+            )
+    return None
+
+
+def _is(pattern: str, value: str) -> bool:
+    try:
+        return re.fullmatch(pattern, value) is not None
+    except re.error:  # of another dialect
+        return True
+
+
+def _nearly(pattern: str, value: str) -> bool:
+    """Whether a pattern that does not match a whole code matches its beginning, or is how people write its class."""
+    try:
+        begins = re.match(pattern, value)
+    except re.error:
+        return False
+    return value.isdigit() and begins is not None and len(pattern) <= len(value)
