@@ -1,7 +1,7 @@
 """Flagger's hooks: the table of answers cell by cell, and a model of Flagger's own loop that is driven by them."""
 
 import json
-import time
+import threading
 
 import pytest
 
@@ -11,6 +11,7 @@ from tests.service.controllers.flagger import Flagger
 from tests.service.house import house
 
 CONFIG = {"config": "shop"}
+NOTED = threading.Semaphore(0)
 
 
 @pytest.fixture
@@ -34,11 +35,32 @@ def answers(shop, **more):
     return found
 
 
+@pytest.fixture(autouse=True)
+def noted(monkeypatch):
+    """Events are noted after their answer: each one that is, is counted."""
+    note = Hooks.event
+
+    def event(hooks, given):
+        try:
+            return note(hooks, given)
+        finally:
+            NOTED.release()
+
+    monkeypatch.setattr(Hooks, "event", event)
+
+
+def tell(shop, event):
+    """An event, until it is noted."""
+    while NOTED.acquire(blocking=False):
+        pass
+    answer = shop.api("POST", "/flagger/event", json=event)
+    assert answer.status != 202 or NOTED.acquire(timeout=30)
+    return answer
+
+
 def advance(shop, weight, minutes=0):
     shop.worlds["shop"].router.set_weight(weight)
-    message = f"Advance web.prod canary weight {weight}"
-    assert shop.api("POST", "/flagger/event", json=body(eventMessage=message)).status == 202
-    time.sleep(0.05)  # it is noted after the answer
+    assert tell(shop, body(eventMessage=f"Advance web.prod canary weight {weight}")).status == 202
     for _ in range(minutes):
         shop.pass_time()
         shop.api("POST", "/flagger/rollback", json=body())
@@ -217,12 +239,10 @@ def test_a_run_is_ended_by_its_end_and_what_calls_next_has_no_evidence(shop):
     assert answers(shop)[2] == 200
     ended = body(phase="Failed", eventMessage="Canary failed! Scaling down web.prod")
     shop.worlds["shop"].router.set_weight(0)
-    shop.api("POST", "/flagger/event", json=ended)
-    time.sleep(0.05)
+    tell(shop, ended)
     assert shop.api("POST", "/flagger/end", json=ended).status == 200
     late = body(eventMessage="Post-rollout check web passed")
-    shop.api("POST", "/flagger/event", json=late)
-    time.sleep(0.05)
+    tell(shop, late)
     shop.pass_time(60)
     assert answers(shop) == [200, 412, 403, 200]
     assert len(runs_of(shop)) == 2
@@ -290,10 +310,9 @@ class Loop:
         self.flagger.tick()
 
     def api(self, method, path, **more):
-        answer = self.shop.api(method, path, **more)
         if path.endswith("/event"):
-            time.sleep(0.03)
-        return answer
+            return tell(self.shop, more["json"])
+        return self.shop.api(method, path, **more)
 
     def set_weight(self, weight):
         if self.broken:
@@ -415,8 +434,7 @@ def test_a_first_step_is_granted_once_until_it_is_known_what_came_of_it(tmp_path
 def test_at_a_known_weight_of_0_the_first_step_is_granted_again(tmp_path):
     with house(tmp_path, weight=0, interval="5m") as shop:
         assert shop.api("POST", "/flagger/gate", json=body()).status == 200
-        shop.api("POST", "/flagger/event", json=body(eventMessage="Starting canary analysis for web.prod"))
-        time.sleep(0.05)
+        tell(shop, body(eventMessage="Starting canary analysis for web.prod"))
         for _ in range(5):  # the router refuses Flagger's write
             shop.pass_time(60)
             assert shop.api("POST", "/flagger/gate", json=body()).status == 200
@@ -485,14 +503,12 @@ def test_a_pass_at_the_planned_end_is_of_its_own_weight(shop):
     hook = {"horizon": "20m"}
     shop.api("POST", "/flagger/gate", json=body(**hook))
     shop.worlds["shop"].router.set_weight(10)
-    shop.api("POST", "/flagger/event", json=body(eventMessage="Advance web.prod canary weight 10", **hook))
-    time.sleep(0.05)
+    tell(shop, body(eventMessage="Advance web.prod canary weight 10", **hook))
     for _ in range(21):
         shop.pass_time()
         shop.api("POST", "/flagger/rollback", json=body(**hook))
     assert answers(shop, **hook) == [200, 200, 403, 200]
-    shop.api("POST", "/flagger/event", json=body(eventMessage="Advance web.prod canary weight 50", **hook))
-    time.sleep(0.05)
+    tell(shop, body(eventMessage="Advance web.prod canary weight 50", **hook))
     assert answers(shop, **hook) == [412, 412, 403, 200]
 
 
