@@ -3,6 +3,7 @@
 import pytest
 
 from canary_judge import JudgeConfig, advise
+from canary_judge.errors import ConfigError
 from tests.test_planning import ERRORS, HEAP, config
 
 LATENCY = {
@@ -191,3 +192,9 @@ def test_a_limit_of_a_rate_by_time_is_per_second(limit, told, exposure):
     assert ("limit-per-second" in found) is (told and exposure is None)
     if limit == "5" and exposure is None:
         assert "5 is one per second of each instance's time, 1.8e+04 an hour" in found["limit-per-second"]
+
+
+@pytest.mark.parametrize("margin", ["1e-15%", "0.00000000000001%"])
+def test_a_margin_that_is_lost_in_rounding_is_refused(margin):
+    with pytest.raises(ConfigError, match="times it, nothing is another number: give a larger one"):
+        config({**HEAP, "margin": margin})

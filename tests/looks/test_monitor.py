@@ -455,3 +455,15 @@ def test_a_watch_does_not_end_on_a_weight_that_nothing_has_shown():
     assert last.verdict is Verdict.MARGINAL
     assert "50% is configured" in last.traffic.finding
     assert len(shown) == 29
+
+
+def test_the_newest_data_of_a_run_are_counted_without_its_warm_up():
+    def last(warmup):
+        made = config({**HEAP, "margin": "0.5%"}, **({"warmup": warmup} if warmup else {}))
+        monitor, store = Monitor(made, start=NOON, horizon="20m"), Store(share=0.5)
+        for k in range(1, 61):
+            judged = store.look(monitor, k)
+        return judged["heap"].recent
+
+    # of so small a margin all of a quarter of an hour is too few
+    assert (last(None).seconds, last("5m").seconds) == (900.0, 600.0)
