@@ -15,6 +15,7 @@ __all__ = [
     "Bool",
     "Float",
     "Int",
+    "column_means",
     "distinct",
     "finite",
     "in_errors",
@@ -162,6 +163,19 @@ def moved_onto(
         near = np.where(moved - lower < np.abs(upper - moved), lower, upper)
         same = np.abs(near - moved) <= _ROUNDED * np.maximum(np.abs(before), np.abs(near))
     return np.where(same, near, moved)
+
+
+def column_means(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean of each column without its gaps, NaN where it has nothing else; shape (n,) of (m, n).
+
+    Examples:
+        >>> column_means(np.array([[1.0, np.nan, np.nan], [3.0, 5.0, np.nan]])).tolist()
+        [2.0, 5.0, nan]
+    """
+    some = ~np.isnan(rows)
+    number = some.sum(axis=0)
+    total = np.where(some, rows, 0.0).sum(axis=0)
+    return np.asarray(np.divide(total, number, out=np.full(number.size, np.nan), where=number > 0))
 
 
 def finite(value: float) -> float | None:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from canary_judge.arrays import Bool, Float, in_errors, levels_of_rows
+from canary_judge.arrays import Bool, Float, column_means, in_errors, levels_of_rows
 from canary_judge.config.metrics import Metric
 from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Assessed
@@ -91,11 +91,7 @@ def _of_themselves(side: Float) -> Float:
     there = side[np.count_nonzero(~np.isnan(side), axis=1) >= _THROUGHOUT * side.shape[1]]
     if len(there) < _THROUGHOUT_TOO * len(side):
         return np.full(side.shape[1], np.nan)
-    moved = there - levels_of_rows(there)[:, None]
-    known = ~np.isnan(moved)
-    number = known.sum(axis=0)
-    total = np.where(known, moved, 0.0).sum(axis=0)
-    return np.asarray(np.divide(total, number, out=np.full(number.size, np.nan), where=number > 0))
+    return column_means(there - levels_of_rows(there)[:, None])
 
 
 def _gone(data: GaugeData) -> str | None:

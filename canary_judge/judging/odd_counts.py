@@ -114,7 +114,7 @@ def _wide(metric: Metric, comparison: Comparison) -> str | None:
         return (
             f"a margin of {metric.margin} tolerates {1 + amount / lacking:.0f} times as many requests without it: "
             f"{lacking:.2g} of the baseline's, {lacking + amount:.2g} at the margin; judge these, as `harm: increase`, "
-            f"or give a narrower margin"
+            "or give a narrower margin"
         )
     if metric.harm is Harm.INCREASE and amount >= max(_MANY_POINTS, (_MANY_TIMES - 1) * share):
         return (

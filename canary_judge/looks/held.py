@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from canary_judge.arrays import Float
+from canary_judge.arrays import Float, column_means
 from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Assessed
 from canary_judge.results import Comparison, LimitCheck, MetricResult, Outcome, Quality, Recent, Shortfall
@@ -365,7 +365,7 @@ def _levels(data: GaugeData | RawData, first: int) -> tuple[Float, Float]:
     """The mean of each side in each interval from one on; NaN where it has none."""
     if isinstance(data, GaugeData):
         sides = [getattr(data, side)[:, first:] for side in ("baseline", "canary")]
-        return _column_means(sides[0]), _column_means(sides[1])
+        return column_means(sides[0]), column_means(sides[1])
     both = (data.baseline, data.interval_baseline), (data.canary, data.interval_canary)
     size = max((int(interval[-1]) + 1 for _, interval in both if interval.size), default=0) - first
     means = []
@@ -376,10 +376,3 @@ def _levels(data: GaugeData | RawData, first: int) -> tuple[Float, Float]:
         total = np.bincount(place, weights=values[start:], minlength=max(size, 0))
         means.append(np.divide(total, number, out=np.full(number.size, np.nan), where=number > 0))
     return means[0], means[1]
-
-
-def _column_means(rows: Float) -> Float:
-    some = ~np.isnan(rows)
-    number = some.sum(axis=0)
-    total = np.where(some, rows, 0.0).sum(axis=0)
-    return np.asarray(np.divide(total, number, out=np.full(number.size, np.nan), where=number > 0))

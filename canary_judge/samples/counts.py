@@ -109,7 +109,7 @@ def count_samples(metric: _Counted, parts: Parts, edges: Int) -> MetricSamples:
 
 
 def _misspelt(metric: _Counted, parts: Parts) -> str | None:
-    """Why there are no events, where none of a selector is said to be none (`absent_is_zero`)."""
+    """Why there are no events, where a matcher of their selector can find none; whatever `absent_is_zero` says."""
     if not isinstance(metric, RatioMetric) or any(parts.get(("events", side), Result()).series for side in Side):
         return None
     if not isinstance(metric.events, str) or not isinstance(metric.total, str):
