@@ -5,11 +5,11 @@ from __future__ import annotations
 from canary_judge.config.metrics import GaugeMetric, Metric
 from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Assessed
-from canary_judge.judging.biased import biased_gauge, grows_with_requests, summed_gauge
 from canary_judge.judging.counts import assess_counts
+from canary_judge.judging.doubts.biased import biased_gauge, grows_with_requests, summed_gauge
+from canary_judge.judging.doubts.made_up import filled_in
 from canary_judge.judging.instances import assess_instances
 from canary_judge.judging.look import Look
-from canary_judge.judging.made_up import filled_in
 from canary_judge.judging.missing import objections, rarer_than_intervals
 from canary_judge.judging.silence import both_heard
 from canary_judge.judging.values import assess_gauge, assess_raw

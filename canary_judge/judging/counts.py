@@ -9,8 +9,8 @@ import numpy as np
 from canary_judge.config.metrics import Metric
 from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Assessed
+from canary_judge.judging.doubts.odd_counts import odd_counts
 from canary_judge.judging.look import Look
-from canary_judge.judging.odd_counts import odd_counts
 from canary_judge.judging.recent import with_recent_counts
 from canary_judge.judging.shortfalls import count_shortfall
 from canary_judge.results import Harm, Outcome, Side

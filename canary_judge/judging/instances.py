@@ -10,9 +10,9 @@ from canary_judge.arrays import Bool, Float, column_means, in_errors, levels_of_
 from canary_judge.config.metrics import Metric
 from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Assessed
+from canary_judge.judging.doubts.odd_spread import worth_a_word
+from canary_judge.judging.doubts.odd_values import implausible, not_settled, stands_still
 from canary_judge.judging.look import Look
-from canary_judge.judging.odd_spread import worth_a_word
-from canary_judge.judging.odd_values import implausible, not_settled, stands_still
 from canary_judge.judging.shortfalls import instance_shortfall
 from canary_judge.judging.values import no_relative_margin
 from canary_judge.results import Harm, Outcome, Shortfall

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from canary_judge.config.metrics import LatencyMetric, Metric, RateMetric, RatioMetric
-from canary_judge.judging.alone import compared_with_nothing
+from canary_judge.judging.doubts.alone import compared_with_nothing
+from canary_judge.judging.doubts.made_up import made_up
 from canary_judge.judging.look import Look
-from canary_judge.judging.made_up import made_up
 from canary_judge.judging.silence import fell_silent, heard, improbable_run, longest_run
 from canary_judge.results import Quality, Side
 from canary_judge.samples import AnyData, CountData, GaugeData, MetricSamples, RawData, UserData

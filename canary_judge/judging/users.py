@@ -9,11 +9,18 @@ from canary_judge.config.metrics import Metric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Assessed
-from canary_judge.judging.bearers import few_bear, giants
 from canary_judge.judging.counts import tolerates_all
-from canary_judge.judging.left_out import MOST_CAPPED, TOO_MANY_LEFT_OUT, doubled, missing_alone, rows_apart, sessions
+from canary_judge.judging.doubts.bearers import few_bear, giants
+from canary_judge.judging.doubts.left_out import (
+    MOST_CAPPED,
+    TOO_MANY_LEFT_OUT,
+    doubled,
+    missing_alone,
+    rows_apart,
+    sessions,
+)
+from canary_judge.judging.doubts.odd_values import far_better
 from canary_judge.judging.look import LONGEST_WAIT_SECONDS, Look
-from canary_judge.judging.odd_values import far_better
 from canary_judge.judging.shortfalls import users_shortfall
 from canary_judge.judging.silence import PATIENCE
 from canary_judge.moments import LAST, UserMoments

@@ -12,10 +12,9 @@ from canary_judge.config.metrics import GaugeMetric, Metric, SamplesMetric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Assessed
-from canary_judge.judging.biased import at_a_bound, vary_as_few
-from canary_judge.judging.look import Look
-from canary_judge.judging.odd_spread import worth_a_word
-from canary_judge.judging.odd_values import (
+from canary_judge.judging.doubts.biased import at_a_bound, vary_as_few
+from canary_judge.judging.doubts.odd_spread import worth_a_word
+from canary_judge.judging.doubts.odd_values import (
     beyond_all,
     drifts,
     frozen,
@@ -25,6 +24,7 @@ from canary_judge.judging.odd_values import (
     one_sided,
     stuck,
 )
+from canary_judge.judging.look import Look
 from canary_judge.judging.recent import newest, widened, with_newest
 from canary_judge.judging.shortfalls import time_shortfall, would_do
 from canary_judge.judging.traffic import unequal

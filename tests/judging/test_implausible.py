@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 
 from canary_judge import JudgeConfig, Monitor, Outcome, Verdict, judge, judge_samples
-from canary_judge.judging.odd_values import drifts
+from canary_judge.judging.doubts.odd_values import drifts
 from canary_judge.judging.values import raw_tau
 from canary_judge.results import Harm
 from canary_judge.samples import MetricSamples, RawData
 from canary_judge.sources import FrameSource
 from tests.builders import GAUGE, config, counted, gauged, quality, raw, samples
-from tests.judging.test_odd_values import SAMPLES, judged
+from tests.judging.doubts.test_odd_values import SAMPLES, judged
 
 N = 240
 RNG = np.random.default_rng(7)  # begun anew for each test

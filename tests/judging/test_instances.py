@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from canary_judge.judging import judge_samples
+from canary_judge.judging.doubts.odd_values import not_settled
 from canary_judge.judging.instances import _far_off, _of_themselves
-from canary_judge.judging.odd_values import not_settled
 from canary_judge.results import Outcome
 from tests.builders import config, gauged, samples
 

@@ -7,7 +7,7 @@ from canary_judge import Outcome, judge_samples
 from canary_judge.looks.observing import observe
 from canary_judge.looks.state import MonitorState
 from tests.builders import RATIO, START, config, counted, samples
-from tests.judging.test_odd_counts import N, drawn
+from tests.judging.doubts.test_odd_counts import N, drawn
 
 RATE = {"name": "m", "kind": "rate", "events": "e", "harm": "increase", "margin": "1.5x"}
 BY_EXPOSURE = {**RATE, "exposure": "requests"}

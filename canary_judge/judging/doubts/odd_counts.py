@@ -11,7 +11,7 @@ from canary_judge.arrays import Bool, Float, distinct
 from canary_judge.config.metrics import Metric, RateMetric, RatioMetric
 from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Assessed
-from canary_judge.judging.odd_totals import odd_totals
+from canary_judge.judging.doubts.odd_totals import odd_totals
 from canary_judge.judging.silence import longest_of, longest_run, runs
 from canary_judge.results import Comparison, Harm, Quality, Side
 from canary_judge.samples.counts import no_counts

@@ -5,7 +5,7 @@ import pytest
 
 from canary_judge.config.metrics import GaugeMetric
 from canary_judge.judging import judge_samples
-from canary_judge.judging.biased import at_a_bound
+from canary_judge.judging.doubts.biased import at_a_bound
 from canary_judge.results import Outcome
 from tests.builders import GAUGE, RATIO, config, counted, gauged, samples
 

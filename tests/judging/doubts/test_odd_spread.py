@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from canary_judge.judging.odd_spread import worth_a_word
+from canary_judge.judging.doubts.odd_spread import worth_a_word
 from tests.builders import GAUGE, config
 
 SAMPLES = {"name": "m", "kind": "samples", "query": "q", "harm": "increase", "margin": "10%"}

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from canary_judge import Outcome, judge, judge_samples
-from canary_judge.judging.odd_values import heavy_tail, implausible
+from canary_judge.judging.doubts.odd_values import heavy_tail, implausible
 from canary_judge.looks.observing import observe
 from canary_judge.looks.state import MonitorState
 from canary_judge.sources import FrameSource
 from tests.builders import GAUGE, RATIO, START, config, counted, gauged, raw, samples
-from tests.judging.test_odd_values import SAMPLES
+from tests.judging.doubts.test_odd_values import SAMPLES
 
 N = 120
 

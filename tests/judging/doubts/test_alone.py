@@ -10,7 +10,7 @@ import pytest
 from canary_judge import JudgeConfig, Monitor, Outcome, Verdict, judge, judge_samples
 from canary_judge.sources import FrameSource
 from tests.builders import GAUGE, RATIO, config, counted, gauged, quality, raw, samples
-from tests.judging.test_odd_values import judged
+from tests.judging.doubts.test_odd_values import judged
 
 N = 120
 RNG = np.random.default_rng(3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from canary_judge.arrays import Bool, Float, distinct
-from canary_judge.judging.odd_values import run_at_the_end
+from canary_judge.judging.doubts.odd_values import run_at_the_end
 from canary_judge.judging.silence import runs
 from canary_judge.results import Side
 from canary_judge.samples import AnyData, CountData, GaugeData, RawData
