@@ -12,7 +12,7 @@ from canary_judge.errors import DataError, QueryError
 from canary_judge.judging.fetching import checked, fetch
 from canary_judge.judging.silence import PATIENCE, given_up
 from canary_judge.looks.observing import judged, taken, warmup_intervals, with_weight
-from canary_judge.looks.state import Fresh, How, MonitorState
+from canary_judge.looks.state import Fresh, How, MonitorState, check_config
 from canary_judge.looks.streams import Stream
 from canary_judge.results import Judgement, Role, Side
 from canary_judge.samples import CountData, Samples, collect
@@ -102,6 +102,8 @@ class Monitor:
         self._whole = True
         if not isinstance(state, str | bytes | MonitorState | None):
             raise DataError(f"state is {type(state).__name__}; give what `monitor.state()` gave, the text as it is")
+        if isinstance(state, MonitorState) and state.of is not None:
+            check_config(config, state.of)
         self._state = MonitorState.from_json(config, state) if isinstance(state, str | bytes) else state
         if self._state is None and start is not None:
             self._begin(moment_from(start, "start"))
@@ -114,6 +116,7 @@ class Monitor:
             warm_until=warmup_intervals(self.config),
             since=start + (self.config.warmup or timedelta(0)),
             stages=self._stages,
+            of=self.config.hash(),
         )
         return self._state
 

@@ -20,7 +20,7 @@ from canary_judge.looks.streams import Stream
 from canary_judge.stats.counts import Counts
 from canary_judge.wording import sides
 
-__all__ = ["Fresh", "How", "MonitorState", "as_requests", "check_belongs", "no_requests", "sides_of"]
+__all__ = ["Fresh", "How", "MonitorState", "as_requests", "check_belongs", "check_config", "no_requests", "sides_of"]
 
 Fresh = Literal["pass", "all", "none"]
 
@@ -35,13 +35,18 @@ def sides_of(config: JudgeConfig) -> dict[str, dict[str, str]]:
     return {"baseline": dict(config.baseline), "canary": dict(config.canary)}
 
 
-def check_belongs(config: JudgeConfig, *, of: str, sides_then: dict[str, dict[str, str]]) -> None:
-    """Refuse a state of another config, given its hash, or of other versions."""
+def check_config(config: JudgeConfig, of: str) -> None:
+    """Refuse a state of another config, given its hash."""
     if of != config.hash():
         raise DataError(
             "the monitor state belongs to another config: evidence gathered under one set of metrics, margins "
             "and rates says nothing under another. Start again without the state, or restore the config"
         )
+
+
+def check_belongs(config: JudgeConfig, *, of: str, sides_then: dict[str, dict[str, str]]) -> None:
+    """Refuse a state of another config, given its hash, or of other versions."""
+    check_config(config, of)
     if sides_then != sides_of(config):
         raise DataError(
             f"the monitor state is of {sides(**sides_then)}, this run compares {sides(**sides_of(config))}: "
@@ -109,6 +114,7 @@ class MonitorState:
         passed: The verdict has been pass since a look at which all was assessed.
         how: How the last look was taken.
         streams: By metric.
+        of: Hash of the config that it belongs to; None where that is checked by what holds it.
     """
 
     start: datetime
@@ -126,6 +132,7 @@ class MonitorState:
     passed: bool = False
     how: How = How()
     streams: Mapping[str, Stream] = field(default_factory=dict)
+    of: str | None = None
 
     def watermark(self, interval: timedelta) -> datetime:
         """The end of the last consumed interval."""
@@ -133,7 +140,7 @@ class MonitorState:
 
     def to_json(self, config: JudgeConfig) -> str:
         """The state as JSON, which only this config can take up again."""
-        plain = _adapter().dump_python(self)
+        plain = _adapter().dump_python(self, exclude={"of"})
         head = {"format": _FORMAT, "version": __version__, "config": config.hash(), "sides": sides_of(config)}
         return json.dumps({**head, **plain}, allow_nan=False, separators=(",", ":"), default=datetime.isoformat)
 
@@ -150,7 +157,7 @@ class MonitorState:
             if plain["format"] == _WITHOUT_SIDES:
                 plain = {**plain, "sides": sides_of(config), "streams": _completed(plain["streams"])}
             check_belongs(config, of=plain["config"], sides_then=plain["sides"])
-            return _adapter().validate_python(plain).checked()
+            return _adapter().validate_python({**plain, "of": plain["config"]}).checked()
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"]))
@@ -189,7 +196,7 @@ class MonitorState:
             before: An earlier state.
             then: What this gave of it: what is the same object now is not written out again.
         """
-        others = ("streams", "split", "how")
+        others = ("streams", "split", "how", "of")
         plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in others}
         how = {"recent": self.how.recent, "fresh": self.how.fresh, "odd": list(self.how.odd)}
         past, was = (before.streams if before else {}), (then or {}).get("streams", {})

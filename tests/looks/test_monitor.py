@@ -317,11 +317,15 @@ def test_a_share_that_grows_at_a_constant_weight_is_told():
 # --- states ------------------------------------------------------------------------------------------------------
 
 
-def test_a_state_of_another_config_is_refused():
+def test_a_state_of_another_config_is_refused_as_text_and_as_an_object():
     store, monitor = Store(), Monitor(config(), start=NOON)
     store.look(monitor, 5)
-    with pytest.raises(DataError, match="belongs to another config"):
-        Monitor(config(false_alarm_rate=0.05), state=monitor.state())
+    gone_on = Monitor(config(), state=monitor.state())
+    store.look(gone_on, 6)
+    for state in (monitor.state(), monitor.evidence, gone_on.evidence):
+        Monitor(config(), state=state)
+        with pytest.raises(DataError, match="belongs to another config"):
+            Monitor(config(false_alarm_rate=0.05), state=state)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 1}', "null", '{"format": 99}', "\x00"])
