@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,6 +13,14 @@ settings.register_profile("shared machine", deadline=None, suppress_health_check
 settings.load_profile("shared machine")
 
 REQUIRED = os.environ.get("CANARY_JUDGE_REQUIRE_REAL") == "1"
+# a file for the tests that were skipped, one a line: `pytest @file` runs them where they can be
+SKIPPED = os.environ.get("CANARY_JUDGE_SKIPPED")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if SKIPPED:
+        skipped = {report.nodeid: None for report in terminalreporter.stats.get("skipped", [])}
+        Path(SKIPPED).write_text("".join(f"{one}\n" for one in skipped))
 
 
 @pytest.fixture(scope="session")
