@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -11,9 +12,9 @@ from canary_judge.arrays import Bool, Float, distinct
 from canary_judge.config.metrics import Metric, RateMetric, RatioMetric
 from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Assessed
-from canary_judge.judging.doubts.odd_totals import odd_totals
+from canary_judge.judging.doubts.odd_totals import odd_totals, same_events
 from canary_judge.judging.silence import longest_of, longest_run, runs
-from canary_judge.results import Comparison, Harm, Quality, Side
+from canary_judge.results import Comparison, Harm, Outcome, Quality, Side
 from canary_judge.samples.counts import no_counts
 from canary_judge.special import special
 from canary_judge.stats.counts import Counts, both_exposed, strata
@@ -45,6 +46,9 @@ _MOST_MUTE, _DUE, _HARDLY_LESS = 0.1, 10.0, 0.2
 # Events that may be due, in independent ones, where there are none for a while; and where there are none at all.
 _MOST_DUE, _MANY_DUE = 30.0, 10.0
 
+# What is left out of small numbers is fewer than so many; so often beside none, and so many in all by no chance.
+_FEWEST_GIVEN, _AS_FEW, _NEXT_TO_IT, _NEVER_BETWEEN = 4, 3, 3, 12
+
 # A margin that tolerates so many times of what hurts, and so much of all requests, is told.
 _MANY_TIMES, _MANY_POINTS = 5.0, 0.05
 
@@ -75,16 +79,18 @@ def odd_counts(metric: Metric, counts: Counts, found: Assessed, *, expected: boo
         _mute(counts, found.quality),
         *(_stopped(counts, side) for side in _better_without_events(metric) if side in sides),
         *(_fractions(counts, side) for side in sides if metric.is_proportion),
+        *(_suppressed(counts, side) for side in sides),
         *(text for text, surely_odd in totals if surely_odd),
     ]
     told = [better if not surely else None, successes if not meant else None, _wide(metric, comparison)]
     # what happens once an interval at most is so by itself, and so is a probe
-    told += [*(_flags(counts, side) for side in sides if not timed), _still(counts), _both_stopped(counts)]
+    told += [*(_flags(counts, side) for side in sides if not timed), _still(counts), *_neither(counts)]
     told += [text for text, surely_odd in totals if not surely_odd]
     found = replaced(found, warnings=(*found.warnings, *(text for text in told if text is not None)))
     for text in forbidden:
         found = found if text is None else found.doubted(text)
-    return found
+    same = same_events(counts, timed=timed) if compared else None
+    return found if same is None else replaced(found, settled=(Outcome.INSUFFICIENT, same))
 
 
 def _nearly_all_harmful(metric: Metric, comparison: Comparison) -> tuple[str | None, bool]:
@@ -304,22 +310,48 @@ def _stopped(counts: Counts, side: Side) -> str | None:
     )
 
 
-def _both_stopped(counts: Counts) -> str | None:
-    """Whether neither side has any event at the end, where the baseline's own rate let many expect."""
+def _neither(counts: Counts) -> Iterator[str]:
+    """Whether neither side has any event at the end, or the beginning, where many were due by its own rate."""
     some = counts.exposed()
     events = some.events_baseline + some.events_canary
     if not events.any():
+        return
+    place, (first, last) = np.arange(events.size), np.flatnonzero(events)[[0, -1]]
+    between = (place >= first) & (place <= last)
+    quiet = max(_FEWEST_STILL, 3 * longest_run(events[between] == 0))  # what comes in clumps stays away for a while
+    rate = some.events_baseline.sum() / some.exposure_baseline[between].sum()
+    for which, outside, why in (
+        ("last", place > last, "have they stopped coming"),
+        ("first", place < first, "does the source give only the newest"),
+    ):
+        number, due = int(outside.sum()), rate * float(some.exposure_baseline[outside].sum())
+        if number >= quiet and due >= _MOST_DUE * dispersion(some.select(between)):
+            yield (
+                f"neither side has an event in the {which} {number} intervals, in which {due:,.0f} of the baseline "
+                f"were to be expected: {why}?"
+            )
+
+
+def _suppressed(counts: Counts, side: Side) -> str | None:
+    """Whether small numbers are left out, as for privacy: often none, often a few, and never fewer than these.
+
+    A distribution with one mode that has none so often, and so many so often, has each number between as often as the
+    rarer of both. What comes in batches has no numbers next to the smallest one.
+    """
+    exposed = getattr(counts, f"exposure_{side}") > 0
+    events = getattr(counts, f"events_{side}")[exposed]
+    have = events[events > 0]
+    if not have.size or have.size == events.size or (fewest := float(have.min())) < _FEWEST_GIVEN:
         return None
-    last = int(np.flatnonzero(events)[-1]) + 1
-    rate = some.events_baseline.sum() / some.exposure_baseline[:last].sum()
-    due = rate * float(some.exposure_baseline[last:].sum())
-    before = some.select(np.arange(events.size) < last)
-    quiet = max(_FEWEST_STILL, 2 * longest_run(events[:last] == 0))  # what comes in clumps stays away for a while
-    if events.size - last < quiet or due < _MOST_DUE * dispersion(before):
+    none, so_few = events.size - have.size, int((have == fewest).sum())
+    beside = int(((have > fewest) & (have <= fewest + _NEXT_TO_IT)).sum())
+    if so_few < _AS_FEW or not beside or min(none, so_few) * (fewest - 1) < _NEVER_BETWEEN:
+        return None
+    if (events != np.rint(events)).any() or len(runs(events == 0)) < _AS_FEW:  # it may have been switched off
         return None
     return (
-        f"neither side has an event in the last {events.size - last} intervals, in which {due:,.0f} of the baseline "
-        "were to be expected: have they stopped coming?"
+        f"the {side} has no event in {none} of {events.size} intervals and never fewer than {fewest:g} in the others, "
+        f"just {fewest:g} in {so_few}: are small numbers left out (as by HAVING, or for privacy)? Have them given"
     )
 
 

@@ -1,8 +1,9 @@
-"""What is odd about totals: those of all traffic, of a probe, of windows that overlap, and what is no count of them."""
+"""What is odd about totals: those of all traffic, of a probe, running ones, of windows that overlap, and no counts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from canary_judge.results import Side
 from canary_judge.special import special
 from canary_judge.stats.counts import Counts
 
-__all__ = ["odd_totals"]
+__all__ = ["odd_totals", "same_events"]
 
 # So many equal totals are no chance, where they vary.
 _FEWEST_EQUAL = 8
@@ -31,8 +32,12 @@ _FEWEST_STEPS, _SMALL_STEPS, _SMOOTH, _SURELY, _FEWEST_EVENTS, _FEWEST_CHANGES =
 # alike where the totals are so many times apart.
 _PERCENTAGES, _PERCENT, _ROUNDED, _MANY, _APART, _AT_LEAST = 8, 100.0, 0.5, 200.0, 2.0, 2.5
 
+# What so many of the newest totals never do if they are counts, by a step that is so large a part of them.
+_FEWEST_RISES, _FIRST = 20, 3.0
 # Whole numbers beyond it have no units; of so many different multiples; logarithm of a chance that is none.
 _LARGEST, _FEWEST_MULTIPLES, _NEARLY_ALL, _NO_CHANCE = 2.0**53, 4, 1 - 1e-9, -23.0
+# The same of both sides' events, of which a single one is 0 or 1 on both where a clock makes it.
+_SAME_BY_CHANCE = -16.0
 
 
 def odd_totals(counts: Counts, *, proportion: bool, timed: bool, expected: bool) -> Iterator[tuple[str, bool]]:
@@ -55,7 +60,11 @@ def odd_totals(counts: Counts, *, proportion: bool, timed: bool, expected: bool)
         yield from _said(_overlapping(some, side, proportion=proportion), surely=proportion)
     if proportion:
         yield from _said(_percentages(some), surely=True)
-    yield from _said(_multiples(some, proportion=proportion), surely=True)
+    yield from _said(_multiples(some, "events", proportion=proportion), surely=True)
+    if not timed:
+        yield from _said(_multiples(some, "exposure", proportion=False), surely=True)
+        yield from _said(_both_multiplied(some), surely=False)
+        yield from _said(_running(some), surely=True)
 
 
 def _said(text: str | None, *, surely: object) -> Iterator[tuple[str, bool]]:
@@ -71,12 +80,54 @@ def _same_total(some: Counts) -> str | None:
     one, other = some.exposure_baseline, some.exposure_canary
     if (one != other).any() or distinct(one).size <= one.size / 2:
         return None
-    bends = one[:-2] - 2 * one[1:-1] + one[2:]
-    if median(bends * bends) < _OF_CHANCE * _MEDIAN_SQUARE * 6 * float(one.mean()):
+    if not _bends(one):
         return None
     return (
         f"both sides have the same total in each of {one.size} intervals: is it that of all traffic? Count each side's "
         "own, or, where every request is mirrored, say `traffic: {weight: 50}`"
+    )
+
+
+def _bends(totals: Float) -> bool:
+    """Whether totals bend as by chance; those of a load that is made hardly do."""
+    bends = totals[:-2] - 2 * totals[1:-1] + totals[2:]
+    return median(bends * bends) >= _OF_CHANCE * _MEDIAN_SQUARE * 6 * float(totals.mean())
+
+
+def same_events(counts: Counts, *, timed: bool) -> str | None:
+    """Whether both sides have the same events in every interval, by no chance, and not the same totals.
+
+    Given those of both together, a side has half of them with at most binom(2 e, e) / 4^e.
+    """
+    some = counts.exposed()
+    one, other = some.events_baseline, some.events_canary
+    if one.size < _FEWEST_STEPS / 2 or (one != other).any() or (one != np.rint(one)).any() or one.max() >= _LARGEST:
+        return None
+    if not timed and (some.exposure_baseline == some.exposure_canary).all():  # every request is mirrored
+        return None
+    if _below_chance(one, _ROUNDED) or (timed and one.max() <= 1):  # what a clock makes
+        return None
+    chance = special.gammaln(2 * one + 1) - 2 * special.gammaln(one + 1) - 2 * one * np.log(2)
+    if float(chance.sum()) > _SAME_BY_CHANCE:
+        return None
+    return (
+        f"both sides have the same events in each of {one.size} intervals, {one.sum():,.0f} in all: are they those of "
+        "all traffic? Count each side's own; a filter may have no effect"
+    )
+
+
+def _running(some: Counts) -> str | None:
+    """Whether both sides' totals begin with a step and rise by one in every interval: running sums of the window."""
+    sides = some.exposure_baseline, some.exposure_canary
+    if sides[0].size < _FEWEST_RISES:
+        return None
+    for one in sides:
+        steps = one[1:] - one[:-1]
+        if steps.min() <= 0 or one[0] > _FIRST * median(steps):
+            return None
+    return (
+        f"the totals of both sides rise in each of {sides[0].size} intervals, from {sides[1][0]:,.0f} to "
+        f"{sides[1][-1]:,.0f} on the canary: are they running sums? Count what is new in each interval"
     )
 
 
@@ -135,14 +186,14 @@ def _overlapping(some: Counts, side: Side, *, proportion: bool) -> str | None:
     )
 
 
-def _multiples(some: Counts, *, proportion: bool) -> str | None:
-    """Whether all of a side's events are multiples of a whole number, by no chance going by the other side's.
+def _multiples(some: Counts, what: Literal["events", "exposure"], *, proportion: bool) -> str | None:
+    """Whether all of a side's events or totals are multiples of a whole number, by no chance going by the other side's.
 
-    As where a client sends each twice, or one of so many is kept and stands for all of them. What its total cuts off
-    says nothing; and the other side must not come in such batches itself, of which a larger one has more odd ones: it
-    varies as single events do, or its events are no more than this side's.
+    As where a client sends each twice, a join matches several rows, or one of so many is kept and stands for all of
+    them. What events a total cuts off say nothing; and the other side must not come in such batches itself, of which a
+    larger one has more odd ones: it varies as single events do, or its events are no more than this side's.
     """
-    sides = {Side.BASELINE: some.events_baseline, Side.CANARY: some.events_canary}
+    sides = {side: getattr(some, f"{what}_{side}") for side in Side}
     if any((one != np.rint(one)).any() or one.max() >= _LARGEST for one in sides.values()):
         return None
     for side, other in ((Side.BASELINE, Side.CANARY), (Side.CANARY, Side.BASELINE)):
@@ -154,25 +205,46 @@ def _multiples(some: Counts, *, proportion: bool) -> str | None:
         if min(own.size, theirs.size) < _FEWEST_EQUAL or distinct(own).size < _FEWEST_MULTIPLES:
             continue
         unit = int(np.gcd.reduce(own.astype(np.int64)))
+        if unit < 2:
+            continue
+        if what == "exposure" and not (_bends(own) and _bends(theirs)):
+            continue
         none = float((theirs % unit != 0).mean())
         chance = own.size * np.log1p(-min(none, _NEARLY_ALL))
-        if unit < 2 or chance > _NO_CHANCE:
+        if chance > _NO_CHANCE:
             continue
         as_many = min(1.0, float(own.mean() / theirs.mean()))
-        if chance * as_many <= _NO_CHANCE or _by_steps(some, other) < 1 + (unit - 1) / 4:
+        if chance * as_many <= _NO_CHANCE or _by_steps(some, what, other) < 1 + (unit - 1) / 4:
+            name = "events" if what == "events" else "totals"
             return (
-                f"the {side}'s events are multiples of {unit} in each of {own.size} intervals, and the {other}'s are "
-                f"not in {none:.0%}: is each counted {unit} times, or are they scaled up from a sample?"
+                f"the {side}'s {name} are multiples of {unit} in each of {own.size} intervals, and the {other}'s are "
+                f"not in {none:.0%}: is each counted {unit} times (as by a join), or are they scaled up from a sample?"
             )
     return None
 
 
-def _by_steps(some: Counts, side: Side) -> float:
-    """Variance of a side's events over that of single ones, by what neighbours differ in."""
-    events, exposure = getattr(some, f"events_{side}"), getattr(some, f"exposure_{side}")
-    left = events - float(events.sum()) / float(exposure.sum()) * exposure
+def _both_multiplied(some: Counts) -> str | None:
+    """Whether the totals of both sides are multiples of the same number, and the events of neither."""
+    events, totals = (
+        np.concatenate([getattr(some, f"{what}_{side}") for side in Side]) for what in ("events", "exposure")
+    )
+    if any((one != np.rint(one)).any() or one.max() >= _LARGEST for one in (events, totals)):
+        return None
+    unit, of_events = (int(np.gcd.reduce(one.astype(np.int64))) for one in (totals, events))
+    if unit < 2 or of_events != 1 or distinct(totals).size < _FEWEST_MULTIPLES or not _bends(some.exposure_baseline):
+        return None
+    return (
+        f"the totals of both sides are multiples of {unit} in each of {some.events_canary.size} intervals, and the "
+        f"events are not: is each request counted {unit} times, as by a join? It makes every rate look smaller"
+    )
+
+
+def _by_steps(some: Counts, what: Literal["events", "exposure"], side: Side) -> float:
+    """Variance of a side's events or totals over that of single ones, by what neighbours differ in."""
+    values, exposure = getattr(some, f"{what}_{side}"), getattr(some, f"exposure_{side}")
+    left = values - float(values.sum()) / float(exposure.sum()) * exposure if what == "events" else values
     steps = left[1:] - left[:-1]
-    return float((steps * steps).mean()) / 2 / max(float(events.mean()), 1e-300)
+    return float((steps * steps).mean()) / 2 / max(float(values.mean()), 1e-300)
 
 
 def _percentages(some: Counts) -> str | None:

@@ -222,6 +222,28 @@ def test_events_that_come_in_clumps_stay_away_for_a_while(rng):
 # --- filled in, and codes ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("fewest", [5, 20])
+def test_small_numbers_that_are_left_out_hide_a_canary_twice_as_bad(rng, fewest):
+    """As `HAVING count(*) >= 5` does: the baseline has enough of them."""
+    e_b, n_b, e_c, n_c = drawn(rng, rate=fewest / 1000, times=2, requests=(9500, 400))
+    found = judged(RATIO, counted(e_b, n_b, np.where(e_c >= fewest, e_c, 0), n_c))["m"]
+    assert found.outcome is not Outcome.SAFE
+    assert f"never fewer than {fewest}" in found.reason
+    assert "never fewer" not in judged(RATIO, counted(e_b, n_b, e_c, n_c))["m"].reason
+
+
+def test_events_that_come_in_batches_are_not_left_out(rng):
+    e_b, n_b, e_c, n_c = drawn(rng, rate=0.002, requests=(1900, 400))
+    assert "never fewer" not in judged(RATIO, counted(6 * e_b, n_b, 6 * e_c, n_c))["m"].reason
+
+
+def test_events_that_begin_late_on_both_sides_are_told(rng):
+    e_b, n_b, e_c, n_c = drawn(rng, rate=0.01)
+    late = np.arange(N) >= N // 3
+    found = judged(RATIO, counted(e_b * late, n_b, e_c * late, n_c))["m"]
+    assert any(f"in the first {N // 3} intervals" in text for text in found.warnings)
+
+
 def interpolated(values, first, last):
     made = values.copy()
     made[first:last] = np.interp(np.arange(first, last), [first - 1, last], values[[first - 1, last]])

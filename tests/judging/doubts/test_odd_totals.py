@@ -272,3 +272,58 @@ def test_totals_that_come_in_tens_and_all_of_them_well_are_left_alone(seed):
     for canary in (e_c, n_c):
         one = counted(e_b, n_b, canary, n_c)
         assert "multiples of" not in result({**RATIO, "harm": "decrease", "margin": "10%"}, one).reason
+
+
+# --- events of both sides, multiplied totals, running ones ------------------------------------------------------------
+
+EVENTS = "both sides have the same events"
+
+
+def test_events_of_all_traffic_hide_a_canary_and_fail_a_healthy_one(rng):
+    e_b, n_b, e_c, n_c = drawn(rng, rate=0.05, requests=(1900, 400))
+    every = e_b + e_c
+    for harm in ("increase", "decrease"):
+        found = result({**RATIO, "harm": harm, "margin": "10%"}, counted(every, n_b, every, n_c))
+        assert found.outcome is Outcome.INSUFFICIENT
+        assert EVENTS in found.reason
+    assert EVENTS not in result(RATIO, counted(e_b, n_b, e_c, n_c)).reason
+
+
+def test_one_event_a_minute_on_each_side_is_made_by_a_clock(rng):
+    _, n_b, _, n_c = drawn(rng)
+    ones = np.ones(N)
+    assert EVENTS not in result(RATIO, counted(ones, n_b, ones, n_c)).reason
+    assert EVENTS not in result(RATE, counted(ones, 60, ones, 60)).reason
+
+
+def test_few_events_are_alike_by_chance(rng):
+    """At 12 and fewer events in all a side has half of each interval's often enough."""
+    _, n_b, _, n_c = drawn(rng)
+    few = np.zeros(N)
+    few[:: N // 12] = 1
+    assert EVENTS not in result(RATIO, counted(few, n_b, few, n_c)).reason
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_totals_of_one_side_that_a_join_multiplies(rng, times):
+    """Else a canary a third worse would be better."""
+    e_b, n_b, e_c, n_c = drawn(rng, rate=0.1, times=0.7, requests=(1900, 400))
+    metric = {**RATIO, "harm": "decrease", "margin": "10%"}
+    found = result(metric, counted(e_b, times * n_b, e_c, n_c))
+    assert found.outcome is not Outcome.SAFE
+    assert f"the baseline's totals are multiples of {times}" in found.reason
+    assert result(metric, counted(e_b, n_b, e_c, n_c)).outcome is Outcome.REGRESSED
+
+
+def test_totals_that_a_join_multiplies_on_both_sides_are_told(rng):
+    e_b, n_b, e_c, n_c = drawn(rng, requests=(1900, 400))
+    found = result(RATIO, counted(e_b, 30 * n_b, e_c, 30 * n_c))
+    assert any("multiples of 30" in text for text in found.warnings)
+    assert not any("multiples of" in text for text in result(RATIO, counted(e_b, n_b, e_c, n_c)).warnings)
+
+
+def test_running_totals_are_held(rng):
+    e_b, n_b, e_c, n_c = drawn(rng, times=3)
+    found = result({**RATIO, "margin": "+0.5pp"}, counted(e_b, n_b.cumsum(), e_c, n_c.cumsum()))
+    assert found.outcome not in (Outcome.SAFE, Outcome.TOLERABLE)
+    assert "running sums" in found.reason
