@@ -9,12 +9,14 @@ import numpy as np
 
 from canary_judge.arrays import Float
 
-__all__ = ["LAST", "Moments", "UserMoments"]
+__all__ = ["LAST", "UNEVEN", "Moments", "UserMoments"]
 
 # The numerator, the denominator, and both of them before the run.
 _TOTALS = 4
 # The newest part of the time is one of so many.
 LAST = 12
+# So often a join may match, beside twice.
+UNEVEN = (3, 5, 7)
 
 
 def _no_mean() -> Float:
@@ -97,6 +99,8 @@ class UserMoments:
         anonymous: Rows without a user, which are left out.
         rows: Rows with a user.
         odd: Users of this side who have an odd number of rows; None where that was not counted.
+        uneven: Users of this side whose number of rows is no multiple of 3, 5 and 7; None where that was not counted.
+        elsewhere: Rows of users of this side that name no side, or another one than both, and are left out.
         undefined: Rows whose numerator is not known, though there is something to divide it by; they count as 0.
         capped: Share of the denominators (of the numerators, where there is none) that the cap leaves out.
         known: Users of `whole` who were there before the run; None where that was not asked.
@@ -116,6 +120,8 @@ class UserMoments:
     anonymous: int = 0
     rows: int = 0
     odd: int | None = None
+    uneven: tuple[int, ...] | None = None
+    elsewhere: int = 0
     undefined: int = 0
     capped: float = 0.0
     known: int | None = None
@@ -137,6 +143,8 @@ class UserMoments:
             self.before,
             self.known or 0,
             self.odd or 0,
+            *(self.uneven or ()),
+            self.elsewhere,
         )
         whole = min(counts) >= 0 and self.since <= self.until and math.isfinite(self.capped)
         return whole and all(one.fits() for one in parts)

@@ -226,7 +226,8 @@ def _objections(
     yield from ((text, False) for text in told)
     for name, text in rows_apart(metric, data):
         # rows without a user are missing in what each user did: of one side more than of the other
-        yield text, name == "anonymous" and _of_each_user(metric) and apart <= missing_alone(data)
+        explained = name == "anonymous" and _of_each_user(metric) and apart <= missing_alone(data)
+        yield text, explained or name == "elsewhere"  # they may be the clicks, and not what is clicked on
     yield from _timing(look, metric, data)
     if not metric.is_proportion:
         better = far_better(comparison.baseline or 0.0, comparison.canary or 0.0, metric.harm)

@@ -187,6 +187,7 @@ class SqlSource:
                 timestamp=read.timestamp,
                 side=read.side,
                 assignments=read.assignments,
+                starts=read.time_is == "bucket_start",
             )
         elif read.assignments is not None or read.side is not None:
             raise ConfigError("table: is missing; name the table of what users did")

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
 from canary_judge.errors import QueryError
-from canary_judge.moments import Moments, UserMoments
+from canary_judge.moments import UNEVEN, Moments, UserMoments
 from canary_judge.results import Side
 from canary_judge.series import PerUser
 from canary_judge.sources.users import NOBODY
@@ -52,6 +52,7 @@ _WHOLE_IS_MEANT = re.compile(
 _SIDE = "side"
 _PARTS = ("whole", "early", "late", "last")
 _TOTALS = ("x", "y", "x0", "y0")
+_UNEVEN = tuple(f"uneven_{times}" for times in UNEVEN)
 _TIMES = ("earliest", "latest")
 _PAIRS = list(combinations_with_replacement(range(4), 2))
 # Numbers of a metric: means, covariances, the largest size and all of them.
@@ -81,6 +82,7 @@ class Activity(BaseModel):
     timestamp: str = Field(min_length=1)
     side: str | None = None
     assignments: Assignments | None = None
+    starts: bool = False  # a time is the start of what its row counts
 
 
 class Span(NamedTuple):
@@ -146,7 +148,7 @@ class _Statement:
         user, time = table.c[self.activity.user], table.c[self.activity.timestamp]
         columns: list[Any] = [self._binary(user).label("u"), time.label("t")]
         source: Any = table
-        where = [time > start, time <= end]
+        where = [self._after(time, start), self._upto(time, end)]
         side: Any = self._name(table.c[self.activity.side or _SIDE]) if self.activity.assignments is None else None
         if with_side:
             side, joined, source = self._side(table, user, time, end)
@@ -167,6 +169,12 @@ class _Statement:
         rows = sa.select(*columns).select_from(source).where(*where).cte(name)
         return self._capped(rows, name) if any(self._runs(metric) for metric in self.metrics) else rows
 
+    def _after(self, time: Any, bound: Any) -> Any:
+        return time >= bound if self.activity.starts else time > bound
+
+    def _upto(self, time: Any, bound: Any) -> Any:
+        return time < bound if self.activity.starts else time <= bound
+
     def _binary(self, user: Any) -> Any:
         """A user as the bytes of his id: to many a collation Ann is ann."""
         return sa.cast(user, sa.LargeBinary) if self.dialect in _NO_CAST else user
@@ -183,16 +191,20 @@ class _Statement:
             return self._name(table.c[self.activity.side or _SIDE]), [], table
         assigned = table_of(given.table, given.user, given.side, given.timestamp)
         who, since = assigned.c[given.user], assigned.c[given.timestamp]
-        ranges = (
-            sa.select(
-                who.label("u"),
-                self._name(assigned.c[given.side]).label("side"),
-                since.label("since"),
-                sa.func.lead(since).over(partition_by=who, order_by=(since, assigned.c[given.side])).label("until"),
-            )
+        name = self._name(assigned.c[given.side])
+        names = [sa.func.min(name).label("side"), sa.func.max(name).label("other")]
+        until = sa.func.lead(since).over(partition_by=who, order_by=since).label("until")
+        each = (
+            sa.select(who.label("u"), *names, since.label("since"), until)
             .where(since <= end)
-            .cte("cj_ranges")
+            .group_by(who, since)
+            .cte("cj_assigned")
         )
+        # who is assigned to both at one time is on both
+        both = [
+            sa.select(each.c.u, each.c[side].label("side"), each.c.since, each.c.until) for side in ("side", "other")
+        ]
+        ranges = sa.union_all(both[0], both[1].where(each.c.other != each.c.side)).cte("cj_ranges")
         valid = [time >= ranges.c.since, sa.or_(ranges.c.until.is_(None), time < ranges.c.until)]
         return ranges.c.side, valid, table.join(ranges, user == ranges.c.u)
 
@@ -238,9 +250,9 @@ class _Statement:
         canary, time = rows.c.s, rows.c.t
         inside: dict[str, Any] = {
             "whole": None,
-            "early": time <= self.span.early,
-            "late": time > self.span.late,
-            "last": time > self.span.last,
+            "early": self._upto(time, self.span.early),
+            "late": self._after(time, self.span.late),
+            "last": self._after(time, self.span.last),
         }
         columns: list[Any] = [rows.c.u, sa.func.min(canary).label("s"), sa.func.max(canary).label("other")]
         for side in Side:
@@ -344,7 +356,7 @@ class _Statement:
                 totals.c.s.label("side"),
                 sa.func.max(means.c.users).label("users"),
                 sa.func.max(means.c.known).label("known"),
-                *(_ZERO.label(name) for name in ("anonymous", "strayed", "before", "odd")),
+                *(_ZERO.label(name) for name in ("anonymous", "strayed", "before", "elsewhere", "odd", *_UNEVEN)),
                 *(sa.func.max(sa.case((totals.c.s < _ZERO, sa.literal(self.span.until)))).label(n) for n in _TIMES),
                 *found,
             )
@@ -392,11 +404,34 @@ class _Statement:
             total(nobody, rows).label("anonymous"),
             total(stray, rows).label("strayed"),
             (self._before(past) if side is Side.CANARY else _ZERO).label("before"),
+            self._elsewhere(users, side).label("elsewhere"),
             total(sa.and_(sa.not_(nobody), rows % _TWO == _ONE), _ONE).label("odd"),
+            *(
+                total(sa.and_(sa.not_(nobody), rows % sa.literal_column(f"{times}") != _ZERO), _ONE).label(name)
+                for times, name in zip(UNEVEN, _UNEVEN, strict=True)
+            ),
             sa.func.min(users.c[f"first_{side}"]).label("earliest"),
             sa.func.max(users.c[f"last_{side}"]).label("latest"),
             *(one.label(f"number{place}") for place, one in enumerate(numbers)),
         )
+
+    def _elsewhere(self, users: sa.CTE, side: Side) -> Any:
+        """Rows of users of this side alone that name no side, or another one."""
+        if self.activity.assignments is not None:  # where rows name none
+            return _ZERO
+        table = table_of(self.activity.table, *self._columns())
+        time, name = table.c[self.activity.timestamp], self._name(table.c[self.activity.side or _SIDE])
+        mine = users.c.s == (_ONE if side is Side.CANARY else _ZERO)
+        where = [
+            mine,
+            users.c.s == users.c.other,
+            sa.not_(self._nobody(users.c.u)),
+            self._after(time, self.span.since),
+            self._upto(time, self.span.until),
+            sa.or_(name.is_(None), name.not_in(list(self.sides.values()))),
+        ]
+        joined = table.join(users, self._binary(table.c[self.activity.user]) == users.c.u)
+        return sa.select(sa.func.count()).select_from(joined).where(*where).scalar_subquery()
 
     def _before(self, past: sa.CTE | None) -> Any:
         """Rows of the canary (or users assigned to it) in the time when there should have been none."""
@@ -437,13 +472,15 @@ def to_moments(
         {side: {**{part: Moments() for part in _PARTS}, "known": 0 if past else None} for side in Side}
         for _ in range(metrics)
     ]
-    for part, place, users, known, anonymous, strayed, before, odd, earliest, latest, *numbers in rows:
+    for part, place, users, known, anonymous, strayed, before, elsewhere, odd, *rest in rows:
+        uneven, (earliest, latest), numbers = rest[: len(UNEVEN)], rest[len(UNEVEN) :][:2], rest[len(UNEVEN) + 2 :]
         side = Side.CANARY if int(place) else Side.BASELINE
         for number in range(metrics):
             mine, values = found[number][side], numbers[number * _WIDTH : (number + 1) * _WIDTH]
             if part == "rows":
                 mine |= {"strays": int(users), "rows": int(known), "anonymous": int(anonymous)}
-                mine |= {"strayed": int(strayed), "before": int(before), "odd": int(odd), "undefined": int(values[0])}
+                mine |= {"strayed": int(strayed), "before": int(before), "elsewhere": int(elsewhere)}
+                mine |= {"odd": int(odd), "uneven": tuple(map(int, uneven)), "undefined": int(values[0])}
                 mine["capped"] = 1 - float(values[2]) / float(values[1]) if values[1] else 0.0
                 mine |= {
                     name: None if at is None else moment(at)

@@ -10,7 +10,7 @@ import numpy as np
 
 from canary_judge.arrays import Bool, Float, Int, distinct
 from canary_judge.errors import DataError
-from canary_judge.moments import LAST, Moments, UserMoments
+from canary_judge.moments import LAST, UNEVEN, Moments, UserMoments
 from canary_judge.results import Side
 from canary_judge.series import PerUser, Query, Window, nanoseconds
 from canary_judge.wording import span
@@ -240,13 +240,16 @@ def moments_by_side(rows: Rows, asked: PerUser, before: Float, *, since: int, un
     found = {}
     for side in Side:
         own, named = inside.of(side), whole.of(side)
+        number = np.bincount(named.users, minlength=rows.count)
         found[side] = UserMoments(
             **{name: _moments(part, before, side, strays, asked) for name, part in parts.items()},
             strays=int((strays & (first == (side is Side.CANARY))).sum()),
             strayed=int(strays[named.users].sum()),
             anonymous=own.users.size - named.users.size,
             rows=named.users.size,
-            odd=int((np.bincount(named.users, minlength=rows.count) % 2).sum()),
+            odd=int((number % 2).sum()),
+            uneven=tuple(int(np.count_nonzero(number % times)) for times in UNEVEN),
+            elsewhere=0,  # a table with such rows is refused
             undefined=int(named.undefined.sum()),
             capped=_left_out(named, known.of(side), asked),
             known=None if there is None else int((seen[side] & ~strays & there).sum()),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from canary_judge.config.metrics import Metric
-from canary_judge.moments import Moments, UserMoments
+from canary_judge.moments import UNEVEN, Moments, UserMoments
 from canary_judge.results import Side
 from canary_judge.samples import UserData
 
@@ -22,11 +22,13 @@ _APART = 0.01
 _MANY_USERS, _FEW_KNOWN = 1000, 0.02
 # Rows of a user where users come again.
 _COME_AGAIN = 1.5
+# What is left out of a side beside its rows.
+_NOT_AMONG_ROWS = ("anonymous", "elsewhere")
 # A cap is against a few giants.
 MOST_CAPPED = 0.5
 _ROUNDING = 1e-9
-# So many users have even numbers of rows by no chance.
-_FEW_FOR_PAIRS = 30
+# So many users have even numbers of rows by no chance; its logarithm.
+_FEW_FOR_PAIRS, _NEARLY_ALL, _NO_CHANCE = 30, 1 - 1e-9, -9.2
 
 
 def rows_apart(metric: Metric, data: UserData) -> Iterator[tuple[str, str]]:
@@ -48,6 +50,12 @@ def rows_apart(metric: Metric, data: UserData) -> Iterator[tuple[str, str]]:
     absolute = margin is not None and margin.absolute is not None and not metric.is_proportion
     over = per_user.denominator if per_user is not None and absolute else None
     for name, what, most, remedy in (
+        (
+            "elsewhere",
+            "rows of its users without a side, or with a third one",
+            TOO_MANY_LEFT_OUT,
+            "those left out may be what differs; name the side in each row, or in a table of `assignments`",
+        ),
         ("anonymous", "rows without a user", TOO_MANY_LEFT_OUT, "those left out may be what differs; give them an id"),
         (
             "undefined",
@@ -89,19 +97,33 @@ def share_of(moments: UserMoments, name: str) -> float:
     """Of the rows of a side, or of what is added up."""
     if name == "capped":
         return moments.capped
-    rows = moments.rows + (moments.anonymous if name == "anonymous" else 0)
-    return float(getattr(moments, name)) / rows if rows else 0.0
+    number = float(getattr(moments, name))
+    rows = moments.rows + (number if name in _NOT_AMONG_ROWS else 0.0)
+    return number / rows if rows else 0.0
 
 
 def doubled(data: UserData) -> Iterator[str]:
-    """Rows of one side that stand twice: all its users have an even number of them, and those of the other do not."""
+    """Rows of one side that stand twice or more: all its users have a multiple of them, and the other's do not."""
     for side, other in ((Side.CANARY, Side.BASELINE), (Side.BASELINE, Side.CANARY)):
         mine, theirs = getattr(data, side.value), getattr(data, other.value)
-        if mine.odd == 0 and theirs.odd and mine.whole.users >= _FEW_FOR_PAIRS:
+        for times, own, others in zip((2, *UNEVEN), _uneven(mine), _uneven(theirs), strict=False):
+            if own or not others or mine.whole.users < _FEW_FOR_PAIRS:
+                continue
+            share = min(others / max(theirs.whole.users + theirs.strays, 1), _NEARLY_ALL)
+            if mine.whole.users * math.log1p(-share) > _NO_CHANCE:
+                continue
+            number = "an even number" if times == 2 else f"a multiple of {times}"
+            which = "twice, as after a join that matches two" if times == 2 else f"{times} times, as after a join"
             yield (
-                f"every user of the {side} has an even number of rows, and {theirs.odd:,} of the {other} have not: "
-                "does each row stand twice, as after a join that matches two?"
+                f"every user of the {side} has {number} of rows, and {others:,} of the {other} have not: does each row "
+                f"stand {which}?"
             )
+            break
+
+
+def _uneven(one: UserMoments) -> tuple[int, ...]:
+    """Users whose number of rows is no multiple of 2, 3, 5, 7, as far as that was counted."""
+    return () if one.odd is None else (one.odd, *(one.uneven or ()))
 
 
 def sessions(data: UserData) -> Iterator[str]:
