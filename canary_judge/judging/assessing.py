@@ -32,7 +32,7 @@ def assess(look: Look, metric: Metric, samples: MetricSamples, share: float | No
     if samples.error is not None:
         return replaced(bare, settled=(Outcome.ERROR, samples.error))
     if samples.data is None or _unread_side(samples.data, samples.quality):
-        return replaced(bare, settled=(Outcome.NO_DATA, look.nothing or _no_data(samples.quality)))
+        return replaced(bare, settled=(Outcome.NO_DATA, look.nothing or _no_data(samples)))
     if isinstance(samples.data, UserData):
         from canary_judge.judging.users import assess_users  # most canaries have no such metric
 
@@ -90,8 +90,11 @@ def _unread_side(data: AnyData, quality: Quality | None) -> bool:
     )
 
 
-def _no_data(quality: Quality | None) -> str:
+def _no_data(samples: MetricSamples) -> str:
+    quality = samples.quality
     if quality is None or not (quality.series_baseline or quality.series_canary):
+        if samples.warnings:
+            return f"the queries returned nothing for either side that could be used: {'; '.join(samples.warnings)}"
         return "the queries returned nothing for either side; check the selectors and the window"
     if quality.non_finite:
         return f"no finite value on {_sides_without(quality)}: {quality.non_finite} points are NaN or infinite"

@@ -7,7 +7,6 @@ docs/http.md. Whoever calls the judge gives names of configs, never an address.
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 import time
@@ -215,7 +214,6 @@ class HttpSource:
                 break
         else:
             raise QueryError(f"the answer has more than {_MOST_PAGES} pages; ask for less at once")
-        self._refuse_coarser(found, query)
         result = to_result(
             found, query, window, time_is=self._options.time_is, provenance=provenance_of(query, self.url), lenient=True
         )
@@ -315,23 +313,8 @@ class HttpSource:
                 raise TypeError
             return float(value)
         except (TypeError, ValueError, OverflowError):
-            raise QueryError(f"`values` finds {self._sender.shown(value)}, which is no number") from None
-
-    def _refuse_coarser(self, found: Mapping[Labels, Sequence[tuple[int, float]]], query: Query) -> None:
-        """Some stores answer long windows in longer steps, and say nothing of it."""
-        if self._options.time_is == "moment":
-            return
-        step = query.step // timedelta(microseconds=1) * 1000
-        for points in found.values():
-            times = sorted(at for at, _ in points)
-            if len(times) < _SOME:
-                continue
-            usual = math.gcd(*(after - before for before, after in itertools.pairwise(times)))
-            if usual > step:
-                raise QueryError(
-                    f"the store answered in steps of {usual / 1e9:g} s where {step / 1e9:g} s were asked: look more "
-                    "often, or set a longer `interval`"
-                )
+            text = self._sender.shown(repr(value) if isinstance(value, str) else value)
+            raise QueryError(f"`values` finds {text}, which is no number") from None
 
 
 def _secrets(value: Any, name: str = "") -> list[str]:

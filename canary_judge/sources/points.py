@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Literal
@@ -18,6 +20,8 @@ __all__ = ["FORMS", "Labels", "TimeIs", "failed", "provenance_of", "to_result", 
 TimeIs = Literal["moment", "bucket_start", "bucket_end"]
 # Names and values of labels, in the order of the names.
 Labels = tuple[tuple[str, str], ...]
+# So many times tell how far apart they are; of rare events the logarithm of a chance, and what is many in a bucket.
+_SOME, _HARDLY, _SURELY, _MANY = 5, -8.0, -14.0, 10.0
 # What is read of a store that counts what is new in each row.
 FORMS = {
     Reading.LEVEL: Form.LEVEL,
@@ -85,6 +89,8 @@ def to_result(
         QueryError: It is not said what the times are, two points are at one time, or the counts never fall.
     """
     form = FORMS[query.reading]
+    if time_is != "moment" and (lenient or (form is Form.COUNTS and time_is is not None)):  # rows may be of any time
+        _refuse_coarser(found, query, rare=query.part == "events" and not lenient)
     moved = _moved(found, query, form, time_is)
     start, end = nanoseconds(window.start), nanoseconds(window.end)
     step = query.step // timedelta(microseconds=1) * 1000
@@ -139,6 +145,30 @@ def _moved(
             "by the interval (`:step`, ${step:s}), or give the end of each bucket (`time_is: bucket_end`)"
         )
     return {key: [(at + step, value) for at, value in points] for key, points in found.items()}
+
+
+def _refuse_coarser(found: Mapping[Labels, Sequence[tuple[int, float]]], query: Query, *, rare: bool) -> None:
+    """Some stores answer long windows in longer steps, and say nothing of it; and so does a wrong date_trunc.
+
+    Events of which only buckets with any are given are rare, and may be so far apart by chance.
+    """
+    step = query.step // timedelta(microseconds=1) * 1000
+    for points in found.values():
+        times = sorted(at for at, _ in points)
+        usual = math.gcd(*(after - before for before, after in itertools.pairwise(times)))
+        if usual <= step:
+            continue
+        if rare:
+            chance = (len(times) - 1) * math.log(step / usual)
+            mean = float(np.nanmean([value for _, value in points]))
+            coarser = chance <= (_HARDLY if mean >= _MANY else _SURELY)
+        else:
+            coarser = len(times) >= _SOME
+        if coarser:
+            raise QueryError(
+                f"the store answered in steps of {usual / 1e9:g} s where {step / 1e9:g} s were asked: look more often, "
+                "aggregate by the interval, or set a longer `interval`"
+            )
 
 
 def _checked(one: Series, form: Form, query: Query) -> Series:

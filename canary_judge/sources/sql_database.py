@@ -38,11 +38,14 @@ _READ_ONLY = {
     "sqlite": ("PRAGMA query_only = ON",),
 }
 
+# A time without a zone beside a column with one is read in the zone of the connection: that must be `timezone`.
+_IN_ZONE = {"postgresql": "SET LOCAL TIME ZONE '{zone}'", "duckdb": "SET TimeZone = '{zone}'"}
 # What is set for a connection, and not for a transaction: how it is read, and put back.
 _SETTINGS = {
     "mysql": ("SELECT @@max_execution_time", "SET SESSION max_execution_time = {}"),
     "mariadb": ("SELECT @@max_statement_time", "SET SESSION max_statement_time = {}"),
     "sqlite": ("PRAGMA query_only", "PRAGMA query_only = {}"),
+    "duckdb": ("SELECT current_setting('TimeZone')", "SET TimeZone = '{}'"),
 }
 
 
@@ -114,6 +117,8 @@ class Database:
                 for guard in _READ_ONLY.get(self.dialect, ()):
                     milliseconds = max(round(1000 * self._timeout), 1)
                     connection.exec_driver_sql(guard.format(ms=milliseconds, seconds=self._timeout))
+                if self._zone is not None and self.dialect in _IN_ZONE:
+                    connection.exec_driver_sql(_IN_ZONE[self.dialect].format(zone=self._zone.key))
                 answer = connection.execute(statement)
                 if not answer.returns_rows:
                     raise QueryError("the statement gives no rows; write a SELECT")

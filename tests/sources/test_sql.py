@@ -381,6 +381,60 @@ def test_buckets_of_a_real_postgresql(warehouse):
     assert numbers(found.series[0]).size == 30
 
 
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
+def test_bounds_are_in_the_zone_that_is_named_whatever_the_session_s_is(warehouse, zone):
+    """A time without a zone beside a column with one is read in the session's: half of the rows would not be asked for."""
+    source = SqlSource(warehouse, timezone="UTC")
+    engine = sqlalchemy.create_engine(warehouse, poolclass=sqlalchemy.NullPool)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"alter role me set timezone to '{zone}'")
+    try:
+        found = answer(source, "select at as time, 1 as value from plays where at > :start and at <= :end")
+        assert numbers(found.series[0]).sum() == 20_000
+    finally:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("alter role me reset timezone")
+
+
+def test_a_duckdb_reads_bounds_in_the_zone_that_is_named_and_keeps_its_own(tmp_path):
+    pytest.importorskip("duckdb_engine")
+    engine = sqlalchemy.create_engine("duckdb:///:memory:", poolclass=sqlalchemy.StaticPool)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("set TimeZone = 'America/New_York'")
+        connection.exec_driver_sql("create table plays as select '2026-01-01 12:05:07+00'::timestamptz as moment")
+    found = answer(
+        SqlSource(engine, timezone="UTC", workers=1),
+        "select moment as time, 1 as value from plays where moment > :start and moment <= :end",
+    )
+    assert numbers(found.series[0]).sum() == 1
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("select current_setting('TimeZone')").scalar() == "America/New_York"
+
+
+@pytest.mark.parametrize(("seconds", "refused"), [(60, False), (3600, True)])
+def test_events_in_longer_buckets_than_totals_are_refused(tmp_path, seconds, refused):
+    """Else they would be clumps of hundreds, and nothing could ever be told."""
+    url = f"sqlite:///{tmp_path}/shop.db"
+    rng = np.random.default_rng(1)
+    at = pd.DataFrame({"at": 1767268800 + np.sort(rng.uniform(0, 4 * 3600, 20_000))})
+    at.to_sql("orders", sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool), index=False)
+    text = (
+        f"select cast(at / {seconds} as integer) * {seconds} as time, count(*) as events from orders "
+        "where at >= :start_epoch and at < :end_epoch group by 1"
+    )
+    query = Query(
+        metric="orders",
+        part="events",
+        side=Side.CANARY,
+        reading=Reading.COUNTS,
+        expression="",
+        step=STEP,
+        template=text,
+    )
+    (found,) = SqlSource(url, time_is="bucket_start").fetch([query], Window(START, START + timedelta(hours=4)))
+    assert ("in steps of 3600 s" in (found.error or "")) is refused
+
+
 def test_a_real_postgresql_is_not_written_and_not_waited_for_without_end(warehouse):
     sneaky = "with gone as (delete from plays returning at) select at as time, 1 as value from gone where at > :start and at <= :end"
     assert "read-only" in answer(SqlSource(warehouse), sneaky).error
