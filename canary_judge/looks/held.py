@@ -100,7 +100,9 @@ class Held:
 
     def fits(self, intervals: int) -> bool:
         """Whether it may be of a stream of so many intervals."""
-        return 0 <= self.shown_at <= self.at <= intervals and all(math.isfinite(one) for one in self.usual)
+        known = [getattr(one, name.name) for one in (self.comparison, self.limit) if one for name in fields(one)]
+        finite = all(math.isfinite(one) for one in (*self.usual, *known) if isinstance(one, float))
+        return finite and 0 <= self.shown_at <= self.at <= intervals
 
 
 def hold(

@@ -226,9 +226,14 @@ def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, A
         if name in before and isinstance(value, dict) and isinstance(old, dict) and old.keys() <= value.keys():
             if inner := _changed(old, value):
                 found[name] = inner
-        elif name not in before or old != value:
+        elif name not in before or old != value or _other_zero(old, value):
             found[name] = value
     return found
+
+
+def _other_zero(old: Any, value: Any) -> bool:
+    """Whether equal numbers are written in another way: -0.0 is not 0.0 where every byte is to come back."""
+    return isinstance(value, float | list) and repr(old) != repr(value)
 
 
 def _merge(before: dict[str, Any], changed: Mapping[str, Any]) -> None:

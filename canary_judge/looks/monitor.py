@@ -281,10 +281,12 @@ class Monitor:
         ready = _ready(self.config, state, window, moment, answers)
         if ready is None:
             return None
-        begun = any(stream.intervals for stream in state.streams.values())
-        if not begun and self.config.history is not None and state.consumed >= state.warm_until:
+        if self.config.history is not None and state.consumed >= state.warm_until:
             past = Window(state.start - self.config.history, state.start).aligned(interval)
-            answers += fetch(self.config, source, list(self.config.history_queries()), past)
+            begin = _beginning(state, answers)
+            answers += fetch(
+                self.config, source, [one for one in self.config.history_queries() if one.metric in begin], past
+            )
         return collect(self.config, ready, answers)
 
     def state(self) -> str:
@@ -347,6 +349,12 @@ def _ready(
     if usable == 0:
         return None
     return Window(window.start, window.start + usable * config.interval)
+
+
+def _beginning(state: MonitorState, answers: Sequence[tuple[Query, Result]]) -> set[str]:
+    """The metrics that have their first values now, and whose record before the run is not known yet."""
+    answered = {query.metric for query, result in answers if result.series}
+    return {name for name in answered if (stream := state.streams.get(name)) is None or stream.data is None}
 
 
 def _ends(config: JudgeConfig, state: MonitorState, window: Window) -> bool:

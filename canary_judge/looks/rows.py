@@ -147,8 +147,8 @@ class _CountRows:
             known = self._instances
             steps = zip(list(known), part["grown"], strict=True)
             self._instances = {n: (known[n][0] + float(e), known[n][1] + float(x)) for n, (e, x) in steps}
-        for name, pair in part.get("instances", {}).items():
-            self._instances[name] = (float(pair[0]), float(pair[1]))
+        if "instances" in part:  # not in place: looks before have them
+            self._instances = self._instances | {n: (float(e), float(x)) for n, (e, x) in part["instances"].items()}
 
     def data(self) -> CountData:
         columns = dict(zip(COLUMNS, map(floats, self._columns), strict=True))

@@ -16,7 +16,7 @@ from canary_judge._version import __version__
 from canary_judge.arrays import Float
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
-from canary_judge.looks.streams import Stream
+from canary_judge.looks.streams import HUGE, Stream
 from canary_judge.stats.counts import Counts
 from canary_judge.wording import sides
 
@@ -172,12 +172,13 @@ class MonitorState:
     def checked(self) -> MonitorState:
         """The state, whose parts fit together: a later look must not stumble over them."""
         judged = self.consumed - self.left_out
-        split = self.split.exposure_baseline.size == self.split.exposure_canary.size
+        requests = (self.split.exposure_baseline, self.split.exposure_canary)
+        split = requests[0].size == requests[1].size and all(bool((np.abs(one) < HUGE).all()) for one in requests)
         fits = {
             "start": self.start.tzinfo is not None and self.start.utcoffset() is not None,
             "since": self.since is None or self.since.tzinfo is not None,
             "stages": self.stages is None or self.stages > 0,
-            "horizon": self.horizon is None or self.horizon > 0,
+            "horizon": self.horizon is None or 0 < self.horizon < _MOST_INTERVALS,
             "consumed": 0 <= self.left_out <= self.consumed < _MOST_INTERVALS,
             "weight": self.weight is None or 0 <= self.weight <= 100,
             "split": split,

@@ -24,7 +24,11 @@ from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, U
 from canary_judge.series import nanoseconds
 from canary_judge.stats.counts import COLUMNS, Counts
 
-__all__ = ["EVIDENCE", "Data", "Stream", "append", "of_next_stage"]
+__all__ = ["EVIDENCE", "HUGE", "Data", "Stream", "append", "of_next_stage"]
+
+# No number of events, and none that could be added up.
+HUGE = 1e300
+_ROUNDED = 1e-9
 
 # The fields of a stream that looks have made of what was read; the others are what was read.
 EVIDENCE = (
@@ -116,11 +120,13 @@ class Stream:
             or not all(math.isfinite(one) for one in numbers)
             or (self.scale or 1.0) <= 0
             or not (self.held is None or self.held.fits(self.intervals))
+            or not (self.quality is None or _fits(self.quality))
         ):
             return False
         match self.data:
             case CountData(counts=counts):
-                return all(getattr(counts, name).size == self.intervals for name in COLUMNS)
+                columns = [getattr(counts, name) for name in COLUMNS]
+                return all(one.size == self.intervals and bool((np.abs(one) < HUGE).all()) for one in columns)
             case GaugeData(baseline=baseline, canary=canary):
                 return baseline.shape[1:] == canary.shape[1:] == (self.intervals,)
             case RawData() as raw:
@@ -168,6 +174,13 @@ class Stream:
         )
 
 
+def _fits(quality: Quality) -> bool:
+    """Whether all of it are numbers of intervals, events and shares."""
+    numbers = [getattr(quality, one.name) for one in fields(quality)]
+    shares = (quality.coverage_baseline, quality.coverage_canary, quality.canary_share or 0.0)
+    return all(one is None or 0 <= one < HUGE for one in numbers) and all(one <= 1 + _ROUNDED for one in shares)
+
+
 def of_next_stage(stream: Stream, since: datetime) -> Stream:
     """The stream of a metric by user once the weight has changed: its users are counted anew.
 
@@ -209,6 +222,8 @@ def append(stream: Stream, new: MetricSamples, count: int) -> Stream:
     canary = _Covered(old.coverage_canary, stream.span_canary, old.late_canary).then(
         _Covered(quality.coverage_canary, count - quality.late_canary, quality.late_canary)
     )
+    if isinstance(added.data, RawData) and (whole := added.data.baseline.size + added.data.canary.size):
+        quality = replaced(quality, canary_share=added.data.canary.size / whole)  # of all looks
     merged = replaced(
         quality if stream.quality is None else _merged(stream, stream.quality, quality, count),
         coverage_baseline=baseline.share,
@@ -243,7 +258,7 @@ class _Covered(NamedTuple):
 def _merged(stream: Stream, old: Quality, new: Quality, count: int) -> Quality:
     """What was wrong so far, and now; but for what is covered."""
     # of counts the latest share: the weight may have changed
-    latest = new.canary_share is not None and (old.canary_share is None or isinstance(stream.data, CountData))
+    latest = new.canary_share is not None and (old.canary_share is None or isinstance(stream.data, CountData | RawData))
     return Quality(
         coverage_baseline=new.coverage_baseline,
         coverage_canary=new.coverage_canary,

@@ -223,14 +223,19 @@ def _quality(read: _Read) -> Quality:
         absent_events_baseline=_absent(read.events.baseline),
         absent_events_canary=_absent(read.events.canary),
         zeros_written=any(read.events[side].zeros for side in Side),
-        lost_events_baseline=read.events.baseline.lost,
-        lost_events_canary=read.events.canary.lost,
+        lost_events_baseline=_lost_events(read, Side.BASELINE),
+        lost_events_canary=_lost_events(read, Side.CANARY),
         lost_exposure_baseline=exposure.baseline.lost,
         lost_exposure_canary=exposure.canary.lost,
         canary_share=total.canary / whole if whole else None,
         series_baseline=exposure.baseline.series,
         series_canary=exposure.canary.series,
     )
+
+
+def _lost_events(read: _Read, side: Side) -> float:
+    """Events that do not count; of a side whose exposure was not read at all none does."""
+    return read.events[side].lost + (0.0 if side in read.sides else float(read.events[side].increments.sum()))
 
 
 def _absent(events: CountedSide) -> int:

@@ -11,7 +11,7 @@ import pytest
 from canary_judge import Monitor
 from canary_judge.config import JudgeConfig
 from canary_judge.errors import DataError
-from canary_judge.looks.log import StateLog, read_log
+from canary_judge.looks.log import StateLog, _changed, read_log
 from canary_judge.looks.observing import observe
 from canary_judge.looks.state import MonitorState
 from canary_judge.looks.watching import follow, restore
@@ -317,3 +317,10 @@ def test_a_file_of_something_else_is_not_told_to_be_deleted(tmp_path):
     with pytest.raises(DataError, match=r"config\.json: is JSON of something else, and no state of a watch"):
         StateLog(config("errors"), path)
     assert "shop" in path.read_text()
+
+
+def test_a_zero_below_zero_comes_back_as_it_was():
+    before = {"streams": {"m": {"held": {"comparison": {"log_e_harm": 0.0}}, "checked": [0.0, 1.0]}}}
+    after = {"streams": {"m": {"held": {"comparison": {"log_e_harm": -0.0}}, "checked": [-0.0, 1.0]}}}
+    assert repr(_changed(before, after)) == repr(after)
+    assert not _changed(after, after)

@@ -9,6 +9,7 @@ import pytest
 
 from canary_judge import Monitor, Outcome, Verdict
 from canary_judge.errors import DataError, SourceUnavailable
+from canary_judge.looks.streams import Stream, append
 from canary_judge.looks.watching import follow
 from canary_judge.pictures import verdict_svg
 from canary_judge.results import Side
@@ -314,6 +315,47 @@ def test_a_share_that_grows_at_a_constant_weight_is_told():
     assert "grew from" in judged.traffic.finding
 
 
+# --- what comes late ---------------------------------------------------------------------------------------------
+
+
+def test_a_gauge_that_begins_late_has_its_record_of_before_the_run():
+    """Whatever the cadence: with the first look the record was asked for, and lost where that had no value."""
+
+    class WithPast(Store):
+        def answer(self, query, window):
+            if query.part == "history":
+                end = nanoseconds(window.end)
+                times = end - 15_000_000_000 * np.arange(400)[::-1]
+                return Result(series=(Series(timestamps=times, values=past),), form=Form.LEVEL)
+            return super().answer(query, window)
+
+    past = np.random.default_rng(3).normal(100, 3, 400)
+    found = []
+    for every in (1, 60):
+        store = WithPast()
+        for side in ("baseline", "canary"):
+            store.arrives |= {("heap", side, k): NOON + timedelta(days=1) for k in range(6)}
+        monitor = Monitor(config(ERRORS, HEAP, history="100m"), start=NOON)
+        for k in range(every, 61, every):
+            store.look(monitor, k)
+        record = monitor.evidence.streams["heap"].data.history
+        found.append(record[np.isfinite(record)])
+    assert found[0].size > 390
+    np.testing.assert_array_equal(*found)
+
+
+def test_the_share_of_single_values_is_that_of_all_looks():
+    looks = []
+    for sizes in ((1, 4), (50, 5)):
+        rng = np.random.default_rng(1)
+        looks.append(builders.raw(rng.normal(100, 3, sizes[0]), rng.normal(100, 3, sizes[1])))
+    stream = Stream()
+    for one, count in zip(looks, (1, 1), strict=True):
+        share = one.data.canary.size / (one.data.canary.size + one.data.baseline.size)
+        stream = append(stream, replace(one, quality=replace(one.quality, canary_share=share)), count)
+    assert stream.quality.canary_share == 9 / 60
+
+
 # --- states ------------------------------------------------------------------------------------------------------
 
 
@@ -332,6 +374,31 @@ def test_a_state_of_another_config_is_refused_as_text_and_as_an_object():
 def test_a_broken_state_is_refused_with_one_message(text):
     with pytest.raises(DataError, match="monitor state"):
         Monitor(config(), state=text)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("horizon",), 10**30),
+        (("streams", "errors", "quality", "coverage_canary"), -5),
+        (("streams", "errors", "quality", "coverage_canary"), "inf"),
+        (("streams", "errors", "data", "counts", "exposure_canary", "values", 0), 1e308),
+        (("streams", "errors", "held", "comparison", "level"), "nan"),
+        (("split", 0, 0), 1e308),
+    ],
+)
+def test_a_state_with_a_number_that_is_none_of_its_kind_is_refused(path, value):
+    store, monitor = Store(), Monitor(config(), start=NOON)
+    store.look(monitor, 5, weight=5)
+    state = json.loads(monitor.state())
+    Monitor(config(), state=json.dumps(state))
+    *above, last = path
+    inside = state
+    for key in above:
+        inside = inside[key]
+    inside[last] = value
+    with pytest.raises(DataError, match="no monitor state"):
+        Monitor(config(), state=json.dumps(state))
 
 
 def test_a_state_before_any_look_is_refused():

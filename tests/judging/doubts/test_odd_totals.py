@@ -327,3 +327,25 @@ def test_running_totals_are_held(rng):
     found = result({**RATIO, "margin": "+0.5pp"}, counted(e_b, n_b.cumsum(), e_c, n_c.cumsum()))
     assert found.outcome not in (Outcome.SAFE, Outcome.TOLERABLE)
     assert "running sums" in found.reason
+
+
+@pytest.mark.parametrize("before", [0, 50_000])
+def test_running_sums_are_held_from_the_first_looks_on(rng, before):
+    """Where each look reads one value, nothing of the source can tell; judged as counts they passed at the fourth."""
+    e_b, n_b, e_c, n_c = drawn(rng, rate=0.05, requests=(9500, 500), n=10)
+    metric = {**RATIO, "margin": "2x"}
+    whole = [np.array([19 * before, before])[side] + one.cumsum() for side, one in enumerate((n_b, n_c))]
+    for n in range(4, 11):
+        found = result(metric, counted(e_b.cumsum()[:n], whole[0][:n], e_c.cumsum()[:n], whole[1][:n]), n)
+        assert "running sums" in found.reason or n < 6
+        assert found.outcome is not Outcome.SAFE or n < 5
+
+
+def test_traffic_that_rises_from_nothing_is_no_running_sum(rng):
+    told = 0
+    for _ in range(100):
+        up = np.arange(1, 13)
+        n_b, n_c = rng.poisson(1900 * up), rng.poisson(100 * up)
+        one = counted(rng.binomial(n_b, 0.02), n_b, rng.binomial(n_c, 0.02), n_c)
+        told += "running sums" in result(RATIO, one, 12).reason
+    assert told <= 5
