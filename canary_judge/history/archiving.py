@@ -15,12 +15,13 @@ from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
 from canary_judge.history.canary import PastCanary
 from canary_judge.history.tape import Tape
+from canary_judge.judging.fetching import fetch
 from canary_judge.judging.silence import heard, longest_run
 from canary_judge.looks.log import Folded
-from canary_judge.looks.monitor import Monitor
+from canary_judge.looks.monitor import Monitor, refuse_what_never_works
 from canary_judge.looks.state import MonitorState, check_belongs
 from canary_judge.results import Side
-from canary_judge.samples import AnyData, UserData, lacks_a_side
+from canary_judge.samples import AnyData, UserData, collect, lacks_a_side
 from canary_judge.series import MetricSource, Window, duration_from, format_duration, moment_from
 
 if TYPE_CHECKING:
@@ -133,6 +134,13 @@ def _of_one_side(data: AnyData) -> bool:
     return lacks_a_side(data)
 
 
+def _refuse_what_never_works(config: JudgeConfig, source: Sources, window: Window) -> None:
+    """Refuse what one reading of all shows to be nothing that can be judged; a look sees a part of it."""
+    whole = window.aligned(config.interval)
+    queries = list(config.queries(since=window.start, start=window.start))
+    refuse_what_never_works(config, collect(config, whole, fetch(config, source, queries, whole)))
+
+
 def record(
     config: JudgeConfig,
     source: Sources,
@@ -159,15 +167,18 @@ def record(
 
     Raises:
         DataError: Nothing was read of it.
+        QueryError: What was read is nothing that could be judged, as a column that is cumulative.
         SourceUnavailable: A source gave no answer.
     """
     step = config.interval if every is None else duration_from(every, "every")
     if step < config.interval:
         raise DataError(f"every is {step}, shorter than an interval ({config.interval}); give a longer one")
-    known = sorted((moment_from(moment, "weights"), percent) for moment, percent in weights)
+    pairs = weights.items() if isinstance(weights, Mapping) else weights
+    known = sorted((moment_from(moment, "weights"), percent) for moment, percent in pairs)
     for at, _ in known:
         if at >= window.end:
             raise DataError(f"weights: {at.isoformat()} is after the end of the canary, {window.end.isoformat()}")
+    _refuse_what_never_works(config, source, window)
     monitor = Monitor(config, start=window.start, horizon=horizon, stages=max(len(known), 1))
     states: list[MonitorState] = []
     moment = window.start

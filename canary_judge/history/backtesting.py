@@ -227,16 +227,17 @@ class Backtest:
 
 
 def _each_once(cases: Sequence[Case]) -> tuple[list[Case], list[Skipped]]:
-    """The canaries, and those of them that are another one again: of one service, at one time, with the same numbers.
+    """The canaries, and those of them that are another one again: at one time, with the same numbers.
 
-    One that was archived again with an edited config, or from a table with an interval less, has another id. That with
+    One that was archived again with an edited config, under another name, or from a table with an interval less, has
+    another id. That with
     a label is kept, else the first; where labels contradict each other none is believed.
     """
     kept: list[Case] = []
     again: list[Skipped] = []
-    at: dict[tuple[str, str], int] = {}
+    at: dict[str, int] = {}
     for case in cases:
-        places = [at[key] for digest in case.data if (key := (case.name, digest)) in at]
+        places = [at[digest] for digest in case.data if digest in at]
         place = next((one for one in places if _together(kept[one], case)), None)
         if place is None:
             place = len(kept)
@@ -253,7 +254,7 @@ def _each_once(cases: Sequence[Case]) -> tuple[list[Case], list[Skipped]]:
                 first = replace(first, label="unknown")
             kept[place] = first
             again.append(Skipped(id=second.id, reason=reason))
-        at |= {(case.name, digest): place for digest in case.data}
+        at |= dict.fromkeys(case.data, place)
     return kept, again
 
 

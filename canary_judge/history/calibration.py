@@ -175,7 +175,7 @@ class Calibration:
         """The rates of one metric by design as a picture (`canary_judge.plots.calibration`; extra `plot`).
 
         Args:
-            metric: Its name; by default that of the first line.
+            metric: Its name; by default that of the first line that is refuted, else of the first one.
             theme: `light`, `dark` or `print`.
             ax: Where to.
 
@@ -184,7 +184,8 @@ class Calibration:
         """
         from canary_judge import plots
 
-        name = metric or (self.lines[0].metric if self.lines else "")
+        shown = [*(line for line in self.lines if line.finding == "refuted"), *self.lines]
+        name = metric or (shown[0].metric if shown else "")
         rates = [
             plots.DesignRate(
                 design=line.design,
@@ -202,7 +203,7 @@ class Calibration:
         if not rates:
             known = ", ".join(dict.fromkeys(one.metric for one in self.lines))
             raise DataError(f"no design drew a metric {name!r}; there are {known}")
-        return plots.calibration(rates, declared=self.declared, theme=theme, ax=ax)
+        return plots.calibration(rates, declared=self.declared, metric=name, theme=theme, ax=ax)
 
     def __repr__(self) -> str:
         """Of what, from how much."""

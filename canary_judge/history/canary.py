@@ -174,6 +174,8 @@ class PastCanary:
         if strange := [name for name in more if name not in known]:
             raise DataError(f"{strange[0]!r} is nothing that is known of a canary{nearest(strange[0], known)}")
         more |= {name: _listed(more[name]) for name in ("spans", "weights") if name in more}
+        if isinstance(judgement := more.get("judgement"), Judgement):
+            more["judgement"] = judgement.to_json()
         made = cls(
             **{
                 "id": id_of(config, start),

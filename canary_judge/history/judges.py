@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
@@ -178,8 +178,8 @@ class KayentaJudge:
     """Kayenta's judge, label for label, on the level of each interval, as it would have read it.
 
     Attributes:
-        config: Its canary config, as JSON; None: all metrics of the canary in one group, critical where they
-            are gates, and muted where they are watched.
+        config: Its canary config, as JSON (or the mapping that it holds); None: all metrics of the canary in one group,
+            critical where they are gates, and muted where they are watched.
         thresholds: From which score a canary passes, and is marginal.
         every: How often it judges all data so far; None: once, at the end.
         name: How it is called in the comparison.
@@ -191,8 +191,18 @@ class KayentaJudge:
     name: str = "Kayenta"
 
     def __post_init__(self) -> None:
-        """A length of time may be a text."""
+        """A length of time may be a text, a config a mapping, thresholds a pair."""
         object.__setattr__(self, "every", _every(self.every))
+        config: object = self.config
+        if isinstance(config, Mapping):
+            object.__setattr__(self, "config", json.dumps(dict(config)))
+        given: object = self.thresholds
+        if isinstance(given, Sequence) and len(given) == 2 and all(isinstance(one, int | float) for one in given):
+            object.__setattr__(self, "thresholds", kayenta.Thresholds(pass_=given[0], marginal=given[1]))
+        if not isinstance(self.config, str | None) or not isinstance(self.thresholds, kayenta.Thresholds):
+            raise DataError(
+                f"{self.name!r}: give Kayenta's config as JSON, and thresholds as a pair of scores (pass, marginal)"
+            )
 
     def decide(self, canary: PastCanary) -> Decision:
         """Fail at the first judgement below marginal, pass at the planned end.
@@ -284,6 +294,8 @@ class Limit:
         bounds = [one for one in (self.most, self.least) if one is not None]
         if not bounds or not all(isinstance(one, float | int) and math.isfinite(one) for one in bounds):
             raise DataError(f"limit of {self.metric!r}: give `most`, `least` or both, as finite numbers")
+        if self.most is not None and self.least is not None and self.most < self.least:
+            raise DataError(f"limit of {self.metric!r}: no value is at least {self.least:g} and at most {self.most:g}")
 
     def broken(self, value: float) -> bool:
         """Whether a check of this value fails."""
@@ -314,7 +326,7 @@ class LimitRule:
             raise DataError(f"{self.name!r}: limits has {strange[0]!r}; give a list of Limit('errors', most=0.01)")
         object.__setattr__(self, "limits", limits)
         object.__setattr__(self, "every", _every(self.every))
-        if self.failures < 0 or not self.limits:
+        if not isinstance(self.failures, int) or self.failures < 0 or not self.limits:
             raise DataError(f"{self.name!r}: give a limit or more, and failures of 0 or more, not {self.failures}")
 
     def decide(self, canary: PastCanary) -> Decision:

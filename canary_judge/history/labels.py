@@ -95,6 +95,8 @@ def labels_of_csv(path: Path) -> list[tuple[str, str, Label]]:
         raise DataError(f"{path}: is not UTF-8 ({error.reason}); save it as CSV in UTF-8") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
+    if text.lower().startswith("sep="):  # Excel's first line
+        text = text.partition("\n")[2]
     first = text.split("\n", 1)[0]
     reader = csv.DictReader(io.StringIO(text), strict=True, delimiter=max(",;\t", key=first.count))
     reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
@@ -106,7 +108,7 @@ def labels_of_csv(path: Path) -> list[tuple[str, str, Label]]:
 
 def _rows(path: Path, reader: csv.DictReader[str]) -> Iterable[tuple[str, str, Label]]:
     names = list(reader.fieldnames or [])
-    if twice := [name for name in names if names.count(name) > 1]:
+    if twice := [name for name in names if name and names.count(name) > 1]:
         raise DataError(f"{path}: has the column {twice[0]!r} twice; keep one of them")
     missing = [name for name in ("id", "label", "by") if name not in names]
     if missing:
@@ -120,7 +122,9 @@ def _rows(path: Path, reader: csv.DictReader[str]) -> Iterable[tuple[str, str, L
         if None in row or None in row.values():
             raise DataError(f"{where}: has more or fewer fields than the first line names")
         told = {name: value.strip() for name, value in row.items()}
-        if not any(told.values()):
+        if not told["label"]:  # not known yet
+            if told["by"]:
+                raise DataError(f"{where}: label is ''; give one of healthy, bad, unknown")
             continue
         try:
             label = Label(kind=cast("LabelKind", told["label"].lower()), by=told["by"], note=told.get("note", ""))

@@ -117,6 +117,8 @@ def reads_otherwise(now: Metric, then: Metric) -> str | None:
     """Which part of what is read differs."""
     if now == then:
         return None
+    if now.unit and then.unit and now.unit != then.unit:  # what was read is in it, and so are margin and limit
+        return "unit"
     plain: list[dict[str, Any]] = [one.model_dump(exclude=set(_JUDGED)) for one in (now, then)]
     for name in dict.fromkeys((*plain[0], *plain[1])):
         if plain[0].get(name) != plain[1].get(name):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -226,6 +227,7 @@ class History:
         *,
         length: str | timedelta | None = None,
         every: str | timedelta | None = None,
+        horizon: str | timedelta | None = None,
         **more: Any,
     ) -> list[str]:
         """Archive canaries that happened before us, from a source that still has them; their ids.
@@ -236,15 +238,23 @@ class History:
             windows: When they served; or when they were deployed, with `length`.
             length: How long each of them served, where `windows` are moments.
             every: Time between the looks, which are made up; by default the interval.
-            more: What else is known of all of them.
+            horizon: Their planned length; without one nobody knows whether they ran to their end, so that who has not
+                decided by then is no miss.
+            more: What else is known of all of them: attributes of `PastCanary`.
+
+        Raises:
+            DataError: Two of the windows overlap: each would have a part of the other's canary.
         """
         _refuse_other(config)
         if isinstance(windows, str | Window | datetime):
             raise DataError(f"windows is {windows!r}; give a list of windows, or of moments with `length`")
         served = [_served(one, length) for one in windows]
+        _refuse_overlap(served)
         # each of them reads it
         more = {name: tuple(one) if isinstance(one, Iterator) else one for name, one in more.items()}
-        return [self.append_same(record(config, source, window, every=every, **more)) for window in served]
+        return [
+            self.append_same(record(config, source, window, every=every, horizon=horizon, **more)) for window in served
+        ]
 
     # --- reading ------------------------------------------------------------------------------------------------
 
@@ -376,6 +386,16 @@ class History:
 def _refuse_other(config: object) -> None:
     if not isinstance(config, JudgeConfig):
         raise DataError(f"config is {type(config).__name__}; give JudgeConfig.load(path)")
+
+
+def _refuse_overlap(windows: Sequence[Window]) -> None:
+    for one, other in itertools.pairwise(sorted(dict.fromkeys(windows), key=lambda window: (window.start, window.end))):
+        if other.start < one.end:
+            raise DataError(
+                f"windows: the one from {other.start.isoformat()} begins before the one from {one.start.isoformat()} "
+                f"ends, {one.end.isoformat()}: each would have a part of the other's canary. Give each its own end, as "
+                "Window(start, end), or a shorter `length`"
+            )
 
 
 def _served(one: object, length: str | timedelta | None) -> Window:

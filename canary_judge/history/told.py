@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,9 @@ _MOST_CUT = 0.2
 
 
 _MOST_SHOWN = 10
+# Of reasons for no decision, which are one where only their numbers differ; and of one of them.
+_MOST_REASONS, _LONGEST = 3, 300
+_NUMBERS = re.compile(r"\d[\d,.]*(e-?\d+)?")
 # Of so many of their number, canaries are as good as independent.
 _WORTH = 0.95
 _LEVEL = 0.05
@@ -204,6 +208,7 @@ def explained(found: Backtest) -> str:
         lines += _pair(found, other)
     for number in range(len(found.judges)):
         lines += _alarms(found, number)
+    lines += _undecided(found)
     lines += _notes(found)
     return "\n".join(lines)
 
@@ -392,6 +397,28 @@ def _alarms(found: Backtest, judge: int) -> list[str]:
     ]
     more = len(cases) - _MOST_SHOWN
     return [*lines, f"  and {more} more, see --format json"] if more > 0 else lines
+
+
+def _undecided(found: Backtest) -> list[str]:
+    """What the first judge says of those that it did not decide: the same of all where the data are at fault."""
+    reasons = [
+        case.decisions[0].reason
+        for case in found.cases
+        if case.decisions[0].verdict is Verdict.MARGINAL and not case.cut and case.decisions[0].reason
+    ]
+    if not reasons:
+        return []
+    alike: dict[str, list[str]] = {}
+    for reason in reasons:
+        alike.setdefault(_NUMBERS.sub("#", reason), []).append(reason)
+    most = sorted(alike.values(), key=len, reverse=True)[:_MOST_REASONS]
+    lines = ["", f"{printable(found.judges[0])} did not decide {len(reasons)} that ran to their end:"]
+    lines += [f"  {len(one)} as: {_short(printable(one[0]))}" for one in most]
+    return [*lines, f"  and {len(alike) - len(most)} others"] if len(alike) > len(most) else lines
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 
 def _notes(found: Backtest) -> list[str]:

@@ -31,7 +31,7 @@ from canary_judge.series import (
 )
 from canary_judge.wording import html_table
 
-__all__ = ["Monitor"]
+__all__ = ["Monitor", "refuse_what_never_works"]
 
 # Rows of events that so large a share of the intervals had are late where they are missing.
 _MOST = 0.5
@@ -277,7 +277,7 @@ class Monitor:
         queries = list(self.config.queries(since=state.since or state.start, start=state.start))
         answers = fetch(self.config, source, queries, window)
         if state.consumed == 0:
-            _refuse_what_never_works(self.config, collect(self.config, window, answers))
+            refuse_what_never_works(self.config, collect(self.config, window, answers))
         ready = _ready(self.config, state, window, moment, answers)
         if ready is None:
             return None
@@ -300,7 +300,8 @@ class Monitor:
         return self._state.to_json(self.config)
 
 
-def _refuse_what_never_works(config: JudgeConfig, samples: Samples) -> None:
+def refuse_what_never_works(config: JudgeConfig, samples: Samples) -> None:
+    """QueryError where a metric that decides cannot be judged by what was read, now or later."""
     for metric in config.metrics:
         found = samples.metrics[metric.name]
         if found.error is not None and not found.temporary and metric.role is not Role.WATCH:

@@ -72,7 +72,9 @@ class DesignRate:
         return "too little history" if high > max(_LITTLE, _MUCH * declared) else "does not contradict"
 
 
-def calibration(rates: Iterable[DesignRate], *, declared: float, theme: Mode = "light", ax: Axes | None = None) -> Axes:
+def calibration(
+    rates: Iterable[DesignRate], *, declared: float, metric: str = "", theme: Mode = "light", ax: Axes | None = None
+) -> Axes:
     """Draw the rate of alarms on past data with its 95 % band, by design, against the declared rate.
 
     The promise comes from the method; what past data can do is refute it.
@@ -80,6 +82,7 @@ def calibration(rates: Iterable[DesignRate], *, declared: float, theme: Mode = "
     Args:
         rates: One a design; the first one is named in the title.
         declared: `false_alarm_rate`, 0 to 1.
+        metric: Of which metric they are, for the title.
         theme: `light`, `dark` or `print`.
         ax: Where to; None makes a figure of 8.2 inches, as high as it has rows.
 
@@ -103,7 +106,7 @@ def calibration(rates: Iterable[DesignRate], *, declared: float, theme: Mode = "
         if first.withheld:
             finding = f"no rate can be told: {plain(first.withheld)}"
         made.head(
-            f"{first.design}: {finding}",
+            f"{say(metric)}, {first.design}: {finding}" if metric else f"{first.design}: {finding}",
             "past data in which nothing happened; band: 95 %; hollow: not how the canary is routed",
         )
         ends = [one.interval[1] for one in rates]

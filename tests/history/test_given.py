@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from canary_judge import JudgeConfig, Window
-from canary_judge.errors import DataError
-from canary_judge.history import History, Label, Limit, LimitRule, Span, backtest, calibrate
+from canary_judge import JudgeConfig, Window, judge
+from canary_judge.errors import DataError, QueryError
+from canary_judge.history import History, KayentaJudge, Label, Limit, LimitRule, Span, backtest, calibrate
+from canary_judge.kayenta import Thresholds
 from canary_judge.series import moment_from, percent_from
 from canary_judge.sources import FrameSource
 from tests.history.canaries import ERRORS, SHOP
@@ -273,3 +274,70 @@ def test_a_canary_is_labelled_once(archived):
 
 def test_a_date_may_be_written_without_dashes(archived):
     assert archived.drop(before="20260102") == 1
+
+
+# --- what is plausible, and wrong ------------------------------------------------------------------------------------
+
+
+def test_windows_that_overlap_are_refused(tmp_path):
+    """Each would hold a part of the other's canary: healthy ones failed, and their labels were blamed."""
+    source = FrameSource(table(minutes=120))
+    starts = [START, START + timedelta(minutes=30)]
+    with pytest.raises(DataError, match="a part of the other's canary"):
+        History(tmp_path).from_source(CONFIG, source, starts, length="1h")
+    assert len(History(tmp_path)) == 0
+    assert len(History(tmp_path).from_source(CONFIG, source, starts, length="30m", horizon="30m")) == 2
+    assert all(one.ran_out for one in History(tmp_path))
+
+
+def test_a_cumulative_column_is_refused_as_a_judge_does(tmp_path):
+    """Look by look its first values are counts like others."""
+    given = table()
+    given[["t", "e"]] = given.groupby("side")[["t", "e"]].cumsum() + 10_000
+    with pytest.raises(QueryError, match="it is cumulative"):
+        History(tmp_path).add(given, CONFIG)
+    assert len(History(tmp_path)) == 0
+
+
+def test_a_judgement_and_weights_may_be_given_as_they_are(tmp_path):
+    source = FrameSource(table())
+    judgement = judge(CONFIG, source, source.window(CONFIG.interval))
+    history = History(tmp_path)
+    history.add(table(), CONFIG, judgement=judgement, weights={START: 5.0})
+    (found,) = history
+    assert found.judgement == judgement.to_json()
+    assert found.weights == ((START, 5.0),)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: LimitRule(limits=(Limit("errors", most=0.01),), failures="3"),
+        lambda: LimitRule(limits=(Limit("errors", most=0.01),), failures=2.5),
+        lambda: Limit("errors", most=0.01, least=0.02),
+        lambda: KayentaJudge(thresholds=(75,)),
+        lambda: KayentaJudge(config=5),
+    ],
+)
+def test_a_judge_that_is_none_is_refused_when_it_is_made(make):
+    with pytest.raises(DataError):
+        make()
+
+
+def test_kayenta_s_judge_takes_what_json_holds_and_a_pair_of_scores():
+    judge = KayentaJudge(config={"metrics": []}, thresholds=(75, 50))
+    assert judge.config == '{"metrics": []}'
+    assert judge.thresholds == Thresholds(pass_=75, marginal=50)
+
+
+def test_another_unit_cannot_be_judged_with_this_margin(tmp_path):
+    """Canaries in seconds were passed by a margin in milliseconds."""
+    gauge = {"name": "t", "kind": "gauge", "query": "t", "harm": "increase", "margin": "+20ms"}
+    then, now = (
+        JudgeConfig.from_mapping({"name": "shop", "interval": "1m", "metrics": [{**gauge, **more}]})
+        for more in ({"unit": "s", "margin": "+0.02s"}, {"unit": "ms"})
+    )
+    history = History(tmp_path)
+    history.add(table(), then)
+    assert "another unit" in backtest(now, history).skipped[0].reason
+    assert not backtest(then, history).skipped

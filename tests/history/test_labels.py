@@ -127,3 +127,16 @@ def test_labels_in_another_encoding_say_what_to_do(tmp_path):
     table.write_text("canary|label|by\nx|bad|me\n")
     with pytest.raises(DataError, match=r"has no column id, label, by, but canary\|label\|by"):
         History(tmp_path / "a").label_all(table)
+
+
+def test_a_table_as_a_spreadsheet_leaves_it(tmp_path):
+    """Excel's first line, columns without a name, and canaries whose label is not known yet."""
+    history = History(tmp_path / "h")
+    ids = [history.append(shop(number, n=12)) for number in range(2)]
+    table = tmp_path / "labels.csv"
+    table.write_text(f"sep=,\nid,label,by,note,,\n{ids[0]},bad,me,,,\n{ids[1]},,,,,\n")
+    assert history.label_all(table) == 1
+    assert [one.label.kind for one in history] == ["bad", "unknown"]
+    table.write_text(f"id,label,by\n{ids[1]},,me\n")
+    with pytest.raises(DataError, match="line 2: label is ''"):
+        history.label_all(table)

@@ -1,5 +1,6 @@
 """A backtest in words: what it says of canaries that are alike, archived twice, without a label, or decided late."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from canary_judge import JudgeConfig
 from canary_judge.errors import DataError
 from canary_judge.history import Backtest, History, Label, OurJudge, backtest, replay, store
 from canary_judge.history.backtesting import Case
+from canary_judge.history.canary import config_text
 from canary_judge.history.judges import Decision, KayentaJudge, Limit, LimitRule
 from canary_judge.history.told import explained, is_worse, rate
 from canary_judge.results import Verdict
@@ -237,3 +239,23 @@ def test_two_regions_with_one_gauge_in_common_are_two_canaries():
     assert len(Backtest.of_rows(judges, rows).cases) == 2
     again = case(3, PASS, data=("heap 1", "errors 1"), start=NOON)
     assert len(Backtest.of_rows(judges, [*rows, again.to_mapping()]).cases) == 2
+
+
+def test_a_canary_that_is_archived_under_another_name_counts_once(tmp_path):
+    history = History(tmp_path)
+    history.append(shop(1, label=labelled("healthy")))
+    one = shop(1)
+    renamed = SHOP.model_copy(update={"name": "shop-prod"})
+    history.append(replace(one, id="b" * 20, config=config_text(renamed)))
+    found = backtest(SHOP, history)
+    assert len(found.cases) == 1
+    assert "again, with the same numbers" in found.skipped[0].reason
+
+
+def test_why_nothing_was_decided_is_told_once_for_all_that_are_alike():
+    """Where all are undecided for the data's sake, no alarm says nothing of the judge."""
+    reasons = [f"errors: {40 + n},{n}31 events out of a total of {n}00" for n in range(3)]
+    cases = [case(n, (Verdict.MARGINAL, None, {"reason": reason})) for n, reason in enumerate(reasons)]
+    text = explained(Backtest(judges=("ours",), cases=(*cases, case(3, FAIL)), skipped=()))
+    assert "ours did not decide 3 that ran to their end:" in text
+    assert f"3 as: {reasons[0]}" in text
