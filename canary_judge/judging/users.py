@@ -45,6 +45,8 @@ _UNLIKE_BEFORE = 4.0
 _FADES, _WORTH_TELLING = 2.33, 1.64
 # Standard errors by which the newest part is worse than the whole where something broke; and users that tell it.
 _BROKE, _FEWEST_LAST = 3.0, 50
+# Users who were due to have any numerator, where nobody has.
+_SURELY_DUE = 30.0
 # A level so few standard errors from 0 has no relative margin.
 _NO_LEVEL = 5.0
 # The canary may have so many of its rows before the run, by clocks that go wrong.
@@ -245,8 +247,8 @@ def _objections(
         good = {Harm.INCREASE: early < 0, Harm.DECREASE: early > 0, Harm.EITHER: abs(early) > abs(late)}[metric.harm]
         if worse > _FADES:
             yield f"{'the effect fades' if good else 'the harm grows'}: {_thirds(data, early, late)}", False
-    if (broke := _broke(metric, data)) is not None:
-        yield broke, False
+    for why in (_broke(metric, data), _not_loaded(metric, data)):
+        yield from () if why is None else ((why, False),)
 
 
 def _timing(look: Look, metric: Metric, data: UserData) -> Iterator[tuple[str, bool]]:
@@ -421,6 +423,25 @@ def _broke(metric: Metric, data: UserData) -> str | None:
     length = span((data.canary.until - data.canary.since) / LAST / 1e9)
     return (
         f"the effect of the last {length} is {after:+.1%}, where that of all the time is {before:+.1%}: did it break?"
+    )
+
+
+def _not_loaded(metric: Metric, data: UserData) -> str | None:
+    """Whether neither side has any numerator in the newest part, where many users were due to: it is joined later."""
+    per_user, sides = metric.per_user(), (data.baseline, data.canary)
+    if per_user is None or any(one.last is None or not one.last.users or one.last.mean[0] for one in sides):
+        return None
+    due = 0.0
+    for one in sides:
+        assert one.last is not None  # noqa: S101
+        shown, whole = (float(part.mean[1]) * part.users for part in (one.last, one.whole))
+        due += one.whole.bearing(0) * shown / whole if whole else 0.0
+    if due < _SURELY_DUE:
+        return None
+    length = span((data.canary.until - data.canary.since) / LAST / 1e9)
+    return (
+        f"neither side has any `{per_user.numerator}` in the last {length}, where about {due:,.0f} users were due to "
+        "have some: is it not loaded yet? Set `delay` of the source to how late it is"
     )
 
 

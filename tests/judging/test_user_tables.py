@@ -365,3 +365,20 @@ def test_what_was_odd_for_some_looks_is_forgotten():
         told.append("is one side counted several times" in look.reason)
         assert len([one for one in look.warnings if "multiple of" in one]) == 0
     assert told == [True, True, False]
+
+
+@pytest.mark.parametrize("hours", [3, 6])
+def test_clicks_that_are_joined_later_are_not_loaded_yet(hours):
+    """Else what a canary lost in that time would not be seen: both sides have none."""
+    rows = table()
+    assert judged(rows, CLICKS).outcome is Outcome.SAFE
+    rows.loc[rows["hour"] > 24 - hours, "clicks"] = 0
+    found = judged(rows, CLICKS)
+    assert found.outcome is not Outcome.SAFE
+    assert "is it not loaded yet?" in found.reason
+
+
+def test_rare_purchases_may_be_none_for_a_while():
+    rows = table()
+    rare = rows["user"].str.endswith("77") & (rows["hour"] < 20)
+    assert "not loaded" not in judged(rows.assign(clicks=rare.astype(int)), CLICKS).reason
