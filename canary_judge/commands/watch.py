@@ -131,8 +131,11 @@ def _followed(
         every = duration_of(options.every, "--every") or config.interval
         moments: Iterator[datetime]
         if table is not None and not options.once:  # a recording
-            first = monitor.watermark or table.start
-            moments = (first + k * every for k in range(1, -(-(table.end - first) // every) + 1))
+            begun = monitor.start or table.start
+            done = (
+                (monitor.watermark or begun) - begun
+            ) // every  # where it was stopped, the looks stay where they were
+            moments = (begun + k * every for k in range(done + 1, -(-(table.end - begun) // every) + 1))
         else:
             most = duration_of(options.wait, "--wait")
             moments = _clock(config.interval if options.once else every, once=options.once, most=most)

@@ -39,6 +39,21 @@ def test_watch_goes_on_from_its_state(recorded, capsys):
     assert list(recorded.glob(".state*")) == []
 
 
+def test_a_watch_that_was_killed_inside_of_a_look_keeps_its_moments(recorded, capsys):
+    """The end of the warm-up is a record of its own, and no other grid begins there."""
+    config = json.loads((recorded / "config.json").read_text())
+    (recorded / "config.json").write_text(json.dumps({**config, "warmup": "2m"}))
+    state = recorded / "state"
+    options = ("--every", "7m", "--state", str(state), "--format", "json")
+    assert watched(recorded, *options) == 2
+    whole = capsys.readouterr().out
+    records = state.read_bytes().split(b"\n")
+    for kept in (2, 3):
+        state.write_bytes(b"\n".join(records[:kept]) + b"\n")
+        assert watched(recorded, *options) == 2
+        assert capsys.readouterr().out == whole
+
+
 @pytest.mark.parametrize(
     ("option", "value", "told"),
     [("--horizon", "3h", "is planned for 2h, not for 3h"), ("--start", "2020-01-01T00:00:00Z", "not at 2020-01-01")],
