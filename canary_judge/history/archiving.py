@@ -27,7 +27,7 @@ from canary_judge.series import MetricSource, Window, duration_from, format_dura
 if TYPE_CHECKING:
     from canary_judge.sources import FrameSource
 
-__all__ = ["of_lines", "of_log", "record", "refuse_several"]
+__all__ = ["of_lines", "of_log", "record", "refuse_several", "served"]
 
 # Newest intervals without a value of the canary that may be late; more of them, and a larger share, are its end.
 _FEW_SILENT, _SILENT_SHARE, _TIMES_AS_SILENT = 3, 0.05, 3
@@ -105,6 +105,35 @@ def refuse_several(source: FrameSource, interval: timedelta) -> None:
             "canaries? Archive each by its time: History.from_source(config, source, [start, ...], length=...); if it "
             "is one, history.append(record(config, source, source.window(config.interval)))"
         )
+
+
+def served(windows: Iterable[Window | datetime | str], length: str | timedelta | None) -> list[Window]:
+    """When canaries served, of windows or of moments with a length.
+
+    Raises:
+        DataError: One is none of it, or two of them overlap: each would have a part of the other's canary.
+    """
+    found = [_served(one, length) for one in windows]
+    for one, other in itertools.pairwise(sorted(dict.fromkeys(found), key=lambda window: (window.start, window.end))):
+        if other.start < one.end:
+            raise DataError(
+                f"windows: the one from {other.start.isoformat()} begins before the one from {one.start.isoformat()} "
+                f"ends, {one.end.isoformat()}: each would have a part of the other's canary. Give each its own end, as "
+                "Window(start, end), or a shorter `length`"
+            )
+    return found
+
+
+def _served(one: object, length: str | timedelta | None) -> Window:
+    """When a canary served, of a window or of the moment of its deployment."""
+    if isinstance(one, Window):
+        if length is not None:
+            raise DataError(f"length is {length!r}, and windows has {one!r}, which has one; give moments, or no length")
+        return one
+    if not isinstance(one, datetime | str) or length is None:
+        raise DataError(f"windows: has {one!r}; give Window(start, end), or moments with length='1h'")
+    start = moment_from(one, "windows")
+    return Window(start, start + duration_from(length, "length"))
 
 
 def _silent(state: MonitorState) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +15,7 @@ import numpy as np
 
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
-from canary_judge.history.archiving import record, refuse_several
+from canary_judge.history.archiving import record, refuse_several, served
 from canary_judge.history.asking import ask
 from canary_judge.history.canary import Label, LabelKind, PastCanary
 from canary_judge.history.labels import given_labels, keep_labels, labels_of_csv
@@ -25,7 +24,7 @@ from canary_judge.history.parquet import Place, table_of
 from canary_judge.history.pieces import AT_ONCE, Piece, Unreadable, check_whole, newest, pieces_of, places_of
 from canary_judge.moments import UserMoments
 from canary_judge.samples import UserData
-from canary_judge.series import MetricSource, Window, duration_from, format_duration, moment_from
+from canary_judge.series import MetricSource, Window, format_duration, moment_from
 from canary_judge.untrusted import printable
 
 if TYPE_CHECKING:
@@ -248,12 +247,11 @@ class History:
         _refuse_other(config)
         if isinstance(windows, str | Window | datetime):
             raise DataError(f"windows is {windows!r}; give a list of windows, or of moments with `length`")
-        served = [_served(one, length) for one in windows]
-        _refuse_overlap(served)
         # each of them reads it
         more = {name: tuple(one) if isinstance(one, Iterator) else one for name, one in more.items()}
         return [
-            self.append_same(record(config, source, window, every=every, horizon=horizon, **more)) for window in served
+            self.append_same(record(config, source, window, every=every, horizon=horizon, **more))
+            for window in served(windows, length)
         ]
 
     # --- reading ------------------------------------------------------------------------------------------------
@@ -386,28 +384,6 @@ class History:
 def _refuse_other(config: object) -> None:
     if not isinstance(config, JudgeConfig):
         raise DataError(f"config is {type(config).__name__}; give JudgeConfig.load(path)")
-
-
-def _refuse_overlap(windows: Sequence[Window]) -> None:
-    for one, other in itertools.pairwise(sorted(dict.fromkeys(windows), key=lambda window: (window.start, window.end))):
-        if other.start < one.end:
-            raise DataError(
-                f"windows: the one from {other.start.isoformat()} begins before the one from {one.start.isoformat()} "
-                f"ends, {one.end.isoformat()}: each would have a part of the other's canary. Give each its own end, as "
-                "Window(start, end), or a shorter `length`"
-            )
-
-
-def _served(one: object, length: str | timedelta | None) -> Window:
-    """When a canary served, of a window or of the moment of its deployment."""
-    if isinstance(one, Window):
-        if length is not None:
-            raise DataError(f"length is {length!r}, and windows has {one!r}, which has one; give moments, or no length")
-        return one
-    if not isinstance(one, datetime | str) or length is None:
-        raise DataError(f"windows: has {one!r}; give Window(start, end), or moments with length='1h'")
-    start = moment_from(one, "windows")
-    return Window(start, start + duration_from(length, "length"))
 
 
 def _checked_label(number: int, one: object) -> tuple[str, Label]:

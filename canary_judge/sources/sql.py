@@ -29,16 +29,8 @@ from canary_judge.sources.points import Labels, TimeIs, failed, provenance_of, t
 from canary_judge.sources.sql_database import Database
 from canary_judge.sources.sql_sides import Names
 from canary_judge.sources.sql_statements import NO_LABELS, bound, column_of, odd_text, prepared, sent_of, value_of
-from canary_judge.sources.sql_users import (
-    Activity,
-    Assignments,
-    Span,
-    divisions,
-    plain_columns,
-    statement,
-    table_of,
-    to_moments,
-)
+from canary_judge.sources.sql_tables import Activity, Assignments, divisions, plain_columns, table_of
+from canary_judge.sources.sql_users import Span, statement, to_moments
 from canary_judge.sources.users import span_of
 from canary_judge.untrusted import printable
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from canary_judge.moments import UserMoments
 from canary_judge.results import Side
 from canary_judge.sources.sql_database import Database
-from canary_judge.sources.sql_users import Activity, table_of
+from canary_judge.sources.sql_tables import Activity, table_of
 from canary_judge.untrusted import printable
 
 __all__ = ["Names"]

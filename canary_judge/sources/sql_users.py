@@ -16,24 +16,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
-from pydantic import BaseModel, ConfigDict, Field
 
 from canary_judge.errors import QueryError
 from canary_judge.moments import UNEVEN, Moments, UserMoments
 from canary_judge.results import Side
 from canary_judge.series import PerUser
+from canary_judge.sources.sql_tables import Activity, is_column, plain_columns, table_of
 from canary_judge.sources.users import NOBODY
 
-__all__ = [
-    "Activity",
-    "Assignments",
-    "Span",
-    "divisions",
-    "plain_columns",
-    "statement",
-    "table_of",
-    "to_moments",
-]
+__all__ = ["Span", "statement", "to_moments"]
 
 # Written out, so that what is bound are times, sides and caps.
 _ZERO: Any = sa.literal_column("0")
@@ -41,14 +32,8 @@ _ONE: Any = sa.literal_column("1")
 _TWO: Any = sa.literal_column("2")
 _NOTHING: Any = sa.literal_column("0e0")
 _UNIT: Any = sa.literal_column("1e0")
-_NAME = re.compile(r"[^\W\d]\w*")
 # Of a whole text; of two values some databases have a least one by this name.
 _AGGREGATE = re.compile(r"\s*((count|sum|avg)\s*\((?!.*\bover\b)|(min|max)\s*\([^,]*\)\s*$)", re.IGNORECASE | re.DOTALL)
-_TEXTS = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|--.*?$|/\*.*?\*/", re.DOTALL | re.MULTILINE)
-_DIVIDES = re.compile(r"[\w)]\s*/\s*[\w(]")
-_WHOLE_IS_MEANT = re.compile(
-    r"//|::|[<>=]|\b(case|like|cast|convert|floor|ceil|ceiling|round|trunc|truncate|div)\b", re.IGNORECASE
-)
 _SIDE = "side"
 _PARTS = ("whole", "early", "late", "last")
 _TOTALS = ("x", "y", "x0", "y0")
@@ -59,30 +44,6 @@ _PAIRS = list(combinations_with_replacement(range(4), 2))
 _WIDTH = len(_TOTALS) + len(_PAIRS) + 2
 # Bound values of these databases must not be compared with casts that they do not have.
 _NO_CAST = ("mysql", "mariadb")
-
-
-class Assignments(BaseModel):
-    """A table that says since when each user is on which side."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    table: str = Field(min_length=1)
-    user: str = Field(min_length=1)
-    side: str = Field(min_length=1)
-    timestamp: str = Field(min_length=1)
-
-
-class Activity(BaseModel):
-    """A table of what users did, one row each time; and where their side is."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    table: str = Field(min_length=1)
-    user: str = Field(min_length=1)
-    timestamp: str = Field(min_length=1)
-    side: str | None = None
-    assignments: Assignments | None = None
-    starts: bool = False  # a time is the start of what its row counts
 
 
 class Span(NamedTuple):
@@ -221,7 +182,7 @@ class _Statement:
             raise QueryError(
                 f"{text!r} adds up rows, which is done for each user here: give what each row has, as 1 or a column"
             )
-        known = table.c[text] if _NAME.fullmatch(text) else sa.literal_column(f"({text})")
+        known = table.c[text] if is_column(text) else sa.literal_column(f"({text})")
         return known * _UNIT if self.dialect in _NO_CAST else sa.cast(known, sa.Double)
 
     def _capped(self, rows: sa.CTE, name: str) -> sa.CTE:
@@ -502,22 +463,3 @@ def _read(users: int, numbers: Sequence[Any]) -> Moments:
     return Moments(
         users=users, mean=np.array(values[:4]), covariance=covariance, largest_share=largest / whole if whole else 0.0
     )
-
-
-def plain_columns(metrics: Sequence[PerUser]) -> list[str]:
-    """Columns that are added up as they are, without an expression."""
-    texts = [text for one in metrics for text in (one.numerator, one.denominator) if text is not None]
-    return list(dict.fromkeys(text for text in texts if _NAME.fullmatch(text)))
-
-
-def divisions(metrics: Sequence[PerUser]) -> list[str]:
-    """Expressions that divide, and do not say that whole numbers are to come of it."""
-    texts = [text for one in metrics for text in (one.numerator, one.denominator) if text is not None]
-    bare = {text: _TEXTS.sub(" ", text) for text in texts}
-    return [text for text, one in bare.items() if _DIVIDES.search(one) and not _WHOLE_IS_MEANT.search(one)]
-
-
-def table_of(name: str, *columns: str) -> sa.TableClause:
-    """A table with these columns; its schema stands in front of it, with a dot."""
-    schema, _, table = name.rpartition(".")
-    return sa.table(table, *(sa.column(column) for column in dict.fromkeys(columns)), schema=schema or None)

@@ -13,7 +13,8 @@ from sqlalchemy.dialects import registry
 
 from canary_judge.results import Side
 from canary_judge.series import PerUser
-from canary_judge.sources.sql_users import Activity, Assignments, Span, statement
+from canary_judge.sources.sql_tables import Activity, Assignments
+from canary_judge.sources.sql_users import Span, statement
 
 pytest.importorskip("sqlalchemy_bigquery", reason="it comes with a step of .ci/run")
 RECORDED = Path(__file__).parent.parent / "data" / "sql"

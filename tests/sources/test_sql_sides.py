@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from canary_judge.series import PerUser, Query, Reading, Side, Window
 from canary_judge.sources import SqlSource
-from canary_judge.sources.sql_users import Activity, Assignments
+from canary_judge.sources.sql_tables import Activity, Assignments
 
 START = pd.Timestamp("2026-03-01", tz="UTC")
 HOUR = 3600

@@ -14,7 +14,7 @@ from canary_judge.results import Outcome, Side, Verdict
 from canary_judge.series import PerUser, Query, Reading
 from canary_judge.sources import FrameSource, from_config
 from canary_judge.sources.sql import SqlSource
-from canary_judge.sources.sql_users import Activity, Assignments
+from canary_judge.sources.sql_tables import Activity, Assignments
 from canary_judge.testing import People
 from tests.databases import running_mariadb, running_postgres
 
