@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from canary_judge.arrays import levels_of_rows
 from canary_judge.config.model import JudgeConfig
 from canary_judge.history.designs import Draw
 from canary_judge.history.injecting import Fault
@@ -152,7 +153,7 @@ def _instances(data: AnyData | None) -> float | None:
     known = data.baseline[~np.isnan(data.baseline).all(axis=1)]
     if len(known) < _FEWEST_INSTANCES:
         return None
-    levels = np.nanmean(known, axis=1)
+    levels = levels_of_rows(known)
     mean = abs(float(levels.mean()))
     return float(levels.std(ddof=1)) / mean if mean > 0 else None
 

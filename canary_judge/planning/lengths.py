@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from canary_judge.arrays import Float
+from canary_judge.arrays import Float, levels_of_rows
 from canary_judge.config.metrics import GaugeMetric, Metric
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
@@ -404,7 +404,7 @@ def _rank_size(aim: _Aim, metric: Metric, values: Float) -> float | None:
 
 
 def _of_instances(aim: _Aim, metric: Metric, data: GaugeData) -> Need:
-    levels = np.nanmean(data.baseline, axis=1)
+    levels = levels_of_rows(data.baseline)
     usual, spread = float(levels.mean()), float(levels.std(ddof=1)) if levels.size > 1 else math.nan
     margin = metric.parsed_margin()
     measured = f"{levels.size} instances, {usual:.4g} +- {spread:.2g} {metric.unit}".rstrip()

@@ -160,7 +160,8 @@ def _refuse_coarser(found: Mapping[Labels, Sequence[tuple[int, float]]], query: 
             continue
         if rare:
             chance = (len(times) - 1) * math.log(step / usual)
-            mean = float(np.nanmean([value for _, value in points]))
+            known = [value for _, value in points if math.isfinite(value)]
+            mean = math.fsum(known) / max(len(known), 1)
             coarser = chance <= (_HARDLY if mean >= _MANY else _SURELY)
         else:
             coarser = len(times) >= _SOME
