@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,6 +112,14 @@ def _router_of(options: argparse.Namespace, config: JudgeConfig) -> TrafficRoute
     return from_config(config.router)
 
 
+def _drives(options: argparse.Namespace, config: JudgeConfig) -> str:
+    """What the router drives, as a hash: its options may hold secrets; how long it is waited for is another matter."""
+    given = options.router if options.router is not None else config.router
+    many = given if isinstance(given, list | tuple) else [given]
+    plain = [{k: v for k, v in one.items() if k != "timeout"} if isinstance(one, Mapping) else one for one in many]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
 def _rollout(options: argparse.Namespace) -> int:
     from canary_judge.rollout.controller import Controller
     from canary_judge.rollout.exposition import Exposition
@@ -126,7 +136,7 @@ def _rollout(options: argparse.Namespace) -> int:
     journal = None if options.journal is None else Path(options.journal)
     if options.archive is not None:
         _can_archive(options.archive, journal)
-    if journal is None or not journal.exists():  # else it has worked before
+    if journal is None or not journal.exists() or not journal.stat().st_size:  # else it has worked before
         look_first(options, config, sources, weight=next(stage.weight for stage in plan.stages if stage.weight))
     notifier = None if plan.notify is None else Notifier(plan.notify)
     callbacks: list[Callable[[Event], None]] = [] if notifier is None else [notifier]
@@ -134,6 +144,7 @@ def _rollout(options: argparse.Namespace) -> int:
         callbacks.append(Exposition(config.name, options.metrics))
     controller = Controller(config, sources, router, plan, journal=journal, every=every, callbacks=callbacks)
     controller.note = "without preflight" if options.no_preflight else ""
+    controller.drives = _drives(options, config)
     _stop_on_signals(controller)
     screen, show = Screen(), _Display(config, plan, options.format, colored=colored(options))
     screen.outlast_hangup()
@@ -299,16 +310,19 @@ class _Display:
 
 
 def _control(options: argparse.Namespace) -> int:
-    from canary_judge.rollout.journal import is_driven
+    from canary_judge.rollout.journal import is_driven, read_journal
 
     send_command(options.journal, options.order, options.reason, weight=options.weight)
     if is_driven(options.journal):
         print(f"{options.order} is left for the driver of {options.journal}; it obeys at its next look")
         return 0
+    if read_journal(Path(options.journal))[0]:
+        heard = f"{options.order} waits for the one that takes it up (the same `canary-judge rollout` goes on)"
+    else:
+        heard = f"nothing has begun there, and a rollout that begins passes over {options.order}"
     print(
-        f"canary-judge: no driver is running on {options.journal} on this machine: {options.order} waits for the one "
-        "that takes it up (the same `canary-judge rollout` goes on); `canary-judge router rollback` takes the canary's "
-        "traffic at once",
+        f"canary-judge: no driver is running on {options.journal} on this machine: {heard}; `canary-judge router "
+        "rollback` takes the canary's traffic at once",
         file=sys.stderr,
     )
     return ERROR if options.order == "abort" else 0

@@ -24,7 +24,7 @@ from canary_judge.rollout.events import Event, EventKind, RolloutResult
 from canary_judge.rollout.in_force import InForce
 from canary_judge.rollout.inbox import Inbox
 from canary_judge.rollout.journal import Journal, judged
-from canary_judge.rollout.looking import Looks, said
+from canary_judge.rollout.looking import Looks, reached, said
 from canary_judge.rollout.plan import RolloutPlan
 from canary_judge.rollout.policy import NOT_IN_FORCE, Order, Step, read_back, step, take_back
 from canary_judge.rollout.resuming import identity, take_up
@@ -97,6 +97,7 @@ class Controller:
         self._patient = patient(self.plan, config.interval)
         self.callbacks = tuple(callbacks)
         self.note = ""  # written into the journal's first record
+        self.drives = ""  # what the router drives: a journal of another one is refused
         self._every = (every or config.interval).total_seconds()
         self._path = None if journal is None else Path(journal)
         if self._path is not None and (self._path.is_dir() or not self._path.name):
@@ -261,7 +262,7 @@ class Controller:
             for one in leftovers(self.router):
                 yield self._event(EventKind.TROUBLE, f"leads to the canary whatever its weight: {one}")
             return
-        mine = identity(self.config, self.plan)
+        mine = identity(self.config, self.plan, self.drives)
         found = take_up(records, mine, self._begun, self._path)
         self._state, self._inbox.taken, self._inbox.sum = found.state, found.commands, found.commands_sum
         self._revision.take_up(found.revision)
@@ -289,7 +290,7 @@ class Controller:
         noted = {"note": self.note} if self.note else {}
         self._write(
             "begin",
-            **identity(self.config, self.plan),
+            **identity(self.config, self.plan, self.drives),
             **noted,
             commands=self._inbox.taken,
             commands_sum=self._inbox.sum,
@@ -469,16 +470,13 @@ class Controller:
         """Watch whether requests still reach the canary."""
         if self._looks.served is None or self._stopping:
             return
-        until = self._now() + max(self.plan.aftercare, _AFTERCARE_LOOKS * self.config.interval)
+        until, judgement = self._now() + max(self.plan.aftercare, _AFTERCARE_LOOKS * self.config.interval), None
         while self._now() < until and not self._stopping:
             self._rest(self._every)
             judgement, _ = self._looks.look(self._state, self._clock.now())
             if judgement is not None and judgement.traffic is not None and judgement.traffic.requests > 0:
                 self._traffic = judgement.traffic
-        if self._traffic is not None:
-            text = self._traffic.finding or (
-                f"no request of {self._traffic.requests:,.0f} reached the canary since the rollback"
-            )
+        if text := reached(self._traffic, judgement):
             yield self._event(EventKind.AFTERCARE, text)
 
     # --- commands ---

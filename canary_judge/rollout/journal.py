@@ -30,6 +30,7 @@ class Record(TypedDict):
         config: Hash of the config.
         sides: Labels of both sides.
         plan: The plan.
+        router: Hash of what the router drives, where that is known; in the first record.
         commands: How many commands were taken so far.
         commands_sum: Of those lines of the file of commands.
         revision: What is rolled out, as the plan's `revision` command names it.
@@ -46,6 +47,7 @@ class Record(TypedDict):
     format: NotRequired[int]
     config: NotRequired[str]
     sides: NotRequired[dict[str, dict[str, str]]]
+    router: NotRequired[str]
     plan: NotRequired[dict[str, Any]]
     commands: NotRequired[int]
     commands_sum: NotRequired[str | None]

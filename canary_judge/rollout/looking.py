@@ -12,7 +12,7 @@ from canary_judge.judging.silence import all_silent
 from canary_judge.looks.log import StateLog
 from canary_judge.looks.monitor import Monitor
 from canary_judge.looks.state import Fresh
-from canary_judge.results import Action, Judgement
+from canary_judge.results import Action, Judgement, TrafficSplit
 from canary_judge.rollout.after import Earlier, after_config, period
 from canary_judge.rollout.plan import RolloutPlan
 from canary_judge.rollout.resuming import restored
@@ -20,7 +20,7 @@ from canary_judge.rollout.state import Phase, RolloutState
 from canary_judge.routing import same_weight
 from canary_judge.series import MetricSource
 
-__all__ = ["Looks", "said"]
+__all__ = ["Looks", "reached", "said"]
 
 # Intervals for which a weight of somebody else's is in force before it counts as a change.
 _LASTING = 2
@@ -182,6 +182,21 @@ class Looks:
         return (
             monitor.start is not None and monitor.watermark is not None and monitor.watermark >= monitor.start + length
         )
+
+
+def reached(traffic: TrafficSplit | None, last: Judgement | None) -> str:
+    """What is known of requests that reached the canary since a rollback; empty where nothing is.
+
+    Args:
+        traffic: The split since then, where both sides had requests.
+        last: The last look.
+    """
+    if traffic is not None:
+        return traffic.finding or f"no request of {traffic.requests:,.0f} reached the canary since the rollback"
+    shares = () if last is None else (one.quality.canary_share for one in last.metrics if one.quality is not None)
+    if 1.0 in shares:
+        return "all requests that were counted last reached the canary, and none the baseline: is 0 % in force at all?"
+    return ""
 
 
 def said(error: Exception) -> str:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from canary_judge.judging.silence import PATIENCE, lost_side, unheard
-from canary_judge.results import Action, Judgement, MetricResult, Outcome, Role, Verdict
+from canary_judge.results import Action, Judgement, MetricResult, Outcome, Role, Side, Verdict
 from canary_judge.rollout.plan import RolloutPlan, Stage
 from canary_judge.rollout.state import Phase, RolloutState
 from canary_judge.routing import WeightReading, same_weight
@@ -203,10 +203,18 @@ def _silence(plan: RolloutPlan, state: RolloutState, judgement: Judgement | None
         why = next((text for text in unread.warnings if "could not be read" in text), unread.reason)
         return f"{unread.name} can no longer be read, {patience}: {why}"
     if deciding and all(unheard(judgement, metric, plan.patience) for metric in deciding):
+        if all(_lost_baseline(judgement, metric, plan.patience) for metric in deciding):
+            return ""  # the source has nothing of either side; patience is spent by looks that find nothing
         least = min(metric.quality.silent_canary for metric in deciding if metric.quality is not None)
         length = format_duration(timedelta(seconds=least * judgement.interval_seconds))
         return f"nothing was heard of the canary for {length}, {patience}: has it died?"
     return ""
+
+
+def _lost_baseline(judgement: Judgement, metric: MetricResult, length: timedelta) -> bool:
+    """Whether the baseline was once heard on this metric, and has been silent for so long, too."""
+    once = metric.quality is not None and metric.quality.coverage_baseline > 0
+    return once and unheard(judgement, metric, length, side=Side.BASELINE)
 
 
 def _unread(plan: RolloutPlan, judgement: Judgement) -> MetricResult | None:

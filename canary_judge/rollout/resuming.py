@@ -23,13 +23,14 @@ __all__ = ["TakenUp", "identity", "restored", "take_up"]
 _FORMAT = 1
 
 
-def identity(config: JudgeConfig, plan: RolloutPlan) -> dict[str, Any]:
-    """What binds a journal to one rollout."""
+def identity(config: JudgeConfig, plan: RolloutPlan, drives: str) -> dict[str, Any]:
+    """What binds a journal to one rollout; `drives` says what the router drives, "" where that is not known."""
     return {
         "format": _FORMAT,
         "config": config.hash(),
         "sides": {"baseline": config.baseline, "canary": config.canary},
         "plan": plan.model_dump(mode="json"),
+        **({"router": drives} if drives else {}),
     }
 
 
@@ -76,6 +77,11 @@ def take_up(records: Sequence[Record], mine: dict[str, Any], now: datetime, path
         first = {**first, "plan": _completed(first["plan"])}
     state = state_from_json(last.get("state", {}))
     differ = [name for name in ("format", "config", "sides", "plan") if first.get(name) != plain[name]]
+    if "router" in first and "router" in plain and first["router"] != plain["router"]:
+        raise DataError(
+            f"{path}: this journal is of a rollout whose `router` drives something else: what has the canary's traffic "
+            "would keep it. Give the same router, or another journal; `canary-judge router rollback` takes it back"
+        )
     superseded = ""
     now_of, then_of = plain["sides"], first.get("sides", {})
     if differ == ["sides"] and not state.phase.ended:

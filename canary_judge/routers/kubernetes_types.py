@@ -123,6 +123,10 @@ class Factory:
             version, kind = KINDS[self.name].api_version, KINDS[self.name].kind
         if self.name != INGRESS and not (read.stable and read.canary):
             raise ConfigError("stable, canary: name both destinations, as `stable: app-stable, canary: app-canary`")
+        subsets = read.stable_subset, read.canary_subset
+        if self.name != INGRESS and read.stable == read.canary and subsets[0] == subsets[1]:
+            told = read.stable if subsets[0] is None else f"{read.stable}, subset {subsets[0]}"
+            raise ConfigError(f"stable, canary: both are {told!r}; name two destinations")
         if self.name == "aws-alb-ingress" and not read.action:
             raise ConfigError("action: is missing; give the name of the action whose annotation holds the weights")
         in_file = read.manifest is not None

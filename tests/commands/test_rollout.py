@@ -1,5 +1,6 @@
 """`canary-judge router`, `rollout` and `control`, as typed: output, exit codes, and one clear line for what is wrong."""
 
+import argparse
 import json
 import signal
 from datetime import timedelta
@@ -8,11 +9,14 @@ import pandas as pd
 import pytest
 import yaml
 
+from canary_judge import JudgeConfig
 from canary_judge.__main__ import main
 from canary_judge.commands import rollout as rollout_commands
+from canary_judge.errors import ConfigError
 from canary_judge.history import History
 from canary_judge.rollout.inbox import Command, Inbox
 from canary_judge.rollout.journal import Journal
+from canary_judge.routers import from_config
 from canary_judge.testing import simulated_world
 from tests.routers.test_conformance import CASES
 from tests.routers.test_stores import MANIFEST
@@ -239,6 +243,7 @@ def test_control_says_when_no_driver_will_obey(run, tmp_path):
     code, out, err = run("control", path, "abort")
     assert (code, out) == (1, "")
     assert "no driver is running" in err
+    assert "nothing has begun there" in err
     assert "canary-judge router rollback" in err
     assert Inbox(path).take() == ([Command("abort")], "")  # whoever takes it up obeys
     code, out, err = run("control", path, "pause")  # which may be for whoever goes on
@@ -250,3 +255,31 @@ def test_the_world_keeps_time():
     world = simulated_world(seed=1)
     world.clock.jump(timedelta(hours=1))
     assert world.clock.now().hour == 13
+
+
+def test_what_a_router_drives_is_known_by_a_hash_without_its_secrets():
+    """The hash is of what is driven: how long it is waited for may change."""
+    first, other = (
+        argparse.Namespace(router=[f"weighted,manifest=a.yaml,canary={name},token=s3cret,timeout={t}"])
+        for name, t in (("v2", 5), ("v1", 9))
+    )
+    config = JudgeConfig.from_mapping(CONFIG)
+    assert rollout_commands._drives(first, config) != rollout_commands._drives(other, config)
+    given = {"type": "memory", "canary": "v2", "token": "s3cret"}
+    one, again = (
+        rollout_commands._drives(
+            argparse.Namespace(router=None), JudgeConfig.from_mapping({**CONFIG, "router": {**given, "timeout": t}})
+        )
+        for t in (5, 9)
+    )
+    assert one == again
+    assert "s3cret" not in one
+
+
+@pytest.mark.parametrize("subset", [None, "blue"])
+def test_stable_and_canary_of_one_name_are_told_so(subset):
+    options = {"type": "istio", "name": "app", "namespace": "prod", "stable": "v1", "canary": "v1"}
+    if subset is not None:
+        options |= {"stable_subset": subset, "canary_subset": subset}
+    with pytest.raises(ConfigError, match="stable, canary: both are 'v1"):
+        from_config(options)

@@ -3,6 +3,7 @@
 import itertools
 import threading
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +14,7 @@ from canary_judge.rollout.controller import Controller
 from canary_judge.rollout.events import EventKind
 from canary_judge.rollout.inbox import send_command
 from canary_judge.rollout.journal import read_journal
+from canary_judge.rollout.looking import reached
 from canary_judge.routers.kubernetes import Forbidden
 from canary_judge.routing import RollbackReport
 from canary_judge.series import Result
@@ -568,3 +570,34 @@ def test_another_canary_ends_a_rollout_and_a_mistyped_baseline_does_not(tmp_path
         list(again.events())
         assert again.result().reason.startswith(told)
         assert world.router.get_weight().percent == 0
+
+
+@pytest.mark.parametrize(("then", "now", "refused"), [("a", "b", True), ("a", "a", False), ("", "b", False)])
+def test_a_journal_of_another_router_is_refused(tmp_path, then, now, refused):
+    """Its canary would keep the traffic, and another one would be said to have none."""
+    world = simulated_world(seed=3)
+
+    def driver(drives):
+        made = Controller(world.config, world.source, world.router, PLAN, clock=world.clock, journal=tmp_path / "j")
+        made.drives = drives
+        return made
+
+    for event in driver(then).events():
+        if event.kind is EventKind.WEIGHT and event.weight == 5:
+            break
+    if refused:
+        with pytest.raises(DataError, match="whose `router` drives something else"):
+            list(driver(now).events())
+        assert world.router.get_weight().percent == 5
+    else:
+        assert next(driver(now).events()).kind is EventKind.RESUMED
+
+
+def test_all_requests_on_the_canary_after_a_rollback_are_told():
+    """Of a time in which the baseline has none no split can be told, and just that is the worst one."""
+    quality = SimpleNamespace(canary_share=1.0)
+    last = SimpleNamespace(metrics=[SimpleNamespace(quality=quality), SimpleNamespace(quality=None)])
+    assert "is 0 % in force at all?" in reached(None, last)
+    assert reached(None, None) == ""
+    quality.canary_share = 0.5
+    assert reached(None, last) == ""

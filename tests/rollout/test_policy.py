@@ -426,6 +426,17 @@ TABLE = [
         None,
     ),
     ("undecided", "the verdict is marginal", PLAN, at(), MARGINAL(), 10, reads(5), Order.HOLD, None),
+    (
+        "undecided",
+        "neither side has said anything for `patience`, in data read at once: it is the source's silence",
+        PLAN,
+        at(),
+        MARGINAL(silent=20, gone=20),
+        10,
+        reads(5),
+        Order.HOLD,
+        None,
+    ),
 ]
 
 
