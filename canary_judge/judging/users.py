@@ -247,8 +247,8 @@ def _objections(
         good = {Harm.INCREASE: early < 0, Harm.DECREASE: early > 0, Harm.EITHER: abs(early) > abs(late)}[metric.harm]
         if worse > _FADES:
             yield f"{'the effect fades' if good else 'the harm grows'}: {_thirds(data, early, late)}", False
-    for why in (_broke(metric, data), _not_loaded(metric, data)):
-        yield from () if why is None else ((why, False),)
+    if (broke := _broke(metric, data)) is not None:
+        yield broke, False
 
 
 def _timing(look: Look, metric: Metric, data: UserData) -> Iterator[tuple[str, bool]]:
@@ -441,7 +441,7 @@ def _not_loaded(metric: Metric, data: UserData) -> str | None:
     length = span((data.canary.until - data.canary.since) / LAST / 1e9)
     return (
         f"neither side has any `{per_user.numerator}` in the last {length}, where about {due:,.0f} users were due to "
-        "have some: is it not loaded yet? Set `delay` of the source to how late it is"
+        "have some: is it not loaded yet (set `delay` of the source to how late it is), or is that so by night?"
     )
 
 
@@ -453,6 +453,8 @@ def _thirds(data: UserData, early: float, late: float) -> str:
 def _told(metric: Metric, data: UserData) -> Iterator[str]:
     """What a reader should know."""
     per_user = metric.per_user()
+    if (late := _not_loaded(metric, data)) is not None:  # or at night nobody does
+        yield late
     if per_user is not None and max(data.baseline.capped, data.canary.capped) > _WORTH_A_WORD:
         what = per_user.denominator or per_user.numerator
         yield (

@@ -22,6 +22,8 @@ TimeIs = Literal["moment", "bucket_start", "bucket_end"]
 Labels = tuple[tuple[str, str], ...]
 # So many times tell how far apart they are; of rare events the logarithm of a chance, and what is many in a bucket.
 _SOME, _HARDLY, _SURELY, _MANY = 5, -8.0, -14.0, 10.0
+# An hour and a day, in nanoseconds.
+_UNITS = (3_600_000_000_000, 86_400_000_000_000)
 # What is read of a store that counts what is new in each row.
 FORMS = {
     Reading.LEVEL: Form.LEVEL,
@@ -90,7 +92,7 @@ def to_result(
     """
     form = FORMS[query.reading]
     if time_is != "moment" and (lenient or (form is Form.COUNTS and time_is is not None)):  # rows may be of any time
-        _refuse_coarser(found, query, rare=query.part == "events" and not lenient)
+        _refuse_coarser(found, query, rare=not lenient)
     moved = _moved(found, query, form, time_is)
     start, end = nanoseconds(window.start), nanoseconds(window.end)
     step = query.step // timedelta(microseconds=1) * 1000
@@ -150,7 +152,7 @@ def _moved(
 def _refuse_coarser(found: Mapping[Labels, Sequence[tuple[int, float]]], query: Query, *, rare: bool) -> None:
     """Some stores answer long windows in longer steps, and say nothing of it; and so does a wrong date_trunc.
 
-    Events of which only buckets with any are given are rare, and may be so far apart by chance.
+    Where only buckets with any are given they may be so far apart by chance.
     """
     step = query.step // timedelta(microseconds=1) * 1000
     for points in found.values():
@@ -159,6 +161,9 @@ def _refuse_coarser(found: Mapping[Labels, Sequence[tuple[int, float]]], query: 
         if usual <= step:
             continue
         if rare:
+            # a job may run every five minutes; what is cut to an hour or a day is so by the clock
+            if usual not in _UNITS or any(at % usual for at in times):
+                continue
             chance = (len(times) - 1) * math.log(step / usual)
             known = [value for _, value in points if math.isfinite(value)]
             mean = math.fsum(known) / max(len(known), 1)

@@ -27,6 +27,8 @@ _NOT_AMONG_ROWS = ("anonymous", "elsewhere")
 # A cap is against a few giants.
 MOST_CAPPED = 0.5
 _ROUNDING = 1e-9
+# Of the rows of a user, what is nearly as many: a join makes half of them, or fewer.
+_NEARLY_AS_MANY = 0.75
 # So many users have even numbers of rows by no chance; its logarithm.
 _FEW_FOR_PAIRS, _NEARLY_ALL, _NO_CHANCE = 30, 1 - 1e-9, -9.2
 
@@ -53,8 +55,8 @@ def rows_apart(metric: Metric, data: UserData) -> Iterator[tuple[str, str]]:
         (
             "elsewhere",
             "rows of its users without a side, or with a third one",
-            TOO_MANY_LEFT_OUT,
-            "those left out may be what differs; name the side in each row, or in a table of `assignments`",
+            1.0,
+            "name the side in each row, or in a table of `assignments`",
         ),
         ("anonymous", "rows without a user", TOO_MANY_LEFT_OUT, "those left out may be what differs; give them an id"),
         (
@@ -109,6 +111,8 @@ def doubled(data: UserData) -> Iterator[str]:
         for times, own, others in zip((2, *UNEVEN), _uneven(mine), _uneven(theirs), strict=False):
             if own or not others or mine.whole.users < _FEW_FOR_PAIRS:
                 continue
+            if _alike(mine, theirs):
+                continue
             share = min(others / max(theirs.whole.users + theirs.strays, 1), _NEARLY_ALL)
             if mine.whole.users * math.log1p(-share) > _NO_CHANCE:
                 continue
@@ -119,6 +123,13 @@ def doubled(data: UserData) -> Iterator[str]:
                 f"stand {which}?"
             )
             break
+
+
+def _alike(mine: UserMoments, theirs: UserMoments) -> bool:
+    """Whether all users of a side have one number of rows, which is also that of the other's: one a day."""
+    unit = math.prod(times for times, own in zip((2, *UNEVEN), _uneven(mine), strict=False) if not own)
+    users = mine.whole.users
+    return mine.rows == unit * users and theirs.rows * users > _NEARLY_AS_MANY * mine.rows * theirs.whole.users
 
 
 def _uneven(one: UserMoments) -> tuple[int, ...]:

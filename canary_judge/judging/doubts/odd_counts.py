@@ -12,9 +12,9 @@ from canary_judge.arrays import Bool, Float, distinct
 from canary_judge.config.metrics import Metric, RateMetric, RatioMetric
 from canary_judge.frozen import replaced
 from canary_judge.judging.assessed import Assessed
-from canary_judge.judging.doubts.odd_totals import odd_totals, same_events
+from canary_judge.judging.doubts.odd_totals import odd_totals
 from canary_judge.judging.silence import longest_of, longest_run, runs
-from canary_judge.results import Comparison, Harm, Outcome, Quality, Side
+from canary_judge.results import Comparison, Harm, Quality, Side
 from canary_judge.samples.counts import no_counts
 from canary_judge.special import special
 from canary_judge.stats.counts import Counts, both_exposed, strata
@@ -47,7 +47,9 @@ _MOST_MUTE, _DUE, _HARDLY_LESS = 0.1, 10.0, 0.2
 _MOST_DUE, _MANY_DUE = 30.0, 10.0
 
 # What is left out of small numbers is fewer than so many; so often beside none, and so many in all by no chance.
-_FEWEST_GIVEN, _AS_FEW, _NEXT_TO_IT, _NEVER_BETWEEN = 4, 3, 3, 12
+_FEWEST_GIVEN, _AS_FEW, _NEXT_TO_IT, _NEVER_BETWEEN = 5, 3, 3, 12
+# How far a distribution that is cut off may be from what is left of it.
+_HALVINGS, _TWICE, _MUCH = 40, 1.5, 0.7
 
 # A margin that tolerates so many times of what hurts, and so much of all requests, is told.
 _MANY_TIMES, _MANY_POINTS = 5.0, 0.05
@@ -89,8 +91,7 @@ def odd_counts(metric: Metric, counts: Counts, found: Assessed, *, expected: boo
     found = replaced(found, warnings=(*found.warnings, *(text for text in told if text is not None)))
     for text in forbidden:
         found = found if text is None else found.doubted(text)
-    same = same_events(counts, timed=timed) if compared else None
-    return found if same is None else replaced(found, settled=(Outcome.INSUFFICIENT, same))
+    return found
 
 
 def _nearly_all_harmful(metric: Metric, comparison: Comparison) -> tuple[str | None, bool]:
@@ -335,8 +336,8 @@ def _neither(counts: Counts) -> Iterator[str]:
 def _suppressed(counts: Counts, side: Side) -> str | None:
     """Whether small numbers are left out, as for privacy: often none, often a few, and never fewer than these.
 
-    A distribution with one mode that has none so often, and so many so often, has each number between as often as the
-    rarer of both. What comes in batches has no numbers next to the smallest one.
+    What is left must be of a Poisson distribution that is cut off there: as spread, and with as much of it below. What
+    comes in batches is neither.
     """
     exposed = getattr(counts, f"exposure_{side}") > 0
     events = getattr(counts, f"events_{side}")[exposed]
@@ -348,6 +349,17 @@ def _suppressed(counts: Counts, side: Side) -> str | None:
     if so_few < _AS_FEW or not beside or min(none, so_few) * (fewest - 1) < _NEVER_BETWEEN:
         return None
     if (events != np.rint(events)).any() or len(runs(events == 0)) < _AS_FEW:  # it may have been switched off
+        return None
+    mean = float(have.mean())
+    low, high = 1e-3, mean
+    for _ in range(_HALVINGS):
+        rate = (low + high) / 2
+        above = float(special.pdtrc(fewest - 1, rate))
+        low, high = (rate, high) if rate * float(special.pdtrc(fewest - 2, rate)) < mean * above else (low, rate)
+    above, square = float(special.pdtrc(fewest - 1, rate)), rate * rate * float(special.pdtrc(fewest - 3, rate))
+    spread = square / above + mean - mean * mean
+    below, share = 1 - above, none / events.size
+    if not (share / _TWICE <= below <= _TWICE * share and _MUCH * spread <= float(have.var()) <= spread / _MUCH):
         return None
     return (
         f"the {side} has no event in {none} of {events.size} intervals and never fewer than {fewest:g} in the others, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from canary_judge.results import Side
 from canary_judge.special import special
 from canary_judge.stats.counts import Counts
 
-__all__ = ["odd_totals", "same_events"]
+__all__ = ["odd_totals"]
 
 # So many equal totals are no chance, where they vary.
 _FEWEST_EQUAL = 8
@@ -34,10 +34,14 @@ _PERCENTAGES, _PERCENT, _ROUNDED, _MANY, _APART, _AT_LEAST = 8, 100.0, 0.5, 200.
 
 # Of so many totals that rise; steps of the first one; what is as even by chance from zero on, and anywhere.
 _FEWEST_RISES, _FIRST, _EVEN, _TOO_EVEN = 4, 3.0, 0.02, 1e-4
+# Standard errors.
+_CLEARLY = 3.0
 # Whole numbers beyond it have no units; of so many different multiples; logarithm of a chance that is none.
 _LARGEST, _FEWEST_MULTIPLES, _NEARLY_ALL, _NO_CHANCE = 2.0**53, 4, 1 - 1e-9, -23.0
 # The same of both sides' events, of which a single one is 0 or 1 on both where a clock makes it.
 _SAME_BY_CHANCE = -16.0
+# Of the variance of two independent totals, what those have of which one is a copy with a part lost.
+_MIRRORED = 0.4
 
 
 def odd_totals(counts: Counts, *, proportion: bool, timed: bool, expected: bool) -> Iterator[tuple[str, bool]]:
@@ -50,10 +54,12 @@ def odd_totals(counts: Counts, *, proportion: bool, timed: bool, expected: bool)
         expected: It is configured what share of the traffic the canary should have, so that another one is told.
     """
     some = counts.exposed()
-    if proportion:
-        yield from _said(_running(some), surely=True)
+    if proportion and (running := _running(some)) is not None:
+        yield running
     if some.exposure_canary.size < _FEWEST_EQUAL:
         return
+    # of what is counted by time nothing tells a mirror from a filter without effect
+    yield from _said(_same_events(some, timed=timed), surely=not timed)
     if not timed and not expected:
         # a mirror that copies every request has a weight of 50 %
         yield from _said(_same_total(some), surely=True)
@@ -64,7 +70,8 @@ def odd_totals(counts: Counts, *, proportion: bool, timed: bool, expected: bool)
         yield from _said(_percentages(some), surely=True)
     yield from _said(_multiples(some, "events", proportion=proportion), surely=True)
     if not timed:
-        yield from _said(_multiples(some, "exposure", proportion=False), surely=True)
+        # requests of one client may come together
+        yield from _said(_multiples(some, "exposure", proportion=False), surely=False)
         yield from _said(_both_multiplied(some), surely=False)
 
 
@@ -95,19 +102,22 @@ def _bends(totals: Float) -> bool:
     return median(bends * bends) >= _OF_CHANCE * _MEDIAN_SQUARE * 6 * float(totals.mean())
 
 
-def same_events(counts: Counts, *, timed: bool) -> str | None:
-    """Whether both sides have the same events in every interval, by no chance, and not the same totals.
+def _same_events(some: Counts, *, timed: bool) -> str | None:
+    """Whether both sides have the same events in every interval, by no chance, and totals that are not the same ones.
 
-    Given those of both together, a side has half of them with at most binom(2 e, e) / 4^e.
+    Given those of both together, a side has half of them with at most binom(2 e, e) / 4^e. Of requests that are
+    mirrored the totals go together, too, also where some are lost.
     """
-    some = counts.exposed()
     one, other = some.events_baseline, some.events_canary
     if one.size < _FEWEST_STEPS / 2 or (one != other).any() or (one != np.rint(one)).any() or one.max() >= _LARGEST:
         return None
-    if not timed and (some.exposure_baseline == some.exposure_canary).all():  # every request is mirrored
-        return None
     if _below_chance(one, _ROUNDED) or (timed and one.max() <= 1):  # what a clock makes
         return None
+    if not timed:
+        share = float(some.exposure_canary.sum()) / float(some.exposure_baseline.sum())
+        apart = some.exposure_canary - share * some.exposure_baseline
+        if float((apart * apart).sum()) < _MIRRORED * share * (1 + share) * float(some.exposure_baseline.sum()):
+            return None
     chance = special.gammaln(2 * one + 1) - 2 * special.gammaln(one + 1) - 2 * one * np.log(2)
     if float(chance.sum()) > _SAME_BY_CHANCE:
         return None
@@ -117,32 +127,56 @@ def same_events(counts: Counts, *, timed: bool) -> str | None:
     )
 
 
-def _running(some: Counts) -> str | None:
-    """Whether both sides' totals rise in every interval, more evenly than counts can: running sums.
+def _running(some: Counts) -> tuple[str, bool] | None:
+    """Whether both sides' totals rise in every interval, more evenly than counts can: running sums; and surely so.
 
     Second differences of Poisson counts of mean v have the variance 6 v; those of a sum of them twice that of one step
-    (as in `canary_judge.samples.pace.climbs_evenly`). What begins with one step and only rises needs less of a proof.
+    (as in `canary_judge.samples.pace.climbs_evenly`). But clients that come and stay make such totals, too: then their
+    events go with the totals, and fall now and then.
     """
     sides = some.exposure_baseline, some.exposure_canary
-    if sides[0].size < _FEWEST_RISES:
+    if sides[0].size < _FEWEST_RISES or min(float((one[1:] - one[:-1]).min()) for one in sides) <= 0:
         return None
     steps = [one[1:] - one[:-1] for one in sides]
-    if min(float(one.min()) for one in steps) <= 0:
-        return None
-    bends = [(one[1:] - one[:-1]) ** 2 for one in steps]
-    df = 2 * bends[0].size
-    as_counts = sum(float((bend / (6 * one[1:-1])).sum()) for bend, one in zip(bends, sides, strict=True))
-    as_sums = sum(float(bend.sum()) / (2 * float(step.mean())) for bend, step in zip(bends, steps, strict=True))
-    if float(special.chdtr(df, as_sums)) < _TOO_EVEN:  # not even a sum of counts: a load that is made to rise
+    made = [(step[1:] - step[:-1]) ** 2 / (2 * float(step.mean())) for step in steps]
+    if _level(made) < _TOO_EVEN:  # not even a sum of counts: a load that is made to rise
         return None
     from_zero = all(one[0] <= _FIRST * median(step) for one, step in zip(sides, steps, strict=True))
-    if float(special.chdtr(df, as_counts)) > (_EVEN if from_zero else _TOO_EVEN):
+    if _evenness(sides) > (_EVEN if from_zero else _TOO_EVEN):
         return None
-    return (
+    text = (
         f"the totals of both sides rise in each of {sides[0].size} intervals, from {sides[1][0]:,.0f} to "
         f"{sides[1][-1]:,.0f} on the canary, and more evenly than counts do: are they running sums? Count what is new "
         "in each interval"
     )
+    events = some.events_baseline, some.events_canary
+    never_fall = all((one[1:] >= one[:-1]).all() for one in events)
+    return text, _left_behind(events, sides) or (never_fall and _evenness(events) <= _EVEN)
+
+
+def _evenness(sides: Sequence[Float]) -> float:
+    """The chance that Poisson counts bend as little."""
+    return _level([(one[2:] - 2 * one[1:-1] + one[:-2]) ** 2 / (6 * np.maximum(one[1:-1], 1.0)) for one in sides])
+
+
+def _level(squares: Sequence[Float]) -> float:
+    """The chance of so small a sum of squared second differences, each over its variance.
+
+    Neighbours have a correlation of -2/3, and the next ones of 1/6: the sum is that of fewer independent ones.
+    """
+    m = squares[0].size
+    fewer = 1 + 2 * ((m - 1) / m * 4 / 9 + max(m - 2, 0) / m / 36)
+    df = len(squares) * m / fewer
+    return float(special.chdtr(df, sum(float(one.sum()) for one in squares) / fewer))
+
+
+def _left_behind(events: Sequence[Float], totals: Sequence[Float]) -> bool:
+    """Whether events do not go with the totals: fewer of them in the second half, by no chance."""
+    all_events, all_totals = (np.add(*both) for both in (events, totals))
+    half = all_events.size // 2
+    number, share = float(all_events.sum()), float(all_totals[half:].sum() / all_totals.sum())
+    late = float(all_events[half:].sum())
+    return bool(late - number * share < -_CLEARLY * np.sqrt(max(number * share * (1 - share), 1.0)))
 
 
 def _probe(counts: Counts, some: Counts) -> str | None:
@@ -232,7 +266,8 @@ def _multiples(some: Counts, what: Literal["events", "exposure"], *, proportion:
             name = "events" if what == "events" else "totals"
             return (
                 f"the {side}'s {name} are multiples of {unit} in each of {own.size} intervals, and the {other}'s are "
-                f"not in {none:.0%}: is each counted {unit} times (as by a join), or are they scaled up from a sample?"
+                f"not in {none:.0%}: is each counted {unit} times (as by a join), are they scaled up from a sample, or "
+                "do they come together?"
             )
     return None
 
@@ -249,7 +284,8 @@ def _both_multiplied(some: Counts) -> str | None:
         return None
     return (
         f"the totals of both sides are multiples of {unit} in each of {some.events_canary.size} intervals, and the "
-        f"events are not: is each request counted {unit} times, as by a join? It makes every rate look smaller"
+        f"events are not: do requests come together, or is each counted {unit} times, as by a join? That makes every "
+        "rate look smaller"
     )
 
 

@@ -232,9 +232,24 @@ def test_small_numbers_that_are_left_out_hide_a_canary_twice_as_bad(rng, fewest)
     assert "never fewer" not in judged(RATIO, counted(e_b, n_b, e_c, n_c))["m"].reason
 
 
-def test_events_that_come_in_batches_are_not_left_out(rng):
-    e_b, n_b, e_c, n_c = drawn(rng, rate=0.002, requests=(1900, 400))
-    assert "never fewer" not in judged(RATIO, counted(6 * e_b, n_b, 6 * e_c, n_c))["m"].reason
+def retried(rng, calls, least, most):
+    """Failed calls that are tried again so many times."""
+    return np.array([rng.integers(least, most + 1, int(one)).sum() for one in calls], dtype=float)
+
+
+@pytest.mark.parametrize(("least", "most"), [(6, 6), (4, 6), (4, 7), (5, 7), (5, 9)])
+def test_events_that_come_in_batches_are_not_left_out(rng, least, most):
+    for rate in (0.0005, 0.001, 0.002):
+        e_b, n_b, e_c, n_c = drawn(rng, rate=rate, requests=(1900, 400))
+        one = counted(retried(rng, e_b, least, most), n_b, retried(rng, e_c, least, most), n_c)
+        assert "never fewer" not in judged(RATIO, one)["m"].reason
+
+
+def test_errors_of_a_job_each_five_minutes_are_not_left_out(rng):
+    _, n_b, _, n_c = drawn(rng)
+    runs = np.arange(N) % 5 == 0
+    one = counted(rng.poisson(9, N) * runs, n_b, rng.poisson(9, N) * runs, n_c)
+    assert "never fewer" not in judged(RATIO, one)["m"].reason
 
 
 def test_events_that_begin_late_on_both_sides_are_told(rng):

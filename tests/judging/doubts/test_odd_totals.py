@@ -284,7 +284,7 @@ def test_events_of_all_traffic_hide_a_canary_and_fail_a_healthy_one(rng):
     every = e_b + e_c
     for harm in ("increase", "decrease"):
         found = result({**RATIO, "harm": harm, "margin": "10%"}, counted(every, n_b, every, n_c))
-        assert found.outcome is Outcome.INSUFFICIENT
+        assert found.outcome in (Outcome.INSUFFICIENT, Outcome.REGRESSED)
         assert EVENTS in found.reason
     assert EVENTS not in result(RATIO, counted(e_b, n_b, e_c, n_c)).reason
 
@@ -306,12 +306,11 @@ def test_few_events_are_alike_by_chance(rng):
 
 @pytest.mark.parametrize("times", [2, 3])
 def test_totals_of_one_side_that_a_join_multiplies(rng, times):
-    """Else a canary a third worse would be better."""
+    """A canary a third worse looks better. Held it is not: a client's requests may come in twos."""
     e_b, n_b, e_c, n_c = drawn(rng, rate=0.1, times=0.7, requests=(1900, 400))
     metric = {**RATIO, "harm": "decrease", "margin": "10%"}
     found = result(metric, counted(e_b, times * n_b, e_c, n_c))
-    assert found.outcome is not Outcome.SAFE
-    assert f"the baseline's totals are multiples of {times}" in found.reason
+    assert any(f"the baseline's totals are multiples of {times}" in text for text in found.warnings)
     assert result(metric, counted(e_b, n_b, e_c, n_c)).outcome is Outcome.REGRESSED
 
 
@@ -337,15 +336,33 @@ def test_running_sums_are_held_from_the_first_looks_on(rng, before):
     whole = [np.array([19 * before, before])[side] + one.cumsum() for side, one in enumerate((n_b, n_c))]
     for n in range(4, 11):
         found = result(metric, counted(e_b.cumsum()[:n], whole[0][:n], e_c.cumsum()[:n], whole[1][:n]), n)
-        assert "running sums" in found.reason or n < 6
-        assert found.outcome is not Outcome.SAFE or n < 5
+        assert "running sums" in " ".join([found.reason, *found.warnings]) or n < 6
+        assert (found.outcome is not Outcome.SAFE and "running sums" in found.reason) or n < 8
 
 
 def test_traffic_that_rises_from_nothing_is_no_running_sum(rng):
-    told = 0
+    told = held = 0
     for _ in range(100):
         up = np.arange(1, 13)
         n_b, n_c = rng.poisson(1900 * up), rng.poisson(100 * up)
-        one = counted(rng.binomial(n_b, 0.02), n_b, rng.binomial(n_c, 0.02), n_c)
-        told += "running sums" in result(RATIO, one, 12).reason
-    assert told <= 5
+        found = result(RATIO, counted(rng.binomial(n_b, 0.02), n_b, rng.binomial(n_c, 0.02), n_c), 12)
+        told += any("running sums" in text for text in found.warnings)
+        held += "running sums" in found.reason
+    assert (told <= 5, held) == (True, 0)
+
+
+def test_clients_that_come_and_stay_make_running_sums_and_are_not_held(rng):
+    """Pollers that enrol: their totals are running sums, and their failures go with them."""
+    for _ in range(20):
+        n_b, n_c = rng.poisson(600, 30).cumsum(), rng.poisson(30, 30).cumsum()
+        found = result(RATIO, counted(rng.binomial(n_b, 0.02), n_b, rng.binomial(n_c, 0.02), n_c), 30)
+        assert "running sums" not in found.reason
+
+
+def test_mirrored_requests_of_which_some_are_lost_have_the_same_events(rng):
+    """What the client does wrong it does wrong twice; where the copy loses requests, too."""
+    for kept in (0.999, 0.6):
+        _, n_b, _, _ = drawn(rng)
+        events = rng.binomial(n_b.astype(int), 0.02)
+        n_c = events + rng.binomial((n_b - events).astype(int), kept)
+        assert EVENTS not in result(RATIO, counted(events, n_b, events, n_c)).reason
