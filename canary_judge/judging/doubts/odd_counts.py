@@ -350,21 +350,33 @@ def _suppressed(counts: Counts, side: Side) -> str | None:
         return None
     if (events != np.rint(events)).any() or len(runs(events == 0)) < _AS_FEW:  # it may have been switched off
         return None
-    mean = float(have.mean())
-    low, high = 1e-3, mean
-    for _ in range(_HALVINGS):
-        rate = (low + high) / 2
-        above = float(special.pdtrc(fewest - 1, rate))
-        low, high = (rate, high) if rate * float(special.pdtrc(fewest - 2, rate)) < mean * above else (low, rate)
-    above, square = float(special.pdtrc(fewest - 1, rate)), rate * rate * float(special.pdtrc(fewest - 3, rate))
-    spread = square / above + mean - mean * mean
-    below, share = 1 - above, none / events.size
+    below, spread = _cut_off(fewest, float(have.mean()))
+    share = none / events.size
     if not (share / _TWICE <= below <= _TWICE * share and _MUCH * spread <= float(have.var()) <= spread / _MUCH):
         return None
     return (
         f"the {side} has no event in {none} of {events.size} intervals and never fewer than {fewest:g} in the others, "
         f"just {fewest:g} in {so_few}: are small numbers left out (as by HAVING, or for privacy)? Have them given"
     )
+
+
+def _cut_off(fewest: float, mean: float) -> tuple[float, float]:
+    """Of a Poisson distribution whose part from `fewest` on has this mean: what is below it, and the variance of it.
+
+    The part has the mean rate * P(X >= fewest - 1) / P(X >= fewest); the rate is found by bisection.
+    """
+
+    def above(number: float, rate: float) -> float:
+        return float(special.pdtrc(number - 1, rate))
+
+    low, high = 0.0, mean
+    for _ in range(_HALVINGS):
+        rate = (low + high) / 2
+        part = above(fewest, rate)
+        low, high = (rate, high) if not part or rate * above(fewest - 1, rate) < mean * part else (low, rate)
+    part = above(fewest, high)
+    square = high * high * above(fewest - 2, high)
+    return 1 - part, square / part + mean - mean * mean if part else 0.0
 
 
 def _fractions(counts: Counts, side: Side) -> str | None:

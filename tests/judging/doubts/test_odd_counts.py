@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from canary_judge import Outcome, judge, judge_samples
+from canary_judge.judging.doubts.odd_counts import _cut_off
 from canary_judge.judging.doubts.odd_values import heavy_tail, implausible
 from canary_judge.looks.observing import observe
 from canary_judge.looks.state import MonitorState
@@ -230,6 +231,22 @@ def test_small_numbers_that_are_left_out_hide_a_canary_twice_as_bad(rng, fewest)
     assert found.outcome is not Outcome.SAFE
     assert f"never fewer than {fewest}" in found.reason
     assert "never fewer" not in judged(RATIO, counted(e_b, n_b, e_c, n_c))["m"].reason
+
+
+@pytest.mark.parametrize("level", [5, 300, 5000, 1e6])
+def test_equal_counts_of_any_size_beside_none_are_no_small_numbers(level):
+    """Where a Poisson distribution has no such part that a float could hold, there is nothing to compare."""
+    events = np.where(np.arange(N) % 4 < 2, 0.0, level + (np.arange(N) % 8 == 7))
+    one = counted(events, 10 * level + 100.0, events[::-1].copy(), 5 * level + 50.0)
+    assert "never fewer" not in judged(RATIO, one)["m"].reason
+
+
+def test_a_poisson_distribution_that_is_cut_off_is_known_by_what_is_left(rng):
+    drawn_ = rng.poisson(4.0, 200_000)
+    left = drawn_[drawn_ >= 5]
+    below, variance = _cut_off(5, float(left.mean()))
+    assert below == pytest.approx(float((drawn_ < 5).mean()), abs=0.01)
+    assert variance == pytest.approx(float(left.var()), rel=0.05)
 
 
 def retried(rng, calls, least, most):
