@@ -17,7 +17,7 @@ REQUIRED = os.environ.get("CANARY_JUDGE_REQUIRE_REAL") == "1"
 SKIPPED = os.environ.get("CANARY_JUDGE_SKIPPED")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter):
     if SKIPPED:
         skipped = {report.nodeid: None for report in terminalreporter.stats.get("skipped", [])}
         Path(SKIPPED).write_text("".join(f"{one}\n" for one in skipped))
