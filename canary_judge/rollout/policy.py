@@ -88,11 +88,11 @@ def step(
         return state, Step(order=Order.END, rule="ended", reason=state.reason)
     if state.phase is Phase.ROLLING_BACK:
         return state, Step(order=Order.ROLL_BACK, rule="rolling back", reason=state.reason)
-    if judgement is not None:
-        state = replace(state, heard=now)
-        if judgement.action is Action.ROLL_BACK:
-            why = "; ".join(judgement.reasons) or "a regression is shown"
-            return _roll_back(plan, state, "regressed", why)
+    if judgement is not None and judgement.action is Action.ROLL_BACK:
+        why = "; ".join(judgement.reasons) or "a regression is shown"
+        return _roll_back(plan, replace(state, heard=now), "regressed", why)
+    judgement = _of_now(plan, judgement)
+    state = state if judgement is None else replace(state, heard=now)
     state = read_back(plan, state, now, reading, in_force=in_force)
     if state.phase is Phase.PROMOTED:
         return state, Step(order=Order.END, rule="promoted", reason=state.reason)
@@ -203,18 +203,24 @@ def _silence(plan: RolloutPlan, state: RolloutState, judgement: Judgement | None
         why = next((text for text in unread.warnings if "could not be read" in text), unread.reason)
         return f"{unread.name} can no longer be read, {patience}: {why}"
     if deciding and all(unheard(judgement, metric, plan.patience) for metric in deciding):
-        if all(_lost_baseline(judgement, metric, plan.patience) for metric in deciding):
-            return ""  # the source has nothing of either side; patience is spent by looks that find nothing
         least = min(metric.quality.silent_canary for metric in deciding if metric.quality is not None)
         length = format_duration(timedelta(seconds=least * judgement.interval_seconds))
         return f"nothing was heard of the canary for {length}, {patience}: has it died?"
     return ""
 
 
-def _lost_baseline(judgement: Judgement, metric: MetricResult, length: timedelta) -> bool:
-    """Whether the baseline was once heard on this metric, and has been silent for so long, too."""
-    once = metric.quality is not None and metric.quality.coverage_baseline > 0
-    return once and unheard(judgement, metric, length, side=Side.BASELINE)
+def _of_now(plan: RolloutPlan, judgement: Judgement | None) -> Judgement | None:
+    """The judgement, and None where it ends with a silence of both sides that is longer than `patience`.
+
+    The source has lost both: the canary need not be dead, and what was shown before says nothing of it now. Not where
+    the baseline was never heard: beside a limit alone nobody misses it.
+    """
+    deciding = [] if judgement is None else [metric for metric in judgement.metrics if metric.role.decides]
+    if judgement is None or not deciding:
+        return judgement
+    once = all(metric.quality is not None and metric.quality.coverage_baseline > 0 for metric in deciding)
+    both = (unheard(judgement, metric, plan.patience, side=side) for metric in deciding for side in Side)
+    return None if once and all(both) else judgement
 
 
 def _unread(plan: RolloutPlan, judgement: Judgement) -> MetricResult | None:

@@ -156,6 +156,17 @@ TABLE = [
         None,
     ),
     (
+        "blind",
+        "neither side, and no look has found anything since",
+        PLAN,
+        at(),
+        PASS(silent=20, gone=20),
+        10,
+        reads(5),
+        Order.ROLL_BACK,
+        None,
+    ),
+    (
         "never set",
         "the first weight could not be set for half an hour",
         PLAN,
@@ -415,6 +426,17 @@ TABLE = [
         None,
     ),
     (
+        "no new data",
+        "what is judged ends with a silence of both sides that is longer than `patience`",
+        PLAN,
+        at(heard=NOON + minutes(8)),
+        PASS(silent=20, gone=20),
+        10,
+        reads(5),
+        Order.HOLD,
+        None,
+    ),
+    (
         "minimum",
         "the verdict is pass, but data of `minimum` length are not judged yet",
         PLAN,
@@ -426,17 +448,6 @@ TABLE = [
         None,
     ),
     ("undecided", "the verdict is marginal", PLAN, at(), MARGINAL(), 10, reads(5), Order.HOLD, None),
-    (
-        "undecided",
-        "neither side has said anything for `patience`, in data read at once: it is the source's silence",
-        PLAN,
-        at(),
-        MARGINAL(silent=20, gone=20),
-        10,
-        reads(5),
-        Order.HOLD,
-        None,
-    ),
 ]
 
 
