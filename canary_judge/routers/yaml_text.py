@@ -81,7 +81,8 @@ def edited(text: str, node: Any, operations: Iterable[Mapping[str, Any]], after:
     """
     paths = [(one, _parts(one["path"])) for one in operations if one["op"] != "test"]
     aliases = _aliases(text, node)
-    changed = {id(step) for _, path in paths for step in _along(node, path[:-1])}
+    # a value that is added is not there yet; one that is replaced may itself have other places that are tied to it
+    changed = {id(step) for one, path in paths for step in _along(node, path if one["op"] == "replace" else path[:-1])}
     edits: list[_Edit] = []
     tied = {place: at for place, (target, at) in aliases.items() if id(target) in changed or _holds(target, changed)}
     for place, (start, end) in tied.items():

@@ -91,6 +91,43 @@ def test_an_alias_ties_nothing_to_the_routes_that_are_meant(tmp_path, chosen):
     assert found == {name: 0 if name in chosen else 10 for name in "abd"}
 
 
+WEIGHTS = """\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: app}}
+{top}spec:
+  http:
+  - name: a
+    route:
+    - {{destination: {{host: s}}, weight: {s}}}   # kept
+    - {{destination: {{host: c}}, weight: {c}}}
+  - name: other
+    route:
+    - {{destination: {{host: s2}}, weight: {s2}}}
+    - {{destination: {{host: c2}}, weight: {c2}}}
+"""
+ANCHORED = {
+    "both": {"top": "", "s": "&s 75", "c": "&c 25", "s2": "*s", "c2": "*c"},
+    "one": {"top": "", "s": "75", "c": "&c 25", "s2": "75", "c2": "*c"},
+    "by a block above": {"top": "x-split: {s: &s 75, c: &c 25}\n", "s": "*s", "c": "*c", "s2": "*s", "c2": "*c"},
+    "from the other": {"top": "x: &c 25\n", "s": "75", "c": "*c", "s2": "&s 75", "c2": "*c"},
+}
+
+
+@pytest.mark.parametrize("how", ANCHORED)
+def test_a_weight_with_an_anchor_can_be_written_and_0_too(tmp_path, how):
+    """What shares it by an alias keeps what it has; else a broken canary kept its traffic for ever."""
+    file = tmp_path / "m.yaml"
+    file.write_text(WEIGHTS.format(**ANCHORED[how]))
+    router = from_config({"type": "istio", "stable": "s", "canary": "c", "routes": ["a"], "manifest": str(file)})
+    for percent in (50, 0):
+        router.set_weight(percent) if percent else router.rollback()
+        one, other = yaml.safe_load(file.read_text())["spec"]["http"]
+        assert [each["weight"] for each in one["route"]] == [100 - percent, percent]
+        assert [each["weight"] for each in other["route"]] == [75, 25]
+        assert "# kept" in file.read_text()
+
+
 def test_an_alias_bomb_is_refused(tmp_path):
     lines = ["a: &a [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]" for a, b in itertools.pairwise("abcdefghi")]
