@@ -380,7 +380,26 @@ def test_a_weight_is_added_behind_the_last_key_of_a_block(tmp_path):
     assert "      port: 80  # web\n      weight: 10\n" in path.read_text()
 
 
-def test_anchors_that_share_a_weight_are_refused_and_the_file_stays(tmp_path):
+def test_a_weight_behind_a_merge_key_is_refused_and_the_file_stays(tmp_path):
+    path = tmp_path / "app.yaml"
+    text = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: app, namespace: prod}
+half: &half {port: 80, weight: 50}
+spec:
+  rules:
+  - backendRefs:
+    - {<<: *half, name: app-stable}
+    - {<<: *half, name: app-canary}
+"""
+    path.write_text(text)
+    with pytest.raises(RouterError, match="cannot be edited in place|write it out"):
+        KubernetesRouter(ManifestStore(path), REF, "gateway-api", TARGET).set_weight(25)
+    assert path.read_text() == text
+
+
+def test_anchors_that_share_a_weight_are_written_out_and_all_else_stays(tmp_path):
     path = tmp_path / "app.yaml"
     text = """\
 apiVersion: gateway.networking.k8s.io/v1
@@ -393,9 +412,11 @@ spec:
     - {name: app-canary, port: 80, weight: *w}
 """
     path.write_text(text)
-    with pytest.raises(RouterError, match="cannot be edited in place"):
-        KubernetesRouter(ManifestStore(path), REF, "gateway-api", TARGET).set_weight(25)
-    assert path.read_text() == text
+    router = KubernetesRouter(ManifestStore(path), REF, "gateway-api", TARGET)
+    router.set_weight(25)
+    assert path.read_text() == text.replace("&w 50", "75").replace("*w", "25")
+    router.rollback()
+    assert path.read_text() == text.replace("&w 50", "100").replace("*w", "0")
 
 
 @pytest.mark.parametrize(
