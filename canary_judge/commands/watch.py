@@ -132,9 +132,8 @@ def _followed(
         moments: Iterator[datetime]
         if table is not None and not options.once:  # a recording
             begun = monitor.start or table.start
-            done = (
-                (monitor.watermark or begun) - begun
-            ) // every  # where it was stopped, the looks stay where they were
+            # wherever it was stopped, the looks stay at their moments
+            done = ((monitor.watermark or begun) - begun) // every
             moments = (begun + k * every for k in range(done + 1, -(-(table.end - begun) // every) + 1))
         else:
             most = duration_of(options.wait, "--wait")

@@ -163,7 +163,7 @@ def _of_one_side(data: AnyData) -> bool:
     return lacks_a_side(data)
 
 
-def _refuse_what_never_works(config: JudgeConfig, source: Sources, window: Window) -> None:
+def _refuse_what_no_judge_takes(config: JudgeConfig, source: Sources, window: Window) -> None:
     """Refuse what one reading of all shows to be nothing that can be judged; a look sees a part of it."""
     whole = window.aligned(config.interval)
     queries = list(config.queries(since=window.start, start=window.start))
@@ -207,7 +207,7 @@ def record(
     for at, _ in known:
         if at >= window.end:
             raise DataError(f"weights: {at.isoformat()} is after the end of the canary, {window.end.isoformat()}")
-    _refuse_what_never_works(config, source, window)
+    _refuse_what_no_judge_takes(config, source, window)
     monitor = Monitor(config, start=window.start, horizon=horizon, stages=max(len(known), 1))
     states: list[MonitorState] = []
     moment = window.start

@@ -199,10 +199,10 @@ class KayentaJudge:
         given: object = self.thresholds
         if isinstance(given, Sequence) and len(given) == 2 and all(isinstance(one, int | float) for one in given):
             object.__setattr__(self, "thresholds", kayenta.Thresholds(pass_=given[0], marginal=given[1]))
-        if not isinstance(self.config, str | None) or not isinstance(self.thresholds, kayenta.Thresholds):
-            raise DataError(
-                f"{self.name!r}: give Kayenta's config as JSON, and thresholds as a pair of scores (pass, marginal)"
-            )
+        if not isinstance(self.config, str | None):
+            raise DataError(f"{self.name!r}: config is {type(config).__name__}; give Kayenta's as JSON, or a mapping")
+        if not isinstance(self.thresholds, kayenta.Thresholds) or self.thresholds.pass_ < self.thresholds.marginal:
+            raise DataError(f"{self.name!r}: thresholds are {given!r}; give the scores (pass, marginal), as (95, 75)")
 
     def decide(self, canary: PastCanary) -> Decision:
         """Fail at the first judgement below marginal, pass at the planned end.

@@ -102,8 +102,8 @@ class Monitor:
         self._whole = True
         if not isinstance(state, str | bytes | MonitorState | None):
             raise DataError(f"state is {type(state).__name__}; give what `monitor.state()` gave, the text as it is")
-        if isinstance(state, MonitorState) and state.of is not None:
-            check_config(config, state.of)
+        if isinstance(state, MonitorState) and state.config_hash is not None:
+            check_config(config, state.config_hash)
         self._state = MonitorState.from_json(config, state) if isinstance(state, str | bytes) else state
         if self._state is None and start is not None:
             self._begin(moment_from(start, "start"))
@@ -116,7 +116,7 @@ class Monitor:
             warm_until=warmup_intervals(self.config),
             since=start + (self.config.warmup or timedelta(0)),
             stages=self._stages,
-            of=self.config.hash(),
+            config_hash=self.config.hash(),
         )
         return self._state
 

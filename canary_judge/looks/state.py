@@ -16,7 +16,8 @@ from canary_judge._version import __version__
 from canary_judge.arrays import Float
 from canary_judge.config.model import JudgeConfig
 from canary_judge.errors import DataError
-from canary_judge.looks.streams import HUGE, Stream
+from canary_judge.looks.streams import Stream
+from canary_judge.samples.grid import HUGE
 from canary_judge.stats.counts import Counts
 from canary_judge.wording import sides
 
@@ -114,7 +115,7 @@ class MonitorState:
         passed: The verdict has been pass since a look at which all was assessed.
         how: How the last look was taken.
         streams: By metric.
-        of: Hash of the config that it belongs to; None where that is checked by what holds it.
+        config_hash: Of the config that it belongs to; None where what holds the state checks that.
     """
 
     start: datetime
@@ -132,7 +133,7 @@ class MonitorState:
     passed: bool = False
     how: How = How()
     streams: Mapping[str, Stream] = field(default_factory=dict)
-    of: str | None = None
+    config_hash: str | None = None
 
     def watermark(self, interval: timedelta) -> datetime:
         """The end of the last consumed interval."""
@@ -140,7 +141,7 @@ class MonitorState:
 
     def to_json(self, config: JudgeConfig) -> str:
         """The state as JSON, which only this config can take up again."""
-        plain = _adapter().dump_python(self, exclude={"of"})
+        plain = _adapter().dump_python(self, exclude={"config_hash"})
         head = {"format": _FORMAT, "version": __version__, "config": config.hash(), "sides": sides_of(config)}
         return json.dumps({**head, **plain}, allow_nan=False, separators=(",", ":"), default=datetime.isoformat)
 
@@ -157,7 +158,7 @@ class MonitorState:
             if plain["format"] == _WITHOUT_SIDES:
                 plain = {**plain, "sides": sides_of(config), "streams": _completed(plain["streams"])}
             check_belongs(config, of=plain["config"], sides_then=plain["sides"])
-            return _adapter().validate_python({**plain, "of": plain["config"]}).checked()
+            return _adapter().validate_python({**plain, "config_hash": plain["config"]}).checked()
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"]))
@@ -197,7 +198,7 @@ class MonitorState:
             before: An earlier state.
             then: What this gave of it: what is the same object now is not written out again.
         """
-        others = ("streams", "split", "how", "of")
+        others = ("streams", "split", "how", "config_hash")
         plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in others}
         how = {"recent": self.how.recent, "fresh": self.how.fresh, "odd": list(self.how.odd)}
         past, was = (before.streams if before else {}), (then or {}).get("streams", {})

@@ -21,13 +21,12 @@ from canary_judge.looks.held import Held, as_plain
 from canary_judge.moments import Moments, UserMoments
 from canary_judge.results import Quality, Side
 from canary_judge.samples import CountData, GaugeData, MetricSamples, RawData, UserData
+from canary_judge.samples.grid import HUGE
 from canary_judge.series import nanoseconds
 from canary_judge.stats.counts import COLUMNS, Counts
 
-__all__ = ["EVIDENCE", "HUGE", "Data", "Stream", "append", "of_next_stage"]
+__all__ = ["EVIDENCE", "Data", "Stream", "append", "of_next_stage"]
 
-# No number of events, and none that could be added up.
-HUGE = 1e300
 _ROUNDED = 1e-9
 
 # The fields of a stream that looks have made of what was read; the others are what was read.

@@ -97,41 +97,9 @@ class Factory:
 
     def from_options(self, options: Mapping[str, Any]) -> KubernetesRouter:
         """From a config's `router:` section; ConfigError names the key and the remedy."""
-        where: str | Kind
-        if self.name == "weighted":
-            listed = read_options(_ListedOptions, options)
-            if listed.manifest is None and not (listed.kind and listed.api_version):
-                raise ConfigError(
-                    "kind, api_version: name both, as they stand in the object, or give a `manifest` file"
-                )
-            read: _Options = listed
-            where = listed_kind(
-                api_version=listed.api_version,
-                kind=listed.kind,
-                routes=listed.list_of_routes,
-                destinations=listed.destinations,
-                name=listed.name_key,
-                weight=listed.weight_key,
-                default=listed.default_weight,
-            )
-            version, kind = listed.api_version, listed.kind
-        elif self.name == INGRESS:
-            read, where = read_options(_Options, options), INGRESS
-            version, kind = "networking.k8s.io/v1", "Ingress"
-        else:
-            read, where = read_options(_Options, options), KINDS[self.name]
-            version, kind = KINDS[self.name].api_version, KINDS[self.name].kind
-        if self.name != INGRESS and not (read.stable and read.canary):
-            raise ConfigError("stable, canary: name both destinations, as `stable: app-stable, canary: app-canary`")
-        subsets = read.stable_subset, read.canary_subset
-        if self.name != INGRESS and read.stable == read.canary and subsets[0] == subsets[1]:
-            told = read.stable if subsets[0] is None else f"{read.stable}, subset {subsets[0]}"
-            raise ConfigError(f"stable, canary: both are {told!r}; name two destinations")
-        if self.name == "aws-alb-ingress" and not read.action:
-            raise ConfigError("action: is missing; give the name of the action whose annotation holds the weights")
+        read, where, version, kind = self._read(options)
+        self._refuse_unnamed(read)
         in_file = read.manifest is not None
-        if not in_file and not read.name:
-            raise ConfigError("name: is missing; give the object's name, or a `manifest` file")
         ref = Ref(
             api_version=read.api_version or version,
             kind=read.kind or kind,
@@ -167,6 +135,42 @@ class Factory:
             )
         except ValueError as error:
             raise ConfigError(str(error)) from error
+
+    def _read(self, options: Mapping[str, Any]) -> tuple[_Options, str | Kind, str, str]:
+        """The options, where the weights of this kind stand, its API version and its name."""
+        if self.name == "weighted":
+            listed = read_options(_ListedOptions, options)
+            if listed.manifest is None and not (listed.kind and listed.api_version):
+                raise ConfigError(
+                    "kind, api_version: name both, as they stand in the object, or give a `manifest` file"
+                )
+            where = listed_kind(
+                api_version=listed.api_version,
+                kind=listed.kind,
+                routes=listed.list_of_routes,
+                destinations=listed.destinations,
+                name=listed.name_key,
+                weight=listed.weight_key,
+                default=listed.default_weight,
+            )
+            return listed, where, listed.api_version, listed.kind
+        read = read_options(_Options, options)
+        if self.name == INGRESS:
+            return read, INGRESS, "networking.k8s.io/v1", "Ingress"
+        return read, KINDS[self.name], KINDS[self.name].api_version, KINDS[self.name].kind
+
+    def _refuse_unnamed(self, read: _Options) -> None:
+        """Refuse options that name no destinations, one for both, or no object."""
+        if self.name != INGRESS:
+            if not (read.stable and read.canary):
+                raise ConfigError("stable, canary: name both destinations, as `stable: app-stable, canary: app-canary`")
+            if (read.stable, read.stable_subset) == (read.canary, read.canary_subset):
+                told = read.stable if read.stable_subset is None else f"{read.stable}, subset {read.stable_subset}"
+                raise ConfigError(f"stable, canary: both are {told!r}; name two destinations")
+        if self.name == "aws-alb-ingress" and not read.action:
+            raise ConfigError("action: is missing; give the name of the action whose annotation holds the weights")
+        if read.manifest is None and not read.name:
+            raise ConfigError("name: is missing; give the object's name, or a `manifest` file")
 
 
 def _store(read: _Options) -> KubeStore:

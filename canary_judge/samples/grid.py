@@ -10,10 +10,10 @@ from canary_judge.arrays import Bool, Float, Int
 from canary_judge.results import Side
 from canary_judge.series import Form, Result, selector
 
-__all__ = ["Parts", "Unusable", "coverage", "intervals", "late", "pause", "refuse_huge", "refuse_shared_series"]
+__all__ = ["HUGE", "Parts", "Unusable", "coverage", "intervals", "late", "pause", "refuse_huge", "refuse_shared_series"]
 
 # Beyond these, sums leave the range of floats, and counts are no longer whole.
-_HUGE = 1e300
+HUGE = 1e300
 
 # The answers on one metric, by part and side.
 Parts = Mapping[tuple[str, Side], Result]
@@ -26,9 +26,9 @@ class Unusable(Exception):
 def refuse_huge(values: Float, side: Side) -> None:
     """Values that could not even be added up are a unit or a parsing that went wrong."""
     largest = float(np.abs(values).max(initial=0.0, where=np.isfinite(values)))
-    if largest > _HUGE:
+    if largest > HUGE:
         raise Unusable(
-            f"{side}: a value of {largest:.3g} is beyond {_HUGE:g}, which cannot be compared; is its unit right?"
+            f"{side}: a value of {largest:.3g} is beyond {HUGE:g}, which cannot be compared; is its unit right?"
         )
 
 

@@ -113,7 +113,7 @@ class Database:
         """
         self._refuse_missing_file()
         try:
-            with self._engine.connect() as connection, _given_back(connection):
+            with self._engine.connect() as connection, _given_back(connection, zoned=self._zone is not None):
                 for guard in _READ_ONLY.get(self.dialect, ()):
                     milliseconds = max(round(1000 * self._timeout), 1)
                     connection.exec_driver_sql(guard.format(ms=milliseconds, seconds=self._timeout))
@@ -247,9 +247,10 @@ def _bounded(url: str, max_bytes: int) -> str:
 
 
 @contextmanager
-def _given_back(connection: sqlalchemy.Connection) -> Iterator[None]:
+def _given_back(connection: sqlalchemy.Connection, *, zoned: bool) -> Iterator[None]:
     """Nothing stays as it was set: the connection may be one of somebody else's engine."""
-    read, back = _SETTINGS.get(connection.dialect.name, ("", ""))
+    name = connection.dialect.name
+    read, back = _SETTINGS.get(name, ("", "")) if zoned or name not in _IN_ZONE else ("", "")
     before = connection.exec_driver_sql(read).scalar() if read else None
     try:
         yield

@@ -316,6 +316,7 @@ def test_a_judgement_and_weights_may_be_given_as_they_are(tmp_path):
         lambda: LimitRule(limits=(Limit("errors", most=0.01),), failures=2.5),
         lambda: Limit("errors", most=0.01, least=0.02),
         lambda: KayentaJudge(thresholds=(75,)),
+        lambda: KayentaJudge(thresholds=(75, 95)),
         lambda: KayentaJudge(config=5),
     ],
 )

@@ -80,3 +80,17 @@ def test_rows_by_the_start_of_their_hour_begin_with_the_run(tmp_path, worse, tim
         found = judge(whole, from_config(whole.sources["default"]), Window(START + 3 * HOUR, END))["m"]
     assert ("it ran already" in found.reason) is before
     assert found.comparison.p_harm < 0.01
+
+
+@pytest.mark.parametrize("twice", ["canary", "baseline", "neither"])
+def test_rows_of_one_side_that_a_join_doubles_are_seen(tmp_path, twice):
+    """A canary 30 % worse would pass with twice its rows."""
+    frame = People(users=4000, weights=((0.0, 20.0),)).draw(7).frame(START)
+    bad = frame.assign(minutes=np.where(frame.side == "canary", 0.7, 1.0) * frame.minutes)
+    rows = pd.concat([bad, bad[bad.side == twice]]).sort_values("timestamp", kind="stable")
+    metric = {"name": "m", "kind": "mean", "numerator": "minutes", "harm": "decrease", "margin": "10%"}
+    config = JudgeConfig.from_mapping({"name": "x", "interval": "1h", "metrics": [metric]})
+    with sqlite(tmp_path, rows) as (url, options):
+        found = judge(config, SqlSource(url, activity=SIDE, **options), Window(START + 3 * HOUR, END))["m"]
+    assert found.outcome is not Outcome.SAFE
+    assert (f"every user of the {twice} has an even number of rows" in found.reason) is (twice != "neither")

@@ -319,7 +319,7 @@ def _neither(counts: Counts) -> Iterator[str]:
         return
     place, (first, last) = np.arange(events.size), np.flatnonzero(events)[[0, -1]]
     between = (place >= first) & (place <= last)
-    quiet = max(_FEWEST_STILL, 3 * longest_run(events[between] == 0))  # what comes in clumps stays away for a while
+    quiet = max(_FEWEST_STILL, 2 * longest_run(events[between] == 0))  # what comes in clumps stays away for a while
     rate = some.events_baseline.sum() / some.exposure_baseline[between].sum()
     for which, outside, why in (
         ("last", place > last, "have they stopped coming"),
@@ -363,7 +363,8 @@ def _suppressed(counts: Counts, side: Side) -> str | None:
 def _cut_off(fewest: float, mean: float) -> tuple[float, float]:
     """Of a Poisson distribution whose part from `fewest` on has this mean: what is below it, and the variance of it.
 
-    The part has the mean rate * P(X >= fewest - 1) / P(X >= fewest); the rate is found by bisection.
+    The part has the mean rate * P(X >= fewest - 1) / P(X >= fewest), by which the rate is found (Johnson, Kemp & Kotz
+    2005, *Univariate Discrete Distributions*, section 4.10).
     """
 
     def above(number: float, rate: float) -> float:

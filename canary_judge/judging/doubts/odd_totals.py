@@ -162,7 +162,11 @@ def _evenness(sides: Sequence[Float]) -> float:
 def _level(squares: Sequence[Float]) -> float:
     """The chance of so small a sum of squared second differences, each over its variance.
 
-    Neighbours have a correlation of -2/3, and the next ones of 1/6: the sum is that of fewer independent ones.
+    Neighbours have a correlation of -2/3, and the next ones of 1/6: the sum is that of fewer independent ones
+    (Satterthwaite 1946, doi:10.2307/3002019).
+
+    Args:
+        squares: One array a series, shape (m,) each, of one length.
     """
     m = squares[0].size
     fewer = 1 + 2 * ((m - 1) / m * 4 / 9 + max(m - 2, 0) / m / 36)
